@@ -1,0 +1,61 @@
+import { Errors } from "moleculer";
+
+/**
+ * Every error of the library has a stable `type`, tells by `retryable` whether doing the same again can help,
+ * and names in `data` the option, event, id or queue it is about. `cause` keeps what was underneath.
+ */
+export type ErrorType =
+	| "RELIABLE_BAD_OPTION"
+	| "RELIABLE_BAD_EVENT"
+	| "RELIABLE_BAD_PAYLOAD"
+	| "RELIABLE_PAYLOAD_TOO_LARGE"
+	| "RELIABLE_HEADERS_TOO_LARGE"
+	| "RELIABLE_BAD_SESSION"
+	| "RELIABLE_DUPLICATE_ID"
+	| "RELIABLE_BAD_CONSUMER"
+	| "RELIABLE_NOT_STARTED"
+	| "RELIABLE_STOPPED"
+	| "RELIABLE_NO_STORE"
+	| "RELIABLE_ACCESS_REFUSED"
+	| "RELIABLE_QUEUE_MISMATCH"
+	| "RELIABLE_NOT_FOUND"
+	| "RELIABLE_ILLEGAL_TRANSITION"
+	| "RELIABLE_GROUP_ACTIVE"
+	| "RELIABLE_HANDLER_TIMEOUT"
+	| "RELIABLE_HANDLER_NOT_REACHED"
+	| "RELIABLE_DEAD"
+	| "RELIABLE_NOT_STORED"
+	| "RELIABLE_OUTCOME_UNKNOWN"
+	| "RELIABLE_WAIT_TIMEOUT"
+	| "RELIABLE_UNAVAILABLE";
+
+export interface ErrorData {
+	[key: string]: unknown;
+}
+
+/** The caller asked for something that cannot be done; the same call will fail again. */
+export class ReliableError extends Errors.MoleculerError {
+	constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
+		super(message, 422, type, data);
+		if (cause !== undefined) (this as { cause?: unknown }).cause = cause;
+	}
+}
+
+/** Something around us is down, slow or lost; the same call may succeed later. */
+export class ReliableRetryableError extends Errors.MoleculerRetryableError {
+	constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
+		super(message, 503, type, data);
+		if (cause !== undefined) (this as { cause?: unknown }).cause = cause;
+	}
+}
+
+/** Text of anything that was thrown; credentials in addresses are masked, so it may be logged and stored. */
+export function reasonOf(thrown: unknown): string {
+	const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
+	return redact(text);
+}
+
+/** Masks `user:password@` in anything that looks like an address. */
+export function redact(text: string): string {
+	return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, "$1***@");
+}

@@ -1,0 +1,168 @@
+import type { AuditRecord, Failure, Message, Note, Parked, Receipt, Subscription } from "../message/message";
+import type { Status } from "../message/lifecycle";
+
+/**
+ * The store: one verb per transition. Every write that changes a status is one conditional write that repeats the
+ * expected state in its filter, so that a lost race is a return value and repeating any call is harmless.
+ *
+ * All methods reject with a RELIABLE_UNAVAILABLE error (retryable) while the store cannot be reached, or when the outcome
+ * of a write is unknown; doing the same again is then safe. There is no timeout-less call.
+ */
+export interface StoreFeatures {
+	/** Survives the end of the process (embedded: only with a path, and then not a power loss). */
+	durable: boolean;
+	/** Seen by other processes. */
+	shared: boolean;
+	/** Takes part in the caller's `session` and in `inbox: "transaction"`. */
+	transactions: boolean;
+}
+
+export type InsertOutcome = { stored: true } | { stored: false; existing: Message };
+
+/** The broker has confirmed and routed it. */
+export interface PublishedRecord {
+	id: string;
+	at: Date;
+	/** createdAt-independent: when silence becomes the sweeper's business. */
+	dueAt: Date;
+}
+
+export interface HandledRecord {
+	id: string;
+	group: string;
+	receipt: Receipt;
+}
+
+export interface FailedRecord {
+	id: string;
+	group: string;
+	/** The attempt that failed; a record whose attempt is not above the stored `spent` is a duplicate and changes nothing. */
+	attempt: number;
+	failure: Failure;
+	/** When the next attempt is due; null = the group's budget is spent. */
+	nextAt: Date | null;
+	/** Text for `reason`, should this make the message `dead`. */
+	reason: string;
+}
+
+/** What a sweep decided for a message it had claimed. Applied only while the claim still holds. */
+export interface RescheduleRecord {
+	id: string;
+	claim: string;
+	/** `published`: resent and confirmed; `pending`: not known to be with the broker; undefined: unchanged. */
+	status?: "published" | "pending";
+	dueAt: Date;
+	/** Per group: attempts made and when its next step is due. */
+	attempts?: Record<string, number>;
+	next?: Record<string, Date>;
+	/** ANY_GROUP in `waiting` is replaced by these. */
+	groups?: string[];
+	publishedAt?: Date;
+}
+
+export interface ListQuery {
+	status?: Status | Status[];
+	event?: string;
+	/** Matches groups that wait, failed or have handled. */
+	group?: string;
+	producer?: string;
+	/** Bounds on createdAt. */
+	createdBefore?: Date;
+	createdAfter?: Date;
+	ids?: string[];
+}
+
+export interface StoreStats {
+	byStatus: Record<Status, number>;
+	parked: number;
+	/** Oldest createdAt of a `pending` message, of a `published` one, of a `dead` one. */
+	oldestPendingAt?: Date;
+	oldestPublishedAt?: Date;
+	oldestDeadAt?: Date;
+}
+
+export interface ClaimQuery {
+	now: Date;
+	/** End of the claim: becomes `dueAt`, so that an unfinished pass gives the message back by itself. */
+	until: Date;
+	claim: string;
+	limit: number;
+	/** Buckets of the partitions held; undefined = all. */
+	buckets?: number[];
+}
+
+export interface Store {
+	readonly name: "mongodb" | "embedded";
+	readonly features: StoreFeatures;
+	/** True while it answers. */
+	readonly ready: boolean;
+
+	/**
+	 * Starts connecting. Resolves when connected, or when the first try failed in a way that may pass (it goes on trying, with
+	 * jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED / RELIABLE_BAD_OPTION on a wrong password or address.
+	 */
+	start(): Promise<void>;
+	close(): Promise<void>;
+	/** Round trip in ms; rejects when down. */
+	ping(): Promise<number>;
+	/** Called each time it becomes reachable; returns the unsubscribe function. */
+	onReady(listener: () => void): () => void;
+
+	/** Inserts; an `_id` that is there already is not an error but `stored: false` with the row as it is. Durable when resolved. */
+	insert(messages: Message[]): Promise<InsertOutcome[]>;
+	/** The same inside the caller's MongoDB transaction. RELIABLE_BAD_SESSION when the session is not of this store's client. */
+	insertIn(session: unknown, message: Message): Promise<InsertOutcome>;
+	/** Calls back once the caller's session has ended; its transaction is then committed or not, which `find` tells. */
+	onSessionEnd(session: unknown, listener: () => void): void;
+
+	/** pending → published. Returns how many were still pending. */
+	published(records: PublishedRecord[]): Promise<number>;
+	/** A first publish failed in a way that burns no attempt: still pending, unclaimed → due at `dueAt`. */
+	postponed(ids: string[], dueAt: Date): Promise<number>;
+	/**
+	 * Receipts: the group has handled it. Leaves `waiting`/`failed`; the last one makes it `consumed` from pending, published or
+	 * dead. Returns the ids that are not in the store and how many receipts were there already.
+	 */
+	handled(records: HandledRecord[]): Promise<{ unknown: string[]; duplicates: number; consumed: string[] }>;
+	/** An attempt failed. Returns how many records changed something and which messages became dead. */
+	failed(records: FailedRecord[]): Promise<{ applied: number; dead: string[] }>;
+
+	/** Takes up to `limit` due messages under a claim. Two callers never get the same message for the same due instant. */
+	claim(query: ClaimQuery): Promise<Message[]>;
+	/** Only where the claim still holds. Returns how many did. */
+	rescheduled(records: RescheduleRecord[]): Promise<number>;
+	/** Deletes final messages (never `dead`) and inbox rows done before `before`, parked ones too; a bounded page. Returns how many messages. */
+	prune(before: Date, limit: number): Promise<number>;
+
+	find(ids: string[]): Promise<Message[]>;
+	/** Newest first. */
+	list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }>;
+	stats(): Promise<StoreStats>;
+
+	/** dead → pending with a fresh budget, for the groups that failed. False = it was not (any more) as given. */
+	retry(message: Message, at: Date, note: Note): Promise<boolean>;
+	/** dead → resolved. */
+	resolve(message: Message, note: Note): Promise<boolean>;
+	/** dead → deleted; the audit record is written first. */
+	discard(message: Message, audit: AuditRecord): Promise<boolean>;
+	/** Deletes the group's subscriptions and frees what waits for it: → consumed if others have handled it, else resolved. Returns how many messages were freed. */
+	forget(group: string, note: Note): Promise<{ subscriptions: number; messages: number }>;
+	audits(messageId?: string): Promise<AuditRecord[]>;
+
+	announce(subscriptions: Subscription[]): Promise<void>;
+	subscriptions(): Promise<Subscription[]>;
+
+	/** Repeating it with the same `_id` is harmless. */
+	park(records: Parked[]): Promise<void>;
+	parked(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }>;
+
+	/** Which of these ids the group has handled already. */
+	inboxHandled(group: string, ids: string[]): Promise<Set<string>>;
+	inboxAdd(group: string, ids: string[], at: Date): Promise<void>;
+	/**
+	 * Runs `work(session)` in a transaction of this store's client in which the inbox row is written first: "handled" commits both;
+	 * an id that is there already returns "duplicate" and `work` is not run. Rejects with work's own error, nothing written.
+	 * Only with features.transactions.
+	 */
+	inboxTransaction(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<"handled" | "duplicate">;
+}

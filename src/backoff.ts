@@ -1,11 +1,14 @@
+import { fullJitterGenerator, halfJitterGenerator, noJitterGenerator } from "cockatiel";
 import type { Backoff } from "./message/message";
 
+const GENERATORS = { none: noJitterGenerator, half: halfJitterGenerator, full: fullJitterGenerator };
+
 /**
- * Delay before attempt `attempt + 1`, after `attempt` failed (counts from 1): exponential, capped, with jitter so that
- * messages that failed together do not come back together. `random` is 0..1.
+ * Delay in ms after attempt number `attempt` (from 1) failed: exponential, capped, with jitter so that messages that failed
+ * together do not come back together.
  */
-export function backoffMs(backoff: Backoff, attempt: number, random: number = Math.random()): number {
-	const grown = backoff.initialMs * backoff.factor ** Math.max(0, attempt - 1);
-	const capped = Math.min(grown, backoff.maxMs);
-	return Math.round(capped * (1 - backoff.jitter + backoff.jitter * random));
+export function backoffMs(backoff: Backoff, attempt: number): number {
+	const options = { initialDelay: backoff.initialMs, maxDelay: backoff.maxMs, exponent: backoff.factor, maxAttempts: Infinity };
+	const [delay] = GENERATORS[backoff.jitter](Math.max(0, attempt - 1), options as never);
+	return Math.round(delay);
 }

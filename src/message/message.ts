@@ -54,12 +54,13 @@ export interface Note {
 	note?: string;
 }
 
-/** Backoff between attempts: full formula in `backoff.ts`. All in ms; `jitter` is a share 0..1. */
+/** Backoff between attempts, see `backoff.ts`. */
 export interface Backoff {
 	initialMs: number;
 	factor: number;
 	maxMs: number;
-	jitter: number;
+	/** `none` exact · `half` between half and all of the delay · `full` between 0 and the delay. */
+	jitter: "none" | "half" | "full";
 }
 
 /** What the handler's context is rebuilt from. */

@@ -54,10 +54,9 @@ export interface Note {
 	note?: string;
 }
 
-/** Backoff between attempts, see `backoff.ts`. */
+/** Backoff between attempts: doubles from `initialMs` up to `maxMs`, see `backoff.ts`. */
 export interface Backoff {
 	initialMs: number;
-	factor: number;
 	maxMs: number;
 	/** `none` exact · `half` between half and all of the delay · `full` between 0 and the delay. */
 	jitter: "none" | "half" | "full";

@@ -9,6 +9,6 @@ const GENERATORS = { none: noJitterGenerator, half: halfJitterGenerator, full: f
  */
 export function backoffMs(backoff: Backoff, attempt: number): number {
 	const generate = GENERATORS[backoff.jitter] as GeneratorFn<number>;
-	const [delay] = generate(Math.max(0, attempt - 1), { initialDelay: backoff.initialMs, maxDelay: backoff.maxMs, generator: generate, maxAttempts: Infinity, exponent: 2 });
+	const [delay] = generate(Math.max(0, attempt - 1), { initialDelay: backoff.initialMs, maxDelay: backoff.maxMs, generator: generate, exponent: 2 });
 	return Math.round(delay);
 }

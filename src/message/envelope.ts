@@ -1,0 +1,266 @@
+import { ReliableError, redact } from "../errors";
+import type { FailureError, Message, Origin } from "./message";
+
+/** Wire version of envelopes, receipts and announcements. A reader refuses (parks) what it does not know. */
+export const WIRE_VERSION = 1;
+
+/** Header names of an envelope; the body is the payload alone. */
+export const HEADER = {
+	version: "x-reliable-version",
+	strategy: "x-reliable-strategy",
+	attempt: "x-reliable-attempt",
+	groups: "x-reliable-groups",
+	receipt: "x-reliable-receipt",
+	producer: "x-reliable-producer",
+	requestID: "x-reliable-request-id",
+	parentID: "x-reliable-parent-id",
+	level: "x-reliable-level",
+	tracing: "x-reliable-tracing",
+	caller: "x-reliable-caller",
+	meta: "x-reliable-meta",
+	headers: "x-reliable-headers",
+	traceparent: "traceparent"
+} as const;
+
+/** AMQP allows 64 KiB per header table; the rest of it is small and bounded. */
+export const MAX_HEADER_BYTES = 60 * 1024;
+const MAX_SHORT_STRING = 255;
+
+export interface Envelope {
+	id: string;
+	event: string;
+	payload: unknown;
+	strategy: string;
+	attempt: number;
+	/** Queue that takes the receipts. */
+	receipt: string;
+	producer: string;
+	meta: Record<string, unknown>;
+	headers: Record<string, unknown>;
+	origin: Origin;
+}
+
+/** Throws RELIABLE_BAD_EVENT. */
+export function checkEvent(event: unknown): asserts event is string {
+	const bad = (why: string) => new ReliableError("RELIABLE_BAD_EVENT", `Cannot emit reliably: the event name ${why}.`, { event: typeof event === "string" ? event.slice(0, 300) : typeof event });
+	if (typeof event !== "string") throw bad("must be a string");
+	if (event.trim() === "") throw bad("is empty");
+	if (event.startsWith("$")) throw bad("starts with '$' (such events stay on their node in Moleculer)");
+	if (/[*#?]/.test(event)) throw bad("contains a wildcard (*, # or ?)");
+	if (/[\u0000-\u001f\u007f]/.test(event)) throw bad("contains a control character");
+	if (Buffer.byteLength(event) > MAX_SHORT_STRING) throw bad(`is longer than ${MAX_SHORT_STRING} bytes`);
+}
+
+/** Throws RELIABLE_BAD_OPTION. Ids travel as AMQP messageId (a short string) and are typed by people. */
+export function checkId(id: unknown): asserts id is string {
+	if (typeof id !== "string" || id.trim() === "" || Buffer.byteLength(id) > 200 || /[\u0000-\u001f\u007f]/.test(id)) {
+		throw new ReliableError("RELIABLE_BAD_OPTION", "The emit option 'id' must be a string of 1 to 200 bytes without control characters.", { option: "id" });
+	}
+}
+
+/** The payload as the very bytes that will travel. Throws RELIABLE_BAD_PAYLOAD or RELIABLE_PAYLOAD_TOO_LARGE, naming the place. */
+export function serialize(event: string, payload: unknown, maxBytes: number): Buffer {
+	const json = stringify(payload, where => new ReliableError("RELIABLE_BAD_PAYLOAD", `Cannot emit '${event}' reliably: ${where}.`, { event }), "the payload");
+	const body = Buffer.from(json);
+	if (body.length > maxBytes) {
+		throw new ReliableError("RELIABLE_PAYLOAD_TOO_LARGE", `Cannot emit '${event}' reliably: the payload is ${body.length} bytes, maxPayloadBytes is ${maxBytes}. Store it and emit a reference.`, { event, bytes: body.length, maxPayloadBytes: maxBytes });
+	}
+	return body;
+}
+
+function stringify(value: unknown, fail: (where: string) => Error, what: string): string {
+	let refused: string | undefined;
+	let json: string | undefined;
+	try {
+		json = JSON.stringify(value, (key, at: unknown) => {
+			if (typeof at === "bigint" || typeof at === "function" || typeof at === "symbol") {
+				refused ??= `${key ? `'${key}' in ${what}` : what} is a ${typeof at}, which JSON cannot carry`;
+				return undefined;
+			}
+			return at;
+		});
+	} catch (error) {
+		throw fail(`${what} cannot be turned into JSON (${(error as Error).message.split("\n")[0]})`);
+	}
+	if (refused) throw fail(refused);
+	if (json === undefined) throw fail(`${what} is ${value === undefined ? "undefined" : typeof value}`);
+	return json;
+}
+
+/** Throws RELIABLE_BAD_OPTION or RELIABLE_HEADERS_TOO_LARGE for a meta or headers that cannot travel. */
+export function checkHeaders(event: string, meta: Record<string, unknown>, headers: Record<string, unknown>): void {
+	const bytes = [meta, headers].reduce((sum, value, i) => {
+		const what = i === 0 ? "meta" : "headers";
+		return sum + Buffer.byteLength(stringify(value, where => new ReliableError("RELIABLE_BAD_OPTION", `Cannot emit '${event}' reliably: ${where}.`, { event, option: what }), what));
+	}, 0);
+	if (bytes > MAX_HEADER_BYTES) {
+		throw new ReliableError("RELIABLE_HEADERS_TOO_LARGE", `Cannot emit '${event}' reliably: meta and headers are ${bytes} bytes, AMQP carries ${MAX_HEADER_BYTES}.`, { event, bytes });
+	}
+}
+
+export function headersOf(message: Message, attempt: number, groups: string[], receipt: string): Record<string, unknown> {
+	const { origin } = message;
+	const headers: Record<string, unknown> = {
+		[HEADER.version]: WIRE_VERSION,
+		[HEADER.strategy]: message.strategy,
+		[HEADER.attempt]: attempt,
+		[HEADER.receipt]: receipt,
+		[HEADER.producer]: message.producer
+	};
+	if (groups.length) headers[HEADER.groups] = groups.join(",");
+	if (origin.requestID) headers[HEADER.requestID] = origin.requestID;
+	if (origin.parentID) headers[HEADER.parentID] = origin.parentID;
+	if (origin.level !== undefined) headers[HEADER.level] = origin.level;
+	if (origin.tracing !== undefined) headers[HEADER.tracing] = origin.tracing;
+	if (origin.caller) headers[HEADER.caller] = origin.caller;
+	if (origin.traceparent) headers[HEADER.traceparent] = origin.traceparent;
+	if (Object.keys(message.meta).length) headers[HEADER.meta] = JSON.stringify(message.meta);
+	if (Object.keys(message.headers).length) headers[HEADER.headers] = JSON.stringify(message.headers);
+	return headers;
+}
+
+export interface Wire {
+	messageId: string | undefined;
+	type: string | undefined;
+	headers: Record<string, unknown>;
+	body: Buffer;
+}
+
+/** Why something from the wire cannot be taken for an envelope. It is parked with its bytes, never dropped. */
+export class Unreadable extends Error {}
+
+/** Throws Unreadable. */
+export function parseEnvelope(wire: Wire): Envelope {
+	const { headers } = wire;
+	const text = (name: string): string | undefined => (typeof headers[name] === "string" ? (headers[name] as string) : undefined);
+	if (headers[HEADER.version] === undefined) throw new Unreadable("foreign message: no x-reliable-version header");
+	if (Number(headers[HEADER.version]) !== WIRE_VERSION) throw new Unreadable(`unknown x-reliable-version ${describe(headers[HEADER.version])}`);
+	if (!wire.messageId) throw new Unreadable("no messageId");
+	if (!wire.type) throw new Unreadable("no type (event name)");
+	const receipt = text(HEADER.receipt);
+	if (!receipt) throw new Unreadable("no x-reliable-receipt header");
+	const attempt = Number(headers[HEADER.attempt]);
+	if (!Number.isInteger(attempt) || attempt < 1) throw new Unreadable(`bad x-reliable-attempt ${describe(headers[HEADER.attempt])}`);
+	return {
+		id: wire.messageId,
+		event: wire.type,
+		payload: parseJson(wire.body, "body"),
+		strategy: text(HEADER.strategy) ?? "outbox",
+		attempt,
+		receipt,
+		producer: text(HEADER.producer) ?? "unknown",
+		meta: parseObject(text(HEADER.meta), HEADER.meta),
+		headers: parseObject(text(HEADER.headers), HEADER.headers),
+		origin: {
+			requestID: text(HEADER.requestID),
+			parentID: text(HEADER.parentID),
+			level: typeof headers[HEADER.level] === "number" ? (headers[HEADER.level] as number) : undefined,
+			tracing: typeof headers[HEADER.tracing] === "boolean" ? (headers[HEADER.tracing] as boolean) : undefined,
+			caller: text(HEADER.caller),
+			traceparent: text(HEADER.traceparent)
+		}
+	};
+}
+
+function describe(value: unknown): string {
+	return JSON.stringify(value)?.slice(0, 50) ?? String(value);
+}
+
+/** Throws Unreadable. */
+export function parseJson(body: Buffer, what: string): unknown {
+	try {
+		return JSON.parse(body.toString("utf8"));
+	} catch {
+		throw new Unreadable(`${what} is not JSON`);
+	}
+}
+
+function parseObject(json: string | undefined, what: string): Record<string, unknown> {
+	if (json === undefined) return {};
+	const value = parseJson(Buffer.from(json), what);
+	if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Unreadable(`${what} is not an object`);
+	return value as Record<string, unknown>;
+}
+
+export interface ReceiptItem {
+	id: string;
+	outcome: "handled" | "failed";
+	attempt: number;
+	durationMs: number;
+	/** Only with `failed`: false = no further attempt can help. */
+	retryable?: boolean;
+	/** Only with `failed`: the handler was not reached (validation, a middleware). */
+	rejected?: boolean;
+	error?: FailureError;
+}
+
+export interface ReceiptMessage {
+	v: number;
+	group: string;
+	nodeID: string;
+	items: ReceiptItem[];
+}
+
+export const RECEIPT_TYPE = "reliable.receipt";
+export const ANNOUNCEMENT_TYPE = "reliable.announcement";
+export const PARKED_TYPE = "reliable.parked";
+
+/** Throws Unreadable. */
+export function parseReceipts(body: Buffer): ReceiptMessage {
+	const value = parseJson(body, "receipt") as Partial<ReceiptMessage> | null;
+	if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown receipt version ${describe(value?.v)}`);
+	if (typeof value.group !== "string" || !value.group || typeof value.nodeID !== "string") throw new Unreadable("receipt without group or nodeID");
+	if (!Array.isArray(value.items) || !value.items.every(isReceiptItem)) throw new Unreadable("receipt with bad items");
+	return value as ReceiptMessage;
+}
+
+function isReceiptItem(item: Partial<ReceiptItem> | null): boolean {
+	return (
+		typeof item?.id === "string" &&
+		item.id !== "" &&
+		(item.outcome === "handled" || item.outcome === "failed") &&
+		Number.isInteger(item.attempt) &&
+		(item.attempt as number) >= 1 &&
+		typeof item.durationMs === "number" &&
+		(item.error === undefined || (typeof item.error === "object" && item.error !== null))
+	);
+}
+
+export interface Announcement {
+	v: number;
+	pattern: string;
+	group: string;
+	queue: string;
+	nodeID: string;
+	service: string;
+}
+
+/** Throws Unreadable. */
+export function parseAnnouncement(body: Buffer): Announcement {
+	const value = parseJson(body, "announcement") as Partial<Announcement> | null;
+	if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown announcement version ${describe(value?.v)}`);
+	for (const field of ["pattern", "group", "queue", "nodeID", "service"] as const) {
+		if (typeof value[field] !== "string" || value[field] === "") throw new Unreadable(`announcement without ${field}`);
+	}
+	return value as Announcement;
+}
+
+const MAX_ERROR_TEXT = 1000;
+const MAX_STACK = 4000;
+
+/** An error as it travels and is stored: name, message, code, type, a bounded stack. */
+export function describeError(thrown: unknown): FailureError {
+	const error = (thrown instanceof Error || (typeof thrown === "object" && thrown !== null) ? thrown : { name: "Error", message: String(thrown) }) as Error & { code?: unknown; type?: unknown; data?: unknown };
+	const result: FailureError = { name: String(error.name ?? "Error").slice(0, 200), message: redact(String(error.message ?? "")).slice(0, MAX_ERROR_TEXT) };
+	if (typeof error.code === "number" || typeof error.code === "string") result.code = error.code;
+	if (typeof error.type === "string") result.type = error.type.slice(0, 200);
+	if (typeof error.stack === "string") result.stack = error.stack.slice(0, MAX_STACK);
+	if (error.data !== undefined && error.data !== null) {
+		try {
+			result.data = JSON.stringify(error.data)?.slice(0, MAX_ERROR_TEXT);
+		} catch {
+			result.data = "[not JSON]";
+		}
+	}
+	return result;
+}

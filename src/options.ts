@@ -1,0 +1,253 @@
+import { distance } from "fastest-levenshtein";
+import Validator, { type ValidationSchema } from "fastest-validator";
+import { ReliableError } from "./errors";
+import type { Backoff } from "./message/message";
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const DAY = 24 * 60 * MINUTE;
+const KIB = 1024;
+
+/** Where an option counts: once per Moleculer node, per service, or per reliable event (then also per service, as its default). */
+export type OptionScope = "node" | "service" | "event";
+
+interface OptionSpec {
+	scope: OptionScope;
+	/** fastest-validator rule. */
+	rule: Record<string, unknown>;
+	default?: unknown;
+	/** One line for the README's table: what it is, its unit, the trade-off. */
+	doc: string;
+}
+
+const ms = (min = 1, max = 365 * DAY) => ({ type: "number", integer: true, min, max, convert: true });
+const count = (min = 1, max = 1e6) => ({ type: "number", integer: true, min, max, convert: true });
+const flag = { type: "boolean", convert: true };
+
+/** Every option of the mixin. README's options table is tested against this. */
+export const OPTIONS = {
+	amqp: { scope: "node", rule: { type: "any" }, doc: "RabbitMQ: URL, list of URLs tried in turn, or `{ urls, tls }`. Without it: an in-process courier" },
+	mongo: { scope: "node", rule: { type: "any" }, doc: "MongoDB: URL, or your own live `MongoClient`. Without it and without `amqp`: an embedded store; with `amqp` alone: no store on this node" },
+	redis: { scope: "node", rule: { type: "any" }, doc: "Redis: URL, or your own live ioredis client. Without it every sweeping node sweeps, slower; correct all the same" },
+	path: { scope: "node", rule: { type: "string", empty: false }, doc: "Folder of the embedded store. Without it the embedded store is memory and ends with the process" },
+	database: { scope: "node", rule: { type: "string", empty: false }, doc: "MongoDB database. Default: the one in the URL, else `reliable`" },
+	service: { scope: "node", rule: flag, default: true, doc: "Run the service `reliable` (tracker, sweeper, actions) on this node, where it has a store" },
+	sweeper: { scope: "node", rule: flag, default: true, doc: "Let this node compete for sweeping; false = it only tracks and answers actions" },
+	sweepEveryMs: { scope: "node", rule: ms(50), default: 5 * SECOND, doc: "Pause between sweeps. Shorter = faster resends, more store reads" },
+	leaseMs: { scope: "node", rule: ms(300), default: 30 * SECOND, doc: "Sweeper lease in Redis. A dead holder is replaced after this at the latest" },
+	partitions: { scope: "node", rule: count(1, 64), default: 1, doc: "Parts of the store swept at the same time, by as many nodes; same value on all nodes" },
+	pageSize: { scope: "node", rule: count(1, 5000), default: 500, doc: "Messages claimed and resent at a time by a sweep" },
+	claimMs: { scope: "node", rule: ms(1000), default: MINUTE, doc: "How long a sweep may hold a page before another may take it; far above clock skew" },
+	retainMs: { scope: "node", rule: ms(SECOND), default: 7 * DAY, doc: "Final messages and inbox rows are pruned after this. Must exceed the longest outage you want duplicates recognised over" },
+	refreshMs: { scope: "node", rule: ms(50), default: 5 * SECOND, doc: "How often the known groups are read from the store" },
+	confirmTimeoutMs: { scope: "node", rule: ms(100), default: 30 * SECOND, doc: "A publish without the broker's answer counts as unknown after this; not below heartbeat detection (30 s)" },
+	window: { scope: "node", rule: count(1, 10_000), default: 1000, doc: "Publishes in flight on the confirm channel. 100 → 1000: +40 % rate, 8× latency" },
+	emitTimeoutMs: { scope: "node", rule: ms(), default: 30 * SECOND, doc: "How long an emit waits for a store that is down before it rejects" },
+	maxPending: { scope: "node", rule: count(1), default: 10_000, doc: "Emits that may wait for the store at once (and 64 MiB); more reject at once" },
+	drainTimeoutMs: { scope: "node", rule: ms(0), default: 10 * SECOND, doc: "How long a stop waits for handlers, receipts and confirms" },
+	strategy: { scope: "service", rule: { type: "enum", values: ["outbox"] }, default: "outbox", doc: "`outbox`: message in the store first" },
+	maxAttempts: { scope: "service", rule: count(1, 100), default: 3, doc: "Attempts per message and group before it is `dead`" },
+	backoff: {
+		scope: "service",
+		rule: {
+			type: "object",
+			strict: true,
+			properties: {
+				initialMs: { ...ms(), optional: true },
+				maxMs: { ...ms(), optional: true },
+				jitter: { type: "enum", values: ["none", "half", "full"], optional: true }
+			}
+		},
+		default: { initialMs: SECOND, maxMs: 5 * MINUTE, jitter: "half" } satisfies Backoff,
+		doc: "Delay after a failed attempt: doubles from `initialMs` to `maxMs`; `jitter` none, half or full"
+	},
+	receiptTimeoutMs: { scope: "service", rule: ms(100), default: MINUTE, doc: "Silence after a confirmed publish that makes it the sweeper's business; above the consumers' `handlerTimeoutMs`" },
+	maxPayloadBytes: { scope: "service", rule: count(1, 16 * KIB * KIB), default: 256 * KIB, doc: "Cap on the JSON of a payload; store a reference for more" },
+	maxInFlight: { scope: "event", rule: count(1, 5000), default: 50, doc: "Deliveries a consumer holds at once (AMQP prefetch)" },
+	handlerTimeoutMs: { scope: "event", rule: ms(10, 29 * MINUTE), default: 30 * SECOND, doc: "A handler that has not answered counts as failed; below RabbitMQ's own 30 min" },
+	inbox: { scope: "event", rule: { type: "multi", rules: [flag, { type: "equal", value: "transaction", strict: true }] }, default: true, doc: "Remember handled ids per group, so that a duplicate is answered and not handled again; needs a store on the node. `\"transaction\"`: in one MongoDB transaction with the handler's writes" },
+	deliveryLimit: { scope: "event", rule: count(1, 1000), default: 20, doc: "RabbitMQ's fuse against a message whose consumers die on it" }
+} as const satisfies Record<string, OptionSpec>;
+
+export type OptionName = keyof typeof OPTIONS;
+
+/** RabbitMQ addresses. */
+export type AmqpOption = string | string[] | { urls: string | string[]; tls?: Record<string, unknown> };
+
+export interface NodeOptions {
+	amqp?: AmqpOption;
+	/** URL, or a live MongoClient (never closed by us). */
+	mongo?: unknown;
+	/** URL, or a live ioredis client (never closed by us). */
+	redis?: unknown;
+	path?: string;
+	database?: string;
+	service: boolean;
+	sweeper: boolean;
+	sweepEveryMs: number;
+	leaseMs: number;
+	partitions: number;
+	pageSize: number;
+	claimMs: number;
+	retainMs: number;
+	refreshMs: number;
+	confirmTimeoutMs: number;
+	window: number;
+	emitTimeoutMs: number;
+	maxPending: number;
+	drainTimeoutMs: number;
+}
+
+export interface ConsumerOptions {
+	maxInFlight: number;
+	handlerTimeoutMs: number;
+	inbox: boolean | "transaction";
+	deliveryLimit: number;
+}
+
+export interface ServiceOptions extends ConsumerOptions {
+	strategy: "outbox";
+	maxAttempts: number;
+	backoff: Backoff;
+	receiptTimeoutMs: number;
+	maxPayloadBytes: number;
+}
+
+/** What the mixin takes: all optional, see OPTIONS for defaults. */
+export type ReliableOptions = Partial<NodeOptions> & Partial<Omit<ServiceOptions, "backoff">> & { backoff?: Partial<Backoff> };
+
+const validator = new Validator({ useNewCustomCheckerFunction: true });
+
+type Values = Record<string, unknown>;
+
+/** Names of a scope; `service` includes the event options, as their defaults. */
+function namesOf(scopes: OptionScope[]): OptionName[] {
+	return (Object.keys(OPTIONS) as OptionName[]).filter(name => scopes.includes(OPTIONS[name].scope));
+}
+
+/**
+ * Checks given values against a schema. Throws RELIABLE_BAD_OPTION naming the option, with a suggestion for an unknown one.
+ * Returns a copy with strings from the environment converted.
+ */
+export function check(where: string, schema: Record<string, object>, values: Values, type: "RELIABLE_BAD_OPTION" | "RELIABLE_BAD_CONSUMER" = "RELIABLE_BAD_OPTION"): Values {
+	for (const name of Object.keys(values)) {
+		if (name in schema) continue;
+		const near = Object.keys(schema).sort((a, b) => distance(a, name) - distance(b, name))[0];
+		const hint = near && distance(near.toLowerCase(), name.toLowerCase()) <= Math.max(2, near.length / 3) ? ` Did you mean '${near}'?` : "";
+		throw new ReliableError(type, `Unknown option '${name}' in ${where}.${hint}`, { option: name, suggestion: hint ? near : undefined });
+	}
+	const copy = structuredCopy(values);
+	const rules = Object.fromEntries(Object.entries(schema).map(([name, rule]) => [name, { ...rule, optional: true }]));
+	const result = validator.compile(rules as ValidationSchema)(copy);
+	if (result !== true && Array.isArray(result)) {
+		const [first] = result;
+		// A nested unknown key is reported by the validator under its parent.
+		const text = first?.type === "objectStrict" ? `Unknown option '${first.field}.${String(first.actual)}'` : first?.message?.replace(/^The '([^']*)' field/, "The option '$1'");
+		throw new ReliableError(type, `${text ?? "Bad option"} in ${where} (given: ${describe(copy, first?.field)}).`, { option: first?.field });
+	}
+	return copy;
+}
+
+/** Live clients and TLS material must not be cloned; plain option objects must not be changed by the validator's conversions. */
+function structuredCopy(values: Values): Values {
+	return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined).map(([name, value]) => [name, isPlain(value) ? structuredCopy(value) : value]));
+}
+
+function isPlain(value: unknown): value is Values {
+	return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+}
+
+function describe(values: Values, field: string | undefined): string {
+	const value = field?.split(".").reduce<unknown>((at, key) => (isPlain(at) ? at[key] : undefined), values);
+	return typeof value === "number" || typeof value === "boolean" ? String(value) : typeof value === "string" && !["amqp", "mongo", "redis"].includes(field ?? "") ? JSON.stringify(value) : value === null ? "null" : typeof value;
+}
+
+function rulesOf(names: OptionName[]): Record<string, object> {
+	return Object.fromEntries(names.map(name => [name, OPTIONS[name].rule]));
+}
+
+/** RELIABLE_AMQP, RELIABLE_SWEEP_EVERY_MS, …: scalar options from the environment. */
+export function fromEnvironment(environment: NodeJS.ProcessEnv = process.env): Values {
+	const values: Values = {};
+	for (const name of Object.keys(OPTIONS) as OptionName[]) {
+		const value = environment[environmentName(name)];
+		if (value !== undefined && value !== "" && name !== "backoff") values[name] = value;
+	}
+	return values;
+}
+
+export function environmentName(option: OptionName): string {
+	return `RELIABLE_${option.replace(/[A-Z]/g, letter => `_${letter}`).toUpperCase()}`;
+}
+
+function checkAddresses(values: Values): void {
+	const bad = (option: string, want: string) => {
+		throw new ReliableError("RELIABLE_BAD_OPTION", `The option '${option}' must be ${want}.`, { option });
+	};
+	const urlOk = (url: unknown, protocols: string[]) => typeof url === "string" && protocols.some(protocol => url.startsWith(`${protocol}://`) && url.length > protocol.length + 3);
+	const { amqp, mongo, redis } = values;
+	if (amqp !== undefined) {
+		const given = isPlain(amqp) ? amqp.urls : amqp;
+		const urls = (Array.isArray(given) ? given : typeof given === "string" ? given.split(/[;,]/) : []).map(url => (typeof url === "string" ? url.trim() : url));
+		if (!urls.length || !urls.every(url => urlOk(url, ["amqp", "amqps"]))) bad("amqp", "an amqp:// or amqps:// URL, a list of them, or { urls, tls }");
+	}
+	if (mongo !== undefined && !(typeof mongo === "object" && mongo !== null && "db" in mongo) && !urlOk(mongo, ["mongodb", "mongodb+srv"])) bad("mongo", "a mongodb:// URL or a MongoClient");
+	if (redis !== undefined && !(typeof redis === "object" && redis !== null && "defineCommand" in redis) && !urlOk(redis, ["redis", "rediss"])) bad("redis", "a redis:// URL or an ioredis client");
+}
+
+/** What a service has given, checked, without defaults: argument over settings over environment. */
+export function given(argument: Values = {}, settings: Values = {}, environment: Values = fromEnvironment()): Values {
+	const rules = rulesOf(namesOf(["node", "service", "event"]));
+	const values = {
+		...check("the environment (RELIABLE_…)", rules, environment),
+		...check("settings.reliable", rules, settings),
+		...check("ReliableEmit()", rules, argument)
+	};
+	checkAddresses(values);
+	return values;
+}
+
+function withDefaults(names: OptionName[], values: Values): Values {
+	const result: Values = {};
+	for (const name of names) {
+		const spec: OptionSpec = OPTIONS[name];
+		const value = values[name] ?? spec.default;
+		result[name] = isPlain(spec.default) ? { ...spec.default, ...(values[name] as object | undefined) } : value;
+	}
+	return result;
+}
+
+export function nodeOptions(values: Values): NodeOptions {
+	return withDefaults(namesOf(["node"]), values) as unknown as NodeOptions;
+}
+
+export function serviceOptions(values: Values): ServiceOptions {
+	return withDefaults(namesOf(["service", "event"]), values) as unknown as ServiceOptions;
+}
+
+/** Options of one reliable event: `reliable: true` or `{…}` over the service's defaults. */
+export function consumerOptions(where: string, value: unknown, service: ServiceOptions): ConsumerOptions {
+	if (value !== true && !isPlain(value)) throw new ReliableError("RELIABLE_BAD_CONSUMER", `'reliable' in ${where} must be true or an object of options.`, { option: "reliable" });
+	const names = namesOf(["event"]);
+	const own = value === true ? {} : check(where, rulesOf(names), value, "RELIABLE_BAD_CONSUMER");
+	return withDefaults(names, { ...Object.fromEntries(names.map(name => [name, service[name as keyof ConsumerOptions]])), ...own }) as unknown as ConsumerOptions;
+}
+
+/**
+ * Node options given by several services of one broker: each may add, none may contradict, since there is one connection pair, one
+ * store client and one sweeper per node. Throws RELIABLE_BAD_OPTION naming the option.
+ */
+export function mergeNode(into: Values, values: Values, service: string): void {
+	for (const name of namesOf(["node"])) {
+		const value = values[name];
+		if (value === undefined) continue;
+		if (into[name] !== undefined && !same(into[name], value)) {
+			throw new ReliableError("RELIABLE_BAD_OPTION", `The service '${service}' gives the option '${name}' another value than a service before it on this node; it counts once per node.`, { option: name, service });
+		}
+		into[name] = value;
+	}
+}
+
+function same(a: unknown, b: unknown): boolean {
+	return a === b || ((isPlain(a) || Array.isArray(a)) && JSON.stringify(a) === JSON.stringify(b));
+}

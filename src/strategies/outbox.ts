@@ -1,0 +1,138 @@
+import { Batcher } from "../batcher";
+import { ReliableError, reasonOf } from "../errors";
+import type { Logger } from "../logger";
+import type { Metrics } from "../metrics";
+import { judgeFailure } from "../message/budget";
+import { STATUS } from "../message/lifecycle";
+import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
+import type { PublishResult } from "../couriers/courier";
+import type { Publisher } from "../publisher";
+import type { FailedRecord, PublishedRecord, Store } from "../stores/store";
+import type { Waiters } from "../waiters";
+import type { Inserter } from "./inserter";
+import type { EmitPlan, EmitResult, Strategy } from "./strategy";
+
+/** Status writes per store command. */
+const MAX_BATCH = 500;
+/** After a publish without a positive answer; the broker may be back by then, and a sweep looks whether it is. */
+const POSTPONE_MS = 1000;
+/** A row of a transaction is published when its session ends; should that be missed, the sweeper has it after this. */
+const SESSION_GRACE_MS = 3000;
+/** Above the confirm timeout, so that a sweep never races a publish that is still waiting for its confirm. */
+const GRACE_MARGIN_MS = 10_000;
+
+export interface OutboxParts {
+	store: Store;
+	inserter: Inserter;
+	publisher: Publisher;
+	waiters: Waiters;
+	metrics: Metrics;
+	logger: Logger;
+	confirmTimeoutMs: number;
+}
+
+/** The message goes into the store, then to the broker. See `strategy.ts` for what that promises. */
+export class Outbox implements Strategy {
+	readonly #published: Batcher<PublishedRecord, void>;
+	readonly #postponed: Batcher<string, void>;
+	readonly #failed: Batcher<FailedRecord, void>;
+	readonly #dispatching = new Set<Promise<void>>();
+
+	constructor(readonly parts: OutboxParts) {
+		const { store } = parts;
+		this.#published = new Batcher({ maxItems: MAX_BATCH, write: records => store.published(records).then(() => []) });
+		this.#postponed = new Batcher({ maxItems: MAX_BATCH, write: ids => store.postponed(ids, new Date(Date.now() + POSTPONE_MS)).then(() => []) });
+		this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => this.#writeFailed(records) });
+	}
+
+	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
+		const started = performance.now();
+		const { courier } = this.parts.publisher;
+		const now = Date.now();
+		// Not reachable or too much in line already: the row is due at once and the sweeper's, no second write is needed.
+		const direct = courier.ready && courier.writable;
+		message.dueAt = new Date(direct ? now + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : now);
+		if (plan.session) message.dueAt = new Date(now + SESSION_GRACE_MS);
+
+		const outcome = plan.session ? await this.parts.store.insertIn(plan.session, message) : await this.parts.inserter.insert(message, plan.timeoutMs);
+		const id = message._id;
+		if (!outcome.stored) {
+			const { existing } = outcome;
+			assertSame(existing, message);
+			return this.#wait(existing, plan, started);
+		}
+		this.parts.metrics.stored(message.event);
+		if (plan.session) this.#afterSession(plan.session, id);
+		else if (direct) this.#track(this.#dispatch(message));
+		return this.#wait(message, plan, started);
+	}
+
+	async idle(): Promise<void> {
+		await this.parts.inserter.idle();
+		while (this.#dispatching.size) await Promise.all(this.#dispatching);
+		await Promise.all([this.#published.idle(), this.#postponed.idle(), this.#failed.idle()]);
+	}
+
+	async #wait(message: Message, plan: EmitPlan, started: number): Promise<EmitResult> {
+		const { _id: id, status } = message;
+		if (plan.waitFor === "stored" || status === STATUS.consumed || (plan.waitFor === "confirmed" && status === STATUS.published)) return { id, status };
+		const left = Math.max(0, plan.timeoutMs - (performance.now() - started));
+		return { id, status: await this.parts.waiters.wait(id, message.event, plan.waitFor, left) };
+	}
+
+	#track(work: Promise<void>): void {
+		this.#dispatching.add(work);
+		void work
+			.catch(error => this.parts.logger.debug(`Reliable: an emit's publish was not recorded, the sweeper will see to it: ${reasonOf(error)}`))
+			.finally(() => this.#dispatching.delete(work));
+	}
+
+	/** Committed: the row is there and pending. Aborted: it is not. The driver has no hook for a commit, only for the session's end. */
+	#afterSession(session: unknown, id: string): void {
+		this.parts.store.onSessionEnd(session, () => {
+			this.#track(
+				this.parts.store.find([id]).then(async ([row]) => {
+					if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready) await this.#dispatch(row);
+				})
+			);
+		});
+	}
+
+	async #dispatch(message: Message): Promise<void> {
+		const { publisher, metrics } = this.parts;
+		const restricted = message.groups !== undefined && !message.waiting.includes(ANY_GROUP);
+		const steps = restricted ? message.waiting.map(group => ({ group, attempt: 1 })) : [{ group: ANY_GROUP, attempt: 1 }];
+		const results = restricted ? await publisher.toGroups(message, steps) : [await publisher.toAll(message, 1)];
+		for (const { outcome } of results) metrics.outcome(message.event, outcome);
+
+		const at = new Date();
+		if (results.some(result => result.outcome === "confirmed")) {
+			const dueAt = new Date(at.getTime() + message.receiptTimeoutMs);
+			this.parts.waiters.saw(message._id, STATUS.published);
+			await this.#published.add({ id: message._id, at, dueAt });
+		} else if (results.some(result => result.outcome !== "returned")) {
+			await this.#postponed.add(message._id);
+		}
+		await Promise.all(results.flatMap((result, i) => (result.outcome === "returned" ? this.#unroutable(message, restricted ? [message.waiting[i] as string] : message.waiting, result, at) : [])));
+	}
+
+	#unroutable(message: Message, groups: string[], result: PublishResult, now: Date): Promise<void>[] {
+		const cause: FailureCause = "unroutable";
+		const error = { name: "Unroutable", message: result.reason ?? "no queue took it", code: "NO_ROUTE" };
+		return groups.map(group => this.#failed.add(judgeFailure(message, group, 1, cause, error, { now })));
+	}
+
+	async #writeFailed(records: FailedRecord[]): Promise<void[]> {
+		const { dead } = await this.parts.store.failed(records);
+		for (const id of dead) this.parts.waiters.saw(id, STATUS.dead, records.find(record => record.id === id)?.reason);
+		this.parts.metrics.dead(dead.length);
+		return [];
+	}
+}
+
+/** The same `id` with the same event and payload is the same message, whoever stores it first; with another payload it is a mistake. */
+export function assertSame(existing: Message, message: Message): void {
+	if (existing.event === message.event && Buffer.compare(existing.body, message.body) === 0) return;
+	const what = existing.event === message.event ? "another payload" : `the event '${existing.event}'`;
+	throw new ReliableError("RELIABLE_DUPLICATE_ID", `The id '${message._id}' was used before with ${what}; nothing was stored of '${message.event}'.`, { id: message._id, event: message.event });
+}

@@ -1,0 +1,293 @@
+import { randomUUID } from "node:crypto";
+import { backoffMs } from "../backoff";
+import { Batcher } from "../batcher";
+import type { Consumption, Courier, Delivery } from "../couriers/courier";
+import { ReliableRetryableError, reasonOf } from "../errors";
+import type { Logger } from "../logger";
+import { ANNOUNCEMENT_TYPE, PARKED_TYPE, parseEnvelope, Unreadable, WIRE_VERSION, type Announcement, type Envelope } from "../message/envelope";
+import { matches, type Queues } from "../message/pattern";
+import type { Metrics } from "../metrics";
+import type { ConsumerOptions } from "../options";
+import type { Store } from "../stores/store";
+import { Receipts } from "./receipts";
+import { settle } from "./settle";
+
+/** Before an announcement that the broker did not take is repeated. */
+const ANNOUNCE_RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
+/** Announcements are repeated so that `seenAt` tells living groups from retired ones, and a restored store learns of them. */
+const ANNOUNCE_EVERY_MS = 10 * 60_000;
+/** Headers of a parked message, cut so that they fit into AMQP's 64 KiB. */
+const MAX_PARKED_HEADERS = 32 * 1024;
+
+export interface HandlerExtras {
+	/** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
+	session?: unknown;
+}
+
+/** How the handler of an event ended. `rejected`: it was not reached. */
+export interface HandlerEnd {
+	error?: unknown;
+	rejected?: boolean;
+}
+
+export interface ConsumerSpec {
+	pattern: string;
+	group: string;
+	queue: string;
+	bindings: string[];
+	service: string;
+	options: ConsumerOptions;
+	/** Never rejects: an error is part of the end. */
+	handle(envelope: Envelope, extras: HandlerExtras): Promise<HandlerEnd>;
+}
+
+export interface ConsumerParts {
+	courier: Courier;
+	/** For the inbox; a node without a store has none. */
+	store: Store | undefined;
+	queues: Queues;
+	metrics: Metrics;
+	logger: Logger;
+	nodeID: string;
+}
+
+/**
+ * One group's handler on one queue. A delivery is acked only after its receipt is confirmed, and the receipt is sent only after the
+ * handler's promise has settled:
+ *
+ *   process dies before the handler ended      unacked: the broker delivers it again
+ *   … after the handler, before the inbox row  the same: handled twice (this is the window `inbox: "transaction"` closes)
+ *   … after the inbox row, before the receipt  delivered again, recognised, answered without the handler
+ *   … after the receipt, before the ack        the same; the second receipt changes nothing
+ */
+export class Consumer {
+	readonly receipts: Receipts;
+	readonly #lookups: Batcher<string, boolean>;
+	readonly #records: Batcher<string, void>;
+	/** Ids in the handler's hands, so that two copies in one process wait for each other. */
+	readonly #running = new Map<string, Promise<void>>();
+	#consumption: Consumption | undefined;
+	#stopping = false;
+	#timer: NodeJS.Timeout | undefined;
+	#unsubscribe: (() => void) | undefined;
+	#active = 0;
+	#onIdle: (() => void)[] = [];
+
+	constructor(
+		readonly spec: ConsumerSpec,
+		readonly parts: ConsumerParts
+	) {
+		const { store } = parts;
+		this.receipts = new Receipts(parts.courier, spec.group, parts.nodeID, parts.logger);
+		this.#lookups = new Batcher({
+			maxItems: 500,
+			write: async ids => {
+				const handled = (await store?.inboxHandled(spec.group, ids)) ?? new Set();
+				return ids.map(id => handled.has(id));
+			}
+		});
+		this.#records = new Batcher({ maxItems: 500, write: async ids => (await store?.inboxAdd(spec.group, ids, new Date()), []) });
+	}
+
+	get inbox(): boolean | "transaction" {
+		return this.parts.store ? this.spec.options.inbox : false;
+	}
+
+	get inFlight(): number {
+		return this.#active;
+	}
+
+	/**
+	 * Declares the queue, announces the group, then consumes: a message that reaches the queue belongs to a group the store is told of.
+	 * Rejects when the queue exists with other arguments; waits in the background while the broker is away.
+	 */
+	async start(): Promise<void> {
+		const { courier, logger } = this.parts;
+		const { queue, bindings, options, pattern, group } = this.spec;
+		const declared = { name: queue, bindings, deliveryLimit: options.deliveryLimit, deadLetterTo: this.parts.queues.parked };
+		await courier.declare({ name: this.parts.queues.parked });
+		await courier.declare({ name: this.parts.queues.announcements });
+		await courier.declare(declared);
+		const begin = async () => {
+			await this.#announce();
+			if (this.#stopping) return;
+			this.#consumption = await courier.consume({ queue: declared, prefetch: options.maxInFlight, onDelivery: delivery => this.#take(delivery) });
+			logger.info(`Reliable: group ${group} consumes '${pattern}' (${queue}).`);
+			if (this.#stopping) await this.#consumption.close();
+		};
+		if (courier.ready) await begin();
+		else void begin().catch(error => logger.error(`Reliable: group ${group} cannot consume '${pattern}': ${reasonOf(error)}`));
+		this.#unsubscribe = courier.on("ready", () => void this.#announce(1));
+		this.#timer = setInterval(() => void this.#announce(1), ANNOUNCE_EVERY_MS).unref();
+	}
+
+	/** No further deliveries; handlers finish, receipts are confirmed, deliveries acked, within `drainTimeoutMs`. What is left comes again elsewhere. */
+	async stop(drainTimeoutMs: number): Promise<void> {
+		this.#stopping = true;
+		clearInterval(this.#timer);
+		this.#unsubscribe?.();
+		await this.#consumption?.cancel();
+		const settled = this.#idle().then(() => this.receipts.idle());
+		let timer: NodeJS.Timeout | undefined;
+		await Promise.race([settled, new Promise(resolve => (timer = setTimeout(resolve, drainTimeoutMs)))]);
+		clearTimeout(timer);
+		this.receipts.stop();
+		await this.#consumption?.close();
+	}
+
+	#idle(): Promise<void> {
+		return this.#active === 0 ? Promise.resolve() : new Promise(resolve => this.#onIdle.push(resolve));
+	}
+
+	async #announce(maxTries = Infinity): Promise<void> {
+		const { courier, queues, nodeID } = this.parts;
+		const { pattern, group, queue, service } = this.spec;
+		const announcement: Announcement = { v: WIRE_VERSION, pattern, group, queue, nodeID, service };
+		const body = Buffer.from(JSON.stringify(announcement));
+		for (let tries = 1; !this.#stopping; tries++) {
+			const { outcome } = await courier.publish({ to: { queue: queues.announcements }, messageId: randomUUID(), type: ANNOUNCEMENT_TYPE, headers: {}, body });
+			if (outcome === "confirmed" || tries >= maxTries) return;
+			await new Promise<void>(resolve => {
+				const unsubscribe = courier.on("ready", () => done());
+				const timer = setTimeout(() => done(), backoffMs(ANNOUNCE_RETRY, tries));
+				const done = () => {
+					unsubscribe();
+					clearTimeout(timer);
+					resolve();
+				};
+			});
+		}
+	}
+
+	#take(delivery: Delivery): void {
+		this.#active++;
+		void this.#process(delivery)
+			.catch(error => this.parts.logger.error(`Reliable: a delivery of ${this.spec.queue} stays unacked: ${reasonOf(error)}`))
+			.finally(() => {
+				if (--this.#active === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
+			});
+	}
+
+	async #process(delivery: Delivery): Promise<void> {
+		const { pattern } = this.spec;
+		let envelope: Envelope;
+		try {
+			envelope = parseEnvelope(delivery);
+		} catch (error) {
+			if (!(error instanceof Unreadable)) throw error;
+			return this.#park(delivery, error.message);
+		}
+		// The binding may cover more than the pattern (see `bindingKey`): nobody expects a receipt of this group then.
+		if (!matches(envelope.event, pattern)) return this.receipts.ack(delivery);
+		if (!this.inbox) return this.#run(delivery, envelope);
+
+		const before = this.#running.get(envelope.id) ?? Promise.resolve();
+		const mine = before.then(() => this.#once(delivery, envelope));
+		const settled = mine.catch(() => undefined);
+		this.#running.set(envelope.id, settled);
+		try {
+			await mine;
+		} finally {
+			if (this.#running.get(envelope.id) === settled) this.#running.delete(envelope.id);
+		}
+	}
+
+	async #once(delivery: Delivery, envelope: Envelope): Promise<void> {
+		if (await this.#handledBefore(envelope.id)) {
+			this.#answerAgain(delivery, envelope);
+			return;
+		}
+		await this.#run(delivery, envelope);
+	}
+
+	/** Without an answer of the store the message waits here, unacked: handling it might be the second time. */
+	async #handledBefore(id: string): Promise<boolean> {
+		for (let tries = 1; ; tries++) {
+			try {
+				return await this.#lookups.add(id);
+			} catch (error) {
+				if (this.#stopping) throw error;
+				await new Promise(resolve => setTimeout(resolve, backoffMs(ANNOUNCE_RETRY, tries)));
+			}
+		}
+	}
+
+	#answerAgain(delivery: Delivery, envelope: Envelope): void {
+		this.parts.metrics.duplicate(envelope.event, this.spec.group);
+		this.receipts.send({ address: envelope.receipt, item: settle(envelope, {}, 0), delivery });
+	}
+
+	async #run(delivery: Delivery, envelope: Envelope): Promise<void> {
+		const { group, options } = this.spec;
+		const started = performance.now();
+		const work = this.inbox === "transaction" ? this.#inTransaction(envelope) : this.spec.handle(envelope, {});
+		let timer: NodeJS.Timeout | undefined;
+		const timeout = new Promise<"timeout">(resolve => {
+			timer = setTimeout(resolve, options.handlerTimeoutMs, "timeout");
+		});
+		const end = await Promise.race([work, timeout]);
+		clearTimeout(timer);
+		if (end === "timeout") {
+			const error = new ReliableRetryableError("RELIABLE_HANDLER_TIMEOUT", `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms.`, { id: envelope.id, event: envelope.event, group });
+			this.#settle(envelope, { error }, started, delivery);
+			// It may still come to an end; handled stays handled, and says so late.
+			void work.then(async late => {
+				if (late !== "duplicate" && late.error === undefined) await this.#handled(envelope, started);
+			});
+			return;
+		}
+		if (end === "duplicate") return this.#answerAgain(delivery, envelope);
+		if (end.error !== undefined) return this.#settle(envelope, end, started, delivery);
+		await this.#handled(envelope, started, delivery);
+	}
+
+	async #handled(envelope: Envelope, started: number, delivery?: Delivery): Promise<void> {
+		if (this.inbox === true) {
+			// The receipt matters more than the row: without the row a duplicate may be handled again, without the receipt there will be one.
+			await this.#records.add(envelope.id).catch(error => this.parts.logger.warn(`Reliable: the inbox of group ${this.spec.group} could not be written: ${reasonOf(error)}`));
+		}
+		this.#settle(envelope, {}, started, delivery);
+	}
+
+	#settle(envelope: Envelope, end: HandlerEnd, started: number, delivery?: Delivery): void {
+		const { metrics } = this.parts;
+		const item = settle(envelope, end, performance.now() - started);
+		if (item.outcome === "handled") metrics.handled(envelope.event, this.spec.group);
+		else metrics.failed(envelope.event, this.spec.group);
+		this.receipts.send({ address: envelope.receipt, item, delivery });
+	}
+
+	async #inTransaction(envelope: Envelope): Promise<HandlerEnd | "duplicate"> {
+		let end: HandlerEnd = {};
+		try {
+			const outcome = await (this.parts.store as Store).inboxTransaction(this.spec.group, envelope.id, new Date(), async session => {
+				end = await this.spec.handle(envelope, { session });
+				if (end.error !== undefined) throw end.error;
+			});
+			return outcome === "duplicate" ? "duplicate" : {};
+		} catch (error) {
+			return end.error !== undefined ? end : { error };
+		}
+	}
+
+	/** Into the parking queue with its raw bytes, then acked: the consumer goes on, a human can look at it. */
+	async #park(delivery: Delivery, reason: string): Promise<void> {
+		const { courier, queues, metrics, logger, nodeID } = this.parts;
+		metrics.parked(delivery.queue);
+		logger.warn(`Reliable: parked a message from ${delivery.queue}: ${reason}.`);
+		const { messageId, type, contentType, timestamp, appId } = delivery;
+		const headers = {
+			"x-reliable-reason": reason,
+			"x-reliable-queue": delivery.queue,
+			"x-reliable-node": nodeID,
+			"x-reliable-properties": JSON.stringify({ messageId, type, contentType, timestamp, appId }),
+			"x-reliable-headers": JSON.stringify(delivery.headers).slice(0, MAX_PARKED_HEADERS)
+		};
+		const id = randomUUID();
+		for (let tries = 1; !this.#stopping; tries++) {
+			const { outcome } = await courier.publish({ to: { queue: queues.parked }, messageId: id, type: PARKED_TYPE, headers, body: delivery.body, contentType: "application/octet-stream" });
+			if (outcome === "confirmed") return this.receipts.ack(delivery);
+			await new Promise(resolve => setTimeout(resolve, backoffMs(ANNOUNCE_RETRY, tries)));
+		}
+	}
+}

@@ -1,0 +1,112 @@
+import { randomUUID } from "node:crypto";
+import { backoffMs } from "../backoff";
+import type { Courier, Delivery } from "../couriers/courier";
+import type { Logger } from "../logger";
+import { RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "../message/envelope";
+
+/** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
+const MAX_ITEMS = 500;
+const RETRY = { initialMs: 200, maxMs: 5000, jitter: "half" } as const;
+
+interface Owed {
+	address: string;
+	item: ReceiptItem;
+	/** Absent for a receipt that comes after its delivery was settled (a handler that outlived its timeout). */
+	delivery?: Delivery;
+}
+
+/**
+ * Sends a consumer's receipts and acks its deliveries, in this order: handler done → receipt confirmed → ack. Many receipts travel as
+ * one message: while one is on its way the next ones collect, without a timer. A receipt the broker did not take is sent again; until
+ * then its delivery stays unacked, so a crash brings it back.
+ */
+export class Receipts {
+	#owed: Owed[] = [];
+	#running: Promise<void> | undefined;
+	#stopped = false;
+	readonly #marks = new AckMarks();
+
+	constructor(
+		readonly courier: Courier,
+		readonly group: string,
+		readonly nodeID: string,
+		readonly logger: Logger
+	) {}
+
+	send(owed: Owed): void {
+		this.#owed.push(owed);
+		this.#running ??= this.#run().finally(() => (this.#running = undefined));
+	}
+
+	/** For deliveries that deserve no receipt (parked, or not for this pattern). */
+	ack(delivery: Delivery): void {
+		this.#marks.settle([delivery]);
+	}
+
+	/** Resolves when nothing is owed any more. */
+	async idle(): Promise<void> {
+		while (this.#running) await this.#running;
+	}
+
+	/** Gives up on what is still owed: its deliveries stay unacked and come again. */
+	stop(): void {
+		this.#stopped = true;
+	}
+
+	async #run(): Promise<void> {
+		await Promise.resolve();
+		let failures = 0;
+		while (this.#owed.length && !this.#stopped) {
+			const address = (this.#owed[0] as Owed).address;
+			const batch = this.#owed.filter(owed => owed.address === address).slice(0, MAX_ITEMS);
+			const { outcome, reason } = await this.courier.publish({
+				to: { queue: address },
+				messageId: randomUUID(),
+				type: RECEIPT_TYPE,
+				headers: {},
+				body: Buffer.from(JSON.stringify({ v: WIRE_VERSION, group: this.group, nodeID: this.nodeID, items: batch.map(owed => owed.item) }))
+			});
+			if (outcome === "confirmed") {
+				failures = 0;
+				const sent = new Set(batch);
+				this.#owed = this.#owed.filter(owed => !sent.has(owed));
+				this.#marks.settle(batch.flatMap(({ delivery }) => delivery ?? []));
+				continue;
+			}
+			failures++;
+			if (failures === 1 && this.courier.ready) this.logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
+			// A missing receipt queue of one producer must not hold up the receipts for others.
+			this.#owed.push(...this.#owed.splice(0, this.#owed.length).sort((a, b) => Number(a.address === address) - Number(b.address === address)));
+			await new Promise(resolve => setTimeout(resolve, backoffMs(RETRY, failures)));
+		}
+	}
+}
+
+/** Acks with one multiple ack up to where everything is settled, and one by one beyond: a slow handler must not fill the prefetch window. */
+class AckMarks {
+	#epoch = -1;
+	#mark = 0;
+	#beyond = new Set<number>();
+
+	settle(deliveries: Delivery[]): void {
+		const fresh: Delivery[] = [];
+		for (const delivery of deliveries) {
+			if (delivery.epoch < this.#epoch) continue;
+			if (delivery.epoch > this.#epoch) {
+				this.#epoch = delivery.epoch;
+				this.#mark = 0;
+				this.#beyond.clear();
+				fresh.length = 0;
+			}
+			fresh.push(delivery);
+			this.#beyond.add(delivery.tag);
+		}
+		const from = this.#mark;
+		while (this.#beyond.delete(this.#mark + 1)) this.#mark++;
+		const last = fresh.find(delivery => delivery.tag === this.#mark);
+		if (last) last.ackUpTo();
+		for (const delivery of fresh) {
+			if (delivery.tag > this.#mark || (!last && delivery.tag > from)) delivery.ack();
+		}
+	}
+}

@@ -1,0 +1,36 @@
+import { ReliableError } from "../errors";
+import { describeError, type Envelope, type ReceiptItem } from "../message/envelope";
+
+/**
+ * Pure: which receipt a handler's end deserves. `rejected` marks an event that never reached its handler (params validation, a
+ * middleware): doing the same again cannot help.
+ */
+export function settle(envelope: Envelope, end: { error?: unknown; rejected?: boolean }, durationMs: number): ReceiptItem {
+	const { id, attempt } = envelope;
+	const duration = Math.max(0, Math.round(durationMs));
+	if (end.error === undefined) return { id, outcome: "handled", attempt, durationMs: duration };
+	return {
+		id,
+		outcome: "failed",
+		attempt,
+		durationMs: duration,
+		retryable: isRetryable(end.error, end.rejected === true),
+		...(end.rejected ? { rejected: true } : {}),
+		error: describeError(end.error)
+	};
+}
+
+/**
+ * Moleculer's convention: `retryable` on the error decides, where it stands. A plain Error says nothing and is tried again; of what
+ * refused the event before its handler, only an overload (`retryable: true`, such as a bulkhead's full queue) is.
+ */
+function isRetryable(error: unknown, rejected: boolean): boolean {
+	const said = (error as { retryable?: unknown } | null)?.retryable;
+	if (typeof said === "boolean") return said;
+	return !rejected;
+}
+
+/** The handler's chain ended without an error and without reaching the handler. */
+export function notReached(event: string, group: string): ReliableError {
+	return new ReliableError("RELIABLE_HANDLER_NOT_REACHED", `A middleware answered for the handler of '${event}' in group ${group}; it never ran.`, { event, group });
+}

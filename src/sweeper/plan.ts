@@ -1,0 +1,95 @@
+import type { QueueDepth } from "../couriers/courier";
+import { attemptsMade, judgeFailure } from "../message/budget";
+import { ANY_GROUP, type Message } from "../message/message";
+import type { Step } from "../publisher";
+import type { FailedRecord } from "../stores/store";
+
+/** What to do with a due message. Decided purely; `sweep.ts` acts. */
+export interface Plan {
+	message: Message;
+	/** Groups to publish to now. */
+	steps: Step[];
+	/** Attempts that ended in silence. */
+	failures: FailedRecord[];
+	/** Groups left alone, until when: not due yet, or still in their queue. */
+	waits: Map<string, Date>;
+	/** Set when ANY_GROUP gives way to real groups. */
+	groups?: string[];
+}
+
+export interface World {
+	now: Date;
+	/** Who is subscribed to the message's event now; never contains ANY_GROUP. */
+	known: string[];
+	/** State of the group's queue: undefined = no such queue, "unseen" = could not look or nothing to look at. */
+	depth(group: string): QueueDepth | undefined | "unseen";
+}
+
+/** Groups of the message whose queue must be looked at before an attempt may be called silent. */
+export function silentGroups(message: Message, now: Date): string[] {
+	return message.waiting.filter(group => group !== ANY_GROUP && isOut(message, group) && dueOf(message, group) <= now);
+}
+
+/** Attempt `made` is out and nobody has said that it failed. */
+function isOut(message: Message, group: string): boolean {
+	return attemptsMade(message, group) > (message.spent[group] ?? 0);
+}
+
+function dueOf(message: Message, group: string): Date {
+	const next = message.next[group];
+	if (next) return next;
+	return message.publishedAt ? new Date(message.publishedAt.getTime() + message.receiptTimeoutMs) : message.createdAt;
+}
+
+export function planSweep(message: Message, world: World): Plan {
+	const { now } = world;
+	const plan: Plan = { message, steps: [], failures: [], waits: new Map() };
+	let waiting = message.waiting;
+	if (waiting.includes(ANY_GROUP)) {
+		const groups = world.known.filter(group => !message.receipts[group] && !message.failed.includes(group) && !waiting.includes(group));
+		if (groups.length) {
+			plan.groups = groups;
+			waiting = [...waiting.filter(group => group !== ANY_GROUP), ...groups];
+		}
+	}
+	for (const group of waiting) {
+		const due = dueOf(message, group);
+		if (due > now) {
+			plan.waits.set(group, due);
+			continue;
+		}
+		const made = attemptsMade(message, group);
+		const spent = message.spent[group] ?? 0;
+		if (made <= spent) {
+			plan.steps.push({ group, attempt: spent + 1 });
+			continue;
+		}
+		const depth = group === ANY_GROUP ? "unseen" : world.depth(group);
+		if (depth === undefined) plan.steps.push({ group, attempt: made });
+		else if (depth !== "unseen" && (depth.ready > 0 || depth.consumers === 0)) plan.waits.set(group, new Date(now.getTime() + message.receiptTimeoutMs));
+		else if (depth === "unseen" && group !== ANY_GROUP) plan.waits.set(group, new Date(now.getTime() + message.backoff.initialMs));
+		else plan.failures.push(silence(message, group, made, now));
+	}
+	return plan;
+}
+
+function silence(message: Message, group: string, attempt: number, now: Date): FailedRecord {
+	const error = { name: "NoReceipt", message: `no receipt within ${message.receiptTimeoutMs} ms and nothing left in the queue`, code: "NO_RECEIPT" };
+	return judgeFailure(message, group, attempt, "silence", error, { now });
+}
+
+/**
+ * One publish to the exchange instead of one per group: only while nobody has answered anything and every group would get its first
+ * attempt, so that no group gets what it has handled already.
+ */
+export function reachesAllAtOnce({ message, steps, groups }: Plan): boolean {
+	return (
+		steps.length > 1 &&
+		!message.groups &&
+		!groups &&
+		steps.length === message.waiting.length &&
+		steps.every(step => step.attempt === 1) &&
+		!Object.keys(message.receipts).length &&
+		!message.failed.length
+	);
+}

@@ -1,0 +1,77 @@
+import type { Channel, ChannelModel, Replies } from "amqplib";
+import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
+
+/** A close takes one round trip; whoever waits for it longer waits for a dead connection. */
+const CLOSE_TIMEOUT_MS = 2_000;
+
+/** Runs `work` on a channel of its own, so that what the broker refuses there (it closes the channel) harms nothing else. */
+export async function onThrowAwayChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
+	const channel = await model.createChannel();
+	swallowErrors(channel);
+	try {
+		return await work(channel);
+	} finally {
+		void closeChannel(channel);
+	}
+}
+
+/** A channel without an `error` listener takes its whole connection down when the broker closes it; the outcome shows elsewhere. */
+export function swallowErrors(channel: Channel): void {
+	channel.on("error", () => undefined);
+	channel.on("handler-error", () => undefined);
+}
+
+/** amqplib's `close()` never settles when the connection is lost before the answer, and rejects when it was closed already. */
+export function closeChannel(channel: Channel): Promise<void> {
+	return new Promise(resolve => {
+		const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+		const done = () => {
+			clearTimeout(timer);
+			resolve();
+		};
+		channel.once("close", done);
+		channel.close().then(done, done);
+	});
+}
+
+export async function assertExchange(channel: Channel, exchange: ExchangeDeclaration): Promise<void> {
+	try {
+		await channel.assertExchange(exchange.name, exchange.type, { durable: true });
+	} catch (thrown) {
+		throw declareError(thrown, `exchange ${exchange.name}`, "delete the exchange and restart, or use another namespace");
+	}
+}
+
+export async function assertQueue(channel: Channel, exchange: ExchangeDeclaration, queue: QueueDeclaration): Promise<void> {
+	try {
+		await channel.assertQueue(queue.name, { durable: true, arguments: queue.arguments });
+		for (const key of queue.bindings) await channel.bindQueue(queue.name, exchange.name, key);
+	} catch (thrown) {
+		throw declareError(thrown, `queue ${queue.name}`, "drain it or shovel it to another queue, delete it and restart; or rename the group", queue.name);
+	}
+}
+
+/** undefined = there is no such queue. */
+export async function lookAtQueue(model: ChannelModel, name: string): Promise<Replies.AssertQueue | undefined> {
+	try {
+		return await onThrowAwayChannel(model, channel => channel.checkQueue(name));
+	} catch (thrown) {
+		if (codeOf(thrown) === 404) return undefined;
+		throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", `Could not look at queue ${name}: ${reasonOf(thrown)}.`, { queue: name }, thrown);
+	}
+}
+
+export function codeOf(thrown: unknown): number | undefined {
+	const code = (thrown as { code?: unknown } | null)?.code;
+	return typeof code === "number" ? code : undefined;
+}
+
+function declareError(thrown: unknown, what: string, remedy: string, queue?: string): Error {
+	const code = codeOf(thrown);
+	const said = /with message "(.*)"$/s.exec(reasonOf(thrown))?.[1] ?? reasonOf(thrown);
+	// 405 RESOURCE_LOCKED: somebody holds a queue of that name exclusively.
+	if (code === 406 || code === 405) return new ReliableError("RELIABLE_QUEUE_MISMATCH", `The ${what} exists with other arguments: ${said}. To migrate: ${remedy}.`, { queue, said }, thrown);
+	if (code === 403) return new ReliableError("RELIABLE_ACCESS_REFUSED", `The broker user may not declare the ${what}: ${said}.`, { queue }, thrown);
+	return new ReliableRetryableError("RELIABLE_UNAVAILABLE", `Could not declare the ${what}: ${said}.`, { queue }, thrown);
+}

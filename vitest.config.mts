@@ -1,0 +1,61 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
+
+const alias = fileURLToPath(new URL("./test/support/alias.cjs", import.meta.url));
+const servers = ["./test/support/global-setup.ts"];
+
+type Line = "0.15" | "0.14";
+
+interface Kind {
+	name: string;
+	include: string[];
+	exclude?: string[];
+	line?: Line;
+	backend?: "real" | "embedded";
+	globalSetup?: string[];
+}
+
+function project({ name, include, exclude = [], line = "0.15", backend = "real", globalSetup = [] }: Kind): TestProjectInlineConfiguration {
+	return {
+		extends: true,
+		// Vite resolves the imports of our sources and specs; the preload does it for packages and for `require`.
+		resolve: line === "0.14" ? { alias: [{ find: /^moleculer$/, replacement: "moleculer-014" }] } : {},
+		test: {
+			name,
+			include,
+			exclude: ["**/node_modules/**", ...exclude],
+			globalSetup,
+			env: { MOLECULER_LINE: line, RELIABLE_TEST_BACKEND: backend },
+			execArgv: ["--require", alias]
+		}
+	};
+}
+
+const exclusive = "test/integration/exclusive/**/*.spec.ts";
+const integration = { include: ["test/integration/**/*.spec.ts"], exclude: [exclusive], globalSetup: servers };
+const embedded = { include: ["test/integration/**/*.both.spec.ts"], exclude: [exclusive], backend: "embedded" as const };
+const last = project({ name: "exclusive", include: [exclusive], globalSetup: servers });
+
+export default defineConfig({
+	test: {
+		pool: "forks",
+		testTimeout: 30_000,
+		hookTimeout: 60_000,
+		teardownTimeout: 20_000,
+		// Two cores is what CI has; integration tests mostly wait for servers.
+		maxWorkers: 2,
+		allowOnly: false,
+		reporters: ["default", "./test/support/summary-reporter.ts"],
+		projects: [
+			project({ name: "unit", include: ["test/unit/**/*.spec.ts"] }),
+			project({ name: "types", include: ["test/types/**/*.spec.ts"] }),
+			project({ name: "conformance", include: ["test/conformance/**/*.spec.ts"], globalSetup: servers }),
+			project({ name: "integration-0.15", ...integration }),
+			project({ name: "integration-0.14", ...integration, line: "0.14" }),
+			project({ name: "embedded-0.15", ...embedded }),
+			project({ name: "embedded-0.14", ...embedded, line: "0.14" }),
+			// These disturb the servers that all share: one file after the other, when all others have ended.
+			{ ...last, test: { ...last.test, fileParallelism: false, sequence: { groupOrder: 1 } } }
+		]
+	}
+});

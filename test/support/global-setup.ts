@@ -26,6 +26,7 @@ interface Server {
 	ports: readonly number[];
 	service: string;
 	recipe: string;
+	example: string;
 	at(port: number): string;
 	ping(url: string): Promise<Answer>;
 }
@@ -38,6 +39,7 @@ const SERVERS: Record<Kind, Server> = {
 		ports: [5672, 5690],
 		service: "rabbitmq",
 		recipe: "rabbitmq",
+		example: "amqp://USER:PASSWORD@HOST:5672",
 		at: port => `amqp://guest:guest@127.0.0.1:${port}`,
 		async ping(url) {
 			const model = await connect(url, { timeout: PROBE_MS });
@@ -54,6 +56,7 @@ const SERVERS: Record<Kind, Server> = {
 		ports: [27017, 27090],
 		service: "mongodb",
 		recipe: "mongo",
+		example: "'mongodb://HOST:27017/?replicaSet=rs0'",
 		at: port => `mongodb://127.0.0.1:${port}/?directConnection=true`,
 		async ping(url) {
 			const client = new MongoClient(url, { serverSelectionTimeoutMS: PROBE_MS, connectTimeoutMS: PROBE_MS });
@@ -79,6 +82,7 @@ const SERVERS: Record<Kind, Server> = {
 		ports: [6379, 6390],
 		service: "redis",
 		recipe: "redis",
+		example: "redis://HOST:6379",
 		at: port => `redis://127.0.0.1:${port}`,
 		async ping(url) {
 			const client = new Redis(url, { lazyConnect: true, connectTimeout: PROBE_MS, maxRetriesPerRequest: 0, retryStrategy: () => null });
@@ -108,6 +112,13 @@ function reason(error: unknown): string {
 	return masked(error instanceof Error ? error.message || error.name : String(error));
 }
 
+/** What went wrong is around us, not in this file: a stack would only hide it. */
+function plain(message: string): Error {
+	const error = new Error(message);
+	error.stack = `Error: ${message}`;
+	return error;
+}
+
 function portsOf(server: Server): readonly number[] {
 	const own = process.env[server.portEnv];
 	return own ? [Number(own)] : server.ports;
@@ -119,14 +130,16 @@ function say(server: Server, answer: Answer, how: string): string {
 }
 
 async function listening(server: Server, how: string, problems: string[]): Promise<string | undefined> {
+	const here: string[] = [];
 	for (const port of portsOf(server)) {
 		const url = server.at(port);
 		try {
 			return say(server, await server.ping(url), how);
 		} catch (error) {
-			problems.push(`${server.name} at ${masked(url)}: ${reason(error)}`);
+			here.push(`${server.name} at ${masked(url)}: ${reason(error)}`);
 		}
 	}
+	problems.push(...here);
 	return undefined;
 }
 
@@ -137,7 +150,7 @@ async function given(server: Server): Promise<string | undefined> {
 		const answer = await server.ping(url);
 		return say(server, { ...answer, url }, server.urlEnv);
 	} catch (error) {
-		throw new Error(`${server.urlEnv} is ${masked(url)}, but ${server.name} does not answer there: ${reason(error)}\nStart it, correct ${server.urlEnv}, or unset it and the tests look for a server or start one.`);
+		throw plain(`${server.urlEnv} is ${masked(url)}, but ${server.name} does not answer there: ${reason(error)}\nStart it, correct ${server.urlEnv}, or unset it and the tests look for a server or start one.`);
 	}
 }
 
@@ -167,14 +180,14 @@ async function start(missing: Server[]): Promise<string | undefined> {
 }
 
 function help(missing: Server[], problems: string[]): Error {
-	return new Error(
+	return plain(
 		[
 			`The tests need ${missing.map(server => server.name).join(" and ")}, and there is none to be had here:`,
 			...problems.map(problem => `  ${problem}`),
 			"Any one of these helps:",
 			`  docker compose up -d --wait ${missing.map(server => server.service).join(" ")}     (no Docker engine answers here now)`,
 			"  sudo test/servers/servers start     (Debian, as root)",
-			`  ${missing.map(server => `${server.urlEnv}=${masked(server.at(server.ports[0] ?? 0))}`).join(" ")} npm test     (servers of your own)`,
+			`  ${missing.map(server => `${server.urlEnv}=${server.example}`).join(" ")} npm test     (servers of your own)`,
 			"Without servers: npm run test:unit"
 		].join("\n")
 	);

@@ -17,14 +17,15 @@ interface Import {
 const AREAS: readonly (readonly string[])[] = [
 	["mixins/"],
 	["src/runtime", "src/repl"],
-	["src/strategies/", "src/consumer/", "src/tracker", "src/sweeper/"],
+	["src/emit"],
+	["src/strategies/", "src/consumer/", "src/tracker", "src/sweeper/", "src/compensation"],
 	["src/publisher", "src/registry", "src/waiters", "src/metrics"],
 	["src/stores/", "src/couriers/"],
-	["src/options", "src/errors", "src/logger", "src/backoff", "src/batcher", "src/message/"]
+	["src/options", "src/errors", "src/logger", "src/backoff", "src/batcher", "src/inspect", "src/message/"]
 ];
 const LEAVES = AREAS.length - 1;
-/** Stands beside the areas: several of its files work with each other. */
-const SHARED = 3;
+/** What several parts use; its files work with each other. */
+const SHARED = AREAS.findIndex(areas => areas.includes("src/publisher"));
 
 let importsOf: (source: string) => Omit<Import, "file">[];
 const files = ["src", "mixins"].flatMap(folder =>

@@ -6,11 +6,17 @@ export class Metrics {
 
 	/** Called with every count; the mixin connects it to the broker's registry. */
 	sink: ((name: string, value: number, labels: Record<string, string>) => void) | undefined;
+	/** Called with every duration in ms. */
+	timeSink: ((name: string, ms: number, labels: Record<string, string>) => void) | undefined;
 
 	count(name: string, value = 1, labels: Record<string, string> = {}): void {
 		if (!value) return;
 		this.totals[name] = (this.totals[name] ?? 0) + value;
 		this.sink?.(name, value, labels);
+	}
+
+	time(name: string, ms: number, labels: Record<string, string> = {}): void {
+		this.timeSink?.(name, ms, labels);
 	}
 
 	emitted(event: string): void {

@@ -33,7 +33,7 @@ export const OPTIONS = {
 	database: { scope: "node", rule: { type: "string", empty: false }, doc: "MongoDB database. Default: the one in the URL, else `reliable`" },
 	service: { scope: "node", rule: flag, default: true, doc: "Run the service `reliable` (tracker, sweeper, actions) on this node, where it has a store" },
 	sweeper: { scope: "node", rule: flag, default: true, doc: "Let this node compete for sweeping; false = it only tracks and answers actions" },
-	sweepEveryMs: { scope: "node", rule: ms(50), default: 5 * SECOND, doc: "Pause between sweeps. Shorter = faster resends, more store reads" },
+	sweepEveryMs: { scope: "node", rule: ms(50), default: SECOND, doc: "Pause between sweeps. Shorter = faster resends, more store reads" },
 	leaseMs: { scope: "node", rule: ms(300), default: 30 * SECOND, doc: "Sweeper lease in Redis. A dead holder is replaced after this at the latest" },
 	partitions: { scope: "node", rule: count(1, 64), default: 1, doc: "Parts of the store swept at the same time, by as many nodes; same value on all nodes" },
 	pageSize: { scope: "node", rule: count(1, 5000), default: 500, doc: "Messages claimed and resent at a time by a sweep" },
@@ -117,6 +117,18 @@ export interface ServiceOptions extends ConsumerOptions {
 export type ReliableOptions = Partial<NodeOptions> & Partial<Omit<ServiceOptions, "backoff">> & { backoff?: Partial<Backoff> };
 
 const validator = new Validator({ useNewCustomCheckerFunction: true });
+/** Compiling a schema costs far more than checking with it, and emits are checked one by one. */
+const compiled = new WeakMap<object, (values: object) => true | object[] | Promise<unknown>>();
+
+function checkerOf(schema: Record<string, object>): (values: object) => unknown {
+	let checker = compiled.get(schema);
+	if (!checker) {
+		const rules = Object.fromEntries(Object.entries(schema).map(([name, rule]) => [name, { ...rule, optional: true }]));
+		checker = validator.compile(rules as ValidationSchema);
+		compiled.set(schema, checker);
+	}
+	return checker;
+}
 
 type Values = Record<string, unknown>;
 
@@ -137,10 +149,9 @@ export function check(where: string, schema: Record<string, object>, values: Val
 		throw new ReliableError(type, `Unknown option '${name}' in ${where}.${hint}`, { option: name, suggestion: hint ? near : undefined });
 	}
 	const copy = structuredCopy(values);
-	const rules = Object.fromEntries(Object.entries(schema).map(([name, rule]) => [name, { ...rule, optional: true }]));
-	const result = validator.compile(rules as ValidationSchema)(copy);
-	if (result !== true && Array.isArray(result)) {
-		const [first] = result;
+	const result = checkerOf(schema)(copy);
+	if (Array.isArray(result)) {
+		const [first] = result as { type: string; field: string; message?: string; actual?: unknown }[];
 		// A nested unknown key is reported by the validator under its parent.
 		const text = first?.type === "objectStrict" ? `Unknown option '${first.field}.${String(first.actual)}'` : first?.message?.replace(/^The '([^']*)' field/, "The option '$1'");
 		throw new ReliableError(type, `${text ?? "Bad option"} in ${where} (given: ${describe(copy, first?.field)}).`, { option: first?.field });
@@ -195,9 +206,12 @@ function checkAddresses(values: Values): void {
 	if (redis !== undefined && !(typeof redis === "object" && redis !== null && "defineCommand" in redis) && !urlOk(redis, ["redis", "rediss"])) bad("redis", "a redis:// URL or an ioredis client");
 }
 
+const ALL_RULES = rulesOf(namesOf(["node", "service", "event"]));
+const EVENT_RULES = rulesOf(namesOf(["event"]));
+
 /** What a service has given, checked, without defaults: argument over settings over environment. */
 export function given(argument: Values = {}, settings: Values = {}, environment: Values = fromEnvironment()): Values {
-	const rules = rulesOf(namesOf(["node", "service", "event"]));
+	const rules = ALL_RULES;
 	const values = {
 		...check("the environment (RELIABLE_…)", rules, environment),
 		...check("settings.reliable", rules, settings),
@@ -229,7 +243,7 @@ export function serviceOptions(values: Values): ServiceOptions {
 export function consumerOptions(where: string, value: unknown, service: ServiceOptions): ConsumerOptions {
 	if (value !== true && !isPlain(value)) throw new ReliableError("RELIABLE_BAD_CONSUMER", `'reliable' in ${where} must be true or an object of options.`, { option: "reliable" });
 	const names = namesOf(["event"]);
-	const own = value === true ? {} : check(where, rulesOf(names), value, "RELIABLE_BAD_CONSUMER");
+	const own = value === true ? {} : check(where, EVENT_RULES, value, "RELIABLE_BAD_CONSUMER");
 	return withDefaults(names, { ...Object.fromEntries(names.map(name => [name, service[name as keyof ConsumerOptions]])), ...own }) as unknown as ConsumerOptions;
 }
 

@@ -29,6 +29,8 @@ export interface OutboxParts {
 	metrics: Metrics;
 	logger: Logger;
 	confirmTimeoutMs: number;
+	/** Writes failures and tells of messages that became dead. */
+	recordFailures(records: FailedRecord[]): Promise<void>;
 }
 
 /** The message goes into the store, then to the broker. See `strategy.ts` for what that promises. */
@@ -42,7 +44,7 @@ export class Outbox implements Strategy {
 		const { store } = parts;
 		this.#published = new Batcher({ maxItems: MAX_BATCH, write: records => store.published(records).then(() => []) });
 		this.#postponed = new Batcher({ maxItems: MAX_BATCH, write: ids => store.postponed(ids, new Date(Date.now() + POSTPONE_MS)).then(() => []) });
-		this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => this.#writeFailed(records) });
+		this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => parts.recordFailures(records).then(() => []) });
 	}
 
 	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
@@ -120,13 +122,6 @@ export class Outbox implements Strategy {
 		const cause: FailureCause = "unroutable";
 		const error = { name: "Unroutable", message: result.reason ?? "no queue took it", code: "NO_ROUTE" };
 		return groups.map(group => this.#failed.add(judgeFailure(message, group, 1, cause, error, { now })));
-	}
-
-	async #writeFailed(records: FailedRecord[]): Promise<void[]> {
-		const { dead } = await this.parts.store.failed(records);
-		for (const id of dead) this.parts.waiters.saw(id, STATUS.dead, records.find(record => record.id === id)?.reason);
-		this.parts.metrics.dead(dead.length);
-		return [];
 	}
 }
 

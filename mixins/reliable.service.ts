@@ -1,0 +1,54 @@
+import type { Service, ServiceSchema } from "moleculer";
+import { given, type ReliableOptions } from "../src/options";
+import { reliableActions } from "./reliable.actions";
+import { nodeOf, type Broker } from "./node";
+
+/** Name of the service; the same on every node, so that any of them answers. */
+export const SERVICE_NAME = "reliable";
+
+/**
+ * The service `reliable`: tracker, sweeper and the operators' actions. The mixin creates it once per node where a store is configured
+ * (switch off with `service: false`); create it yourself on dedicated nodes. Same options and errors as the mixin.
+ */
+export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
+	given({ ...options }, {}, {});
+	return {
+		name: SERVICE_NAME,
+		settings: { $secureSettings: ["reliable"] },
+		metadata: { $category: "reliable", $description: "Guaranteed events: tracker, sweeper and manual compensation", $package: { name: "moleculer-reliable-emit" } },
+		actions: reliableActions,
+
+		merged(this: Service, schema: { settings?: { reliable?: Record<string, unknown> } }): void {
+			const node = nodeOf(this.broker as Broker);
+			node.runtime.configure(given({ ...options }, schema.settings?.reliable), SERVICE_NAME);
+			// Made by hand after a mixin had made its own: this one counts.
+			if (node.automatic) void this.broker.destroyService(node.automatic);
+			node.automatic = undefined;
+		},
+
+		async started(this: Service): Promise<void> {
+			const { runtime } = nodeOf(this.broker as Broker);
+			await runtime.acquire();
+			runtime.needStorage();
+			await runtime.track();
+		},
+
+		async stopped(this: Service): Promise<void> {
+			const { runtime } = nodeOf(this.broker as Broker);
+			if (runtime.running) await runtime.release();
+		}
+	} as unknown as ServiceSchema;
+}
+
+/**
+ * One microtask later, when all services created in the same turn have given their options, and still before `broker.start()` goes
+ * on to start services.
+ */
+export function ensureReliableService(broker: Broker): void {
+	queueMicrotask(() => {
+		const node = nodeOf(broker);
+		const { service } = node.runtime.options;
+		if (node.automatic || !service || node.runtime.backends.store === "none" || broker.getLocalService(SERVICE_NAME)) return;
+		node.automatic = broker.createService(ReliableService());
+	});
+}

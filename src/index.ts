@@ -1,0 +1,15 @@
+import "../mixins/moleculer-types";
+export { ReliableEmit } from "../mixins/reliable-emit.mixin";
+export { ReliableService } from "../mixins/reliable.service";
+export { ReliableError, ReliableRetryableError, type ErrorType } from "./errors";
+export { OPTIONS, type ReliableOptions, type ConsumerOptions, type AmqpOption } from "./options";
+export { STATUS, TRANSITIONS, type Status } from "./message/lifecycle";
+export type { EmitOptions } from "./emit";
+export type { EmitResult } from "./strategies/strategy";
+export type { Backoff } from "./message/message";
+export type { ReliableLocals } from "../mixins/event-context";
+export type { MessageRow, MessageStory, TimelineEntry } from "./inspect";
+export type { ActParams, ActResult, Filter } from "./compensation";
+export type { Health, SubscriptionRow } from "./health";
+export type { SweepCounts } from "./sweeper/sweep";
+export type { ReliableMethods } from "../mixins/moleculer-types";

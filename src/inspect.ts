@@ -1,0 +1,103 @@
+import { isFinal, STATUS } from "./message/lifecycle";
+import { ANY_GROUP, type AuditRecord, type Message, type Parked } from "./message/message";
+
+/** Flat: the Moleculer REPL prints results four levels deep. Instants are ISO strings. */
+export interface MessageRow {
+	id: string;
+	event: string;
+	status: string;
+	producer: string;
+	strategy: string;
+	/** Groups that still owe a receipt, given up on or not. */
+	waiting: string;
+	handled: string;
+	/** Highest attempt made of any group. */
+	attempts: number;
+	maxAttempts: number;
+	ageMs: number;
+	createdAt: string;
+	dueAt?: string;
+	reason?: string;
+}
+
+export interface TimelineEntry {
+	at: string;
+	what: string;
+}
+
+export interface MessageStory extends MessageRow {
+	payload: unknown;
+	meta: Record<string, unknown>;
+	requestID?: string;
+	bytes: number;
+	claim?: string;
+	timeline: TimelineEntry[];
+}
+
+const owing = (message: Message): string[] => [...message.waiting, ...message.failed];
+
+export function toRow(message: Message, now = Date.now()): MessageRow {
+	const made = [message.publishedAt ? 1 : 0, ...Object.values(message.attempts), ...Object.values(message.spent)];
+	const row: MessageRow = {
+		id: message._id,
+		event: message.event,
+		status: message.status,
+		producer: message.producer,
+		strategy: message.strategy,
+		waiting: owing(message).join(", "),
+		handled: Object.keys(message.receipts).join(", "),
+		attempts: Math.max(...made),
+		maxAttempts: message.maxAttempts,
+		ageMs: now - message.createdAt.getTime(),
+		createdAt: message.createdAt.toISOString()
+	};
+	if (message.dueAt && !isFinal(message.status)) row.dueAt = message.dueAt.toISOString();
+	if (message.reason) row.reason = message.reason;
+	return row;
+}
+
+export function toStory(message: Message, now = Date.now()): MessageStory {
+	const story: MessageStory = { ...toRow(message, now), payload: payloadOf(message), meta: message.meta, bytes: message.body.length, timeline: timeline(message) };
+	if (message.origin.requestID) story.requestID = message.origin.requestID;
+	if (message.claim) story.claim = message.claim;
+	return story;
+}
+
+function payloadOf(message: Message): unknown {
+	try {
+		return JSON.parse(message.body.toString("utf8"));
+	} catch {
+		return message.body.toString("base64");
+	}
+}
+
+function timeline(message: Message): TimelineEntry[] {
+	const entries: { at: Date; what: string }[] = [{ at: message.createdAt, what: `stored by ${message.producer} for ${groupsText(owing(message), message)}` }];
+	if (message.publishedAt) entries.push({ at: message.publishedAt, what: "published: confirmed and routed" });
+	for (const failure of message.failures) {
+		const whom = failure.group && failure.group !== ANY_GROUP ? ` ${failure.group}` : "";
+		const where = failure.nodeID ? ` on ${failure.nodeID}` : "";
+		entries.push({ at: failure.at, what: `attempt ${failure.attempt ?? "?"} failed${whom}${where} (${failure.cause}): ${failure.error.name}: ${failure.error.message}` });
+	}
+	for (const [group, receipt] of Object.entries(message.receipts)) {
+		entries.push({ at: receipt.at, what: `handled by ${group} on ${receipt.nodeID} in ${receipt.durationMs} ms (attempt ${receipt.attempt})` });
+	}
+	for (const note of message.notes) entries.push({ at: note.at, what: `${note.act} by ${note.by}${note.note ? `: ${note.note}` : ""}` });
+	if (message.deadAt && message.status === STATUS.dead) entries.push({ at: message.deadAt, what: `dead: ${message.reason ?? ""}` });
+	if (message.consumedAt) entries.push({ at: message.consumedAt, what: "consumed: every expected group has handled it" });
+	return entries.sort((a, b) => a.at.getTime() - b.at.getTime()).map(({ at, what }) => ({ at: at.toISOString(), what }));
+}
+
+function groupsText(waiting: string[], message: Message): string {
+	const all = [...new Set([...Object.keys(message.receipts), ...waiting])];
+	return all.length && !all.includes(ANY_GROUP) ? all.join(", ") : "whoever is subscribed";
+}
+
+export function auditRow(audit: AuditRecord): Record<string, unknown> {
+	const { at, by, act, note, message, group } = audit;
+	return { at: at.toISOString(), act, by, note, group, id: message?.id, event: message?.event, reason: message?.reason };
+}
+
+export function parkedRow(parked: Parked): Record<string, unknown> {
+	return { id: parked._id, at: parked.at.toISOString(), queue: parked.queue, reason: parked.reason, nodeID: parked.nodeID, bytes: parked.body.length, body: parked.body.subarray(0, 200).toString("utf8") };
+}

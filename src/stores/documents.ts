@@ -1,0 +1,183 @@
+import { STATUS, STATUSES, isFinal, sourcesOf } from "../message/lifecycle";
+import { ANY_GROUP, FAILURES_KEPT, type Message } from "../message/message";
+import { decodeMessage, encodeMessage, keyOf } from "./codec";
+import { EPOCH, type Change, type Filter, type Operation } from "./collection";
+import { OperatorStore } from "./operator";
+import type { ClaimQuery, FailedRecord, HandledRecord, InsertOutcome, PublishedRecord, RescheduleRecord } from "./store";
+
+const FINAL = STATUSES.filter(isFinal);
+
+/** No longer in the sweeper's index. */
+const CLOSED = { open: true, dueAt: true, claim: true } as const;
+
+/**
+ * The normal course of a message, for every store with documents. Receipts and failures take two steps: first each record is
+ * written to its message, then one command moves on those that are complete. A crash between the two is healed by the
+ * redelivery of the receipts, because the second step looks at all messages named and not only at those the first has changed.
+ */
+export abstract class DocumentStore extends OperatorStore {
+	async insert(messages: Message[]): Promise<InsertOutcome[]> {
+		const outcomes = new Map<number, InsertOutcome>();
+		let open = messages.map((_, i) => i);
+		while (open.length) {
+			const stored = await this.collections.messages.insert(open.map(i => encodeMessage(messages[i] as Message)));
+			const taken = open.filter((_, at) => !stored[at]);
+			open.forEach((i, at) => stored[at] && outcomes.set(i, { stored: true }));
+			const rows = new Map((await this.find(taken.map(i => (messages[i] as Message)._id))).map(row => [row._id, row]));
+			for (const i of taken) {
+				const existing = rows.get((messages[i] as Message)._id);
+				if (existing) outcomes.set(i, { stored: false, existing });
+			}
+			// What stood in the way and was pruned or discarded before it could be read is no obstacle any more.
+			open = taken.filter(i => !outcomes.has(i));
+		}
+		return messages.map((_, i) => outcomes.get(i) as InsertOutcome);
+	}
+
+	async published(records: PublishedRecord[]): Promise<number> {
+		if (!records.length) return 0;
+		const { messages } = this.collections;
+		const alike = new Map<string, PublishedRecord[]>();
+		for (const record of records) {
+			const key = `${record.at.getTime()} ${record.dueAt.getTime()}`;
+			alike.set(key, [...(alike.get(key) ?? []), record]);
+		}
+		const operations = (filter: Filter, withDue: boolean): Operation[] =>
+			[...alike.values()].map(group => ({
+				filter: { _id: { $in: group.map(({ id }) => String(id)) }, status: STATUS.pending, ...filter },
+				change: { $set: { status: STATUS.published, publishedAt: group[0]?.at, ...(withDue && { dueAt: group[0]?.dueAt }) } },
+				many: true
+			}));
+		const plain = await messages.bulk(operations({ next: {} }, true));
+		// A failure that overtook the confirm has scheduled the next attempt already, and that is earlier.
+		return plain === records.length ? plain : plain + (await messages.bulk(operations({}, false)));
+	}
+
+	async postponed(ids: string[], dueAt: Date): Promise<number> {
+		if (!ids.length) return 0;
+		return this.collections.messages.update({ _id: { $in: ids.map(String) }, status: STATUS.pending, claim: { $exists: false } }, { $set: { dueAt } });
+	}
+
+	async handled(records: HandledRecord[]): Promise<{ unknown: string[]; duplicates: number; consumed: string[] }> {
+		if (!records.length) return { unknown: [], duplicates: 0, consumed: [] };
+		const { messages } = this.collections;
+		const ids = idsOf(records);
+		const recorded = await messages.bulk(records.map(recordingReceipt));
+		const now = new Date();
+		const settled = await messages.update(
+			{ _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
+			{ $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: { ...CLOSED, reason: true, deadAt: true } }
+		);
+		if (settled < ids.length) await this.#bury(ids, now);
+		if (recorded === records.length) {
+			if (settled === ids.length) return { unknown: [], duplicates: 0, consumed: ids };
+			if (settled === 0) return { unknown: [], duplicates: 0, consumed: [] };
+		}
+		const rows = new Map((await messages.find({ _id: { $in: ids } }, { fields: ["status"] })).map(doc => [doc._id, doc.status]));
+		const known = records.filter(({ id }) => rows.has(id)).length;
+		return {
+			unknown: ids.filter(id => !rows.has(id)),
+			duplicates: Math.max(0, known - recorded),
+			consumed: ids.filter(id => rows.get(id) === STATUS.consumed)
+		};
+	}
+
+	async failed(records: FailedRecord[]): Promise<{ applied: number; dead: string[] }> {
+		if (!records.length) return { applied: 0, dead: [] };
+		const { messages } = this.collections;
+		const ids = idsOf(records);
+		const applied = await messages.bulk(records.map(recordingFailure));
+		// Now that a real group stands in `waiting`, "whoever" must not stand beside it: nobody would ever answer for it.
+		const named = records.filter(({ group, nextAt }) => nextAt && group !== ANY_GROUP);
+		if (named.length) await messages.update({ _id: { $in: idsOf(named) }, open: true, waiting: ANY_GROUP }, { $pull: { waiting: { $in: [ANY_GROUP] } } });
+		const now = new Date();
+		if (!(await this.#bury(ids, now))) return { applied, dead: [] };
+		const dead = await messages.find({ _id: { $in: ids }, status: STATUS.dead, deadAt: now }, { fields: ["_id"] });
+		return { applied, dead: dead.map(doc => doc._id) };
+	}
+
+	async claim({ now, until, claim, limit, buckets }: ClaimQuery): Promise<Message[]> {
+		const { messages } = this.collections;
+		const due = { open: true, dueAt: { $gte: EPOCH, $lte: now } };
+		const found = await messages.find({ ...due, ...(buckets && { bucket: { $in: buckets } }) }, { sort: { dueAt: 1 }, limit, fields: ["_id"] });
+		if (!found.length) return [];
+		const ids = found.map(doc => doc._id);
+		await messages.update({ ...due, _id: { $in: ids } }, { $set: { claim, dueAt: until } });
+		return inOrder(ids, (await messages.find({ _id: { $in: ids }, claim })).map(decodeMessage));
+	}
+
+	async rescheduled(records: RescheduleRecord[]): Promise<number> {
+		if (!records.length) return 0;
+		const { messages } = this.collections;
+		const naming = records.filter(({ groups }) => groups?.length);
+		// Added first, "whoever" taken out with the second write: a crash between leaves too much in `waiting`, never nobody.
+		if (naming.length) {
+			await messages.bulk(naming.map(record => ({ filter: { ...claimed(record), waiting: ANY_GROUP }, change: { $addToSet: { waiting: { $each: record.groups as string[] } } } })));
+		}
+		return messages.bulk(records.map(rescheduling));
+	}
+
+	async prune(before: Date, limit: number): Promise<number> {
+		const removed = await this.removePage(this.collections.messages, { doneAt: { $gte: EPOCH, $lt: before }, status: { $in: FINAL } }, limit);
+		await this.pruneRecords(before, limit);
+		return removed;
+	}
+
+	async find(ids: string[]): Promise<Message[]> {
+		if (!ids.length) return [];
+		const docs = await this.collections.messages.find({ _id: { $in: ids.map(String) } });
+		return inOrder(ids, docs.map(decodeMessage));
+	}
+
+	/** open → dead, where only groups without budget still owe a receipt. */
+	#bury(ids: string[], now: Date): Promise<number> {
+		return this.collections.messages.update(
+			{ _id: { $in: ids }, open: true, status: { $in: sourcesOf(STATUS.dead) }, waiting: [], "failed.0": { $exists: true } },
+			{ $set: { status: STATUS.dead, deadAt: now }, $unset: CLOSED }
+		);
+	}
+}
+
+function idsOf(records: { id: string }[]): string[] {
+	return [...new Set(records.map(({ id }) => String(id)))];
+}
+
+function inOrder(ids: string[], messages: Message[]): Message[] {
+	const byId = new Map(messages.map(message => [message._id, message]));
+	return [...new Set(ids)].flatMap(id => byId.get(id) ?? []);
+}
+
+function recordingReceipt({ id, group, receipt }: HandledRecord): Operation {
+	const key = keyOf(group);
+	const out = { $in: [group, ANY_GROUP] };
+	return {
+		filter: { _id: String(id), [`receipts.${key}`]: { $exists: false } },
+		change: { $set: { [`receipts.${key}`]: receipt }, $pull: { waiting: out, failed: out }, $unset: { [`next.${key}`]: true } }
+	};
+}
+
+function recordingFailure({ id, group, attempt, failure, nextAt, reason }: FailedRecord): Operation {
+	const key = keyOf(group);
+	const spent = `spent.${key}`;
+	const $push = { failures: { $each: [failure], $slice: -FAILURES_KEPT } };
+	const change: Change = nextAt
+		? { $set: { [spent]: attempt, [`next.${key}`]: nextAt }, $min: { dueAt: nextAt }, $addToSet: { waiting: group }, $pull: { failed: { $in: [group] } }, $push }
+		: { $set: { [spent]: attempt, reason }, $unset: { [`next.${key}`]: true }, $addToSet: { failed: group }, $pull: { waiting: { $in: [group, ANY_GROUP] } }, $push };
+	return {
+		filter: { _id: String(id), open: true, [`receipts.${key}`]: { $exists: false }, $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }] },
+		change
+	};
+}
+
+function claimed({ id, claim, status }: RescheduleRecord): Filter {
+	const from = status === STATUS.published ? [STATUS.pending, STATUS.published] : undefined;
+	return { _id: String(id), claim, open: true, ...(from && { status: { $in: from } }) };
+}
+
+function rescheduling(record: RescheduleRecord): Operation {
+	const { status, dueAt, publishedAt, attempts = {}, next = {}, groups } = record;
+	const $set: Record<string, unknown> = { dueAt, ...(status && { status }), ...(publishedAt && { publishedAt }) };
+	for (const [group, n] of Object.entries(attempts)) $set[`attempts.${keyOf(group)}`] = n;
+	for (const [group, at] of Object.entries(next)) $set[`next.${keyOf(group)}`] = at;
+	return { filter: claimed(record), change: { $set, $unset: { claim: true }, ...(groups?.length && { $pull: { waiting: { $in: [ANY_GROUP] } } }) } };
+}

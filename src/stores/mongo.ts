@@ -1,0 +1,273 @@
+import type { ClientSession, Db, Document, MongoClient, MongoClientOptions, TopologyDescriptionChangedEvent } from "mongodb";
+import { backoffMs } from "../backoff";
+import { ReliableError, reasonOf, redact } from "../errors";
+import type { Logger } from "../logger";
+import type { Message } from "../message/message";
+import { prefixOf } from "../message/pattern";
+import { decodeMessage, encodeMessage } from "./codec";
+import { COLLECTION_NAMES, type CollectionName, type Doc } from "./collection";
+import { DocumentStore } from "./documents";
+import { INDEXES } from "./indexes";
+import { MongoCollection, deadline, inTime } from "./mongo-collection";
+import { isBadAddress, isDuplicate, isForeignSession, isTransient, mongoError, unavailable } from "./mongo-errors";
+import { inboxRow } from "./records";
+import type { InsertOutcome, Store, StoreFeatures } from "./store";
+
+const RECONNECT = { initialMs: 500, maxMs: 15_000, jitter: "half" } as const;
+
+/** Due times come from the nodes' clocks, claims last a minute: a difference this large is still harmless, but on its way. */
+const SKEW_MS = 2000;
+
+/** Of the client made here; one that is handed in keeps its own. */
+const CLIENT_OPTIONS: MongoClientOptions = {
+	appName: "moleculer-reliable-emit",
+	// Long enough to sit out an election (mostly 2..4 s), short enough for an emit that waits.
+	serverSelectionTimeoutMS: 5000,
+	connectTimeoutMS: 5000,
+	socketTimeoutMS: 20_000,
+	waitQueueTimeoutMS: 5000,
+	// A server that is back is noticed within this.
+	heartbeatFrequencyMS: 2000,
+	retryWrites: true
+};
+
+/**
+ * Majority and journal for every write: for inserts it is the promise itself; for the others it spares duplicates after a failover, and
+ * batches make it cheap. The wait is bounded; when it runs out the outcome is unknown.
+ */
+const WRITE_CONCERN = { w: "majority", j: true, wtimeoutMS: 10_000 } as const;
+
+const WRITABLE = ["RSPrimary", "Standalone", "Mongos", "LoadBalancer"];
+
+export interface MongoStoreOptions {
+	url?: string;
+	/** A live MongoClient of the user's, perhaps of another driver version: used as it is and never closed. */
+	client?: unknown;
+	/** Default: the one in the URL, else `reliable`; of a client handed in, its own default. */
+	database?: string;
+	/** Moleculer namespace, may be "". */
+	namespace: string;
+	logger: Logger;
+}
+
+type MongoCollections = Record<CollectionName, MongoCollection>;
+
+class AlreadyHandled extends Error {}
+
+export class MongoStore extends DocumentStore implements Store {
+	readonly name = "mongodb";
+	/** `transactions` is set right once the server has said what it is. */
+	readonly features: StoreFeatures = { durable: true, shared: true, transactions: true };
+	readonly #listeners = new Set<() => void>();
+	#client: MongoClient | undefined;
+	#db: Db | undefined;
+	#collections: MongoCollections | undefined;
+	#setUp = false;
+	#writable = false;
+	#closed = false;
+	#retry: NodeJS.Timeout | undefined;
+	#lastError: string | undefined;
+
+	constructor(private readonly options: MongoStoreOptions) {
+		super();
+	}
+
+	get ready(): boolean {
+		return this.#setUp && this.#writable && !this.#closed;
+	}
+
+	protected get collections(): MongoCollections {
+		if (!this.#collections || this.#closed) throw unavailable("a command", this.#closed ? new Error("the store is closed") : undefined);
+		return this.#collections;
+	}
+
+	async start(): Promise<void> {
+		const client = (this.#client = await openClient(this.options));
+		this.#db = client.db(databaseOf(this.options), { writeConcern: WRITE_CONCERN, readPreference: "primary", ignoreUndefined: true, promoteBuffers: true });
+		const prefix = prefixOf(this.options.namespace).replace(/[$\0]/g, "_");
+		const entries = COLLECTION_NAMES.map(name => [name, new MongoCollection((this.#db as Db).collection<Doc>(`${prefix}.${name}`))]);
+		this.#collections = Object.fromEntries(entries) as MongoCollections;
+		client.on("topologyDescriptionChanged", this.#onTopology);
+		try {
+			await this.#connect(client, this.#db);
+		} catch (thrown) {
+			if (!(thrown instanceof ReliableError)) return this.#connectLater(1, thrown);
+			await this.close();
+			throw thrown;
+		}
+	}
+
+	async close(): Promise<void> {
+		if (this.#closed) return;
+		this.#closed = true;
+		clearTimeout(this.#retry);
+		this.#listeners.clear();
+		this.#client?.off("topologyDescriptionChanged", this.#onTopology);
+		if (!this.options.client) await this.#client?.close();
+	}
+
+	async ping(): Promise<number> {
+		if (!this.#db || this.#closed) throw unavailable("ping");
+		const from = performance.now();
+		await inTime("ping", this.#db.command({ ping: 1 }));
+		return performance.now() - from;
+	}
+
+	onReady(listener: () => void): () => void {
+		this.#listeners.add(listener);
+		return () => void this.#listeners.delete(listener);
+	}
+
+	/** A write conflict is thrown as the driver threw it, because only then will the caller's `withTransaction` repeat. */
+	async insertIn(session: unknown, message: Message): Promise<InsertOutcome> {
+		const { messages } = this.collections;
+		const theirs = this.#sessionOf(session);
+		if (theirs.hasEnded) throw badSession("it has ended");
+		if (!theirs.inTransaction()) throw badSession("it has no transaction open; emit inside `session.withTransaction(…)`");
+		try {
+			// Looked up first: a duplicate key error would abort the caller's transaction.
+			const existing = await messages.findIn(theirs, message._id);
+			if (existing) return { stored: false, existing: decodeMessage(existing) };
+			await messages.insertIn(theirs, encodeMessage(message));
+			return { stored: true };
+		} catch (thrown) {
+			if (isTransient(thrown)) throw thrown;
+			throw isForeignSession(thrown) ? badSession(reasonOf(thrown)) : mongoError(`insert of ${message._id} in the given session`, thrown);
+		}
+	}
+
+	onSessionEnd(session: unknown, listener: () => void): void {
+		const theirs = this.#sessionOf(session);
+		if (theirs.hasEnded) queueMicrotask(listener);
+		else theirs.once("ended", () => listener());
+	}
+
+	/** The driver runs `work` again when the transaction lost a write conflict: it must have no effect outside of the session. */
+	async inboxTransaction(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<"handled" | "duplicate"> {
+		const { inbox } = this.collections;
+		const session = (this.#client as MongoClient).startSession();
+		let own: { thrown: unknown } | undefined;
+		const attempt = async (): Promise<void> => {
+			own = undefined;
+			await inbox.insertIn(session, inboxRow(group, id, at)).catch((thrown: unknown) => {
+				throw isDuplicate(thrown) ? new AlreadyHandled() : thrown;
+			});
+			try {
+				await work(session);
+			} catch (thrown) {
+				own = { thrown };
+				throw thrown;
+			}
+		};
+		try {
+			await session.withTransaction(attempt, { readConcern: { level: "snapshot" }, writeConcern: WRITE_CONCERN });
+			return "handled";
+		} catch (thrown) {
+			if (thrown instanceof AlreadyHandled) return "duplicate";
+			throw own ? own.thrown : mongoError(`the transaction for ${id}`, thrown);
+		} finally {
+			await session.endSession();
+		}
+	}
+
+	#sessionOf(session: unknown): ClientSession {
+		const theirs = session as (ClientSession & { client?: unknown }) | undefined;
+		if (typeof theirs?.inTransaction !== "function" || typeof theirs.once !== "function") throw badSession("it is no ClientSession of the MongoDB driver");
+		if (theirs.client && theirs.client !== this.#client) throw badSession("it is of another MongoClient than the store's; pass your client as the option `mongo`");
+		return theirs;
+	}
+
+	async #connect(client: MongoClient, db: Db): Promise<void> {
+		try {
+			await deadline("connect", client.connect());
+			const from = Date.now();
+			const hello = await deadline("hello", db.command({ hello: 1 }));
+			this.#examine(hello, from, Date.now());
+			for (const name of COLLECTION_NAMES) await this.#index(name);
+		} catch (thrown) {
+			throw isBadAddress(thrown) ? new ReliableError("RELIABLE_BAD_OPTION", `Option 'mongo': ${reasonOf(thrown)}`, { option: "mongo" }, thrown) : mongoError("connect", thrown);
+		}
+		this.#become(() => {
+			this.#setUp = true;
+			this.#writable = true;
+		});
+	}
+
+	#connectLater(attempt: number, thrown: unknown): void {
+		const text = reasonOf(thrown);
+		// The same failure is told once, not at every try.
+		if (text !== this.#lastError) this.options.logger.warn(`${text}. Trying again in the background.`);
+		this.#lastError = text;
+		if (this.#closed) return;
+		const again = () => this.#connect(this.#client as MongoClient, this.#db as Db).catch((later: unknown) => this.#connectLater(attempt + 1, later));
+		this.#retry = setTimeout(() => void again(), backoffMs(RECONNECT, attempt)).unref();
+	}
+
+	#examine(hello: Document, from: number, to: number): void {
+		const { logger } = this.options;
+		if (hello.isWritablePrimary !== true) throw unavailable("connect", new Error("no writable primary"));
+		const replicated = Boolean(hello.setName) || hello.msg === "isdbgrid";
+		this.features.transactions = replicated;
+		if (!replicated) {
+			logger.warn("MongoDB is a standalone server, not a replica set: no transactions, and some versions lose confirmed writes in a crash. Start it with --replSet (one member will do) and run rs.initiate().");
+		}
+		const here = (from + to) / 2;
+		const skew = hello.localTime instanceof Date ? Math.abs(hello.localTime.getTime() - here) - (to - from) / 2 : 0;
+		if (skew > SKEW_MS) logger.warn(`The clocks of this node and of MongoDB differ by ${Math.round(skew)} ms. Due times and claims rely on them; check NTP.`);
+	}
+
+	async #index(name: CollectionName): Promise<void> {
+		try {
+			await this.collections[name].createIndexes(INDEXES[name]);
+		} catch (thrown) {
+			const { type, retryable } = thrown as ReliableError;
+			const conflict = [85, 86].includes((thrown as { cause?: { code?: number } }).cause?.code ?? 0);
+			if (!conflict && (retryable || type === "RELIABLE_ACCESS_REFUSED")) throw thrown;
+			this.options.logger.warn(`${reasonOf(thrown)}. The store works without that index, slower.`);
+		}
+	}
+
+	readonly #onTopology = (event: TopologyDescriptionChangedEvent): void => {
+		const writable = [...event.newDescription.servers.values()].some(server => WRITABLE.includes(server.type));
+		this.#become(() => (this.#writable = writable));
+	};
+
+	#become(change: () => void): void {
+		const before = this.ready;
+		change();
+		if (before === this.ready) return;
+		const { logger } = this.options;
+		if (!this.ready) return logger.warn("MongoDB is out of reach.");
+		this.#lastError = undefined;
+		logger.info("MongoDB is ready.");
+		for (const listener of [...this.#listeners]) listener();
+	}
+}
+
+function badSession(why: string): ReliableError {
+	return new ReliableError("RELIABLE_BAD_SESSION", `The given \`session\` cannot be used: ${why}.`, {});
+}
+
+async function openClient({ url, client }: MongoStoreOptions): Promise<MongoClient> {
+	if (client) {
+		const given = client as MongoClient;
+		if (typeof given.db === "function" && typeof given.startSession === "function" && typeof given.on === "function") return given;
+		throw new ReliableError("RELIABLE_BAD_OPTION", "Option 'mongo' is neither a URL nor a MongoClient.", { option: "mongo" });
+	}
+	// Loaded here, so that a node without a store never loads the driver.
+	const { MongoClient } = await import("mongodb");
+	const address = url ?? "";
+	// What the URL says counts.
+	const defaults = Object.entries(CLIENT_OPTIONS).filter(([option]) => !address.toLowerCase().includes(`${option.toLowerCase()}=`));
+	try {
+		return new MongoClient(address, Object.fromEntries(defaults));
+	} catch (thrown) {
+		throw new ReliableError("RELIABLE_BAD_OPTION", `Option 'mongo' (${redact(address)}): ${reasonOf(thrown)}`, { option: "mongo" }, thrown);
+	}
+}
+
+/** The driver's own default, `test`, is nobody's wish. */
+function databaseOf({ url, client, database }: MongoStoreOptions): string | undefined {
+	if (database ?? client) return database;
+	return /^mongodb(?:\+srv)?:\/\/[^/]+\/([^?]+)/.exec(url ?? "")?.[1] ?? "reliable";
+}

@@ -1,0 +1,46 @@
+import type { Redis } from "ioredis";
+import { ReliableError, reasonOf } from "../errors";
+import type { Logger } from "../logger";
+import type { RedisClient } from "./lease";
+
+/**
+ * A client that fails at once instead of queueing: with ioredis' own defaults a command on a dead Redis takes over a minute to fail
+ * (shared/research/mechanics.md §5, measured), and a lease answer that late is worth nothing.
+ */
+const FAIL_FAST = { enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: 1000, connectTimeout: 2000, lazyConnect: true } as const;
+
+export interface RedisConnection {
+	client: RedisClient & { status: string };
+	/** Address without credentials, or how it came to us. */
+	address: string;
+	close(): Promise<void>;
+}
+
+/** Rejects with RELIABLE_ACCESS_REFUSED on a wrong password; a Redis that is down is no error, the client goes on trying. */
+export async function connectRedis(redis: unknown, logger: Logger): Promise<RedisConnection> {
+	if (typeof redis !== "string") return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
+	const { Redis: Client } = await import("ioredis");
+	const client: Redis = new Client(redis, FAIL_FAST);
+	const { host, port } = client.options;
+	const address = `${host}:${port}`;
+	let last: string | undefined;
+	client.on("error", (error: Error) => {
+		const reason = reasonOf(error) || "not reachable";
+		if (reason !== last) logger.warn(`Reliable: Redis ${address}: ${reason}`);
+		last = reason;
+	});
+	client.on("ready", () => {
+		if (last !== undefined) logger.info(`Reliable: Redis ${address} is back.`);
+		last = undefined;
+	});
+	try {
+		await client.connect();
+		await client.ping();
+	} catch (error) {
+		if (/WRONGPASS|NOAUTH|invalid password|NOPERM/i.test(reasonOf(error) + (last ?? ""))) {
+			client.disconnect();
+			throw new ReliableError("RELIABLE_ACCESS_REFUSED", `Redis ${address} refuses the credentials given in the option 'redis'.`, { option: "redis", address }, error);
+		}
+	}
+	return { client, address, close: async () => client.disconnect() };
+}

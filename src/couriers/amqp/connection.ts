@@ -103,7 +103,7 @@ export class AmqpConnection {
 				if (first) started();
 				if (this.model) this.#note(thrown);
 			}
-			await lost;
+			await (this.options.given ? Promise.race([lost, this.#stopped()]) : lost);
 			if (this.#closed || this.options.given) break;
 			if (performance.now() - since >= STABLE_MS) failures = 0;
 			// All nodes lose a restarting broker at the same instant; none of them comes back at once.
@@ -186,6 +186,10 @@ export class AmqpConnection {
 		this.#lastError = text;
 		logger.warn(`RabbitMQ ${purpose} connection: ${text}`);
 		onFailure(thrown as Error);
+	}
+
+	#stopped(): Promise<void> {
+		return new Promise(resolve => this.#stop.signal.addEventListener("abort", () => resolve()));
 	}
 
 	#sleep(ms: number): Promise<void> {

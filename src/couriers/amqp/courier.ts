@@ -37,6 +37,7 @@ export class AmqpCourier implements Courier {
 	readonly name = "amqp";
 	readonly features: CourierFeatures = { durable: true, shared: true };
 	readonly #logger: Logger;
+	readonly #given: boolean;
 	readonly #listeners: Listeners<CourierEvents>;
 	readonly #exchange: ExchangeDeclaration;
 	readonly #queues = new Map<string, QueueDeclaration>();
@@ -56,6 +57,7 @@ export class AmqpCourier implements Courier {
 	constructor(options: AmqpCourierOptions) {
 		const { urls, connection: given, namespace, nodeID, logger, confirmTimeoutMs = 30_000, window = 1_000, heartbeatS = 10, socket } = options;
 		this.#logger = logger;
+		this.#given = given !== undefined;
 		this.#listeners = new Listeners(logger);
 		this.#exchange = eventsExchange(namespace);
 		this.#buckets = new Buckets({ exchange: this.#exchange, model: what => this.#admin(what), declared: target => this.#queues.get(target) });
@@ -69,6 +71,7 @@ export class AmqpCourier implements Courier {
 			onDown: reason => {
 				this.#publisher.detach(`connection lost: ${reason}`);
 				this.#block(undefined);
+				this.#signal();
 			},
 			onBlocked: reason => this.#block(reason),
 		});
@@ -192,6 +195,10 @@ export class AmqpCourier implements Courier {
 					resolve();
 				};
 			});
+		}
+		if (this.#given) {
+			await Promise.all([...this.#consumptions].map(consumption => consumption.close()));
+			await this.#publisher.close();
 		}
 		this.#publisher.detach("courier closed");
 		await Promise.all([this.#publish.close(), this.#consume.close()]);

@@ -3,7 +3,7 @@ import { ReliableError, reasonOf } from "../../errors";
 import type { Logger } from "../../logger";
 import type { Publication, PublishResult } from "../courier";
 import { Line } from "../line";
-import { closeChannel, codeOf } from "./declare";
+import { closeChannel } from "./declare";
 
 /** RabbitMQ 4's default `max_message_size`. The broker answers a larger one by closing the channel, which would make a whole window unknown. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
@@ -118,6 +118,13 @@ export class Publisher {
 		}
 	}
 
+	/** For a connection that is not ours to close. */
+	async close(): Promise<void> {
+		const channel = this.#channel;
+		this.detach("courier closed");
+		if (channel) await closeChannel(channel);
+	}
+
 	detach(reason: string): void {
 		this.#channel = undefined;
 		this.#why = reason;
@@ -130,8 +137,8 @@ export class Publisher {
 	}
 
 	#listen(channel: ConfirmChannel): void {
-		let reason = "channel closed";
-		channel.on("error", error => void (reason = codeOf(error) === undefined ? reasonOf(error) : `channel closed by the broker: ${reasonOf(error)}`));
+		let reason: string | undefined;
+		channel.on("error", error => void (reason = reasonOf(error)));
 		channel.on("handler-error", error => this.options.logger.error("A publish listener threw:", error));
 		channel.on("return", message => {
 			const entry = this.#inFlight.get(message.properties.correlationId as string);
@@ -145,8 +152,9 @@ export class Publisher {
 		});
 		channel.on("close", () => {
 			if (channel !== this.#channel) return;
-			this.detach(reason);
-			this.options.onChannelLost(reason);
+			// Without an error of its own it goes down with its connection, which is told elsewhere.
+			this.detach(reason ?? "connection lost");
+			if (reason !== undefined) this.options.onChannelLost(reason);
 		});
 	}
 

@@ -78,6 +78,7 @@ describe("lost connections", () => {
 		await down;
 		expect(await inFlight).toEqual({ outcome: "unknown", reason: expect.stringContaining("connection lost") });
 		expect((await courier.publish(publication({ event: "a" }))).reason).toContain("not sent");
+		await eventually(() => !courier.status().consume.connected);
 		expect(deliveries[0].ack()).toBe(false);
 		net.release();
 		await next(courier, "ready");

@@ -43,7 +43,7 @@ export function mongoError(what: string, thrown: unknown): unknown {
 	if (ACCESS_CODES.includes(thrown.code as number)) {
 		return new ReliableError("RELIABLE_ACCESS_REFUSED", `MongoDB refused ${what}: ${reasonOf(thrown)}. Check user, password, authSource and roles (readWrite on the database).`, { store: "mongodb", step: what }, thrown);
 	}
-	if (REFUSAL_CODES.includes(thrown.code as number) || thrown.name.startsWith("BSON")) {
+	if (REFUSAL_CODES.includes(thrown.code as number) || thrown.name.startsWith("BSON") || thrown.name === "MongoInvalidArgumentError") {
 		return new ReliableError("RELIABLE_NOT_STORED", `MongoDB refused ${what}: ${reasonOf(thrown)}`, { store: "mongodb", step: what }, thrown);
 	}
 	return unavailable(what, thrown);

@@ -26,7 +26,7 @@ const CLIENT_OPTIONS: MongoClientOptions = {
 	connectTimeoutMS: 5000,
 	socketTimeoutMS: 20_000,
 	waitQueueTimeoutMS: 5000,
-	// A server that is back is noticed within this.
+	// A server that is gone, or back, is noticed within this: `ready` may be as late.
 	heartbeatFrequencyMS: 2000,
 	retryWrites: true
 };

@@ -125,7 +125,7 @@ export class MemoryBroker {
 					queue.ready.push(copy);
 					this.schedule(queue);
 				},
-				Math.min(remaining, MAX_TIMER_MS),
+				Math.min(remaining, MAX_TIMER_MS)
 			);
 			queue.timers.set(timer.unref(), copy);
 		};

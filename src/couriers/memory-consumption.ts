@@ -22,7 +22,7 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
 	constructor(
 		private readonly spec: ConsumeSpec,
 		private readonly logger: Logger,
-		private readonly hooks: ConsumptionHooks,
+		private readonly hooks: ConsumptionHooks
 	) {
 		this.prefetch = spec.prefetch;
 	}
@@ -123,7 +123,7 @@ class MemoryDelivery implements Delivery {
 		consumption: MemoryConsumption,
 		readonly queue: string,
 		copy: Copy,
-		readonly tag: number,
+		readonly tag: number
 	) {
 		this.#consumption = consumption;
 		this.epoch = consumption.epoch;

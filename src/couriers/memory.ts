@@ -114,7 +114,7 @@ export class MemoryCourier implements Courier {
 		const consumption = new MemoryConsumption(spec, this.options.logger, {
 			declared: () => this.#broker && this.#assert(this.#broker, spec.queue),
 			failed: error => this.#listeners.emit("error", error),
-			closed: closed => void this.#consumptions.delete(closed),
+			closed: closed => void this.#consumptions.delete(closed)
 		});
 		this.#consumptions.add(consumption);
 		if (this.#broker) consumption.attach(this.#broker);

@@ -145,7 +145,7 @@ export class AmqpConnection {
 			noDelay: true,
 			keepAlive: true,
 			signal: connecting.signal,
-			clientProperties: { ...socket?.clientProperties, connection_name: `reliable:${nodeID}:${purpose}` },
+			clientProperties: { ...socket?.clientProperties, connection_name: `reliable:${nodeID}:${purpose}` }
 		} as SocketOptions);
 		this.#connecting = undefined;
 		this.#address = address.label;

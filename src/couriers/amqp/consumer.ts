@@ -180,7 +180,7 @@ class AmqpDelivery implements Delivery {
 	constructor(
 		readonly queue: string,
 		epoch: Epoch,
-		message: ConsumeMessage,
+		message: ConsumeMessage
 	) {
 		this.#epoch = epoch;
 		this.#message = message;

@@ -73,7 +73,7 @@ export class AmqpCourier implements Courier {
 				this.#block(undefined);
 				this.#signal();
 			},
-			onBlocked: reason => this.#block(reason),
+			onBlocked: reason => this.#block(reason)
 		});
 		this.#consume = new AmqpConnection({
 			...common,
@@ -83,7 +83,7 @@ export class AmqpCourier implements Courier {
 				for (const consumption of this.#consumptions) void consumption.resume();
 			},
 			onDown: () => undefined,
-			onBlocked: () => undefined,
+			onBlocked: () => undefined
 		});
 	}
 
@@ -160,7 +160,7 @@ export class AmqpCourier implements Courier {
 			model: () => (this.#closing ? undefined : this.#consume.model),
 			declare: () => this.#assert(this.#queues.get(spec.queue.name) ?? queueDeclaration(spec.queue)),
 			onFailure: error => this.#listeners.emit("error", error),
-			onClosed: closed => void this.#consumptions.delete(closed),
+			onClosed: closed => void this.#consumptions.delete(closed)
 		});
 		this.#consumptions.add(consumption);
 		await consumption.resume();
@@ -182,7 +182,7 @@ export class AmqpCourier implements Courier {
 			blockedMs: this.#blockedMs + (since === undefined ? 0 : Math.round(performance.now() - since)),
 			inFlight: this.#publisher.inFlight,
 			reconnects: this.#publish.reconnects + this.#consume.reconnects,
-			outcomes: { ...this.#outcomes },
+			outcomes: { ...this.#outcomes }
 		};
 	}
 

@@ -51,7 +51,7 @@ export function bucketDeclaration(target: string, delayMs: number): QueueDeclara
 	return {
 		name: bucketName(target, delayMs),
 		arguments: { "x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT, "x-message-ttl": ttl, ...deadLetterArguments(target) },
-		bindings: [],
+		bindings: []
 	};
 }
 
@@ -75,6 +75,6 @@ function deadLetterArguments(target: string): Record<string, string> {
 		"x-dead-letter-exchange": "",
 		"x-dead-letter-routing-key": target,
 		"x-dead-letter-strategy": "at-least-once",
-		"x-overflow": "reject-publish",
+		"x-overflow": "reject-publish"
 	};
 }

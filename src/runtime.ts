@@ -14,7 +14,7 @@ import { Publisher } from "./publisher";
 import { Registry } from "./registry";
 import { EmbeddedStore } from "./stores/embedded";
 import { MongoStore } from "./stores/mongo";
-import type { Store } from "./stores/store";
+import type { DeadMessage, Store } from "./stores/store";
 import { Inserter } from "./strategies/inserter";
 import { Outbox } from "./strategies/outbox";
 import type { EmitResult } from "./strategies/strategy";
@@ -33,7 +33,7 @@ export interface Identity {
 
 export interface LifecycleListener {
 	consumed(ids: string[]): void;
-	dead(messages: { id: string; reason: string | undefined }[]): void;
+	dead(messages: DeadMessage[]): void;
 	/** A failure in the background that nobody is waiting for. */
 	error(error: Error, module: string): void;
 }
@@ -197,9 +197,9 @@ export class Runtime {
 		const publisher = new Publisher(courier, registry, queues.receipts);
 		const waiters = new Waiters(store);
 		const inserter = new Inserter(store, options.maxPending);
-		const onDead = (ids: string[], reason: (id: string) => string | undefined) => {
-			for (const id of ids) logger.warn(`Reliable: message ${id} is dead: ${reason(id) ?? ""}`);
-			for (const listener of this.#listeners) listener.dead(ids.map(id => ({ id, reason: reason(id) })));
+		const onDead = (messages: DeadMessage[]) => {
+			for (const { id, reason } of messages) logger.warn(`Reliable: message ${id} is dead: ${reason}`);
+			for (const listener of this.#listeners) listener.dead(messages);
 		};
 		const tracker = new Tracker({
 			...{ store, courier, registry, waiters, queues, metrics, logger, nodeID, onDead },

@@ -9,7 +9,7 @@ import type { FailureError, Parked, Subscription } from "./message/message";
 import type { Queues } from "./message/pattern";
 import type { Metrics } from "./metrics";
 import type { Registry } from "./registry";
-import type { FailedRecord, HandledRecord, Store } from "./stores/store";
+import type { DeadMessage, FailedRecord, HandledRecord, Store } from "./stores/store";
 import type { Waiters } from "./waiters";
 
 /** Messages taken together; a receipt message may hold many receipts itself. */
@@ -28,7 +28,7 @@ export interface TrackerParts {
 	nodeID: string;
 	/** Tells the world of messages that became consumed or dead here. */
 	onConsumed(ids: string[]): void;
-	onDead(ids: string[], reasonOfId: (id: string) => string | undefined): void;
+	onDead(messages: DeadMessage[]): void;
 }
 
 type Answer = { nodeID: string; group: string; item: ReceiptItem };
@@ -86,12 +86,13 @@ export class Tracker {
 		if (!answers.length) return [];
 		const at = new Date();
 		const records: HandledRecord[] = answers.map(({ group, nodeID, item }) => ({ id: item.id, group, receipt: { at, nodeID, durationMs: item.durationMs, attempt: item.attempt } }));
-		const { unknown, duplicates, consumed } = await this.parts.store.handled(records);
+		const { unknown, duplicates, consumed, dead } = await this.parts.store.handled(records);
 		this.parts.metrics.count("receipts", records.length);
 		this.parts.metrics.count("receipts.duplicate", duplicates);
 		this.parts.metrics.count("consumed", consumed.length);
 		for (const id of consumed) this.parts.waiters.saw(id, STATUS.consumed);
 		if (consumed.length) this.parts.onConsumed(consumed);
+		this.#tellDead(dead);
 		return unknown;
 	}
 
@@ -117,12 +118,14 @@ export class Tracker {
 	/** Writes failures, and tells of messages they made `dead`. The sweeper's failures go this way too. */
 	async record(records: FailedRecord[]): Promise<void> {
 		if (!records.length) return;
-		const { dead } = await this.parts.store.failed(records);
+		this.#tellDead((await this.parts.store.failed(records)).dead);
+	}
+
+	#tellDead(dead: DeadMessage[]): void {
 		if (!dead.length) return;
 		this.parts.metrics.dead(dead.length);
-		const reason = (id: string) => records.findLast(record => record.id === id)?.reason;
-		for (const id of dead) this.parts.waiters.saw(id, STATUS.dead, reason(id));
-		this.parts.onDead(dead, reason);
+		for (const { id, reason } of dead) this.parts.waiters.saw(id, STATUS.dead, reason);
+		this.parts.onDead(dead);
 	}
 
 	async #announcements(deliveries: Delivery[]): Promise<void> {

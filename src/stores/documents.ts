@@ -3,7 +3,7 @@ import { ANY_GROUP, FAILURES_KEPT, type Message } from "../message/message";
 import { decodeMessage, encodeMessage, keyOf } from "./codec";
 import { EPOCH, type Change, type Filter, type Operation } from "./collection";
 import { OperatorStore } from "./operator";
-import type { ClaimQuery, FailedRecord, HandledRecord, InsertOutcome, PublishedRecord, RescheduleRecord } from "./store";
+import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, PublishedRecord, RescheduleRecord } from "./store";
 
 const FINAL = STATUSES.filter(isFinal);
 
@@ -58,8 +58,8 @@ export abstract class DocumentStore extends OperatorStore {
 		return this.collections.messages.update({ _id: { $in: ids.map(String) }, status: STATUS.pending, claim: { $exists: false } }, { $set: { dueAt } });
 	}
 
-	async handled(records: HandledRecord[]): Promise<{ unknown: string[]; duplicates: number; consumed: string[] }> {
-		if (!records.length) return { unknown: [], duplicates: 0, consumed: [] };
+	async handled(records: HandledRecord[]): Promise<HandledResult> {
+		if (!records.length) return { unknown: [], duplicates: 0, consumed: [], dead: [] };
 		const { messages } = this.collections;
 		const ids = idsOf(records);
 		const recorded = await messages.bulk(records.map(recordingReceipt));
@@ -68,21 +68,22 @@ export abstract class DocumentStore extends OperatorStore {
 			{ _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
 			{ $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: { ...CLOSED, reason: true, deadAt: true } }
 		);
-		if (settled < ids.length) await this.#bury(ids, now);
+		const dead = settled < ids.length ? await this.#bury(ids, now) : [];
 		if (recorded === records.length) {
-			if (settled === ids.length) return { unknown: [], duplicates: 0, consumed: ids };
-			if (settled === 0) return { unknown: [], duplicates: 0, consumed: [] };
+			if (settled === ids.length) return { unknown: [], duplicates: 0, consumed: ids, dead };
+			if (settled === 0) return { unknown: [], duplicates: 0, consumed: [], dead };
 		}
 		const rows = new Map((await messages.find({ _id: { $in: ids } }, { fields: ["status"] })).map(doc => [doc._id, doc.status]));
 		const known = records.filter(({ id }) => rows.has(id)).length;
 		return {
 			unknown: ids.filter(id => !rows.has(id)),
 			duplicates: Math.max(0, known - recorded),
-			consumed: ids.filter(id => rows.get(id) === STATUS.consumed)
+			consumed: ids.filter(id => rows.get(id) === STATUS.consumed),
+			dead
 		};
 	}
 
-	async failed(records: FailedRecord[]): Promise<{ applied: number; dead: string[] }> {
+	async failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }> {
 		if (!records.length) return { applied: 0, dead: [] };
 		const { messages } = this.collections;
 		const ids = idsOf(records);
@@ -90,10 +91,7 @@ export abstract class DocumentStore extends OperatorStore {
 		// Now that a real group stands in `waiting`, "whoever" must not stand beside it: nobody would ever answer for it.
 		const named = records.filter(({ group, nextAt }) => nextAt && group !== ANY_GROUP);
 		if (named.length) await messages.update({ _id: { $in: idsOf(named) }, open: true, waiting: ANY_GROUP }, { $pull: { waiting: { $in: [ANY_GROUP] } } });
-		const now = new Date();
-		if (!(await this.#bury(ids, now))) return { applied, dead: [] };
-		const dead = await messages.find({ _id: { $in: ids }, status: STATUS.dead, deadAt: now }, { fields: ["_id"] });
-		return { applied, dead: dead.map(doc => doc._id) };
+		return { applied, dead: await this.#bury(ids, new Date()) };
 	}
 
 	async claim({ now, until, claim, limit, buckets }: ClaimQuery): Promise<Message[]> {
@@ -130,11 +128,15 @@ export abstract class DocumentStore extends OperatorStore {
 	}
 
 	/** open → dead, where only groups without budget still owe a receipt. */
-	#bury(ids: string[], now: Date): Promise<number> {
-		return this.collections.messages.update(
+	async #bury(ids: string[], now: Date): Promise<DeadMessage[]> {
+		const { messages } = this.collections;
+		const buried = await messages.update(
 			{ _id: { $in: ids }, open: true, status: { $in: sourcesOf(STATUS.dead) }, waiting: [], "failed.0": { $exists: true } },
 			{ $set: { status: STATUS.dead, deadAt: now }, $unset: CLOSED }
 		);
+		if (!buried) return [];
+		const rows = await messages.find({ _id: { $in: ids }, status: STATUS.dead, deadAt: now }, { fields: ["reason"] });
+		return rows.map(({ _id: id, reason }) => ({ id, reason: typeof reason === "string" ? reason : "" }));
 	}
 }
 

@@ -23,22 +23,18 @@ export abstract class OperatorStore extends RecordStore {
 
 	async stats(): Promise<StoreStats> {
 		const { messages, parked } = this.collections;
-		const counted = STATUSES.filter(status => status !== STATUS.consumed);
 		const oldest = async (status: Status): Promise<Date | undefined> => {
 			const [doc] = await messages.find({ status }, { sort: { createdAt: 1 }, limit: 1, fields: ["createdAt"] });
 			return doc?.createdAt as Date | undefined;
 		};
-		const [total, parkedCount, oldestPendingAt, oldestPublishedAt, oldestDeadAt, ...counts] = await Promise.all([
-			messages.size(),
+		const [parkedCount, oldestPendingAt, oldestPublishedAt, oldestDeadAt, ...counts] = await Promise.all([
 			parked.size(),
 			oldest(STATUS.pending),
 			oldest(STATUS.published),
 			oldest(STATUS.dead),
-			...counted.map(status => messages.count({ status }))
+			...STATUSES.map(status => messages.count({ status }))
 		]);
-		const byStatus = Object.fromEntries(counted.map((status, i) => [status, counts[i]])) as Record<Status, number>;
-		// Consumed messages are the history: not counted one by one, but as what is left of the collection's size.
-		byStatus.consumed = Math.max(0, total - counts.reduce((sum, n) => sum + n, 0));
+		const byStatus = Object.fromEntries(STATUSES.map((status, i) => [status, counts[i]])) as Record<Status, number>;
 		return { byStatus, parked: parkedCount, oldestPendingAt, oldestPublishedAt, oldestDeadAt };
 	}
 

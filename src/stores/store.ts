@@ -45,6 +45,23 @@ export interface FailedRecord {
 	reason: string;
 }
 
+/** It became dead in this call. */
+export interface DeadMessage {
+	id: string;
+	reason: string;
+}
+
+export interface HandledResult {
+	/** Ids that are not in the store. */
+	unknown: string[];
+	/** Receipts that were there already. */
+	duplicates: number;
+	/** Those of the given ids that are consumed now. */
+	consumed: string[];
+	/** The last group with budget left has answered, and others have none. */
+	dead: DeadMessage[];
+}
+
 /** What a sweep decided for a message it had claimed. Applied only while the claim still holds. */
 export interface RescheduleRecord {
 	id: string;
@@ -123,9 +140,9 @@ export interface Store {
 	 * Receipts: the group has handled it. Leaves `waiting`/`failed`; the last one makes it `consumed` from pending, published or
 	 * dead. Returns the ids that are not in the store and how many receipts were there already.
 	 */
-	handled(records: HandledRecord[]): Promise<{ unknown: string[]; duplicates: number; consumed: string[] }>;
+	handled(records: HandledRecord[]): Promise<HandledResult>;
 	/** An attempt failed. Returns how many records changed something and which messages became dead. */
-	failed(records: FailedRecord[]): Promise<{ applied: number; dead: string[] }>;
+	failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }>;
 
 	/** Takes up to `limit` due messages under a claim. Two callers never get the same message for the same due instant. */
 	claim(query: ClaimQuery): Promise<Message[]>;

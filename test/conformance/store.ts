@@ -126,7 +126,7 @@ export function transitions(kind: StoreKind): void {
 			expect(await store.claim({ now: at(60_000), until: at(90_000), claim: "c", limit: 500 })).toHaveLength(500);
 			expect(await store.rescheduled(ids.map(id => ({ id, claim: "c", dueAt: at(70_000), attempts: { stock: 2 } })))).toBe(500);
 			const { unknown, duplicates, consumed } = await store.handled(ids.map(id => handledBy(id)));
-			expect({ unknown, duplicates, consumed: new Set(consumed) }).toEqual({ unknown: [], duplicates: 0, consumed: new Set(ids) });
+			expect({ unknown, duplicates, consumed: new Set(consumed) }).toEqual({ unknown: [], duplicates: 0, consumed: new Set(ids)});
 			expect(await store.prune(new Date(Date.now() + 1000), 400)).toBe(400);
 			expect(await store.prune(new Date(Date.now() + 1000), 400)).toBe(100);
 		});
@@ -171,9 +171,9 @@ export function transitions(kind: StoreKind): void {
 	describe("handled", () => {
 		one("is consumed with the last group's receipt, not before", async store => {
 			const { _id: id } = await put(store, { status: "published", waiting: ["stock", "mail"] });
-			expect(await store.handled([handledBy(id, "mail")])).toEqual({ unknown: [], duplicates: 0, consumed: [] });
+			expect(await store.handled([handledBy(id, "mail")])).toEqual({ unknown: [], duplicates: 0, consumed: [], dead: [] });
 			expect(await get(store, id)).toMatchObject({ status: "published", open: true, waiting: ["stock"], receipts: { mail: receiptOf() } });
-			expect(await store.handled([handledBy(id, "stock")])).toEqual({ unknown: [], duplicates: 0, consumed: [id] });
+			expect(await store.handled([handledBy(id, "stock")])).toEqual({ unknown: [], duplicates: 0, consumed: [id], dead: [] });
 			const done = await get(store, id);
 			expect(done).toMatchObject({ status: "consumed", waiting: [], receipts: { mail: receiptOf(), stock: receiptOf() } });
 			expect(done.doneAt).toEqual(done.consumedAt);
@@ -183,7 +183,7 @@ export function transitions(kind: StoreKind): void {
 		one("counts duplicates and unknown ids, and changes nothing for them", async store => {
 			const { _id: id } = await put(store, { waiting: ["stock", "mail"] });
 			const first = await store.handled([handledBy(id), handledBy(id), handledBy("unknown")]);
-			expect(first).toEqual({ unknown: ["unknown"], duplicates: 1, consumed: [] });
+			expect(first).toEqual({ unknown: ["unknown"], duplicates: 1, consumed: [], dead: [] });
 			const before = await get(store, id);
 			expect(await store.handled([{ ...handledBy(id), receipt: receiptOf({ nodeID: "other" }) }])).toMatchObject({ unknown: [], duplicates: 1 });
 			expect(await get(store, id)).toEqual(before);
@@ -238,7 +238,7 @@ export function transitions(kind: StoreKind): void {
 
 		one("keeps awkward group names apart", async store => {
 			const { _id: id } = await put(store, { waiting: AWKWARD_GROUPS });
-			for (const group of AWKWARD_GROUPS.slice(1)) expect(await store.handled([handledBy(id, group)])).toEqual({ unknown: [], duplicates: 0, consumed: [] });
+			for (const group of AWKWARD_GROUPS.slice(1)) expect(await store.handled([handledBy(id, group)])).toEqual({ unknown: [], duplicates: 0, consumed: [], dead: [] });
 			expect(Object.keys((await get(store, id)).receipts).sort()).toEqual(AWKWARD_GROUPS.slice(1).sort());
 			expect((await store.handled([handledBy(id, "a.b")])).consumed).toEqual([id]);
 		});
@@ -248,7 +248,7 @@ export function transitions(kind: StoreKind): void {
 			const dying = await put(store, { waiting: ["mail"], failed: ["stock"] });
 			await rawOf(store).messages.update({ _id: id }, { $set: { "receipts.stock": receiptOf(), waiting: [] } });
 			await rawOf(store).messages.update({ _id: dying._id }, { $set: { "receipts.mail": receiptOf(), waiting: [] } });
-			expect(await store.handled([handledBy(id), handledBy(dying._id, "mail")])).toEqual({ unknown: [], duplicates: 2, consumed: [id] });
+			expect(await store.handled([handledBy(id), handledBy(dying._id, "mail")])).toEqual({ unknown: [], duplicates: 2, consumed: [id], dead: [{ id: dying._id, reason: "" }] });
 			expect((await get(store, dying._id)).status).toBe("dead");
 		});
 
@@ -292,7 +292,7 @@ export function transitions(kind: StoreKind): void {
 			const { _id: id } = await put(store, { status: "published", waiting: ["stock", "mail"] });
 			expect(await store.failed([failedBy(id, { attempt: 3, nextAt: null })])).toEqual({ applied: 1, dead: [] });
 			expect(await get(store, id)).toMatchObject({ status: "published", open: true, waiting: ["mail"], failed: ["stock"], spent: { stock: 3 } });
-			expect(await store.failed([failedBy(id, { group: "mail", nextAt: null })])).toEqual({ applied: 1, dead: [id] });
+			expect(await store.failed([failedBy(id, { group: "mail", nextAt: null })])).toEqual({ applied: 1, dead: [{ id, reason: expect.any(String) }] });
 			const dead = await get(store, id);
 			expect(dead).toMatchObject({ status: "dead", waiting: [], failed: ["stock", "mail"], reason: "handler (mail): boom" });
 			expect(dead.deadAt).toBeInstanceOf(Date);
@@ -307,8 +307,8 @@ export function transitions(kind: StoreKind): void {
 			expect((await get(store, again._id)).waiting).toEqual(["stock"]);
 			expect(await get(store, spent._id)).toMatchObject({ status: "dead", waiting: [], failed: ["stock"] });
 			expect((await get(store, silent._id)).waiting).toEqual([ANY_GROUP]);
-			expect(dead).toEqual([spent._id]);
-			expect((await store.failed([failedBy(silent._id, { group: ANY_GROUP, attempt: 2, nextAt: null })])).dead).toEqual([silent._id]);
+			expect(dead.map(({ id }) => id)).toEqual([spent._id]);
+			expect((await store.failed([failedBy(silent._id, { group: ANY_GROUP, attempt: 2, nextAt: null })])).dead).toMatchObject([{ id: silent._id }]);
 		});
 
 		one("adds a group that failed without being expected", async store => {
@@ -334,7 +334,7 @@ export function transitions(kind: StoreKind): void {
 		one("heals a crash after the failure was written and before the message was moved on", async store => {
 			const { _id: id } = await put(store);
 			await rawOf(store).messages.update({ _id: id }, { $set: { waiting: [], failed: ["stock"], "spent.stock": 1, reason: "r" } });
-			expect(await store.failed([failedBy(id, { nextAt: null })])).toEqual({ applied: 0, dead: [id] });
+			expect(await store.failed([failedBy(id, { nextAt: null })])).toEqual({ applied: 0, dead: [{ id, reason: expect.any(String) }] });
 		});
 
 		two("ends handled against failed as consumed, in any order", async (store, other) => {

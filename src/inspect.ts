@@ -75,12 +75,12 @@ function timeline(message: Message): TimelineEntry[] {
 	const entries: { at: Date; what: string }[] = [{ at: message.createdAt, what: `stored by ${message.producer} for ${groupsText(owing(message), message)}` }];
 	if (message.publishedAt) entries.push({ at: message.publishedAt, what: "published: confirmed and routed" });
 	for (const failure of message.failures) {
-		const whom = failure.group && failure.group !== ANY_GROUP ? ` ${failure.group}` : "";
-		const where = failure.nodeID ? ` on ${failure.nodeID}` : "";
+		const whom = failure.group && failure.group !== ANY_GROUP ? ` in ${failure.group}` : "";
+		const where = failure.nodeID ? ` on node ${failure.nodeID}` : "";
 		entries.push({ at: failure.at, what: `attempt ${failure.attempt ?? "?"} failed${whom}${where} (${failure.cause}): ${failure.error.name}: ${failure.error.message}` });
 	}
 	for (const [group, receipt] of Object.entries(message.receipts)) {
-		entries.push({ at: receipt.at, what: `handled by ${group} on ${receipt.nodeID} in ${receipt.durationMs} ms (attempt ${receipt.attempt})` });
+		entries.push({ at: receipt.at, what: `handled by ${group} on node ${receipt.nodeID} in ${receipt.durationMs} ms (attempt ${receipt.attempt})` });
 	}
 	for (const note of message.notes) entries.push({ at: note.at, what: `${note.act} by ${note.by}${note.note ? `: ${note.note}` : ""}` });
 	if (message.deadAt && message.status === STATUS.dead) entries.push({ at: message.deadAt, what: `dead: ${message.reason ?? ""}` });

@@ -3,9 +3,9 @@ import type { Consumption, Courier, Delivery } from "./couriers/courier";
 import { reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { judgeFailure } from "./message/budget";
-import { PARKED_TYPE, parseAnnouncement, parseEnvelope, parseReceipts, Unreadable, type ReceiptItem } from "./message/envelope";
+import { describeError, PARKED_TYPE, parseAnnouncement, parseEnvelope, parseReceipts, Unreadable, type ReceiptItem } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
-import type { FailureError, Parked, Subscription } from "./message/message";
+import type { Parked, Subscription } from "./message/message";
 import type { Queues } from "./message/pattern";
 import type { Metrics } from "./metrics";
 import type { Registry } from "./registry";
@@ -108,7 +108,8 @@ export class Tracker {
 			if (!message) continue;
 			const cause = item.rejected ? "rejected" : "handler";
 			const error = item.error ?? { name: "Error", message: "the handler failed" };
-			records.push(judgeFailure(message, group, item.attempt, cause, boundedError(error), { now, retryable: item.retryable !== false, nodeID }));
+			// A receipt may come from another language: what has the right shape is kept, bounded here too.
+			records.push(judgeFailure(message, group, item.attempt, cause, describeError(error), { now, retryable: item.retryable !== false, nodeID }));
 		}
 		metrics.count("receipts.failed", answers.length);
 		await this.record(records);
@@ -212,18 +213,6 @@ function parsed(json: unknown): Record<string, unknown> {
 		// Cut to size on its way here.
 		return { raw: String(json) };
 	}
-}
-
-/** A receipt may come from another language: keep what has the right shape. */
-function boundedError(error: FailureError): FailureError {
-	const text = (value: unknown, max: number) => String(value ?? "").slice(0, max);
-	return {
-		name: text(error.name || "Error", 200),
-		message: text(error.message, 1000),
-		...(typeof error.code === "string" || typeof error.code === "number" ? { code: error.code } : {}),
-		...(typeof error.type === "string" ? { type: text(error.type, 200) } : {}),
-		...(typeof error.stack === "string" ? { stack: text(error.stack, 4000) } : {})
-	};
 }
 
 /** One queue consumed in batches: while the store writes one, the next collects. */

@@ -17,6 +17,7 @@ export const HEADER = {
 	level: "x-reliable-level",
 	tracing: "x-reliable-tracing",
 	caller: "x-reliable-caller",
+	nodeID: "x-reliable-node",
 	meta: "x-reliable-meta",
 	headers: "x-reliable-headers",
 	traceparent: "traceparent"
@@ -112,6 +113,7 @@ export function headersOf(message: Message, attempt: number, groups: string[], r
 	if (origin.parentID) headers[HEADER.parentID] = origin.parentID;
 	if (origin.level !== undefined) headers[HEADER.level] = origin.level;
 	if (origin.tracing !== undefined) headers[HEADER.tracing] = origin.tracing;
+	if (origin.nodeID) headers[HEADER.nodeID] = origin.nodeID;
 	if (origin.caller) headers[HEADER.caller] = origin.caller;
 	if (origin.traceparent) headers[HEADER.traceparent] = origin.traceparent;
 	if (Object.keys(message.meta).length) headers[HEADER.meta] = JSON.stringify(message.meta);
@@ -157,6 +159,7 @@ export function parseEnvelope(wire: Wire): Envelope {
 			level: typeof headers[HEADER.level] === "number" ? (headers[HEADER.level] as number) : undefined,
 			tracing: typeof headers[HEADER.tracing] === "boolean" ? (headers[HEADER.tracing] as boolean) : undefined,
 			caller: text(HEADER.caller),
+			nodeID: text(HEADER.nodeID),
 			traceparent: text(HEADER.traceparent)
 		}
 	};
@@ -248,19 +251,40 @@ export function parseAnnouncement(body: Buffer): Announcement {
 const MAX_ERROR_TEXT = 1000;
 const MAX_STACK = 4000;
 
-/** An error as it travels and is stored: name, message, code, type, a bounded stack. */
+/** An error as it travels and is stored: every field bounded, without credentials. Whatever was thrown, this does not throw. */
 export function describeError(thrown: unknown): FailureError {
-	const error = (thrown instanceof Error || (typeof thrown === "object" && thrown !== null) ? thrown : { name: "Error", message: String(thrown) }) as Error & { code?: unknown; type?: unknown; data?: unknown };
-	const result: FailureError = { name: String(error.name ?? "Error").slice(0, 200), message: redact(String(error.message ?? "")).slice(0, MAX_ERROR_TEXT) };
-	if (typeof error.code === "number" || typeof error.code === "string") result.code = error.code;
-	if (typeof error.type === "string") result.type = error.type.slice(0, 200);
-	if (typeof error.stack === "string") result.stack = error.stack.slice(0, MAX_STACK);
-	if (error.data !== undefined && error.data !== null) {
+	const field = (name: string): unknown => {
 		try {
-			result.data = JSON.stringify(error.data)?.slice(0, MAX_ERROR_TEXT);
+			return (thrown as Record<string, unknown>)[name];
 		} catch {
-			result.data = "[not JSON]";
+			// A getter that throws is no reason to owe a receipt for ever.
+			return undefined;
 		}
-	}
+	};
+	if (typeof thrown !== "object" || thrown === null) return { name: "Error", message: boundedText(thrown, MAX_ERROR_TEXT) };
+	const result: FailureError = { name: boundedText(field("name") || "Error", 200), message: boundedText(field("message") ?? "", MAX_ERROR_TEXT) };
+	const [code, type, stack, data] = [field("code"), field("type"), field("stack"), field("data")];
+	if (typeof code === "number") result.code = code;
+	if (typeof code === "string") result.code = boundedText(code, 200);
+	if (typeof type === "string") result.type = boundedText(type, 200);
+	if (typeof stack === "string") result.stack = boundedText(stack, MAX_STACK);
+	if (data !== undefined && data !== null) result.data = boundedText(typeof data === "string" ? data : json(data), MAX_ERROR_TEXT);
 	return result;
+}
+
+function boundedText(value: unknown, max: number): string {
+	try {
+		// Cut first, so that nothing huge is searched; the margin keeps an address that spans the cut whole for its mask.
+		return redact(String(value).slice(0, max + 1000)).slice(0, max);
+	} catch {
+		return "[not text]";
+	}
+}
+
+function json(value: unknown): string {
+	try {
+		return JSON.stringify(value) ?? "";
+	} catch {
+		return "[not JSON]";
+	}
 }

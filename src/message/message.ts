@@ -69,6 +69,8 @@ export interface Origin {
 	level?: number;
 	tracing?: boolean;
 	caller?: string;
+	/** Node that emitted: `ctx.nodeID` of the handlers. */
+	nodeID?: string;
 	traceparent?: string;
 }
 

@@ -1,0 +1,75 @@
+import { describe, expect, it } from "vitest";
+import { attemptsLeft, attemptsMade, judgeFailure } from "../../src/message/budget";
+import { ANY_GROUP, type Message } from "../../src/message/message";
+import { at, messageOf } from "../support/messages";
+
+const error = { name: "Error", message: "boom" };
+const now = at(100_000);
+
+describe("attemptsMade", () => {
+	const table: [what: string, fields: Partial<Message>, made: number][] = [
+		["never published", {}, 0],
+		["published, nothing counted yet: the first attempt is out", { publishedAt: at(1) }, 1],
+		["counted", { publishedAt: at(1), attempts: { stock: 2 } }, 2],
+		["counted for another group only", { publishedAt: at(1), attempts: { mail: 2 } }, 1],
+		["counted, though the record of the first publish is missing", { attempts: { stock: 2 } }, 2]
+	];
+	it.each(table)("%s", (_, fields, made) => {
+		expect(attemptsMade(messageOf(fields), "stock")).toBe(made);
+	});
+});
+
+describe("attemptsLeft", () => {
+	const table: [what: string, fields: Partial<Message>, spent: number, left: number][] = [
+		["first of three failed", {}, 1, 2],
+		["last of three failed", {}, 3, 0],
+		["only one allowed", { maxAttempts: 1 }, 1, 0],
+		["fresh budget after a retry by hand", { base: { stock: 3 } }, 4, 2],
+		["fresh budget spent too", { base: { stock: 3 } }, 6, 0],
+		["another group's retry counts for that group only", { base: { mail: 3 } }, 3, 0]
+	];
+	it.each(table)("%s", (_, fields, spent, left) => {
+		expect(attemptsLeft(messageOf(fields), "stock", spent)).toBe(left);
+	});
+});
+
+describe("judgeFailure", () => {
+	const table: [what: string, fields: Partial<Message>, attempt: number, retryable: boolean, delayMs: number | null][] = [
+		["attempt 1 of 3: again after the initial backoff", {}, 1, true, 1000],
+		["attempt 2 of 3: after twice that", {}, 2, true, 2000],
+		["attempt 3 of 3: spent", {}, 3, true, null],
+		["beyond the last: spent", {}, 4, true, null],
+		["backoff is capped", { maxAttempts: 100 }, 9, true, 10_000],
+		["not retryable: spent at once", {}, 1, false, null],
+		["a single attempt", { maxAttempts: 1 }, 1, true, null],
+		["after a retry by hand the backoff begins anew", { base: { stock: 3 } }, 4, true, 1000],
+		["and so does the budget", { base: { stock: 3 } }, 6, true, null]
+	];
+	it.each(table)("%s", (_, fields, attempt, retryable, delayMs) => {
+		const { nextAt } = judgeFailure(messageOf(fields), "stock", attempt, "handler", error, { now, retryable });
+		expect(nextAt && nextAt.getTime() - now.getTime()).toBe(delayMs);
+	});
+
+	it("names the attempt, the group, the node and the cause", () => {
+		const message = messageOf();
+		expect(judgeFailure(message, "stock", 2, "handler", error, { now, nodeID: "node-1" })).toEqual({
+			id: message._id,
+			group: "stock",
+			attempt: 2,
+			failure: { at: now, cause: "handler", group: "stock", attempt: 2, nodeID: "node-1", error },
+			nextAt: new Date(now.getTime() + 2000),
+			reason: "handler in group stock at attempt 2: boom"
+		});
+	});
+
+	it("names no group where none is known, and no node where none had it", () => {
+		const { reason, failure } = judgeFailure(messageOf(), ANY_GROUP, 1, "unroutable", error, { now });
+		expect(reason).toBe("unroutable at attempt 1: boom");
+		expect(failure).not.toHaveProperty("nodeID");
+	});
+
+	it("keeps the reason to one bounded line", () => {
+		const { reason } = judgeFailure(messageOf(), "stock", 1, "handler", { name: "Error", message: "x".repeat(5000) }, { now });
+		expect(reason).toHaveLength(500);
+	});
+});

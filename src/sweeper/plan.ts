@@ -26,8 +26,13 @@ export interface World {
 }
 
 /** Groups of the message whose queue must be looked at before an attempt may be called silent. */
-export function silentGroups(message: Message, now: Date): string[] {
-	return message.waiting.filter(group => group !== ANY_GROUP && isOut(message, group) && dueOf(message, group) <= now);
+export function silentGroups(message: Message, { now, known }: Pick<World, "now" | "known">): string[] {
+	return [...message.waiting, ...newGroups(message, known)].filter(group => group !== ANY_GROUP && isOut(message, group) && dueOf(message, group) <= now);
+}
+
+/** Who takes ANY_GROUP's place. */
+function newGroups({ waiting, failed, receipts }: Message, known: string[]): string[] {
+	return waiting.includes(ANY_GROUP) ? known.filter(group => !receipts[group] && !failed.includes(group) && !waiting.includes(group)) : [];
 }
 
 /** Attempt `made` is out and nobody has said that it failed. */
@@ -44,13 +49,11 @@ function dueOf(message: Message, group: string): Date {
 export function planSweep(message: Message, world: World): Plan {
 	const { now } = world;
 	const plan: Plan = { message, steps: [], failures: [], waits: new Map() };
-	let waiting = message.waiting;
-	if (waiting.includes(ANY_GROUP)) {
-		const groups = world.known.filter(group => !message.receipts[group] && !message.failed.includes(group) && !waiting.includes(group));
-		if (groups.length) {
-			plan.groups = groups;
-			waiting = [...waiting.filter(group => group !== ANY_GROUP), ...groups];
-		}
+	let { waiting } = message;
+	const groups = newGroups(message, world.known);
+	if (groups.length) {
+		plan.groups = groups;
+		waiting = [...waiting.filter(group => group !== ANY_GROUP), ...groups];
 	}
 	for (const group of waiting) {
 		const due = dueOf(message, group);
@@ -68,6 +71,8 @@ export function planSweep(message: Message, world: World): Plan {
 		if (depth === undefined) plan.steps.push({ group, attempt: made });
 		else if (depth !== "unseen" && (depth.ready > 0 || depth.consumers === 0)) plan.waits.set(group, new Date(now.getTime() + message.receiptTimeoutMs));
 		else if (depth === "unseen" && group !== ANY_GROUP) plan.waits.set(group, new Date(now.getTime() + message.backoff.initialMs));
+		// Nobody knows whether it was subscribed when the message went to the exchange: it gets its first attempt now.
+		else if (groups.includes(group)) plan.steps.push({ group, attempt: made });
 		else plan.failures.push(silence(message, group, made, now));
 	}
 	return plan;

@@ -82,12 +82,12 @@ async function sweepPage(parts: SweepParts, page: Message[], claim: string, now:
 	};
 	const plans = await Promise.all(
 		page.map(async message => {
+			const known = registry.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
 			const seen = new Map<string, QueueDepth | undefined | "unseen">();
-			for (const group of silentGroups(message, now)) {
+			for (const group of silentGroups(message, { now, known })) {
 				const queue = registry.queueOf(group, message.event);
 				seen.set(group, queue ? await look(queue) : undefined);
 			}
-			const known = registry.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
 			return planSweep(message, { now, known, depth: group => seen.get(group) });
 		})
 	);

@@ -37,7 +37,9 @@ export interface MessageStory extends MessageRow {
 const owing = (message: Message): string[] => [...message.waiting, ...message.failed];
 
 export function toRow(message: Message, now = Date.now()): MessageRow {
-	const made = [message.publishedAt ? 1 : 0, ...Object.values(message.attempts), ...Object.values(message.spent)];
+	// A receipt may tell of an attempt whose publish was never recorded.
+	const answered = Object.values(message.receipts).map(receipt => receipt.attempt);
+	const made = [message.publishedAt ? 1 : 0, ...Object.values(message.attempts), ...Object.values(message.spent), ...answered];
 	const row: MessageRow = {
 		id: message._id,
 		event: message.event,

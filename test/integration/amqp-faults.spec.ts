@@ -305,6 +305,23 @@ describe("at the broker", () => {
 		expect(deliveries.slice(1).every(delivery => delivery.ack())).toBe(true);
 	});
 
+	test("closing a consumer in peace does not count against the delivery limit, since RabbitMQ 4.3", async () => {
+		const version = await atBroker(async channel => channel.connection.serverProperties.version);
+		const [major, minor] = version.split(".").map(Number);
+		const spec = { name: queue("q"), deliveryLimit: 1, deadLetterTo: queue("parked") };
+		const courier = await started(urls().amqp);
+		await courier.declare({ name: spec.deadLetterTo });
+		await courier.declare(spec);
+		await courier.publish(publication({ queue: spec.name }));
+		const lives = major > 4 || (major === 4 && minor >= 3) ? 4 : 2;
+		for (let life = 0; life < lives; life++) {
+			const { until, consumption } = await collect(courier, spec);
+			await until(1);
+			await consumption.close();
+		}
+		await eventually(async () => (await courier.depth(lives === 4 ? spec.name : spec.deadLetterTo))?.ready === 1);
+	});
+
 	test("a deleted delay bucket is found out and made anew", async () => {
 		const courier = await started(urls().amqp);
 		const { until } = await collect(courier, { name: queue("q") });

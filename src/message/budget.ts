@@ -20,6 +20,12 @@ export function attemptsMade(message: Message, group: string): number {
 	return message.attempts[group] ?? (message.publishedAt ? 1 : 0);
 }
 
+/** The attempt that is out and has not failed, else the one to make next. */
+export function currentAttempt(message: Message, group: string): number {
+	const spent = message.spent[group] ?? 0;
+	return Math.max(attemptsMade(message, group), spent + 1);
+}
+
 export function attemptsLeft(message: Message, group: string, spent: number): number {
 	return message.maxAttempts - (spent - (message.base[group] ?? 0));
 }

@@ -112,7 +112,12 @@ export abstract class DocumentStore extends OperatorStore {
 		if (naming.length) {
 			await messages.bulk(naming.map(record => ({ filter: { ...claimed(record), waiting: ANY_GROUP }, change: { $addToSet: { waiting: { $each: record.groups as string[] } } } })));
 		}
-		return messages.bulk(records.map(rescheduling));
+		const plain = await messages.bulk(records.map(rescheduling));
+		const overtaken = records.filter(({ about }) => about);
+		if (plain === records.length || !overtaken.length) return plain;
+		// Some claims are gone, or a failure came in since: it has scheduled the next attempt, and only the rest is written.
+		await messages.bulk(overtaken.flatMap(record => Object.keys(record.next ?? {}).map(group => reschedulingGroup(record, group))));
+		return plain + (await messages.bulk(overtaken.map(reschedulingOvertaken)));
 	}
 
 	async prune(before: Date, limit: number): Promise<number> {
@@ -177,9 +182,32 @@ function claimed({ id, claim, status }: RescheduleRecord): Filter {
 }
 
 function rescheduling(record: RescheduleRecord): Operation {
-	const { status, dueAt, publishedAt, attempts = {}, next = {}, groups } = record;
-	const $set: Record<string, unknown> = { dueAt, ...(status && { status }), ...(publishedAt && { publishedAt }) };
+	const { dueAt, next = {}, about = {} } = record;
+	const change = reschedule(record);
+	const set: Record<string, unknown> = { ...change.$set, dueAt };
+	for (const [group, at] of Object.entries(next)) set[`next.${keyOf(group)}`] = at;
+	const $and = Object.entries(about).map(([group, attempt]) => notFailed(group, attempt));
+	return { filter: { ...claimed(record), ...($and.length && { $and }) }, change: { ...change, $set: set } };
+}
+
+function reschedulingGroup(record: RescheduleRecord, group: string): Operation {
+	const { next = {}, about = {} } = record;
+	return { filter: { ...claimed(record), ...notFailed(group, about[group] ?? Infinity) }, change: { $set: { [`next.${keyOf(group)}`]: next[group] } } };
+}
+
+function reschedulingOvertaken(record: RescheduleRecord): Operation {
+	// What has failed since has moved `dueAt` forward already.
+	return { filter: claimed(record), change: { ...reschedule(record), $min: { dueAt: record.dueAt } } };
+}
+
+function reschedule({ status, publishedAt, attempts = {}, groups }: RescheduleRecord): Change {
+	const $set: Record<string, unknown> = { ...(status && { status }), ...(publishedAt && { publishedAt }) };
 	for (const [group, n] of Object.entries(attempts)) $set[`attempts.${keyOf(group)}`] = n;
-	for (const [group, at] of Object.entries(next)) $set[`next.${keyOf(group)}`] = at;
-	return { filter: claimed(record), change: { $set, $unset: { claim: true }, ...(groups?.length && { $pull: { waiting: { $in: [ANY_GROUP] } } }) } };
+	return { ...(Object.keys($set).length && { $set }), $unset: { claim: true }, ...(groups?.length && { $pull: { waiting: { $in: [ANY_GROUP] } } }) };
+}
+
+/** The group's attempt has not failed (yet). Whoever failed of ANY_GROUP did so under its own name, and took ANY_GROUP's place. */
+function notFailed(group: string, attempt: number): Filter {
+	const spent = `spent.${keyOf(group)}`;
+	return { $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }], ...(group === ANY_GROUP && { waiting: ANY_GROUP }) };
 }

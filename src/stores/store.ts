@@ -72,6 +72,11 @@ export interface RescheduleRecord {
 	/** Per group: attempts made and when its next step is due. */
 	attempts?: Record<string, number>;
 	next?: Record<string, Date>;
+	/**
+	 * Which attempt the sweep had before it, per group. A failure of it that came in meanwhile has scheduled the next one: then that counts,
+	 * and not `next` and `dueAt`.
+	 */
+	about?: Record<string, number>;
 	/** ANY_GROUP in `waiting` is replaced by these. */
 	groups?: string[];
 	publishedAt?: Date;

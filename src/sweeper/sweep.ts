@@ -3,7 +3,7 @@ import { backoffMs } from "../backoff";
 import type { Courier, PublishResult, QueueDepth } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import type { Logger } from "../logger";
-import { judgeFailure } from "../message/budget";
+import { currentAttempt, judgeFailure } from "../message/budget";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { Metrics } from "../metrics";
 import type { Publisher } from "../publisher";
@@ -121,16 +121,16 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 	});
 	counts.waiting += waits.size;
 	counts.silent += plan.failures.length;
-	for (const { group, nextAt } of failures) if (nextAt) next.set(group, nextAt);
-
-	const instants = [...next.values()].map(date => date.getTime());
+	// The failures write their own schedule.
+	const instants = [...next.values(), ...failures.flatMap(({ nextAt }) => nextAt ?? [])].map(date => date.getTime());
 	const confirmed = Object.keys(attempts).length > 0;
 	const record: RescheduleRecord = {
 		id: message._id,
 		claim,
 		// With nothing left to wait for it is dead by now, and this record changes nothing.
 		dueAt: new Date(instants.length ? Math.min(...instants) : at.getTime() + message.receiptTimeoutMs),
-		next: Object.fromEntries(next)
+		next: Object.fromEntries(next),
+		about: Object.fromEntries([...next.keys()].map(group => [group, currentAttempt(message, group)]))
 	};
 	if (confirmed) Object.assign(record, { status: "published", attempts, ...(message.publishedAt ? {} : { publishedAt: at }) });
 	else if (steps.length && !failures.length) record.status = "pending";

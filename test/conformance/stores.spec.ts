@@ -10,6 +10,7 @@ import { silent } from "../support/messages";
 import { urls } from "../support/servers";
 import { transitions, type StoreKind } from "./store";
 import { operations } from "./store-operator";
+import { overtaken } from "./store-overtaken";
 
 const database = `reliable_test_${uuidv7()}`;
 const folder = mkdtempSync(join(tmpdir(), "reliable-store-"));
@@ -42,4 +43,5 @@ const KINDS: StoreKind[] = [
 describe.each(KINDS)("$name", kind => {
 	transitions(kind);
 	operations(kind);
+	overtaken(kind);
 });

@@ -1,6 +1,6 @@
-import "../mixins/moleculer-types";
 export { ReliableEmit } from "../mixins/reliable-emit.mixin";
 export { ReliableService } from "../mixins/reliable.service";
+export { reliableReplCommands, type ReplCommand } from "./repl/command";
 export { ReliableError, ReliableRetryableError, type ErrorType } from "./errors";
 export { OPTIONS, type ReliableOptions, type ConsumerOptions, type AmqpOption } from "./options";
 export { STATUS, TRANSITIONS, type Status } from "./message/lifecycle";

@@ -8,6 +8,8 @@ export interface NodeOptions {
 	/** The Moleculer line that `moleculer` means in the child; the parent's own by default. */
 	line?: "0.14" | "0.15";
 	args?: string[];
+	/** Its standard input is ours to write to, by `type`. */
+	stdin?: boolean;
 }
 
 /** What travels between a test and its child: see `parent.ts` for the child's side. */
@@ -81,6 +83,11 @@ export class TestNode {
 		return mine.map(told => told.data as T);
 	}
 
+	/** A line for its standard input. */
+	type(line: string): void {
+		this.child.stdin?.write(`${line}\n`);
+	}
+
 	tell(name: string, data?: unknown): void {
 		this.child.send({ name, data } satisfies Told);
 	}
@@ -106,13 +113,13 @@ export class TestNode {
  * Forks a script; a path is relative to the project's root. It is killed at the end of the test that started it (or of the
  * file, when a hook did), and what it printed is shown when that test fails.
  */
-export async function startNode(file: string, { env = {}, line, args = [] }: NodeOptions = {}): Promise<TestNode> {
+export async function startNode(file: string, { env = {}, line, args = [], stdin = false }: NodeOptions = {}): Promise<TestNode> {
 	const script = path.resolve(file);
 	const execArgv = ["--require", path.join(__dirname, "alias.cjs")];
 	if (/\.[cm]?ts$/.test(script)) execArgv.push("--import", "tsx");
 	const child = fork(script, args, {
 		execArgv,
-		stdio: ["ignore", "pipe", "pipe", "ipc"],
+		stdio: [stdin ? "pipe" : "ignore", "pipe", "pipe", "ipc"],
 		env: { ...process.env, ...(line && { MOLECULER_LINE: line }), ...env }
 	});
 	const node = new TestNode(script, child);

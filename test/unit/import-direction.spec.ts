@@ -16,13 +16,16 @@ interface Import {
  */
 const AREAS: readonly (readonly string[])[] = [
 	["mixins/"],
-	["src/runtime", "src/repl"],
+	["src/repl/"],
+	["src/health"],
+	["src/runtime"],
 	["src/emit"],
 	["src/strategies/", "src/consumer/", "src/tracker", "src/sweeper/", "src/compensation"],
 	["src/publisher", "src/registry", "src/waiters", "src/metrics"],
 	["src/stores/", "src/couriers/"],
 	["src/options", "src/errors", "src/logger", "src/backoff", "src/batcher", "src/inspect", "src/message/"]
 ];
+const RUNTIME = AREAS.findIndex(areas => areas.includes("src/runtime"));
 const LEAVES = AREAS.length - 1;
 /** What several parts use; its files work with each other. */
 const SHARED = AREAS.findIndex(areas => areas.includes("src/publisher"));
@@ -64,7 +67,7 @@ function objection(from: string, to: string, typeOnly: boolean): string | undefi
 	if (here.area === there.area) return undefined;
 	if (here.row > there.row) return "points upwards";
 	if (here.row === there.row && here.row !== LEAVES && here.row !== SHARED) return "points sideways";
-	if (here.row === 0 && there.row > 1 && there.row < LEAVES && !typeOnly) return "the runtime is the only place where the parts meet; a mixin goes through it";
+	if (here.row === 0 && there.row > RUNTIME && there.row < LEAVES && !typeOnly) return "the runtime is the only place where the parts meet; a mixin goes through it";
 	return undefined;
 }
 

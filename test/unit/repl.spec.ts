@@ -1,0 +1,103 @@
+import type { ServiceBroker } from "moleculer";
+import { describe, expect, it } from "vitest";
+import { toRow, toStory } from "../../src/inspect";
+import { reliableCommand, reliableReplCommands } from "../../src/repl/command";
+import { actTable, age, healthTable, listTable, overviewTable, storyText, subscriptionsTable } from "../../src/repl/tables";
+import { at, deadOf, messageOf } from "../support/messages";
+
+const health = {
+	...{ ok: true, nodeID: "desk", publish: "up", consume: "up", blocked: "no", store: "up (embedded, 1 ms)", redis: "not configured", sweeping: "unlocked", leaseHolders: "no lease" },
+	...{ lastSweep: "none on this node", oldestPendingMs: 61_000, oldestUnconsumedMs: null, inFlightPublishes: 0, inFlightHandlers: 0, reconnects: 0 }
+};
+
+describe("tables", () => {
+	it.each([
+		[undefined, ""],
+		[null, ""],
+		[-5, "0 ms"],
+		[850, "850 ms"],
+		[12_400, "12 s"],
+		[200_000, "3 min"],
+		[5 * 3600_000, "5 h"],
+		[50 * 3600_000, "2 d"]
+	])("age of %s: %s", (ms, expected) => expect(age(ms)).toBe(expected));
+
+	it("overview: statuses, the oldest ones, health, what to do", () => {
+		const stats = { intended: 0, pending: 2, published: 0, consumed: 7, dead: 1, resolved: 0, withdrawn: 0, parkedMessages: 3, oldestPendingMs: 61_000, oldestUnconsumedMs: null, oldestDeadMs: 3_600_000 };
+		const text = overviewTable(stats, health);
+		expect(text).toMatch(/pending +│ 2 +│ 1 min/);
+		expect(text).toMatch(/dead +│ 1 +│ 1 h/);
+		expect(text).not.toContain("intended");
+		expect(text).toContain("Node desk: ok");
+		expect(text).toContain("reliable list --status dead");
+		expect(text).toContain("3 unreadable message(s)");
+		expect(healthTable({ ...health, ok: false })).toContain("Node desk: NOT OK");
+	});
+
+	it("list: a line each, whatever stands in the reason", () => {
+		const row = toRow(deadOf({ _id: "order-1", reason: `handler: \u001b[31mtwo\nlines ${"x".repeat(200)}` }), at(60_000).getTime());
+		const text = listTable({ rows: [row], total: 1, page: 1, totalPages: 1 });
+		expect(text.split("\n")).toHaveLength(6);
+		expect(text).toMatch(/order-1 │ order.created │ dead +│ stock +│ +│ 3\/3 +│ 1 min │ handler:  ?\[31mtwo lines x+…/);
+		expect(listTable({ rows: [], total: 0, page: 1, totalPages: 0 })).toBe("No messages.");
+		expect(listTable({ rows: [], total: 5, page: 9, totalPages: 1 })).toBe("No page 9: there are 1.");
+	});
+
+	it("get: fields, payload, timeline", () => {
+		const text = storyText(toStory(messageOf({ _id: "order-1", meta: { user: 7 }, publishedAt: at(5) })));
+		expect(text).toMatch(/│ id +│ order-1/);
+		expect(text).toContain('payload {"n":1}');
+		expect(text).toContain('meta    {"user":7}');
+		expect(text).toContain("2026-01-01T00:00:00.005Z  published: confirmed and routed");
+	});
+
+	it.each([
+		[{ matched: 0, done: 0, lost: 0, dryRun: false, ids: [] }, "No such messages."],
+		[{ matched: 2, done: 0, lost: 0, dryRun: true, ids: ["a", "b"] }, "Dry run: 2 message(s) would be discarded."],
+		[{ matched: 2, done: 1, lost: 1, dryRun: false, ids: ["a", "b"] }, "1 of 2 message(s) discarded; 1 had changed meanwhile and were left alone."]
+	])("act %j", (result, expected) => expect(actTable("discard", result)).toContain(expected));
+
+	it("subscriptions: an unknown depth is told as such", () => {
+		const row = { group: "mail", pattern: "order.*", queue: "reliable.on.mail/order.*", ready: null, consumers: null, service: "mail", lastNode: "n1", firstSeenAt: "x", seenAt: "y" };
+		expect(subscriptionsTable([row])).toMatch(/mail +│ order\.\* │ reliable\.on\.mail\/order\.\* │ \? +│ \?/);
+		expect(subscriptionsTable([])).toBe("No subscriptions.");
+	});
+});
+
+describe("the command", () => {
+	const calls: unknown[][] = [];
+	const broker = { call: async (...args: unknown[]) => (calls.push(args), { matched: 0, rows: [] }) } as unknown as ServiceBroker;
+
+	it.each([
+		["retry", ["a"], { note: "fixed" }, "reliable.retry", { id: "a", note: "fixed" }],
+		["discard", ["a", "b"], {}, "reliable.discard", { ids: ["a", "b"] }],
+		["resolve", [], { status: "dead", dryRun: true }, "reliable.resolve", { status: "dead", dryRun: true }],
+		["forget", ["mail"], { force: true }, "reliable.forget", { group: "mail", force: true }],
+		["list", [], { status: "dead", pageSize: "5" }, "reliable.list", { status: "dead", pageSize: "5" }]
+	])("reliable %s %j %j", async (what, ids, options, action, params) => {
+		calls.length = 0;
+		await reliableCommand(broker, { what, ids, options });
+		expect(calls).toEqual([[action, params, { meta: { $repl: true } }]]);
+	});
+
+	it("asks the node it is told to", async () => {
+		calls.length = 0;
+		await reliableCommand(broker, { what: "list", ids: [], options: { node: "n2" } });
+		expect(calls[0]?.[2]).toEqual({ meta: { $repl: true }, nodeID: "n2" });
+	});
+
+	it.each([
+		["toString", [], {}, /There is no 'reliable toString'/],
+		["retry", ["a"], { pge: 1 }, /Unknown option 'pge'/],
+		["get", [], {}, /needs an id/],
+		["forget", [], {}, /needs a group/],
+		["get", ["a", "b"], {}, /does not know what 'b' is for/]
+	])("reliable %s %j %j says what is wrong", async (what, ids, options, expected) => {
+		expect(await reliableCommand(broker, { what, ids, options })).toMatch(expected);
+	});
+
+	it("has the shape both lines expect", () => {
+		expect(reliableReplCommands).toHaveLength(1);
+		expect(reliableReplCommands[0]).toMatchObject({ command: "reliable [what] [id]", description: expect.any(String), options: expect.any(Array), action: expect.any(Function) });
+	});
+});

@@ -3,6 +3,7 @@ import { notReached } from "../src/consumer/settle";
 import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer";
 import type { Envelope } from "../src/message/envelope";
 import type { Origin } from "../src/message/message";
+import { recordErrors, recorders, type Recorder } from "./handler-errors";
 import type { Broker } from "./node";
 
 /** Kept on `ctx.locals` of a reliable delivery; handlers may read it. */
@@ -12,30 +13,6 @@ export interface ReliableLocals {
 	group: string;
 	/** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
 	session?: unknown;
-}
-
-interface Recorder {
-	reached: boolean;
-	error?: unknown;
-}
-
-const recorders = new WeakMap<object, Recorder>();
-const patched = new WeakSet<object>();
-
-/**
- * On Moleculer 0.14 the ErrorHandler middleware swallows what an event's handler, validator or middleware throws, so a failed event
- * looks successful. It calls the broker's `errorHandler` first, on both lines: that is where the failure is seen.
- */
-function recordErrors(broker: Broker): void {
-	if (patched.has(broker)) return;
-	patched.add(broker);
-	const own = broker as unknown as { errorHandler(error: unknown, info?: { ctx?: object }): unknown };
-	const original = own.errorHandler;
-	own.errorHandler = function (error, info) {
-		const recorder = info?.ctx && recorders.get(info.ctx);
-		if (recorder) recorder.error = error ?? new Error("unknown error");
-		return original.call(this, error, info);
-	};
 }
 
 /** Moleculer's inner parts that a delivery needs; private there, pinned by `event-context` tests on both lines. */
@@ -98,6 +75,7 @@ function contextOf(broker: InnerBroker, service: Service, event: InnerEvent, env
 		caller: origin.caller ?? envelope.producer,
 		parentCtx: origin.parentID ? { id: origin.parentID, requestID: origin.requestID, tracing: origin.tracing, level: origin.level ?? 0, meta } : undefined
 	});
+	if (origin.nodeID) ctx.nodeID = origin.nodeID;
 	ctx.eventName = envelope.event;
 	ctx.eventType = "emit";
 	ctx.eventGroups = [baseGroup];
@@ -106,12 +84,15 @@ function contextOf(broker: InnerBroker, service: Service, event: InnerEvent, env
 }
 
 /** What of an emit's context goes on to the handlers. */
-export function originOf(ctx: Context | undefined, caller: string): Origin {
-	if (!ctx) return { caller };
-	const { requestID, id, level, tracing } = ctx;
+export function originOf(ctx: Context | undefined, caller: string, nodeID: string): Origin {
+	if (!ctx) return { caller, nodeID };
+	const { requestID, level, tracing } = ctx;
+	// An open span of the user's is the parent, as in Moleculer's own `Context.create`.
+	const id = (ctx as { span?: { id?: string } | null }).span?.id ?? ctx.id;
 	const traceparent = (ctx as { headers?: Record<string, unknown> }).headers?.traceparent;
 	return {
 		caller,
+		nodeID,
 		...(requestID ? { requestID } : {}),
 		...(id ? { parentID: id } : {}),
 		...(typeof level === "number" ? { level } : {}),

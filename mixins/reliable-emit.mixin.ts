@@ -1,13 +1,13 @@
 import type { Context, Service, ServiceSchema } from "moleculer";
 import type { Consumer } from "../src/consumer/consumer";
 import type { EmitOptions } from "../src/emit";
-import { ReliableError } from "../src/errors";
 import { bindingKey, consumerGroup, eventQueue } from "../src/message/pattern";
-import { consumerOptions, given, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options";
+import { given, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options";
 import type { Runtime } from "../src/runtime";
 import type { EmitResult } from "../src/strategies/strategy";
 import { eventHandler, originOf } from "./event-context";
 import { nodeOf, type Broker } from "./node";
+import { reliableEvents, type Schema } from "./reliable-events";
 import { ensureReliableService } from "./reliable.service";
 
 /** Kept on the service instance: never in the schema, which is cloned and published. */
@@ -21,15 +21,6 @@ interface State {
 type Mixed = Service & { $reliable?: State };
 
 type Hook = (this: Mixed) => unknown;
-
-/** The part of a service schema that both Moleculer lines type in their own way. */
-interface Schema {
-	name: string;
-	settings?: { reliable?: Record<string, unknown> };
-	events?: Record<string, unknown>;
-	started?: unknown;
-	stopped?: unknown;
-}
 
 /**
  * Mixin that adds `this.reliableEmit()` to a service and makes its `events` with `reliable: true | {…}` consumers that answer for what they
@@ -85,37 +76,12 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 async function emit(service: Mixed, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
 	const { runtime, options: serviceDefaults } = service.$reliable as State;
 	const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
-	const source = { service: service.fullName, options: serviceDefaults, origin: originOf(ctx, service.fullName), meta: (ctx?.meta as Record<string, unknown>) ?? {} };
+	const source = { service: service.fullName, options: serviceDefaults, origin: originOf(ctx, service.fullName, service.broker.nodeID), meta: (ctx?.meta as Record<string, unknown>) ?? {} };
 	return runtime.emit(source, event, payload, options);
 }
 
 function hooks(value: unknown): Hook[] {
 	return value === undefined ? [] : ([value].flat() as Hook[]);
-}
-
-interface ReliableEvent {
-	name?: string;
-	group?: string;
-	reliable?: unknown;
-	debounce?: unknown;
-	throttle?: unknown;
-}
-
-/** The reliable events of a schema, checked. Throws RELIABLE_BAD_CONSUMER. */
-function reliableEvents(schema: Schema, defaults: ServiceOptions): { pattern: string; base: string; options: ReturnType<typeof consumerOptions> }[] {
-	return Object.entries((schema.events ?? {}) as Record<string, ReliableEvent>).flatMap(([key, event]) => {
-		if (typeof event !== "object" || event === null || event.reliable === undefined || event.reliable === false) return [];
-		const pattern = event.name ?? key;
-		const where = `events['${pattern}'] of service '${schema.name}'`;
-		const bad = (why: string) => new ReliableError("RELIABLE_BAD_CONSUMER", `${where} ${why}.`, { event: pattern, service: schema.name });
-		const consumer = consumerOptions(where, event.reliable, defaults);
-		const base = event.group ?? schema.name;
-		if (pattern.startsWith("$")) throw bad("cannot be reliable: '$' events stay on their node in Moleculer");
-		if (event.debounce || event.throttle) throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
-		if (/[:/,*#]/.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
-		if (Buffer.byteLength(pattern) > 120 || Buffer.byteLength(base) > 60) throw bad("cannot be reliable: the event pattern may have 120 bytes and the group 60, since both are part of the queue's name");
-		return [{ pattern, base, options: consumer }];
-	});
 }
 
 async function startConsumers(this: Mixed): Promise<void> {

@@ -20,9 +20,9 @@ interface OptionSpec {
 	doc: string;
 }
 
-const ms = (min = 1, max = 365 * DAY) => ({ type: "number", integer: true, min, max, convert: true });
-const count = (min = 1, max = 1e6) => ({ type: "number", integer: true, min, max, convert: true });
-const flag = { type: "boolean", convert: true };
+const ms = (min = 1, max = 365 * DAY) => ({ type: "number", integer: true, min, max });
+const count = (min = 1, max = 1e6) => ({ type: "number", integer: true, min, max });
+const flag = { type: "boolean" };
 
 /** Every option of the mixin. README's options table is tested against this. */
 export const OPTIONS = {
@@ -173,6 +173,16 @@ function describe(values: Values, field: string | undefined): string {
 	return typeof value === "number" || typeof value === "boolean" ? String(value) : typeof value === "string" && !["amqp", "mongo", "redis"].includes(field ?? "") ? JSON.stringify(value) : value === null ? "null" : typeof value;
 }
 
+interface Rule {
+	type: string;
+	rules?: Rule[];
+}
+
+function fromText(rule: Rule): Rule {
+	const { type, rules } = rule;
+	return { ...rule, ...(type === "number" || type === "boolean" ? { convert: true } : {}), ...(rules ? { rules: rules.map(fromText) } : {}) };
+}
+
 function rulesOf(names: OptionName[]): Record<string, object> {
 	return Object.fromEntries(names.map(name => [name, OPTIONS[name].rule]));
 }
@@ -198,6 +208,7 @@ function checkAddresses(values: Values): void {
 	const urlOk = (url: unknown, protocols: string[]) => typeof url === "string" && protocols.some(protocol => url.startsWith(`${protocol}://`) && url.length > protocol.length + 3);
 	const { amqp, mongo, redis } = values;
 	if (amqp !== undefined) {
+		if (isPlain(amqp) && !Object.keys(amqp).every(key => key === "urls" || key === "tls")) bad("amqp", "given as { urls, tls } and nothing else");
 		const given = isPlain(amqp) ? amqp.urls : amqp;
 		const urls = (Array.isArray(given) ? given : typeof given === "string" ? given.split(/[;,]/) : []).map(url => (typeof url === "string" ? url.trim() : url));
 		if (!urls.length || !urls.every(url => urlOk(url, ["amqp", "amqps"]))) bad("amqp", "an amqp:// or amqps:// URL, a list of them, or { urls, tls }");
@@ -207,15 +218,16 @@ function checkAddresses(values: Values): void {
 }
 
 const ALL_RULES = rulesOf(namesOf(["node", "service", "event"]));
+/** Whatever comes from the environment is text. */
+const TEXT_RULES = Object.fromEntries(Object.entries(ALL_RULES).map(([name, rule]) => [name, fromText(rule as Rule)]));
 const EVENT_RULES = rulesOf(namesOf(["event"]));
 
 /** What a service has given, checked, without defaults: argument over settings over environment. */
 export function given(argument: Values = {}, settings: Values = {}, environment: Values = fromEnvironment()): Values {
-	const rules = ALL_RULES;
 	const values = {
-		...check("the environment (RELIABLE_…)", rules, environment),
-		...check("settings.reliable", rules, settings),
-		...check("ReliableEmit()", rules, argument)
+		...check("the environment (RELIABLE_…)", TEXT_RULES, environment),
+		...check("settings.reliable", ALL_RULES, settings),
+		...check("ReliableEmit()", ALL_RULES, argument)
 	};
 	checkAddresses(values);
 	return values;

@@ -1,3 +1,4 @@
+import { topicMatcher } from "../message/pattern";
 import type { QueueSpec } from "./courier";
 import { Line } from "./line";
 
@@ -210,20 +211,4 @@ export class MemoryBroker {
 		this.messages--;
 		this.bytes -= copy.body.length;
 	}
-}
-
-/** AMQP topic keys: `*` is one word, `#` any number of them, none included. */
-export function topicMatcher(pattern: string): (key: string) => boolean {
-	if (!/[*#]/.test(pattern)) return key => key === pattern;
-	const words = pattern.split(".");
-	return key => matchWords(words, 0, key.split("."), 0);
-}
-
-function matchWords(pattern: string[], p: number, key: string[], k: number): boolean {
-	if (p === pattern.length) return k === key.length;
-	if (pattern[p] === "#") {
-		for (let next = k; next <= key.length; next++) if (matchWords(pattern, p + 1, key, next)) return true;
-		return false;
-	}
-	return k < key.length && (pattern[p] === "*" || pattern[p] === key[k]) && matchWords(pattern, p + 1, key, k + 1);
 }

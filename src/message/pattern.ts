@@ -2,9 +2,17 @@ import { Utils } from "moleculer";
 
 type Match = (event: string, pattern: string) => boolean;
 
-/** Whether an event name matches a Moleculer event pattern: Moleculer's own rule, whatever line it is. */
+const topics = new Map<string, (key: string) => boolean>();
+
+/**
+ * Whether an event goes to the handlers of a Moleculer event pattern: Moleculer's own rule, as far as the binding carries it. The one
+ * difference: in a pattern with a wildcard before its end Moleculer takes a dot for any character (`*.paid` also matches `unpaid`),
+ * which is nobody's wish; here a dot is a dot. So whoever matches is routed to.
+ */
 export function matches(event: string, pattern: string): boolean {
-	return (Utils as unknown as { match: Match }).match(event, pattern);
+	let topic = topics.get(pattern);
+	if (!topic) topics.set(pattern, (topic = topicMatcher(bindingKey(pattern))));
+	return topic(event) && (Utils as unknown as { match: Match }).match(event, pattern);
 }
 
 export function isWildcard(pattern: string): boolean {
@@ -17,9 +25,27 @@ export function isWildcard(pattern: string): boolean {
  */
 export function bindingKey(pattern: string): string {
 	if (pattern.includes("?")) return "#";
-	const words = pattern.split(".").map(word => (word.includes("**") ? "#" : word.includes("*") ? "*" : word));
-	// A `**` that is only part of a word (`order**`) may stand for nothing or for dots, so its neighbours are free too.
-	return words.some((word, i) => word === "#" && pattern.split(".")[i] !== "**") ? "#" : words.join(".");
+	const words = pattern.split(".");
+	// A `**` that is only part of a word (`order**`) may stand for nothing or for dots; and Moleculer lets `order*` match `order.paid`.
+	const last = words.at(-1) ?? "";
+	if (words.some(word => word.includes("**") && word !== "**") || /[^*]\*$/.test(last)) return "#";
+	return words.map(word => (word === "**" ? "#" : word.includes("*") ? "*" : word)).join(".");
+}
+
+/** AMQP topic keys: `*` is one word, `#` any number of them, none included. */
+export function topicMatcher(pattern: string): (key: string) => boolean {
+	if (!/[*#]/.test(pattern)) return key => key === pattern;
+	const words = pattern.split(".");
+	return key => matchWords(words, 0, key.split("."), 0);
+}
+
+function matchWords(pattern: string[], p: number, key: string[], k: number): boolean {
+	if (p === pattern.length) return k === key.length;
+	if (pattern[p] === "#") {
+		for (let next = k; next <= key.length; next++) if (matchWords(pattern, p + 1, key, next)) return true;
+		return false;
+	}
+	return k < key.length && (pattern[p] === "*" || pattern[p] === key[k]) && matchWords(pattern, p + 1, key, k + 1);
 }
 
 /**

@@ -43,6 +43,8 @@ function isOut(message: Message, group: string): boolean {
 function dueOf(message: Message, group: string): Date {
 	const next = message.next[group];
 	if (next) return next;
+	// Nothing is out, nothing is scheduled: a human retry, or a message that was never published.
+	if (!isOut(message, group)) return message.createdAt;
 	return message.publishedAt ? new Date(message.publishedAt.getTime() + message.receiptTimeoutMs) : message.createdAt;
 }
 

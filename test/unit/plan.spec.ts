@@ -47,6 +47,7 @@ describe("one group", () => {
 		["failed, backoff over: the next attempt, whatever stands in the queue", { ...OLD, spent: { stock: 1 }, next: { stock: at(NOW) } }, { depths: { stock: { ready: 5, consumers: 0 } } }, { steps: ["stock 2"] }],
 		["failed before the publish was recorded: the next attempt", { spent: { stock: 1 }, next: { stock: at(NOW) } }, {}, { steps: ["stock 2"] }],
 		["retried by hand: number goes on", { ...OLD, status: "pending", attempts: { stock: 3 }, spent: { stock: 3 }, base: { stock: 3 } }, {}, { steps: ["stock 4"] }],
+		["retried by hand soon after the publish: at once", { ...OLD, publishedAt: at(NOW - 1000), status: "pending", attempts: { stock: 3 }, spent: { stock: 3 }, base: { stock: 3 } }, {}, { steps: ["stock 4"] }],
 		["resent, waiting for the receipt of the second attempt", { ...OLD, attempts: { stock: 2 }, spent: { stock: 1 }, next: { stock: at(NOW + 10) } }, {}, { waits: ["stock 10"] }],
 		["resent, silent again", { ...OLD, attempts: { stock: 2 }, spent: { stock: 1 }, next: { stock: at(NOW) } }, {}, { failures: ["stock 2 silence 2000"] }]
 	];

@@ -5,7 +5,9 @@ import { health, stats, subscriptions } from "../src/health";
 import type { Runtime } from "../src/runtime";
 import { nodeOf, type Broker } from "./node";
 
-const text = { type: "string", empty: false, max: 300, optional: true };
+/** The REPL makes numbers of what looks like one, so text may come as a number; `asText` takes it back. */
+const textOf = (max: number, empty: boolean) => ({ type: "multi", rules: [{ type: "string", empty, max }, { type: "number" }] });
+const text = { ...textOf(300, false), optional: true };
 const ms = { type: "number", integer: true, min: 0, convert: true, optional: true };
 const flag = { type: "boolean", convert: true, optional: true };
 const page = { type: "number", integer: true, min: 1, convert: true, optional: true };
@@ -22,9 +24,9 @@ const FILTER = {
 const ACT = {
 	$$strict: true,
 	id: text,
-	ids: { type: "array", items: { type: "string", empty: false, max: 300 }, min: 1, max: 500, optional: true },
+	ids: { type: "array", convert: true, items: textOf(300, false), min: 1, max: 500, optional: true },
 	...FILTER,
-	note: { type: "string", max: 2000, optional: true },
+	note: { ...textOf(2000, true), optional: true },
 	by: text,
 	dryRun: flag,
 	limit: { type: "number", integer: true, min: 1, max: 10_000, convert: true, optional: true }
@@ -34,6 +36,13 @@ const ACT = {
 const visibility = "public";
 
 type Self = Service;
+
+const TEXTS = ["id", "ids", "status", "event", "group", "producer", "note", "by"];
+
+function asText<T>(params: T): T {
+	const text = (value: unknown): unknown => (typeof value === "number" ? String(value) : Array.isArray(value) ? value.map(text) : value);
+	return Object.fromEntries(Object.entries(params as object).map(([name, value]) => [name, TEXTS.includes(name) ? text(value) : value])) as T;
+}
 
 function runtimeOf(service: Self): Runtime {
 	return nodeOf(service.broker as Broker).runtime;
@@ -51,7 +60,7 @@ function who(ctx: Context): string {
 }
 
 function act(name: "retry" | "resolve" | "discard") {
-	return { visibility, params: ACT, handler(this: Self, ctx: Context<ActParams>) { return compensation(this)[name](ctx.params, who(ctx)); } };
+	return { visibility, params: ACT, handler(this: Self, ctx: Context<ActParams>) { return compensation(this)[name](asText(ctx.params), who(ctx)); } };
 }
 
 /** The operators' actions: params and one call each. Errors: RELIABLE_NOT_FOUND, RELIABLE_ILLEGAL_TRANSITION, RELIABLE_BAD_OPTION, RELIABLE_GROUP_ACTIVE. */
@@ -59,8 +68,8 @@ export const reliableActions = {
 	stats: { visibility, params: { $$strict: true }, handler(this: Self) { return stats(runtimeOf(this)); } },
 	health: { visibility, params: { $$strict: true }, handler(this: Self) { return health(runtimeOf(this)); } },
 	subscriptions: { visibility, params: { $$strict: true }, handler(this: Self) { return subscriptions(runtimeOf(this)); } },
-	list: { visibility, params: { $$strict: true, ...FILTER, page, pageSize }, handler(this: Self, ctx: Context<object>) { return compensation(this).list(ctx.params); } },
-	get: { visibility, params: { $$strict: true, id: { type: "string", empty: false, max: 300 } }, handler(this: Self, ctx: Context<{ id: string }>) { return compensation(this).get(ctx.params.id); } },
+	list: { visibility, params: { $$strict: true, ...FILTER, page, pageSize }, handler(this: Self, ctx: Context<object>) { return compensation(this).list(asText(ctx.params)); } },
+	get: { visibility, params: { $$strict: true, id: textOf(300, false) }, handler(this: Self, ctx: Context<{ id: string }>) { return compensation(this).get(asText(ctx.params).id); } },
 	parked: { visibility, params: { $$strict: true, page, pageSize }, handler(this: Self, ctx: Context<{ page?: number; pageSize?: number }>) { return compensation(this).parked(ctx.params.page, ctx.params.pageSize); } },
 	audits: { visibility, params: { $$strict: true }, handler(this: Self) { return compensation(this).audits(); } },
 	retry: act("retry"),
@@ -69,11 +78,11 @@ export const reliableActions = {
 	sweep: { visibility, params: { $$strict: true }, handler(this: Self) { return runtimeOf(this).needStorage().sweeper.once(); } },
 	forget: {
 		visibility,
-		params: { $$strict: true, group: { type: "string", empty: false, max: 300 }, note: ACT.note, by: text, dryRun: flag, force: flag },
+		params: { $$strict: true, group: textOf(300, false), note: ACT.note, by: text, dryRun: flag, force: flag },
 		handler(this: Self, ctx: Context<{ group: string; note?: string; by?: string; dryRun?: boolean; force?: boolean }>) {
 			const { courier } = runtimeOf(this);
 			if (!courier) throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", "The node is not connected.");
-			return compensation(this).forget(ctx.params, who(ctx), async queue => (await courier.depth(queue))?.consumers ?? 0);
+			return compensation(this).forget(asText(ctx.params), who(ctx), async queue => (await courier.depth(queue))?.consumers ?? 0);
 		}
 	}
 };

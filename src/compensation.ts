@@ -24,7 +24,7 @@ export interface ActParams extends Filter {
 	by?: string;
 	/** Only tell what would be done. @default false */
 	dryRun?: boolean;
-	/** @default 100 */
+	/** @default 100 of a filter; all ids */
 	limit?: number;
 }
 
@@ -110,12 +110,15 @@ export class Compensation {
 	}
 
 	async #act(act: Act, params: ActParams, who: string, apply: (message: Message, note: Note) => Promise<boolean>): Promise<ActResult> {
-		const { dryRun = false, limit = DEFAULT_LIMIT } = params;
-		const byId = [...(params.id !== undefined ? [params.id] : []), ...(params.ids ?? [])];
+		const { dryRun = false } = params;
+		const byId = [...new Set([...(params.id !== undefined ? [params.id] : []), ...(params.ids ?? [])])];
+		const { limit = byId.length || DEFAULT_LIMIT } = params;
 		// `forget` may resolve others too; by hand only what has come to rest can be touched.
 		const from: Status[] = sourcesOf(TARGET[act]).filter(status => status === STATUS.dead);
 		let messages: Message[];
 		if (byId.length) {
+			// A filter beside ids would be read as a restriction, and is none.
+			if (hasFilter(params)) throw new ReliableError("RELIABLE_BAD_OPTION", `'${act}' takes either ids or a filter, not both.`, { option: "id" });
 			messages = await Promise.all(byId.slice(0, limit).map(id => this.#find(id)));
 			const wrong = messages.find(message => !from.includes(message.status));
 			if (wrong) throw new ReliableError("RELIABLE_ILLEGAL_TRANSITION", `Cannot ${act} message '${wrong._id}': it is ${wrong.status}, only ${from.join(", ")} ones can be.`, { id: wrong._id, status: wrong.status, act });
@@ -161,7 +164,8 @@ function queryOf(filter: Filter): ListQuery {
 function auditOf(message: Message, note: Note): AuditRecord {
 	const { _id: id, event, producer, createdAt, reason, failed, body } = message;
 	return {
-		_id: `discard:${id}`,
+		// Of this row: an id may be emitted and discarded again.
+		_id: `discard:${id}@${createdAt.getTime()}`,
 		at: note.at,
 		by: note.by,
 		act: "discard",

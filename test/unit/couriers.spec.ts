@@ -170,6 +170,21 @@ describe("memory courier", () => {
 		await courier.close();
 	});
 
+	test("closing a consumer in peace does not count against the delivery limit", async () => {
+		const courier = create(uniqueName());
+		await courier.start();
+		const spec = { name: "q", deliveryLimit: 1, deadLetterTo: "parked" };
+		await courier.declare(spec);
+		await courier.publish(publication({ queue: "q" }));
+		for (let life = 0; life < 4; life++) {
+			const { until, consumption } = await collect(courier, spec);
+			await until(1);
+			await consumption.close();
+		}
+		expect(await courier.depth("q")).toEqual({ ready: 1, consumers: 0 });
+		await courier.close();
+	});
+
 	test("dead letters wait for their queue to be declared", async () => {
 		const courier = create(uniqueName());
 		await courier.start();

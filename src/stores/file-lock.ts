@@ -1,6 +1,7 @@
 import { mkdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
+import { threadId } from "node:worker_threads";
 import { uuidv7 } from "uuidv7";
 import { ReliableError } from "../errors";
 
@@ -10,15 +11,19 @@ const TOUCH_MS = 5000;
 /** … so that one untouched for this long is a dead process's, also one of another machine. Above any sane pause of an event loop. */
 const STALE_MS = 60_000;
 
+/** Locks of this thread, also of another copy of this module in it. */
+const HELD = ((globalThis as { [key: symbol]: Set<string> | undefined })[Symbol.for("moleculer-reliable-emit.locks")] ??= new Set<string>());
+
 interface Owner {
 	pid: number;
+	thread: number;
 	host: string;
 	token: string;
 }
 
 /**
  * Keeps a second process off a folder: NeDB holds all data in memory, so two processes would overwrite each other's.
- * A lock of this machine is stale at once when its process is gone (or was this pid, in a container that restarts).
+ * A lock of this machine is stale at once when its process is gone (or had this pid, in a container that was restarted).
  */
 export class FileLock {
 	#touch: NodeJS.Timeout | undefined;
@@ -31,11 +36,12 @@ export class FileLock {
 	}
 
 	static async acquire(file: string): Promise<FileLock> {
-		const owner: Owner = { pid: process.pid, host: hostname(), token: uuidv7() };
+		const owner: Owner = { pid: process.pid, thread: threadId, host: hostname(), token: uuidv7() };
 		await mkdir(dirname(file), { recursive: true });
 		for (;;) {
 			try {
 				await writeFile(file, JSON.stringify(owner), { flag: "wx" });
+				HELD.add(file);
 				return new FileLock(file, owner);
 			} catch (thrown) {
 				if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
@@ -52,6 +58,7 @@ export class FileLock {
 		this.#stop();
 		const holder = await readOwner(this.file);
 		if (holder?.token === this.owner.token) await unlink(this.file);
+		HELD.delete(this.file);
 	}
 
 	#stop(): void {
@@ -80,9 +87,9 @@ async function readOwner(file: string): Promise<Owner | undefined> {
 	}
 }
 
-async function isAlive(file: string, { pid, host }: Owner): Promise<boolean> {
+async function isAlive(file: string, { pid, thread, host }: Owner): Promise<boolean> {
 	if (host === hostname()) {
-		if (pid === process.pid) return false;
+		if (pid === process.pid && thread === threadId) return HELD.has(file);
 		try {
 			process.kill(pid, 0);
 		} catch (thrown) {

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
+import { threadId } from "node:worker_threads";
 import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it } from "vitest";
 import { EmbeddedStore } from "../../src/stores/embedded";
@@ -64,10 +65,11 @@ describe("files", () => {
 		});
 		expect(await first.find([message._id])).toHaveLength(1);
 		expect(existsSync(join(folder, "reliable.lock"))).toBe(true);
-		// Closing and opening at once must neither lose data nor find the lock taken.
+		// Closing and opening at once must neither lose what is being written nor find the lock taken.
 		const third = storeAt(folder);
-		await Promise.all([first.close(), third.start()]);
-		expect(await third.find([message._id])).toHaveLength(1);
+		const many = Array.from({ length: 2000 }, () => messageOf());
+		await Promise.all([first.insert(many), first.close(), third.start()]);
+		expect(await third.find([message, ...many].map(({ _id }) => _id))).toHaveLength(2001);
 		await third.close();
 		expect(existsSync(join(folder, "reliable.lock"))).toBe(false);
 	});
@@ -150,7 +152,7 @@ describe("lock", () => {
 	});
 
 	it.each([
-		["this pid in an earlier life of the container", { pid: process.pid }],
+		["this pid in an earlier life of the container", { pid: process.pid, thread: threadId }],
 		["torn while it was written", '{"pid":']
 	])("takes over a lock that is nobody's: %s", async (_, owner) => {
 		const folder = newFolder();

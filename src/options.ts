@@ -44,8 +44,10 @@ export const OPTIONS = {
 	window: { scope: "node", rule: count(1, 10_000), default: 1000, doc: "Publishes in flight on the confirm channel. 100 → 1000: +40 % rate, 8× latency" },
 	emitTimeoutMs: { scope: "node", rule: ms(), default: 30 * SECOND, doc: "How long an emit waits for a store that is down before it rejects" },
 	maxPending: { scope: "node", rule: count(1), default: 10_000, doc: "Emits that may wait for the store at once (and 64 MiB); more reject at once" },
+	askTimeoutMs: { scope: "node", rule: ms(100), default: 10 * SECOND, doc: "How long the callback service waits for a producer's answer" },
+	producerGoneMs: { scope: "node", rule: ms(1000), default: DAY, doc: "A message whose producer nobody answers for is `dead` after this" },
 	drainTimeoutMs: { scope: "node", rule: ms(0), default: 10 * SECOND, doc: "How long a stop waits for handlers, receipts and confirms" },
-	strategy: { scope: "service", rule: { type: "enum", values: ["outbox"] }, default: "outbox", doc: "`outbox`: message in the store first" },
+	strategy: { scope: "service", rule: { type: "enum", values: ["outbox", "callback"] }, default: "outbox", doc: "`outbox`: message in the store first. `callback`: no store on the producer's path; a delayed check asks for it afterwards" },
 	maxAttempts: { scope: "service", rule: count(1, 100), default: 3, doc: "Attempts per message and group before it is `dead`" },
 	backoff: {
 		scope: "service",
@@ -62,6 +64,7 @@ export const OPTIONS = {
 		doc: "Delay after a failed attempt: doubles from `initialMs` to `maxMs`; `jitter` none, half or full"
 	},
 	receiptTimeoutMs: { scope: "service", rule: ms(100), default: MINUTE, doc: "Silence after a confirmed publish that makes it the sweeper's business; above the consumers' `handlerTimeoutMs`" },
+	checkDelaysMs: { scope: "service", rule: { type: "array", items: ms(100), min: 1, max: 20 }, default: [30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE], doc: "Delays of the checks of strategy `callback` and of intents, in turn, increasing; one RabbitMQ queue per distinct delay. Their number is `callback`'s default for `maxAttempts`" },
 	maxPayloadBytes: { scope: "service", rule: count(1, 16 * KIB * KIB), default: 256 * KIB, doc: "Cap on the JSON of a payload; store a reference for more" },
 	maxInFlight: { scope: "event", rule: count(1, 5000), default: 50, doc: "Deliveries a consumer holds at once (AMQP prefetch)" },
 	handlerTimeoutMs: { scope: "event", rule: ms(10, 29 * MINUTE), default: 30 * SECOND, doc: "A handler that has not answered counts as failed; below RabbitMQ's own 30 min" },
@@ -95,6 +98,8 @@ export interface NodeOptions {
 	window: number;
 	emitTimeoutMs: number;
 	maxPending: number;
+	askTimeoutMs: number;
+	producerGoneMs: number;
 	drainTimeoutMs: number;
 }
 
@@ -106,10 +111,13 @@ export interface ConsumerOptions {
 }
 
 export interface ServiceOptions extends ConsumerOptions {
-	strategy: "outbox";
+	strategy: "outbox" | "callback";
 	maxAttempts: number;
 	backoff: Backoff;
+	/** Default for `callback`: one attempt per check. */
+	callbackAttempts: number;
 	receiptTimeoutMs: number;
+	checkDelaysMs: number[];
 	maxPayloadBytes: number;
 }
 
@@ -222,6 +230,12 @@ const ALL_RULES = rulesOf(namesOf(["node", "service", "event"]));
 const TEXT_RULES = Object.fromEntries(Object.entries(ALL_RULES).map(([name, rule]) => [name, fromText(rule as Rule)]));
 const EVENT_RULES = rulesOf(namesOf(["event"]));
 
+function checkDelays(delays: unknown): void {
+	if (Array.isArray(delays) && delays.some((delay, i) => i > 0 && delay <= delays[i - 1])) {
+		throw new ReliableError("RELIABLE_BAD_OPTION", `The option 'checkDelaysMs' must increase (given: ${delays.join(", ")}).`, { option: "checkDelaysMs" });
+	}
+}
+
 /** What a service has given, checked, without defaults: argument over settings over environment. */
 export function given(argument: Values = {}, settings: Values = {}, environment: Values = fromEnvironment()): Values {
 	const values = {
@@ -230,6 +244,7 @@ export function given(argument: Values = {}, settings: Values = {}, environment:
 		...check("ReliableEmit()", ALL_RULES, argument)
 	};
 	checkAddresses(values);
+	checkDelays(values.checkDelaysMs);
 	return values;
 }
 
@@ -248,7 +263,8 @@ export function nodeOptions(values: Values): NodeOptions {
 }
 
 export function serviceOptions(values: Values): ServiceOptions {
-	return withDefaults(namesOf(["service", "event"]), values) as unknown as ServiceOptions;
+	const options = withDefaults(namesOf(["service", "event"]), values) as unknown as ServiceOptions;
+	return { ...options, callbackAttempts: (values.maxAttempts as number | undefined) ?? options.checkDelaysMs.length };
 }
 
 /** Options of one reliable event: `reliable: true` or `{…}` over the service's defaults. */

@@ -1,6 +1,9 @@
 import type { Courier, PublishResult } from "./couriers/courier";
-import { headersOf } from "./message/envelope";
+import { delayOf, encodePlan } from "./message/check";
+import { HEADER, headersOf } from "./message/envelope";
+import { STATUS } from "./message/lifecycle";
 import { ANY_GROUP, type Message } from "./message/message";
+import type { Queues } from "./message/pattern";
 import type { Registry } from "./registry";
 
 /** One attempt for one group. */
@@ -13,9 +16,9 @@ export interface Step {
 export class Publisher {
 	constructor(
 		readonly courier: Courier,
-		readonly registry: Registry,
-		/** Queue that the receipts shall go to. */
-		readonly receiptQueue: string
+		/** A node without a store knows no groups and publishes to the exchange only. */
+		readonly registry: Registry | undefined,
+		readonly queues: Queues
 	) {}
 
 	/**
@@ -26,11 +29,23 @@ export class Publisher {
 		return Promise.all(
 			steps.map(({ group, attempt }): Promise<PublishResult> => {
 				if (group === ANY_GROUP) return this.toAll(message, attempt);
-				const queue = this.registry.queueOf(group, message.event);
+				const queue = this.registry?.queueOf(group, message.event);
 				if (!queue) return Promise.resolve({ outcome: "returned", reason: `no queue is known for group ${group}` });
-				return this.#publish(message, { queue }, attempt, [group]);
+				return this.toQueue(message, queue, { group, attempt });
 			})
 		);
+	}
+
+	toQueue(message: Message, queue: string, { group, attempt }: Step): Promise<PublishResult> {
+		return this.#publish(message, { queue }, attempt, [group]);
+	}
+
+	/** The delayed check of strategy `callback`. With a `source` the payload stays at home. */
+	check(message: Message, round: number): Promise<PublishResult> {
+		const headers: Record<string, unknown> = { ...this.#headers(message, round, message.groups ?? []), [HEADER.round]: round };
+		if (message.status === STATUS.intended) headers[HEADER.intent] = message.intent;
+		const body = message.source ? Buffer.alloc(0) : message.body;
+		return this.courier.publish({ to: { queue: this.queues.checks, delayMs: delayOf(message, round) }, messageId: message._id, type: message.event, body, headers, appId: message.producer });
 	}
 
 	/** Publishes once to the exchange, which hands it to every bound group. Confirmed proves that at least one took it. */
@@ -44,8 +59,13 @@ export class Publisher {
 			messageId: message._id,
 			type: message.event,
 			body: message.body,
-			headers: headersOf(message, attempt, groups, this.receiptQueue),
+			headers: this.#headers(message, attempt, groups),
 			appId: message.producer
 		});
+	}
+
+	#headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
+		const callback = message.strategy === "callback";
+		return headersOf(message, attempt, groups, callback ? this.queues.callbackReceipts : this.queues.receipts, callback ? encodePlan(message) : undefined);
 	}
 }

@@ -92,7 +92,7 @@ export class Tracker {
 		this.parts.metrics.count("consumed", consumed.length);
 		for (const id of consumed) this.parts.waiters.saw(id, STATUS.consumed);
 		if (consumed.length) this.parts.onConsumed(consumed);
-		this.#tellDead(dead);
+		this.tellDead(dead);
 		return unknown;
 	}
 
@@ -119,10 +119,10 @@ export class Tracker {
 	/** Writes failures, and tells of messages they made `dead`. The sweeper's failures go this way too. */
 	async record(records: FailedRecord[]): Promise<void> {
 		if (!records.length) return;
-		this.#tellDead((await this.parts.store.failed(records)).dead);
+		this.tellDead((await this.parts.store.failed(records)).dead);
 	}
 
-	#tellDead(dead: DeadMessage[]): void {
+	tellDead(dead: DeadMessage[]): void {
 		if (!dead.length) return;
 		this.parts.metrics.dead(dead.length);
 		for (const { id, reason } of dead) this.parts.waiters.saw(id, STATUS.dead, reason);

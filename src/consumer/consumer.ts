@@ -4,8 +4,8 @@ import { Batcher } from "../batcher";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { ReliableRetryableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
-import { ANNOUNCEMENT_TYPE, PARKED_TYPE, parseEnvelope, Unreadable, WIRE_VERSION, type Announcement, type Envelope } from "../message/envelope";
-import { matches, type Queues } from "../message/pattern";
+import { ANNOUNCEMENT_TYPE, PARKED_TYPE, parseEnvelope, Unreadable, WIRE_VERSION, type Announcement, type Envelope, type ReceiptItem } from "../message/envelope";
+import { matches, namesGroup, type Queues } from "../message/pattern";
 import type { Metrics } from "../metrics";
 import type { ConsumerOptions } from "../options";
 import type { Store } from "../stores/store";
@@ -179,6 +179,7 @@ export class Consumer {
 		}
 		// The binding may cover more than the pattern (see `bindingKey`): nobody expects a receipt of this group then.
 		if (!matches(envelope.event, pattern)) return this.receipts.ack(delivery);
+		if (envelope.only && !envelope.only.some(name => namesGroup(name, this.spec.group))) return this.receipts.ack(delivery);
 		if (!this.inbox) return this.#run(delivery, envelope);
 
 		const before = this.#running.get(envelope.id) ?? Promise.resolve();
@@ -214,7 +215,7 @@ export class Consumer {
 
 	#answerAgain(delivery: Delivery, envelope: Envelope): void {
 		this.parts.metrics.duplicate(envelope.event, this.spec.group);
-		this.receipts.send({ address: envelope.receipt, item: settle(envelope, {}, 0), delivery });
+		this.receipts.send({ address: envelope.receipt, item: echoing(envelope, delivery, settle(envelope, {}, 0)), delivery });
 	}
 
 	async #run(delivery: Delivery, envelope: Envelope): Promise<void> {
@@ -251,7 +252,7 @@ export class Consumer {
 
 	#settle(envelope: Envelope, end: HandlerEnd, started: number, delivery?: Delivery): void {
 		const { metrics } = this.parts;
-		const item = settle(envelope, end, performance.now() - started);
+		const item = echoing(envelope, delivery, settle(envelope, end, performance.now() - started));
 		if (item.outcome === "handled") metrics.handled(envelope.event, this.spec.group);
 		else metrics.failed(envelope.event, this.spec.group);
 		this.receipts.send({ address: envelope.receipt, item, delivery });
@@ -290,4 +291,12 @@ export class Consumer {
 			await new Promise(resolve => setTimeout(resolve, backoffMs(ANNOUNCE_RETRY, tries)));
 		}
 	}
+}
+
+/** The envelope says whether and what its receipts shall bring back; the consumer does not look into it. */
+function echoing(envelope: Envelope, delivery: Delivery | undefined, item: ReceiptItem): ReceiptItem {
+	const { echo: plan, event, producer } = envelope;
+	if (plan === undefined) return item;
+	const whole = item.outcome === "failed" && delivery ? { headers: delivery.headers, body: delivery.body.toString("base64") } : {};
+	return { ...item, echo: { event, producer, plan, ...whole } };
 }

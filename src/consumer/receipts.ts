@@ -6,6 +6,8 @@ import { RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "../message/envelop
 
 /** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
+/** Bytes of payloads that failed receipts bring back in one message. */
+const MAX_ECHO_BYTES = 1024 * 1024;
 const RETRY = { initialMs: 200, maxMs: 5000, jitter: "half" } as const;
 
 interface Owed {
@@ -58,7 +60,7 @@ export class Receipts {
 		let failures = 0;
 		while (this.#owed.length && !this.#stopped) {
 			const address = (this.#owed[0] as Owed).address;
-			const batch = this.#owed.filter(owed => owed.address === address).slice(0, MAX_ITEMS);
+			const batch = cut(this.#owed.filter(owed => owed.address === address));
 			const { outcome, reason } = await this.courier.publish({
 				to: { queue: address },
 				messageId: randomUUID(),
@@ -80,6 +82,16 @@ export class Receipts {
 			await new Promise(resolve => setTimeout(resolve, backoffMs(RETRY, failures)));
 		}
 	}
+}
+
+/** A batch for one message, bounded in number and in bytes of what it brings back; never empty. */
+function cut(owed: Owed[]): Owed[] {
+	let bytes = 0;
+	const end = owed.slice(0, MAX_ITEMS).findIndex(({ item }, i) => {
+		bytes += item.echo?.body?.length ?? 0;
+		return i > 0 && bytes > MAX_ECHO_BYTES;
+	});
+	return owed.slice(0, end < 0 ? MAX_ITEMS : end);
 }
 
 /** Acks with one multiple ack up to where everything is settled, and one by one beyond: a slow handler must not fill the prefetch window. */

@@ -1,5 +1,5 @@
 import { ReliableError, redact } from "../errors";
-import type { FailureError, Message, Origin } from "./message";
+import { ANY_GROUP, type FailureError, type Message, type Origin } from "./message";
 
 /** Wire version of envelopes, receipts and announcements. A reader refuses (parks) what it does not know. */
 export const WIRE_VERSION = 1;
@@ -20,6 +20,14 @@ export const HEADER = {
 	nodeID: "x-reliable-node",
 	meta: "x-reliable-meta",
 	headers: "x-reliable-headers",
+	/** Only these groups shall handle it (the emit's `groups`), comma-separated. */
+	only: "x-reliable-only",
+	/** Comes back in every receipt as it is; a failed one then also brings the message itself. */
+	echo: "x-reliable-echo",
+	/** Of a check: its number, from 1. */
+	round: "x-reliable-round",
+	/** Of a check: sent before the business write, and how to ask whether it happened. */
+	intent: "x-reliable-intent",
 	traceparent: "traceparent"
 } as const;
 
@@ -39,6 +47,9 @@ export interface Envelope {
 	meta: Record<string, unknown>;
 	headers: Record<string, unknown>;
 	origin: Origin;
+	/** Groups it is restricted to. */
+	only?: string[];
+	echo?: string;
 }
 
 /** Throws RELIABLE_BAD_EVENT. */
@@ -99,7 +110,7 @@ export function checkHeaders(event: string, meta: Record<string, unknown>, heade
 	}
 }
 
-export function headersOf(message: Message, attempt: number, groups: string[], receipt: string): Record<string, unknown> {
+export function headersOf(message: Message, attempt: number, groups: string[], receipt: string, echo?: string): Record<string, unknown> {
 	const { origin } = message;
 	const headers: Record<string, unknown> = {
 		[HEADER.version]: WIRE_VERSION,
@@ -108,7 +119,8 @@ export function headersOf(message: Message, attempt: number, groups: string[], r
 		[HEADER.receipt]: receipt,
 		[HEADER.producer]: message.producer
 	};
-	if (groups.length) headers[HEADER.groups] = groups.join(",");
+	if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = groups.join(",");
+	if (echo !== undefined) headers[HEADER.echo] = echo;
 	if (origin.requestID) headers[HEADER.requestID] = origin.requestID;
 	if (origin.parentID) headers[HEADER.parentID] = origin.parentID;
 	if (origin.level !== undefined) headers[HEADER.level] = origin.level;
@@ -118,6 +130,7 @@ export function headersOf(message: Message, attempt: number, groups: string[], r
 	if (origin.traceparent) headers[HEADER.traceparent] = origin.traceparent;
 	if (Object.keys(message.meta).length) headers[HEADER.meta] = JSON.stringify(message.meta);
 	if (Object.keys(message.headers).length) headers[HEADER.headers] = JSON.stringify(message.headers);
+	if (message.groups) headers[HEADER.only] = message.groups.join(",");
 	return headers;
 }
 
@@ -153,6 +166,8 @@ export function parseEnvelope(wire: Wire): Envelope {
 		producer: text(HEADER.producer) ?? "unknown",
 		meta: parseObject(text(HEADER.meta), HEADER.meta),
 		headers: parseObject(text(HEADER.headers), HEADER.headers),
+		only: text(HEADER.only)?.split(","),
+		echo: text(HEADER.echo),
 		origin: {
 			requestID: text(HEADER.requestID),
 			parentID: text(HEADER.parentID),
@@ -195,6 +210,19 @@ export interface ReceiptItem {
 	/** Only with `failed`: the handler was not reached (validation, a middleware). */
 	rejected?: boolean;
 	error?: FailureError;
+	/** Only where the envelope asked for it. */
+	echo?: Echo;
+}
+
+/** What a receipt brings back of a message whose producer keeps none: enough to know it, and after a failure to send it again. */
+export interface Echo {
+	event: string;
+	producer: string;
+	/** The envelope's `x-reliable-echo`, as it was. */
+	plan: string;
+	/** Only with `failed`: the envelope's headers and its body in base64. */
+	headers?: Record<string, unknown>;
+	body?: string;
 }
 
 export interface ReceiptMessage {
@@ -207,6 +235,8 @@ export interface ReceiptMessage {
 export const RECEIPT_TYPE = "reliable.receipt";
 export const ANNOUNCEMENT_TYPE = "reliable.announcement";
 export const PARKED_TYPE = "reliable.parked";
+/** To the receipts of strategy `callback`: the business write of an intent has failed. Body: `{ v, id, echo }`. */
+export const WITHDRAWAL_TYPE = "reliable.withdrawal";
 
 /** Throws Unreadable. */
 export function parseReceipts(body: Buffer): ReceiptMessage {
@@ -287,4 +317,17 @@ function json(value: unknown): string {
 	} catch {
 		return "[not JSON]";
 	}
+}
+
+export interface Withdrawal {
+	v: number;
+	id: string;
+	echo: Echo;
+}
+
+/** Throws Unreadable. */
+export function parseWithdrawal(body: Buffer): Withdrawal {
+	const value = parseJson(body, "withdrawal") as Partial<Withdrawal> | null;
+	if (value?.v !== WIRE_VERSION || typeof value.id !== "string" || !value.id || typeof value.echo !== "object" || value.echo === null) throw new Unreadable("withdrawal without version, id or echo");
+	return value as Withdrawal;
 }

@@ -125,6 +125,17 @@ export interface Message {
 	/** Why it is `dead`: cause, group and the last error in one line. */
 	reason?: string;
 	source?: Source;
+	/** How an intent is asked about: by `source`, or by the barrier row of its business transaction alone. */
+	intent?: "source" | "barrier";
+	/** Questions about an intent that were answered with "unknown" or an error. */
+	asks?: number;
+	/** Strategy `callback` and intents: delays in ms of the checks, and the number of the last one sent, from 1. */
+	delays?: number[];
+	round?: number;
+	/** Known from receipts only: event and payload come with the check. */
+	partial?: true;
+	/** Since when nobody answers for the producer. */
+	unreachableSince?: Date;
 	createdAt: Date;
 	publishedAt?: Date;
 	consumedAt?: Date;

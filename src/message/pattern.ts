@@ -67,7 +67,12 @@ export function prefixOf(namespace: string): string {
 }
 
 export interface Queues {
+	/** Receipts for messages of strategy `outbox`. */
 	receipts: string;
+	/** Receipts for messages of strategy `callback`. */
+	callbackReceipts: string;
+	/** Where delayed checks come out. */
+	checks: string;
 	announcements: string;
 	parked: string;
 }
@@ -75,7 +80,7 @@ export interface Queues {
 /** The queues by which nodes without a store talk to those that have one. */
 export function systemQueues(namespace: string): Queues {
 	const prefix = prefixOf(namespace);
-	return { receipts: `${prefix}.receipts.outbox`, announcements: `${prefix}.announcements`, parked: `${prefix}.parked` };
+	return { receipts: `${prefix}.receipts.outbox`, callbackReceipts: `${prefix}.receipts.callback`, checks: `${prefix}.checks`, announcements: `${prefix}.announcements`, parked: `${prefix}.parked` };
 }
 
 /** One durable queue per group and pattern. */

@@ -54,7 +54,7 @@ export interface Collection {
 	remove(filter: Filter): Promise<number>;
 }
 
-export const COLLECTION_NAMES = ["messages", "subscriptions", "parked", "inbox", "audit"] as const;
+export const COLLECTION_NAMES = ["messages", "subscriptions", "parked", "inbox", "audit", "barriers"] as const;
 
 export type CollectionName = (typeof COLLECTION_NAMES)[number];
 

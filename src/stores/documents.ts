@@ -2,7 +2,7 @@ import { STATUS, STATUSES, isFinal, sourcesOf } from "../message/lifecycle";
 import { ANY_GROUP, FAILURES_KEPT, type Message } from "../message/message";
 import { decodeMessage, encodeMessage, keyOf } from "./codec";
 import { EPOCH, type Change, type Filter, type Operation } from "./collection";
-import { OperatorStore } from "./operator";
+import { IntentStore } from "./intents";
 import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, PublishedRecord, RescheduleRecord } from "./store";
 
 const FINAL = STATUSES.filter(isFinal);
@@ -15,7 +15,7 @@ const CLOSED = { open: true, dueAt: true, claim: true } as const;
  * written to its message, then one command moves on those that are complete. A crash between the two is healed by the
  * redelivery of the receipts, because the second step looks at all messages named and not only at those the first has changed.
  */
-export abstract class DocumentStore extends OperatorStore {
+export abstract class DocumentStore extends IntentStore {
 	async insert(messages: Message[]): Promise<InsertOutcome[]> {
 		const outcomes = new Map<number, InsertOutcome>();
 		let open = messages.map((_, i) => i);
@@ -94,10 +94,12 @@ export abstract class DocumentStore extends OperatorStore {
 		return { applied, dead: await this.#bury(ids, new Date()) };
 	}
 
-	async claim({ now, until, claim, limit, buckets }: ClaimQuery): Promise<Message[]> {
+	async claim({ now, until, claim, limit, buckets, ids: wanted }: ClaimQuery): Promise<Message[]> {
 		const { messages } = this.collections;
-		const due = { open: true, dueAt: { $gte: EPOCH, $lte: now } };
-		const found = await messages.find({ ...due, ...(buckets && { bucket: { $in: buckets } }) }, { sort: { dueAt: 1 }, limit, fields: ["_id"] });
+		const past = { dueAt: { $gte: EPOCH, $lte: now } };
+		const due: Filter = wanted ? { open: true, $or: [{ claim: { $exists: false } }, past] } : { open: true, ...past };
+		const chosen = { ...(buckets && { bucket: { $in: buckets } }), ...(wanted && { _id: { $in: wanted.map(String) } }) };
+		const found = await messages.find({ ...due, ...chosen }, { sort: { dueAt: 1 }, limit, fields: ["_id"] });
 		if (!found.length) return [];
 		const ids = found.map(doc => doc._id);
 		await messages.update({ ...due, _id: { $in: ids } }, { $set: { claim, dueAt: until } });
@@ -200,10 +202,11 @@ function reschedulingOvertaken(record: RescheduleRecord): Operation {
 	return { filter: claimed(record), change: { ...reschedule(record), $min: { dueAt: record.dueAt } } };
 }
 
-function reschedule({ status, publishedAt, attempts = {}, groups }: RescheduleRecord): Change {
-	const $set: Record<string, unknown> = { ...(status && { status }), ...(publishedAt && { publishedAt }) };
+function reschedule({ status, publishedAt, attempts = {}, groups, round, asks, unreachableSince }: RescheduleRecord): Change {
+	const $set: Record<string, unknown> = { ...(status && { status }), ...(publishedAt && { publishedAt }), ...(round && { round }), ...(asks && { asks }), ...(unreachableSince && { unreachableSince }) };
+	const $unset: Record<string, true> = { claim: true, ...(unreachableSince === null && { unreachableSince: true }) };
 	for (const [group, n] of Object.entries(attempts)) $set[`attempts.${keyOf(group)}`] = n;
-	return { ...(Object.keys($set).length && { $set }), $unset: { claim: true }, ...(groups?.length && { $pull: { waiting: { $in: [ANY_GROUP] } } }) };
+	return { ...(Object.keys($set).length && { $set }), $unset, ...(groups?.length && { $pull: { waiting: { $in: [ANY_GROUP] } } }) };
 }
 
 /** The group's attempt has not failed (yet). Whoever failed of ANY_GROUP did so under its own name, and took ANY_GROUP's place. */

@@ -112,6 +112,14 @@ export class EmbeddedStore extends DocumentStore implements Store {
 		throw noTransactions("`session`");
 	}
 
+	async barrier(): Promise<void> {
+		throw noTransactions("`message.barrier(session)`");
+	}
+
+	async tombstone(): Promise<"committed" | "fenced"> {
+		throw noTransactions("`message.barrier(session)`");
+	}
+
 	async inboxTransaction(): Promise<"handled" | "duplicate"> {
 		throw noTransactions('`inbox: "transaction"`');
 	}

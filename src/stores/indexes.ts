@@ -29,6 +29,8 @@ export const INDEXES: Record<CollectionName, Index[]> = {
 	parked: [{ key: { at: 1 } }],
 	// prune: at < before
 	inbox: [{ key: { at: 1 } }],
+	// prune: at < before
+	barriers: [{ key: { at: 1 } }],
 	// audits of one message
 	audit: [{ key: { "message.id": 1 } }]
 };

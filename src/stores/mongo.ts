@@ -9,6 +9,7 @@ import { COLLECTION_NAMES, type CollectionName, type Doc } from "./collection";
 import { DocumentStore } from "./documents";
 import { INDEXES } from "./indexes";
 import { MongoCollection, deadline, inTime } from "./mongo-collection";
+import { BARRIER, barrierRow } from "./intents";
 import { isBadAddress, isDuplicate, isForeignSession, isTransient, mongoError, unavailable } from "./mongo-errors";
 import { inboxRow } from "./records";
 import type { InsertOutcome, Store, StoreFeatures } from "./store";
@@ -143,6 +144,27 @@ export class MongoStore extends DocumentStore implements Store {
 	}
 
 	/** The driver runs `work` again when the transaction lost a write conflict: it must have no effect outside of the session. */
+	async barrier(session: unknown, id: string): Promise<void> {
+		const theirs = this.#sessionOf(session);
+		if (!theirs.inTransaction()) throw badSession("it has no transaction open; call `message.barrier(session)` inside the transaction of the business write");
+		try {
+			await this.collections.barriers.insertIn(theirs, barrierRow(id, BARRIER.committed));
+		} catch (thrown) {
+			if (isDuplicate(thrown)) throw new ReliableError("RELIABLE_WITHDRAWN", `The message '${id}' was withdrawn before its business write was committed; the transaction must not commit.`, { id }, thrown);
+			if (isTransient(thrown)) throw thrown;
+			throw isForeignSession(thrown) ? badSession(reasonOf(thrown)) : mongoError(`the barrier of ${id}`, thrown);
+		}
+	}
+
+	async tombstone(id: string): Promise<"committed" | "fenced"> {
+		const { barriers } = this.collections;
+		// A business transaction that has written its row and not yet ended holds this insert up until it has, so the answer is definite.
+		const [fenced] = await barriers.insert([barrierRow(id, BARRIER.withdrawn)]);
+		if (fenced) return "fenced";
+		const [row] = await barriers.find({ _id: id });
+		return row?.state === BARRIER.committed ? "committed" : "fenced";
+	}
+
 	async inboxTransaction(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<"handled" | "duplicate"> {
 		const { inbox } = this.collections;
 		const session = (this.#client as MongoClient).startSession();

@@ -70,5 +70,6 @@ export abstract class RecordStore {
 		const filter = { at: { $gte: EPOCH, $lt: before } };
 		await this.removePage(this.collections.inbox, filter, limit);
 		await this.removePage(this.collections.parked, filter, limit);
+		await this.removePage(this.collections.barriers, filter, limit);
 	}
 }

@@ -80,6 +80,11 @@ export interface RescheduleRecord {
 	/** ANY_GROUP in `waiting` is replaced by these. */
 	groups?: string[];
 	publishedAt?: Date;
+	/** Number of the last check sent. */
+	round?: number;
+	asks?: number;
+	/** null: the producer answers again. */
+	unreachableSince?: Date | null;
 }
 
 export interface ListQuery {
@@ -111,6 +116,8 @@ export interface ClaimQuery {
 	limit: number;
 	/** Buckets of the partitions held; undefined = all. */
 	buckets?: number[];
+	/** These, due or not, unless a claim on them still runs. */
+	ids?: string[];
 }
 
 export interface Store {
@@ -148,6 +155,22 @@ export interface Store {
 	handled(records: HandledRecord[]): Promise<HandledResult>;
 	/** An attempt failed. Returns how many records changed something and which messages became dead. */
 	failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }>;
+
+	/** intended → pending: the business write has happened. `body` where only the source had it. False = it was not (any more) intended. */
+	happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean>;
+	/** intended → withdrawn: the business write has not happened and will not. */
+	withdraw(id: string, note: Note): Promise<boolean>;
+	/** intended → dead: asked too often without a clear answer. */
+	lapse(id: string, failure: Failure, reason: string): Promise<boolean>;
+	/**
+	 * Rows of messages that were not stored by their emit (strategy `callback`): inserted where absent; one that was known from receipts
+	 * only is completed. Returns the rows as they are in the store.
+	 */
+	adopt(rows: Message[]): Promise<Message[]>;
+	/** Writes the barrier row of a business transaction. RELIABLE_WITHDRAWN when the intent was withdrawn meanwhile; RELIABLE_BAD_SESSION. */
+	barrier(session: unknown, id: string): Promise<void>;
+	/** Whether the business transaction has written its barrier row; if not, none can any more after this. */
+	tombstone(id: string): Promise<"committed" | "fenced">;
 
 	/** Takes up to `limit` due messages under a claim. Two callers never get the same message for the same due instant. */
 	claim(query: ClaimQuery): Promise<Message[]>;

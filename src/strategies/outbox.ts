@@ -2,6 +2,7 @@ import { Batcher } from "../batcher";
 import { ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
 import type { Metrics } from "../metrics";
+import { delayOf } from "../message/check";
 import { judgeFailure } from "../message/budget";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
@@ -49,6 +50,7 @@ export class Outbox implements Strategy {
 
 	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
 		const started = performance.now();
+		if (plan.commit) return this.#emitIntent(message, plan, plan.commit, started);
 		const { courier } = this.parts.publisher;
 		const now = Date.now();
 		// Not reachable or too much in line already: the row is due at once and the sweeper's, no second write is needed.
@@ -66,6 +68,36 @@ export class Outbox implements Strategy {
 		this.parts.metrics.stored(message.event);
 		if (plan.session) this.#afterSession(plan.session, id);
 		else if (direct) this.#track(this.#dispatch(message));
+		return this.#wait(message, plan, started);
+	}
+
+	/** Intent first: a row that no sweep publishes, the business write, then the message. */
+	async #emitIntent(message: Message, plan: EmitPlan, commit: () => Promise<void>, started: number): Promise<EmitResult> {
+		const { store, inserter, logger, metrics } = this.parts;
+		const { _id: id } = message;
+		message.status = STATUS.intended;
+		message.dueAt = new Date(Date.now() + delayOf(message, 1));
+		const outcome = await inserter.insert(message, plan.timeoutMs);
+		if (!outcome.stored) {
+			assertSame(outcome.existing, message);
+			throw new ReliableError("RELIABLE_DUPLICATE_ID", `The id '${id}' was emitted before (${outcome.existing.status}); its business write is not done again.`, { id, event: message.event, status: outcome.existing.status });
+		}
+		metrics.stored(message.event);
+		try {
+			await commit();
+		} catch (error) {
+			const note = { at: new Date(), by: message.producer, act: "withdraw" as const, note: `commit failed: ${reasonOf(error)}` };
+			// Should this get lost, the intent is asked about and withdrawn then.
+			await store.withdraw(id, note).catch(failed => logger.warn(`Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`));
+			throw error;
+		}
+		const direct = this.parts.publisher.courier.ready && this.parts.publisher.courier.writable;
+		const dueAt = new Date(direct ? Date.now() + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : Date.now());
+		// The business write has happened, so this emit does not fail any more: unconfirmed, the intent is asked about when it comes due.
+		const confirmed = await store.happened(id, dueAt).catch(failed => (logger.warn(`Reliable: intent ${id} was not confirmed yet: ${reasonOf(failed)}`), false));
+		if (!confirmed) return { id, status: STATUS.intended };
+		message.status = STATUS.pending;
+		if (direct) this.#track(this.#dispatch(message));
 		return this.#wait(message, plan, started);
 	}
 

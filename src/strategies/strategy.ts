@@ -15,6 +15,19 @@ import type { Goal } from "../waiters";
  *   … after the publish, before the confirm      the same; groups may get it twice, with the same id
  *   … after the confirm, before it is recorded   the same, unless a receipt comes first: it makes the row `consumed` from `pending` too
  *
+ * `callback`: the broker has confirmed and routed the delayed check, and then the message. Nothing is stored here; the callback service
+ * (the nodes with a store) learns of the message by its first receipt, its failure or its check, whichever comes first.
+ *
+ *   process dies before the check's confirm      the caller's promise never resolved; if the check is there, it brings the message
+ *   … after it, before the message               the check comes, finds no receipts, and has the message sent
+ *   … after both                                 receipts close it, or the check sends again to the groups that owe one
+ *
+ * With `commit` both put an intent first (a row `intended`; the check), then do the business write, then the message:
+ *
+ *   process dies before or in the business write  the intent is asked about: the write did not happen → withdrawn, and it cannot happen later
+ *                                                 where a barrier row fences it
+ *   … after the business write                    the intent is asked about: it happened → the message is sent
+ *
  * Not promised: an order between messages, or that a group handles a message once only without its inbox.
  */
 export interface Strategy {
@@ -28,6 +41,8 @@ export interface EmitPlan {
 	/** The caller's MongoDB session. */
 	session?: unknown;
 	waitFor: "stored" | Goal;
+	/** The business write, between the intent and the message. */
+	commit?: () => Promise<void>;
 	/** Limit in ms for the whole emit. */
 	timeoutMs: number;
 }

@@ -21,13 +21,15 @@ export interface World {
 	now: Date;
 	/** Who is subscribed to the message's event now; never contains ANY_GROUP. */
 	known: string[];
+	/** The check of the attempts that are out has come: they are due, whatever this node's clock says. */
+	checked?: boolean;
 	/** State of the group's queue: undefined = no such queue, "unseen" = could not look or nothing to look at. */
 	depth(group: string): QueueDepth | undefined | "unseen";
 }
 
 /** Groups of the message whose queue must be looked at before an attempt may be called silent. */
-export function silentGroups(message: Message, { now, known }: Pick<World, "now" | "known">): string[] {
-	return [...message.waiting, ...newGroups(message, known)].filter(group => group !== ANY_GROUP && isOut(message, group) && dueOf(message, group) <= now);
+export function silentGroups(message: Message, { now, known, checked }: Pick<World, "now" | "known" | "checked">): string[] {
+	return [...message.waiting, ...newGroups(message, known)].filter(group => group !== ANY_GROUP && isOut(message, group) && (checked || dueOf(message, group) <= now));
 }
 
 /** Who takes ANY_GROUP's place. */
@@ -59,7 +61,7 @@ export function planSweep(message: Message, world: World): Plan {
 	}
 	for (const group of waiting) {
 		const due = dueOf(message, group);
-		if (due > now) {
+		if (due > now && !(world.checked && isOut(message, group))) {
 			plan.waits.set(group, due);
 			continue;
 		}
@@ -75,7 +77,12 @@ export function planSweep(message: Message, world: World): Plan {
 		else if (depth === "unseen" && group !== ANY_GROUP) plan.waits.set(group, new Date(now.getTime() + message.backoff.initialMs));
 		// Nobody knows whether it was subscribed when the message went to the exchange: it gets its first attempt now.
 		else if (groups.includes(group)) plan.steps.push({ group, attempt: made });
-		else plan.failures.push(silence(message, group, made, now));
+		else {
+			const failure = silence(message, group, made, now);
+			plan.failures.push(failure);
+			// The check's delay was pause enough.
+			if (message.strategy === "callback" && failure.nextAt) plan.steps.push({ group, attempt: made + 1 });
+		}
 	}
 	return plan;
 }

@@ -1,14 +1,18 @@
 import { randomUUID } from "node:crypto";
 import { backoffMs } from "../backoff";
-import type { Courier, PublishResult, QueueDepth } from "../couriers/courier";
+import type { Courier, QueueDepth } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import type { Logger } from "../logger";
 import { currentAttempt, judgeFailure } from "../message/budget";
+import { delayOf, LOST_CHECK_MARGIN_MS } from "../message/check";
+import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { Metrics } from "../metrics";
 import type { Publisher } from "../publisher";
 import type { Registry } from "../registry";
-import type { FailedRecord, RescheduleRecord, Store } from "../stores/store";
+import type { DeadMessage, FailedRecord, RescheduleRecord, Store } from "../stores/store";
+import type { Rounds } from "../rounds";
+import { askIntent, resendByProducer, type Published, type StepResult } from "./by-producer";
 import { planSweep, reachesAllAtOnce, silentGroups, type Plan } from "./plan";
 
 export interface SweepParts {
@@ -21,8 +25,11 @@ export interface SweepParts {
 	nodeID: string;
 	pageSize: number;
 	claimMs: number;
+	rounds: Rounds;
+	producerGoneMs: number;
 	/** Writes failures and tells of messages that became dead. */
 	recordFailures(records: FailedRecord[]): Promise<void>;
+	tellDead(messages: DeadMessage[]): void;
 }
 
 export interface SweepScope {
@@ -53,11 +60,19 @@ export interface SweepCounts {
 	stopped?: "broker not ready" | "lease lost";
 }
 
+type Depths = Map<string, Promise<QueueDepth | undefined | "unseen">>;
+
+/** What a pass writes about a message; no record where it has left its status already. */
+export interface Settled {
+	record?: RescheduleRecord;
+	failures: FailedRecord[];
+}
+
 /** One pass over what is due, page by page. The loop, the REPL action and the tests all call this. */
 export async function sweep(parts: SweepParts, scope: SweepScope): Promise<SweepCounts> {
 	const counts: SweepCounts = { pages: 0, claimed: 0, confirmed: 0, returned: 0, nacked: 0, unknown: 0, waiting: 0, silent: 0, lost: 0 };
 	await parts.registry.refresh();
-	const depths = new Map<string, Promise<QueueDepth | undefined | "unseen">>();
+	const depths: Depths = new Map();
 	for (;;) {
 		// Claiming what cannot be published would only hide it until the claim runs out.
 		if (!parts.courier.ready) return { ...counts, stopped: "broker not ready" };
@@ -68,72 +83,92 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 		if (!page.length) return counts;
 		counts.pages++;
 		counts.claimed += page.length;
-		await sweepPage(parts, page, claim, now, depths, counts);
+		await sweepPage(parts, page, claim, counts, { depths });
 		if (page.length < parts.pageSize) return counts;
 	}
 }
 
-async function sweepPage(parts: SweepParts, page: Message[], claim: string, now: Date, depths: Map<string, Promise<QueueDepth | undefined | "unseen">>, counts: SweepCounts): Promise<void> {
+/** Works through claimed messages: plans them all, then acts. `checked`: their checks have come. */
+export async function sweepPage(parts: SweepParts, page: Message[], claim: string, counts: SweepCounts, { depths = new Map(), checked = false }: { depths?: Depths; checked?: boolean } = {}): Promise<void> {
 	const { registry, courier } = parts;
+	const now = new Date();
 	const look = (queue: string) => {
 		const known = depths.get(queue) ?? courier.depth(queue).catch((error): "unseen" => (parts.logger.debug(`Reliable: could not look at ${queue}: ${reasonOf(error)}`), "unseen"));
 		depths.set(queue, known);
 		return known;
 	};
-	const plans = await Promise.all(
-		page.map(async message => {
+	const settled = await Promise.all(
+		page.map(async (message): Promise<Settled> => {
+			if (message.status === STATUS.intended) return askIntent(parts, message, claim);
 			const known = registry.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
 			const seen = new Map<string, QueueDepth | undefined | "unseen">();
-			for (const group of silentGroups(message, { now, known })) {
+			for (const group of silentGroups(message, { now, known, checked })) {
 				const queue = registry.queueOf(group, message.event);
 				seen.set(group, queue ? await look(queue) : undefined);
 			}
-			return planSweep(message, { now, known, depth: group => seen.get(group) });
+			return act(parts, planSweep(message, { now, known, checked, depth: group => seen.get(group) }), claim, counts);
 		})
 	);
-	const settled = await Promise.all(plans.map(plan => act(parts, plan, claim, counts)));
-	const failures = settled.flatMap(({ failures }) => failures);
-	await parts.recordFailures(failures);
-	const records = settled.map(({ record }) => record);
+	await parts.recordFailures(settled.flatMap(({ failures }) => failures));
+	const records = settled.flatMap(({ record }) => record ?? []);
 	counts.lost += records.length - (await parts.store.rescheduled(records));
 }
 
-async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCounts): Promise<{ record: RescheduleRecord; failures: FailedRecord[] }> {
+/** Publishes a plan's steps, or has the producer publish them where it keeps the payload. */
+async function publish(parts: SweepParts, plan: Plan): Promise<Published> {
+	const { message, steps } = plan;
+	if (!steps.length) return { results: [] };
+	if (message.strategy === "callback") return resendByProducer(parts.rounds, message, steps, parts.producerGoneMs);
+	if (reachesAllAtOnce(plan)) return parts.publisher.toAll(message, 1).then(result => ({ results: steps.map(() => result) }));
+	return { results: await parts.publisher.toGroups(message, steps) };
+}
+
+async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCounts): Promise<Settled> {
 	const { message, steps, waits } = plan;
-	const results = reachesAllAtOnce(plan) ? await parts.publisher.toAll(message, 1).then(result => steps.map(() => result)) : await parts.publisher.toGroups(message, steps);
+	const { results, round, unreachableSince, pauseMs = backoffMs(message.backoff, 1) } = await publish(parts, plan);
 	const at = new Date();
+	const answerBy = new Date(at.getTime() + (message.strategy === "callback" ? delayOf(message, round ?? message.round ?? 1) : message.receiptTimeoutMs));
 	const failures = [...plan.failures];
 	const next = new Map(waits);
 	const attempts: Record<string, number> = {};
 	steps.forEach(({ group, attempt }, i) => {
-		const { outcome, reason } = results[i] as PublishResult;
+		const result = results[i] as StepResult;
+		if ("error" in result) {
+			failures.push(judgeFailure(message, group, attempt, "source", result.error, { now: at, retryable: result.retryable }));
+			return;
+		}
+		const { outcome, reason } = result;
 		counts[outcome]++;
 		parts.metrics.outcome(message.event, outcome);
 		if (outcome === "confirmed") {
 			attempts[group] = attempt;
-			next.set(group, new Date(at.getTime() + message.receiptTimeoutMs));
+			next.set(group, answerBy);
 		} else if (outcome === "returned") {
-			const error = { name: "Unroutable", message: reason ?? "no queue took it", code: "NO_ROUTE" };
-			failures.push(judgeFailure(message, group, attempt, "unroutable", error, { now: at }));
+			failures.push(judgeFailure(message, group, attempt, "unroutable", { name: "Unroutable", message: reason ?? "no queue took it", code: "NO_ROUTE" }, { now: at }));
 		} else {
-			next.set(group, new Date(at.getTime() + backoffMs(message.backoff, 1)));
+			next.set(group, new Date(at.getTime() + pauseMs));
 		}
 	});
 	counts.waiting += waits.size;
 	counts.silent += plan.failures.length;
-	// The failures write their own schedule.
-	const instants = [...next.values(), ...failures.flatMap(({ nextAt }) => nextAt ?? [])].map(date => date.getTime());
+	// The failures write their own schedule; one that was followed by its next attempt at once leaves it to that.
+	const instants = [...next.values(), ...failures.flatMap(({ group, nextAt }) => (nextAt && !next.has(group) ? nextAt : []))].map(date => date.getTime());
 	const confirmed = Object.keys(attempts).length > 0;
+	// A round's check comes by itself; should it be lost, the row is due a little later.
+	const margin = confirmed && message.strategy === "callback" ? LOST_CHECK_MARGIN_MS : 0;
+	const tried = new Map(steps.map(({ group, attempt }) => [group, attempt]));
 	const record: RescheduleRecord = {
 		id: message._id,
 		claim,
 		// With nothing left to wait for it is dead by now, and this record changes nothing.
-		dueAt: new Date(instants.length ? Math.min(...instants) : at.getTime() + message.receiptTimeoutMs),
+		dueAt: new Date((instants.length ? Math.min(...instants) : answerBy.getTime()) + margin),
 		next: Object.fromEntries(next),
-		about: Object.fromEntries([...next.keys()].map(group => [group, currentAttempt(message, group)]))
+		about: Object.fromEntries([...next.keys()].map(group => [group, Math.max(currentAttempt(message, group), tried.get(group) ?? 0)]))
 	};
 	if (confirmed) Object.assign(record, { status: "published", attempts, ...(message.publishedAt ? {} : { publishedAt: at }) });
 	else if (steps.length && !failures.length) record.status = "pending";
 	if (plan.groups) record.groups = plan.groups;
+	if (round) record.round = round;
+	if (unreachableSince !== undefined) record.unreachableSince = unreachableSince;
 	return { record, failures };
 }

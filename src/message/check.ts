@@ -1,0 +1,123 @@
+import { HEADER, parseEnvelope, Unreadable, type Echo, type Wire } from "./envelope";
+import { STATUS } from "./lifecycle";
+import { bucketOf, type Backoff, type Message, type Source } from "./message";
+
+/**
+ * Strategy `callback` keeps no row on the producer's side, so what the callback service must know of a message travels with it: as
+ * `x-reliable-echo` on the message and on its check. Consumers hand it back unread.
+ */
+interface Plan {
+	v: 1;
+	/** When it was emitted, ms on the producer's clock. */
+	at: number;
+	/** Delays of the checks, ms. */
+	delays: number[];
+	max: number;
+	backoff: Backoff;
+	only?: string[];
+	source?: Source;
+	intent?: "source" | "barrier";
+}
+
+/** A check's body travels on through an RPC, so it stays far below what transporters take. */
+export const MAX_CHECK_BYTES = 1024 * 1024;
+
+/** Above a check's delay and its lateness: then the row alone, without its check, is the sweeper's business. */
+export const LOST_CHECK_MARGIN_MS = 30_000;
+
+export function encodePlan(message: Message): string {
+	const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, source, intent } = message;
+	const plan: Plan = { v: 1, at: createdAt.getTime(), delays, max, backoff, ...(only && { only }), ...(source && { source }), ...(intent && { intent }) };
+	return JSON.stringify(plan);
+}
+
+/** Throws Unreadable. */
+function parsePlan(text: string): Plan {
+	let plan: Partial<Plan> | null;
+	try {
+		plan = JSON.parse(text) as Partial<Plan> | null;
+	} catch {
+		throw new Unreadable("x-reliable-echo is not JSON");
+	}
+	const { v, at, delays, max, backoff, source } = plan ?? {};
+	if (v !== 1) throw new Unreadable(`unknown version ${JSON.stringify(v)} of x-reliable-echo`);
+	const positive = (value: unknown) => typeof value === "number" && Number.isFinite(value) && value > 0;
+	if (!positive(at) || !positive(max) || !Array.isArray(delays) || !delays.length || !delays.every(positive)) throw new Unreadable("x-reliable-echo lacks at, max or delays");
+	if (typeof backoff !== "object" || backoff === null || !positive(backoff.initialMs) || !positive(backoff.maxMs)) throw new Unreadable("x-reliable-echo lacks backoff");
+	if (source !== undefined && (typeof source !== "object" || source === null || typeof source.action !== "string")) throw new Unreadable("x-reliable-echo has a bad source");
+	return plan as Plan;
+}
+
+/** How long an attempt of this round may stay without an answer: the delay of its check; the last one repeats. */
+export function delayOf(message: Message, round: number): number {
+	const delays = message.delays ?? [];
+	return delays[Math.min(round, delays.length) - 1] ?? message.receiptTimeoutMs;
+}
+
+export interface Check {
+	row: Message;
+	round: number;
+}
+
+/** A check from the wire, as the row it stands for. Throws Unreadable. */
+export function parseCheck(wire: Wire, waitingFor: (event: string, only?: string[]) => string[]): Check {
+	const round = Number(wire.headers[HEADER.round]);
+	if (!Number.isInteger(round) || round < 1) throw new Unreadable("check without x-reliable-round");
+	const row = rowOf(wire, waitingFor);
+	if (!wire.body.length && !row.source) throw new Unreadable("check without payload and without source");
+	row.round = round;
+	if (row.intent && wire.headers[HEADER.intent] !== undefined) row.status = STATUS.intended;
+	return { row, round };
+}
+
+/** The row of a message of strategy `callback`, from its headers and body; an empty body stands for "ask the source". Throws Unreadable. */
+export function rowOf(wire: Wire, waitingFor: (event: string, only?: string[]) => string[]): Message {
+	// An envelope's body is never empty; a check's may be.
+	const { id, event, producer, meta, headers, origin, echo } = parseEnvelope(wire.body.length ? wire : { ...wire, body: Buffer.from("null") });
+	if (echo === undefined) throw new Unreadable("no x-reliable-echo");
+	return newRow({ id, event, producer, plan: echo }, waitingFor, { body: wire.body, meta, headers, origin });
+}
+
+/** What a receipt tells of a message: all of it after a failure, else that it exists. Throws Unreadable. */
+export function rowOfEcho(id: string, echo: Echo, waitingFor: (event: string, only?: string[]) => string[]): Message {
+	if (typeof echo.event !== "string" || typeof echo.producer !== "string" || typeof echo.plan !== "string") throw new Unreadable("receipt with a bad echo");
+	if (echo.headers && echo.body) return rowOf({ messageId: id, type: echo.event, headers: echo.headers, body: Buffer.from(echo.body, "base64") }, waitingFor);
+	const row = newRow({ id, event: echo.event, producer: echo.producer, plan: echo.plan }, waitingFor, { body: Buffer.alloc(0), meta: {}, headers: {}, origin: {} });
+	return { ...row, partial: true };
+}
+
+function newRow(known: { id: string; event: string; producer: string; plan: string }, waitingFor: (event: string, only?: string[]) => string[], rest: Pick<Message, "body" | "meta" | "headers" | "origin">): Message {
+	const { at, delays, max, backoff, only, source, intent } = parsePlan(known.plan);
+	const [first = 0] = delays;
+	return {
+		_id: known.id,
+		v: 1,
+		event: known.event,
+		...rest,
+		strategy: "callback",
+		producer: known.producer,
+		...(only && { groups: only }),
+		status: STATUS.published,
+		open: true,
+		dueAt: new Date(Math.max(Date.now(), at + first) + LOST_CHECK_MARGIN_MS),
+		bucket: bucketOf(known.id),
+		waiting: waitingFor(known.event, only),
+		failed: [],
+		receipts: {},
+		attempts: {},
+		spent: {},
+		base: {},
+		next: {},
+		maxAttempts: max,
+		backoff,
+		receiptTimeoutMs: first,
+		failures: [],
+		...(source && { source }),
+		...(intent && { intent }),
+		delays,
+		round: 1,
+		createdAt: new Date(at),
+		publishedAt: new Date(at),
+		notes: []
+	};
+}

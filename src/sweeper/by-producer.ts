@@ -1,0 +1,108 @@
+import { backoffMs } from "../backoff";
+import type { PublishResult } from "../couriers/courier";
+import { delayOf } from "../message/check";
+import type { FailureError, Message, Note } from "../message/message";
+import type { Step } from "../publisher";
+import type { Asked, Rounds } from "../rounds";
+import type { RescheduleRecord } from "../stores/store";
+import type { Settled, SweepParts } from "./sweep";
+
+/** A step's end: an outcome of the broker, or a failure of the producer's source. */
+export type StepResult = PublishResult | { error: FailureError; retryable: boolean };
+
+export interface Published {
+	results: StepResult[];
+	/** Number of the check that went out with it. */
+	round?: number;
+	/** Since when the producer does not answer; null = it does again. */
+	unreachableSince?: Date | null;
+}
+
+type Answered = Exclude<Asked, { answer: "unreachable" }>;
+
+/** undefined = it answers; else since when it does not, and whether that is too long to go on waiting. */
+function silenceOf(message: Message, asked: Asked, goneMs: number): { since: Date; gone: boolean } | undefined {
+	if (asked.answer !== "unreachable") return undefined;
+	const since = message.unreachableSince ?? new Date();
+	return { since, gone: Date.now() - since.getTime() >= goneMs };
+}
+
+function gone(message: Message, since: Date, reason: string): FailureError {
+	return { name: "ProducerGone", message: `nobody has answered for the producer '${message.producer}' since ${since.toISOString()}: ${reason}`, code: "PRODUCER_GONE" };
+}
+
+/** An RPC to the emitting service: it sends the message and the next check. Only answers count against the budget. */
+export async function resendByProducer(rounds: Rounds, message: Message, steps: Step[], goneMs: number): Promise<Published> {
+	const asked = await rounds.resend(message, steps);
+	const each = (result: StepResult, rest: Partial<Published> = {}): Published => ({ results: steps.map(() => result), unreachableSince: message.unreachableSince ? null : undefined, ...rest });
+	if (asked.answer === "unreachable") {
+		const silence = silenceOf(message, asked, goneMs) as { since: Date; gone: boolean };
+		if (silence.gone) return each({ error: gone(message, silence.since, asked.reason), retryable: false }, { unreachableSince: undefined });
+		return each({ outcome: "unknown", reason: asked.reason }, { unreachableSince: silence.since });
+	}
+	return byAnswer(asked, message, each);
+}
+
+function byAnswer(asked: Answered, message: Message, each: (result: StepResult) => Published): Published {
+	switch (asked.answer) {
+		case "sent": {
+			const base = each({ outcome: "unknown" });
+			// Without its check the round would end in silence unseen: the row's own due time stands in for it.
+			return { ...base, results: asked.results, round: (message.round ?? 1) + 1 };
+		}
+		case "no":
+			return each({ error: { name: "SourceEmpty", message: "the source returns nothing for it (any more)", code: "SOURCE_EMPTY" }, retryable: false });
+		case "unknown":
+			return each({ error: { name: "SourceUnknown", message: asked.reason, code: "SOURCE_UNKNOWN" }, retryable: true });
+		case "error":
+			return each({ error: asked.error, retryable: asked.error.code !== "NO_PAYLOAD" });
+		case "yes":
+			return each({ error: { name: "BadAnswer", message: "the producer answered a question that was not put" }, retryable: true });
+	}
+}
+
+/**
+ * An intent that has come due: did its business write happen? yes → pending, the next pass sends it; no → withdrawn; unknown or an error
+ * → asked again after the next delay, `dead` at the limit; nobody there → asked again, not counted.
+ */
+export async function askIntent(parts: SweepParts, message: Message, claim: string): Promise<Settled> {
+	const { store, rounds, logger, metrics } = parts;
+	const { _id: id } = message;
+	const asked = await rounds.ask(message);
+	const at = new Date();
+	const again = (ms: number, rest: Partial<RescheduleRecord> = {}): Settled => ({ record: { id, claim, dueAt: new Date(at.getTime() + ms), ...rest }, failures: [] });
+	const left: Settled = { failures: [] };
+	const silence = silenceOf(message, asked, parts.producerGoneMs);
+	if (silence) {
+		if (!silence.gone) return again(backoffMs(message.backoff, 1), { unreachableSince: silence.since });
+		await lapse(parts, message, gone(message, silence.since, (asked as { reason: string }).reason), at);
+		return left;
+	}
+	const rest = message.unreachableSince ? { unreachableSince: null } : {};
+	switch (asked.answer) {
+		case "yes":
+			await store.happened(id, at, asked.body === undefined ? undefined : Buffer.from(asked.body, "base64"));
+			metrics.count("intents.happened");
+			return left;
+		case "no": {
+			const note: Note = { at, by: parts.nodeID, act: "withdraw", note: `'${message.producer}' was asked: its business write has not happened` };
+			await store.withdraw(id, note);
+			metrics.count("intents.withdrawn");
+			logger.debug(`Reliable: intent ${id} is withdrawn.`);
+			return left;
+		}
+		default: {
+			const asks = (message.asks ?? 0) + 1;
+			const error = asked.answer === "error" ? asked.error : { name: "SourceUnknown", message: asked.answer === "unknown" ? asked.reason : "unexpected answer", code: "SOURCE_UNKNOWN" };
+			const limit = message.delays?.length ?? message.maxAttempts;
+			if (asks < limit) return again(delayOf(message, asks + 1), { asks, ...rest });
+			await lapse(parts, message, error, at);
+			return left;
+		}
+	}
+}
+
+async function lapse(parts: SweepParts, message: Message, error: FailureError, at: Date): Promise<void> {
+	const reason = `source: it is not known whether the business write happened: ${error.message}`.slice(0, 500);
+	if (await parts.store.lapse(message._id, { at, cause: "source", error }, reason)) parts.tellDead([{ id: message._id, reason }]);
+}

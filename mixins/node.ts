@@ -27,7 +27,7 @@ export function nodeOf(broker: Broker): Node {
 }
 
 function newRuntime(broker: Broker): Runtime {
-	const runtime = new Runtime({ nodeID: broker.nodeID, namespace: broker.namespace ?? "", logger: broker.getLogger("reliable") });
+	const runtime = new Runtime({ nodeID: broker.nodeID, namespace: broker.namespace ?? "", logger: broker.getLogger("reliable"), call: (action, params, options) => broker.call(action, params as object, options) as Promise<unknown> });
 	connectMetrics(broker, runtime);
 	runtime.listen({
 		consumed: ids => void broker.broadcastLocal("$reliable.consumed", { ids }),

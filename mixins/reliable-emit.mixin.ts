@@ -3,6 +3,7 @@ import type { Consumer } from "../src/consumer/consumer";
 import type { EmitOptions } from "../src/emit";
 import { bindingKey, consumerGroup, eventQueue } from "../src/message/pattern";
 import { given, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options";
+import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/rounds";
 import type { Runtime } from "../src/runtime";
 import type { EmitResult } from "../src/strategies/strategy";
 import { eventHandler, originOf } from "./event-context";
@@ -39,6 +40,18 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 			/** See EmitOptions. Rejects with typed RELIABLE_ errors; resolves when the strategy's promise holds. */
 			reliableEmit(this: Mixed, event: string, payload: unknown, emitOptions: EmitOptions = {}): Promise<EmitResult> {
 				return emit(this, event, payload, emitOptions);
+			}
+		},
+
+		actions: {
+			/** Asked by the callback service and the sweeper, never by users: see `src/rounds.ts`. */
+			[RESEND_ACTION]: {
+				visibility: "public",
+				params: RESEND_PARAMS,
+				handler(this: Mixed, ctx: Context<ResendRequest>): Promise<ResendAnswer> {
+					const { runtime, options: service } = this.$reliable as State;
+					return runtime.answer(ctx.params, service);
+				}
 			}
 		},
 

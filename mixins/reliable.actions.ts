@@ -70,6 +70,7 @@ export const reliableActions = {
 	subscriptions: { visibility, params: { $$strict: true }, handler(this: Self) { return subscriptions(runtimeOf(this)); } },
 	list: { visibility, params: { $$strict: true, ...FILTER, page, pageSize }, handler(this: Self, ctx: Context<object>) { return compensation(this).list(asText(ctx.params)); } },
 	get: { visibility, params: { $$strict: true, id: textOf(300, false) }, handler(this: Self, ctx: Context<{ id: string }>) { return compensation(this).get(asText(ctx.params).id); } },
+	statuses: { visibility, params: { $$strict: true, ids: { type: "array", items: { type: "string", empty: false, max: 300 }, min: 1, max: 10_000 } }, handler(this: Self, ctx: Context<{ ids: string[] }>) { return compensation(this).statuses(ctx.params.ids); } },
 	parked: { visibility, params: { $$strict: true, page, pageSize }, handler(this: Self, ctx: Context<{ page?: number; pageSize?: number }>) { return compensation(this).parked(ctx.params.page, ctx.params.pageSize); } },
 	audits: { visibility, params: { $$strict: true }, handler(this: Self) { return compensation(this).audits(); } },
 	retry: act("retry"),

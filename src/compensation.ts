@@ -4,6 +4,7 @@ import { sourcesOf, STATUS, STATUSES, type Status } from "./message/lifecycle";
 import type { AuditRecord, Message, Note } from "./message/message";
 import { namesGroup } from "./message/pattern";
 import type { ListQuery, Store } from "./stores/store";
+import type { Seen } from "./waiters";
 
 /** What an operator may filter by. Instants may be Dates, ISO strings or ms; ages are ms. */
 export interface Filter {
@@ -60,6 +61,11 @@ export class Compensation {
 	/** Rejects with RELIABLE_NOT_FOUND; a discarded message is told by its audit record. */
 	async get(id: string): Promise<MessageStory> {
 		return toStory(await this.#find(id));
+	}
+
+	/** For nodes without a store, whose emits wait. */
+	async statuses(ids: string[]): Promise<Seen[]> {
+		return (await this.store.find(ids)).map(({ _id: id, status, reason }) => ({ id, status, ...(reason && { reason }) }));
 	}
 
 	async parked(page = 1, pageSize = 20): Promise<{ rows: Record<string, unknown>[]; total: number; page: number; pageSize: number; totalPages: number }> {

@@ -1,7 +1,7 @@
 import { ReliableError } from "./errors";
 import { checkEvent, checkHeaders, checkId, serialize } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
-import { bucketOf, type Backoff, type Message, type Origin } from "./message/message";
+import { bucketOf, type Backoff, type Message, type Origin, type Source } from "./message/message";
 import { check, type NodeOptions, type ServiceOptions } from "./options";
 import type { EmitPlan } from "./strategies/strategy";
 
@@ -18,11 +18,23 @@ export interface EmitOptions {
 	/** Only these groups get it and owe a receipt. @default every subscribed group */
 	groups?: string | string[];
 	/** @default the service's */
-	strategy?: "outbox";
+	strategy?: "outbox" | "callback";
 	/** Makes a repeated emit idempotent: the same id with the same event and payload is stored once. @default a UUIDv7 */
 	id?: string;
 	/** MongoDB ClientSession of the store's client: the message joins its transaction and is published after the commit. */
 	session?: unknown;
+	/**
+	 * The business write. It is done between a durable intent and the message: when it throws, nothing is sent and its error reaches the
+	 * caller; when the process dies, `source` or the barrier row tells later whether it happened. Needs `source` or `barrier`.
+	 */
+	commit?: (message: CommitMessage) => unknown;
+	/**
+	 * Where the payload can be asked for: an action that returns it for `params`, null for "there is none", or "unknown" for "cannot say yet".
+	 * With it, checks of strategy `callback` carry no payload.
+	 */
+	source?: Source;
+	/** `commit` writes the barrier row (`message.barrier(session)`), which alone tells whether it happened: no `source` is needed. @default false */
+	barrier?: boolean;
 	/** @default the service's */
 	maxAttempts?: number;
 	/** @default the service's */
@@ -31,6 +43,18 @@ export interface EmitOptions {
 	timeoutMs?: number;
 	/** What to wait for before it resolves. @default "stored" */
 	waitFor?: "stored" | "confirmed" | "consumed";
+}
+
+/** What `commit` gets. */
+export interface CommitMessage {
+	id: string;
+	event: string;
+	payload: unknown;
+	/**
+	 * Writes the barrier row in the business transaction, whose session is of the store's MongoClient. Rejects with RELIABLE_WITHDRAWN when
+	 * the intent was given up meanwhile: let the transaction abort.
+	 */
+	barrier(session: unknown): Promise<void>;
 }
 
 /** The emitting service. */
@@ -42,6 +66,9 @@ export interface EmitSource {
 	meta: Record<string, unknown>;
 }
 
+/** It travels as a header of the message and of its check. */
+const MAX_SOURCE_BYTES = 4096;
+
 const any = { type: "any" };
 const object = { type: "object" };
 const EMIT_RULES = {
@@ -50,7 +77,10 @@ const EMIT_RULES = {
 	meta: object,
 	headers: object,
 	groups: { type: "multi", rules: [{ type: "string", empty: false }, { type: "array", items: { type: "string", empty: false }, min: 1 }] },
-	strategy: { type: "enum", values: ["outbox"] },
+	strategy: { type: "enum", values: ["outbox", "callback"] },
+	commit: { type: "function" },
+	source: { type: "object", strict: true, properties: { action: { type: "string", empty: false, max: 255 }, params: { type: "any", optional: true } } },
+	barrier: { type: "boolean" },
 	id: any,
 	session: any,
 	maxAttempts: { type: "number", integer: true, min: 1, max: 100 },
@@ -69,6 +99,7 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 	const headers = options.headers ?? {};
 	checkHeaders(event, meta, headers);
 	const _id = options.id ?? world.id();
+	const strategy = options.strategy ?? service.strategy;
 	const groups = options.groups === undefined ? undefined : [options.groups].flat();
 	return {
 		_id,
@@ -78,7 +109,10 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 		meta,
 		headers,
 		origin: source.origin,
-		strategy: options.strategy ?? service.strategy,
+		strategy,
+		...(options.source && { source: { action: options.source.action, params: options.source.params ?? {} } }),
+		...(options.commit && { intent: options.source ? ("source" as const) : ("barrier" as const) }),
+		...((strategy === "callback" || options.commit) && { delays: service.checkDelaysMs, round: 1 }),
 		producer: source.service,
 		...(groups ? { groups } : {}),
 		status: STATUS.pending,
@@ -91,7 +125,7 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 		spent: {},
 		base: {},
 		next: {},
-		maxAttempts: options.maxAttempts ?? service.maxAttempts,
+		maxAttempts: options.maxAttempts ?? (strategy === "callback" ? service.callbackAttempts : service.maxAttempts),
 		backoff: { ...service.backoff, ...options.backoff },
 		receiptTimeoutMs: service.receiptTimeoutMs,
 		failures: [],
@@ -110,8 +144,23 @@ function checkEmitOptions(event: string, options: EmitOptions): void {
 		if (value !== undefined && (typeof value !== "object" || value === null)) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${name}' of '${event}' must be an object.`, { option: name, event });
 	}
 	if (id !== undefined) checkId(id);
+	if (rest.commit && !rest.source && !rest.barrier) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'commit' of '${event}' needs 'source', or 'barrier: true': otherwise nobody could tell after a crash whether it happened.`, { option: "commit", event });
+	if (rest.commit && session) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit options 'commit' and 'session' of '${event}' exclude each other: with 'session' the message is stored in the transaction itself.`, { option: "commit", event });
+	if (rest.barrier && !rest.commit) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'barrier' of '${event}' belongs to 'commit'.`, { option: "barrier", event });
+	if (rest.source) checkSource(event, rest.source);
 }
 
-export function emitPlan(options: EmitOptions, node: NodeOptions): EmitPlan {
-	return { session: options.session, waitFor: options.waitFor ?? "stored", timeoutMs: options.timeoutMs ?? node.emitTimeoutMs };
+/** Its params travel and are stored as JSON. */
+function checkSource(event: string, { params }: Source): void {
+	try {
+		if (JSON.stringify(params ?? {}).length <= MAX_SOURCE_BYTES) return;
+	} catch {
+		// circular, or a BigInt
+	}
+	throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'source' of '${event}' must have params that are JSON of at most ${MAX_SOURCE_BYTES} characters.`, { option: "source", event });
+}
+
+export function emitPlan(options: EmitOptions, node: NodeOptions, commit: EmitPlan["commit"]): EmitPlan {
+	return {
+		commit, session: options.session, waitFor: options.waitFor ?? "stored", timeoutMs: options.timeoutMs ?? node.emitTimeoutMs };
 }

@@ -29,6 +29,19 @@ export interface ResendRequest {
 	round?: number;
 }
 
+/** Validation of a ResendRequest: it comes over the transporter. */
+export const RESEND_PARAMS = {
+	$$strict: true,
+	id: { type: "string", empty: false, max: 300 },
+	event: { type: "string", empty: false, max: 300 },
+	headers: "object",
+	body: "string",
+	question: { type: "enum", values: ["source", "barrier"], optional: true },
+	source: { type: "object", strict: true, optional: true, props: { action: { type: "string", empty: false }, params: { type: "any", optional: true } } },
+	steps: { type: "array", max: 1000, items: { type: "object", strict: true, props: { group: "string", attempt: { type: "number", integer: true, min: 1 }, queue: { type: "string", nullable: true } } } },
+	round: { type: "number", integer: true, min: 1, optional: true }
+};
+
 export type ResendAnswer =
 	| { answer: "sent"; results: PublishResult[]; check?: PublishResult }
 	/** It happened; base64 of the payload where only the source has it. */

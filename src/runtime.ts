@@ -5,30 +5,36 @@ import { AmqpCourier } from "./couriers/amqp/courier";
 import type { Courier } from "./couriers/courier";
 import { MemoryCourier } from "./couriers/memory";
 import { emitPlan, newMessage, type EmitOptions, type EmitSource } from "./emit";
+import { Checks } from "./checks";
 import { ReliableError, reasonOf } from "./errors";
 import type { Logger } from "./logger";
+import { ANY_GROUP, type Message } from "./message/message";
 import { prefixOf, systemQueues } from "./message/pattern";
 import { Metrics } from "./metrics";
-import { mergeNode, nodeOptions, type AmqpOption, type ConsumerOptions, type NodeOptions } from "./options";
+import { mergeNode, nodeOptions, type AmqpOption, type ConsumerOptions, type NodeOptions, type ServiceOptions } from "./options";
 import { Publisher } from "./publisher";
 import { Registry } from "./registry";
+import { Producer, Rounds, type Call, type ResendAnswer, type ResendRequest } from "./rounds";
 import { EmbeddedStore } from "./stores/embedded";
 import { MongoStore } from "./stores/mongo";
 import type { DeadMessage, Store } from "./stores/store";
+import { Callback } from "./strategies/callback";
 import { Inserter } from "./strategies/inserter";
 import { Outbox } from "./strategies/outbox";
-import type { EmitResult } from "./strategies/strategy";
+import type { EmitResult, Strategy } from "./strategies/strategy";
 import { Leases } from "./sweeper/lease";
 import { connectRedis, type RedisConnection } from "./sweeper/redis";
 import { Sweeper } from "./sweeper/sweeper";
 import { Tracker } from "./tracker";
-import { Waiters } from "./waiters";
+import { Waiters, type Seen } from "./waiters";
 
 /** Who we are on the Moleculer side. */
 export interface Identity {
 	nodeID: string;
 	namespace: string;
 	logger: Logger;
+	/** Calls a Moleculer action. */
+	call: Call;
 }
 
 export interface LifecycleListener {
@@ -44,7 +50,6 @@ interface Storage {
 	registry: Registry;
 	inserter: Inserter;
 	outbox: Outbox;
-	waiters: Waiters;
 	tracker: Tracker;
 	sweeper: Sweeper;
 	compensation: Compensation;
@@ -82,8 +87,16 @@ export class Runtime {
 	#courier: Courier | undefined;
 	#storage: Storage | undefined;
 	#redis: RedisConnection | undefined;
+	#publisher: Publisher | undefined;
+	#callback: Callback | undefined;
+	readonly #waiters: Waiters;
 
-	constructor(readonly identity: Identity) {}
+	constructor(readonly identity: Identity) {
+		this.#waiters = new Waiters(async ids => {
+			if (this.#storage) return this.#storage.compensation.statuses(ids);
+			return (await identity.call("reliable.statuses", { ids }, { timeout: this.options.askTimeoutMs })) as Seen[];
+		});
+	}
 
 	/** Node options of a further service. Throws RELIABLE_BAD_OPTION when it contradicts another's. */
 	configure(values: Record<string, unknown>, service: string): void {
@@ -161,7 +174,12 @@ export class Runtime {
 		this.#courier.on("error", error => this.reportError(error, "courier"));
 		const store = this.#newStore();
 		await Promise.all([this.#courier.start(), store?.start()]);
-		if (store) this.#storage = await this.#assemble(store, this.#courier);
+		const queues = systemQueues(namespace);
+		await Promise.all([queues.checks, queues.callbackReceipts, ...(store ? [queues.receipts] : [])].map(name => this.#courier?.declare({ name })));
+		const registry = store && new Registry(store, this.#options.refreshMs, logger);
+		this.#publisher = new Publisher(this.#courier, registry, queues);
+		this.#callback = new Callback({ publisher: this.#publisher, waiters: this.#waiters, metrics: this.metrics });
+		if (store && registry) this.#storage = await this.#assemble(store, registry, this.#courier, this.#publisher);
 		this.#phase = "started";
 		const { courier, store: storeName, redis } = this.backends;
 		const limits = [
@@ -187,22 +205,20 @@ export class Runtime {
 		return store === "embedded" ? new EmbeddedStore({ path, namespace, logger }) : undefined;
 	}
 
-	async #assemble(store: Store, courier: Courier): Promise<Storage> {
+	async #assemble(store: Store, registry: Registry, courier: Courier, publisher: Publisher): Promise<Storage> {
 		const { logger, namespace, nodeID } = this.identity;
 		const { metrics, options } = this;
 		const queues = systemQueues(namespace);
-		await courier.declare({ name: queues.receipts });
-		const registry = new Registry(store, options.refreshMs, logger);
 		await registry.start();
-		const publisher = new Publisher(courier, registry, queues.receipts);
-		const waiters = new Waiters(store);
+		const waiters = this.#waiters;
 		const inserter = new Inserter(store, options.maxPending);
 		const onDead = (messages: DeadMessage[]) => {
 			for (const { id, reason } of messages) logger.warn(`Reliable: message ${id} is dead: ${reason}`);
 			for (const listener of this.#listeners) listener.dead(messages);
 		};
 		const tracker = new Tracker({
-			...{ store, courier, registry, waiters, queues, metrics, logger, nodeID, onDead },
+			...{ store, courier, registry, waiters, queues, metrics, logger, nodeID, onDead, retainMs: options.retainMs },
+			onChecks: deliveries => checks.take(deliveries),
 			onConsumed: ids => {
 				for (const listener of this.#listeners) listener.consumed(ids);
 			}
@@ -211,13 +227,17 @@ export class Runtime {
 		const outbox = new Outbox({ store, inserter, publisher, waiters, metrics, logger, recordFailures, confirmTimeoutMs: options.confirmTimeoutMs });
 		if (options.redis) this.#redis = await connectRedis(options.redis, logger);
 		const leases = this.#redis && new Leases(this.#redis.client, { prefix: prefixOf(namespace), owner: `${nodeID}#${uuidv7()}`, ttlMs: options.leaseMs, partitions: options.partitions, logger });
+		const rounds = new Rounds({ call: this.identity.call, queueOf: (group, event) => registry.queueOf(group, event), queues, askTimeoutMs: options.askTimeoutMs, logger });
+		const { pageSize, claimMs, producerGoneMs } = options;
+		const parts = { store, courier, publisher, registry, rounds, metrics, logger, nodeID, pageSize, claimMs, producerGoneMs, recordFailures, tellDead: tracker.tellDead.bind(tracker) };
+		const checks = new Checks(parts, options.retainMs);
 		const sweeper = new Sweeper(
-			{ store, courier, publisher, registry, metrics, logger, nodeID, pageSize: options.pageSize, claimMs: options.claimMs, recordFailures },
+			parts,
 			leases,
 			{ everyMs: options.sweepEveryMs, partitions: options.partitions, retainMs: options.retainMs }
 		);
 		const compensation = new Compensation(store, () => void sweeper.once().catch(error => logger.debug(`Reliable: the sweep after a retry failed: ${reasonOf(error)}`)));
-		return { store, registry, inserter, outbox, waiters, tracker, sweeper, compensation };
+		return { store, registry, inserter, outbox, tracker, sweeper, compensation };
 	}
 
 	/** Tracker and sweeper: what the service `reliable` runs. Idempotent. */
@@ -230,12 +250,38 @@ export class Runtime {
 	/** See the mixin's `reliableEmit`. */
 	async emit(source: EmitSource, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
 		if (this.#phase !== "started") throw this.#notRunning(event);
-		const message = newMessage(source, event, payload, options, { id: () => uuidv7(), waitingFor: (groups?: string[]) => this.needStorage().registry.waitingFor(event, groups) });
+		const strategy = options?.strategy ?? source.options.strategy;
+		if (strategy !== "callback") this.needStorage();
+		const waitingFor = (groups?: string[]) => this.#storage?.registry.waitingFor(event, groups) ?? groups ?? [ANY_GROUP];
+		const message = newMessage(source, event, payload, options, { id: () => uuidv7(), waitingFor });
+		const commit = options.commit && this.#commit(message, payload, options.commit);
 		const started = performance.now();
-		const result = await this.needStorage().outbox.emit(message, emitPlan(options, this.options));
+		const chosen = (strategy === "callback" ? this.#callback : this.needStorage().outbox) as Strategy;
+		const result = await chosen.emit(message, emitPlan(options, this.options, commit));
 		this.metrics.emitted(event);
 		this.metrics.time("emit", performance.now() - started, { event });
 		return result;
+	}
+
+	#commit({ _id: id, event, intent }: Message, payload: unknown, commit: NonNullable<EmitOptions["commit"]>): () => Promise<void> {
+		return async () => {
+			let fenced = false;
+			const barrier = async (session: unknown) => {
+				await this.needStorage().store.barrier(session, id);
+				fenced = true;
+			};
+			await commit({ id, event, payload, barrier });
+			// It is done and will be announced; but had we died in it, nobody could have told.
+			if (intent === "barrier" && !fenced) this.identity.logger.error(`Reliable: the 'commit' of '${event}' (${id}) promised a barrier row and wrote none; after a crash it would have been withdrawn.`);
+		};
+	}
+
+	/** What the mixin's action `reliableResend` does: answers for the messages of this node's services. */
+	async answer(request: ResendRequest, service: ServiceOptions): Promise<ResendAnswer> {
+		if (this.#phase !== "started" || !this.#publisher) throw this.#notRunning();
+		const { call, namespace } = this.identity;
+		const producer = new Producer({ publisher: this.#publisher, store: this.#storage?.store, call, askTimeoutMs: this.options.askTimeoutMs, maxPayloadBytes: service.maxPayloadBytes, prefix: prefixOf(namespace) });
+		return producer.answer(request);
 	}
 
 	/** Starts a consumer. Rejects with RELIABLE_QUEUE_MISMATCH or RELIABLE_BAD_CONSUMER. */
@@ -294,12 +340,13 @@ export class Runtime {
 		const deadline = performance.now() + drainTimeoutMs;
 		const left = () => Math.max(0, deadline - performance.now());
 		const storage = this.#storage;
+		await storage?.sweeper.stop();
+		await atMost(this.#callback?.idle() ?? Promise.resolve(), left());
+		this.#waiters.stop();
 		if (storage) {
-			await storage.sweeper.stop();
 			await atMost(storage.outbox.idle(), left());
 			storage.inserter.stop();
 			if (this.#tracking) await storage.tracker.stop(left());
-			storage.waiters.stop();
 			storage.registry.stop();
 		}
 		await this.#courier?.close(left());

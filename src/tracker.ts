@@ -1,21 +1,17 @@
-import { backoffMs } from "./backoff";
-import type { Consumption, Courier, Delivery } from "./couriers/courier";
-import { reasonOf } from "./errors";
+import type { Courier, Delivery } from "./couriers/courier";
 import type { Logger } from "./logger";
 import { judgeFailure } from "./message/budget";
-import { describeError, PARKED_TYPE, parseAnnouncement, parseEnvelope, parseReceipts, Unreadable, type ReceiptItem } from "./message/envelope";
+import { rowOfEcho } from "./message/check";
+import { describeError, PARKED_TYPE, parseAnnouncement, parseEnvelope, parseReceipts, parseWithdrawal, Unreadable, WITHDRAWAL_TYPE, type Echo, type ReceiptItem } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
-import type { Parked, Subscription } from "./message/message";
+import type { Message, Parked, Subscription } from "./message/message";
 import type { Queues } from "./message/pattern";
 import type { Metrics } from "./metrics";
+import { Intake } from "./intake";
+import { parkedOf } from "./parking";
 import type { Registry } from "./registry";
 import type { DeadMessage, FailedRecord, HandledRecord, Store } from "./stores/store";
 import type { Waiters } from "./waiters";
-
-/** Messages taken together; a receipt message may hold many receipts itself. */
-const MAX_BATCH = 200;
-const PREFETCH = 1000;
-const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
 
 export interface TrackerParts {
 	store: Store;
@@ -29,9 +25,13 @@ export interface TrackerParts {
 	/** Tells the world of messages that became consumed or dead here. */
 	onConsumed(ids: string[]): void;
 	onDead(messages: DeadMessage[]): void;
+	/** Checks of strategy `callback`, in batches. */
+	onChecks(deliveries: Delivery[]): Promise<void>;
+	/** Older messages may have been pruned: what still comes of them must not bring them back. */
+	retainMs: number;
 }
 
-type Answer = { nodeID: string; group: string; item: ReceiptItem };
+type Answer = { nodeID: string; group: string; item: ReceiptItem; delivery: Delivery };
 
 /**
  * Receipts → store. Any number of trackers compete on the same queues. A message from a queue is acked after the store has what it says;
@@ -39,50 +39,75 @@ type Answer = { nodeID: string; group: string; item: ReceiptItem };
  * the conditions are in the store's filters, not in the order of arrival.
  */
 export class Tracker {
-	readonly #lines: Line[] = [];
+	readonly #intakes: Intake[] = [];
 
 	constructor(readonly parts: TrackerParts) {}
 
 	async start(): Promise<void> {
 		const { courier, queues, logger, store } = this.parts;
-		const lines: [string, (deliveries: Delivery[]) => Promise<void>][] = [
+		const intakes: [string, (deliveries: Delivery[]) => Promise<void>][] = [
 			[queues.parked, deliveries => this.#parked(deliveries)],
 			[queues.receipts, deliveries => this.#receipts(deliveries)],
+			[queues.callbackReceipts, deliveries => this.#receipts(deliveries)],
+			[queues.checks, deliveries => this.parts.onChecks(deliveries)],
 			[queues.announcements, deliveries => this.#announcements(deliveries)]
 		];
-		for (const [queue, handle] of lines) {
-			const line = new Line(queue, handle, store, logger);
-			this.#lines.push(line);
-			await line.start(courier);
+		for (const [queue, handle] of intakes) {
+			const intake = new Intake(queue, handle, store, logger);
+			this.#intakes.push(intake);
+			await intake.start(courier);
 		}
 	}
 
 	async stop(drainTimeoutMs: number): Promise<void> {
-		await Promise.all(this.#lines.map(line => line.stop(drainTimeoutMs)));
+		await Promise.all(this.#intakes.map(intake => intake.stop(drainTimeoutMs)));
 	}
 
 	async #receipts(deliveries: Delivery[]): Promise<void> {
-		const handled: (Answer & { delivery: Delivery })[] = [];
-		const failed: (Answer & { delivery: Delivery })[] = [];
+		const answers: Answer[] = [];
 		const parked: Parked[] = [];
+		const rows = new Map<string, Message>();
+		const withdrawn: Message[] = [];
 		for (const delivery of deliveries) {
 			try {
+				if (delivery.type === WITHDRAWAL_TYPE) {
+					const { id, echo } = parseWithdrawal(delivery.body);
+					withdrawn.push(...this.#learn({ id, echo }));
+					continue;
+				}
 				const { group, nodeID, items } = parseReceipts(delivery.body);
-				for (const item of items) (item.outcome === "handled" ? handled : failed).push({ group, nodeID, item, delivery });
+				for (const item of items) {
+					answers.push({ group, nodeID, item, delivery });
+					for (const row of this.#learn(item)) if (!rows.has(row._id) || !row.partial) rows.set(row._id, row);
+				}
 			} catch (error) {
 				if (!(error instanceof Unreadable)) throw error;
-				parked.push(this.#park(delivery, error.message));
+				parked.push(parkedOf(delivery, error.message, this.parts));
 			}
 		}
-		const unknown = new Set([...(await this.#handled(handled)), ...(await this.#failed(failed))]);
-		for (const { item, delivery } of [...handled, ...failed]) {
-			if (unknown.has(item.id)) parked.push(this.#park(delivery, `receipt for an id that is not in the store: ${item.id}`));
-		}
+		await this.#withdraw(withdrawn);
+		await this.parts.store.adopt([...rows.values()]);
+		const homeless = new Map([...(await this.#handled(answers.filter(({ item }) => item.outcome === "handled"))), ...(await this.#failed(answers.filter(({ item }) => item.outcome === "failed")))]);
+		for (const [{ delivery }, reason] of homeless) parked.push(parkedOf(delivery, reason, this.parts));
 		if (parked.length) await this.parts.store.park(parked);
 	}
 
-	/** Returns the ids that are not in the store. */
-	async #handled(answers: Answer[]): Promise<string[]> {
+	/** The row of a message that no emit has stored, from what its receipt brings back. Throws Unreadable. */
+	#learn({ id, echo }: { id: string; echo?: Echo }): Message[] {
+		if (!echo) return [];
+		const row = rowOfEcho(id, echo, (event, only) => this.parts.registry.waitingFor(event, only));
+		return row.createdAt.getTime() < Date.now() - this.parts.retainMs ? [] : [row];
+	}
+
+	/** The business write of these intents failed. */
+	async #withdraw(rows: Message[]): Promise<void> {
+		if (!rows.length) return;
+		await this.parts.store.adopt(rows.map(row => ({ ...row, status: STATUS.intended })));
+		for (const { _id, producer } of rows) await this.parts.store.withdraw(_id, { at: new Date(), by: producer, act: "withdraw", note: "commit failed" });
+	}
+
+	/** Returns what found no message. */
+	async #handled(answers: Answer[]): Promise<[Answer, string][]> {
 		if (!answers.length) return [];
 		const at = new Date();
 		const records: HandledRecord[] = answers.map(({ group, nodeID, item }) => ({ id: item.id, group, receipt: { at, nodeID, durationMs: item.durationMs, attempt: item.attempt } }));
@@ -93,19 +118,26 @@ export class Tracker {
 		for (const id of consumed) this.parts.waiters.saw(id, STATUS.consumed);
 		if (consumed.length) this.parts.onConsumed(consumed);
 		this.tellDead(dead);
-		return unknown;
+		const missing = new Set(unknown);
+		return answers.filter(({ item }) => missing.has(item.id)).map(answer => [answer, `receipt for an id that is not in the store: ${answer.item.id}`]);
 	}
 
-	/** Returns the ids that are not in the store. */
-	async #failed(answers: Answer[]): Promise<string[]> {
+	/** Returns what found no message, or a closed one that did not expect this group: nothing will be done about such a failure but by a human. */
+	async #failed(answers: Answer[]): Promise<[Answer, string][]> {
 		if (!answers.length) return [];
 		const { store, metrics } = this.parts;
 		const messages = new Map((await store.find([...new Set(answers.map(answer => answer.item.id))])).map(message => [message._id, message]));
 		const now = new Date();
 		const records: FailedRecord[] = [];
-		for (const { group, nodeID, item } of answers) {
+		const homeless: [Answer, string][] = [];
+		for (const answer of answers) {
+			const { group, nodeID, item } = answer;
 			const message = messages.get(item.id);
-			if (!message) continue;
+			if (!message) {
+				homeless.push([answer, `receipt for an id that is not in the store: ${item.id}`]);
+				continue;
+			}
+			if (!message.open && !message.receipts[group] && !message.failed.includes(group)) homeless.push([answer, `failed receipt of group ${group}, which message ${item.id} (${message.status}) did not expect`]);
 			const cause = item.rejected ? "rejected" : "handler";
 			const error = item.error ?? { name: "Error", message: "the handler failed" };
 			// A receipt may come from another language: what has the right shape is kept, bounded here too.
@@ -113,7 +145,7 @@ export class Tracker {
 		}
 		metrics.count("receipts.failed", answers.length);
 		await this.record(records);
-		return answers.map(answer => answer.item.id).filter(id => !messages.has(id));
+		return homeless;
 	}
 
 	/** Writes failures, and tells of messages they made `dead`. The sweeper's failures go this way too. */
@@ -139,7 +171,7 @@ export class Tracker {
 				known.set(queue, { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now });
 			} catch (error) {
 				if (!(error instanceof Unreadable)) throw error;
-				parked.push(this.#park(delivery, error.message));
+				parked.push(parkedOf(delivery, error.message, this.parts));
 			}
 		}
 		if (parked.length) await this.parts.store.park(parked);
@@ -154,12 +186,12 @@ export class Tracker {
 		const failures: FailedRecord[] = [];
 		for (const delivery of deliveries) {
 			if (delivery.type === PARKED_TYPE && delivery.headers["x-reliable-queue"]) {
-				parked.push(this.#park(delivery, String(delivery.headers["x-reliable-reason"] ?? "unknown")));
+				parked.push(parkedOf(delivery, String(delivery.headers["x-reliable-reason"] ?? "unknown"), this.parts));
 				continue;
 			}
 			const failure = await this.#crashLoop(delivery);
 			if (failure) failures.push(failure);
-			else parked.push(this.#park(delivery, "RabbitMQ gave up delivering it (x-delivery-limit)"));
+			else parked.push(parkedOf(delivery, "RabbitMQ gave up delivering it (x-delivery-limit)", this.parts));
 		}
 		if (failures.length) await this.record(failures);
 		if (parked.length) {
@@ -184,99 +216,4 @@ export class Tracker {
 			throw error;
 		}
 	}
-
-	#park(delivery: Delivery, reason: string): Parked {
-		const { messageId, type, contentType, timestamp, appId, headers } = delivery;
-		const own = type === PARKED_TYPE;
-		if (!own) {
-			this.parts.metrics.parked(delivery.queue);
-			this.parts.logger.warn(`Reliable: parked a message from ${delivery.queue}: ${reason}.`);
-		}
-		return {
-			// Delivered again after a crash it must be the same record; what has no id gets one from where and when it came.
-			_id: messageId ?? `${delivery.queue}#${this.parts.nodeID}#${delivery.epoch}#${delivery.tag}#${Date.now()}`,
-			at: new Date(),
-			queue: own ? String(headers["x-reliable-queue"]) : delivery.queue,
-			reason,
-			nodeID: own ? String(headers["x-reliable-node"]) : this.parts.nodeID,
-			body: delivery.body,
-			properties: own ? parsed(headers["x-reliable-properties"]) : { messageId, type, contentType, timestamp, appId },
-			headers: own ? parsed(headers["x-reliable-headers"]) : headers
-		};
-	}
-}
-
-function parsed(json: unknown): Record<string, unknown> {
-	try {
-		return JSON.parse(String(json)) as Record<string, unknown>;
-	} catch {
-		// Cut to size on its way here.
-		return { raw: String(json) };
-	}
-}
-
-/** One queue consumed in batches: while the store writes one, the next collects. */
-class Line {
-	#held: Delivery[] = [];
-	#running: Promise<void> | undefined;
-	#consumption: Consumption | undefined;
-	#stopping = false;
-
-	constructor(
-		readonly queue: string,
-		readonly handle: (deliveries: Delivery[]) => Promise<void>,
-		readonly store: Store,
-		readonly logger: Logger
-	) {}
-
-	async start(courier: Courier): Promise<void> {
-		const spec = { queue: { name: this.queue }, prefetch: PREFETCH, onDelivery: (delivery: Delivery) => this.#take(delivery) };
-		await courier.declare(spec.queue);
-		const consumed = courier.consume(spec).then(async consumption => {
-			this.#consumption = consumption;
-			if (this.#stopping) await consumption.close();
-		});
-		if (courier.ready) await consumed;
-		else consumed.catch(error => this.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`));
-	}
-
-	async stop(drainTimeoutMs: number): Promise<void> {
-		await this.#consumption?.cancel();
-		let timer: NodeJS.Timeout | undefined;
-		await Promise.race([this.#running, new Promise(resolve => (timer = setTimeout(resolve, drainTimeoutMs)))]);
-		clearTimeout(timer);
-		this.#stopping = true;
-		await this.#consumption?.close();
-	}
-
-	#take(delivery: Delivery): void {
-		this.#held.push(delivery);
-		this.#running ??= this.#run().finally(() => (this.#running = undefined));
-	}
-
-	async #run(): Promise<void> {
-		await Promise.resolve();
-		let failures = 0;
-		while (this.#held.length && !this.#stopping) {
-			const batch = this.#held.slice(0, MAX_BATCH);
-			try {
-				await this.handle(batch);
-			} catch (error) {
-				// Held unacked until the store takes it; the prefetch bounds how much that can be.
-				if (++failures === 1) this.logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
-				await new Promise(resolve => setTimeout(resolve, this.store.ready ? backoffMs(RETRY, failures) : RETRY.initialMs));
-				continue;
-			}
-			failures = 0;
-			this.#held.splice(0, batch.length);
-			ackAll(batch);
-		}
-	}
-}
-
-/** In order of arrival, so the last of each epoch acks all before it. */
-function ackAll(batch: Delivery[]): void {
-	batch.forEach((delivery, i) => {
-		if (batch[i + 1]?.epoch !== delivery.epoch) delivery.ackUpTo();
-	});
 }

@@ -1,7 +1,5 @@
 import { ReliableError, ReliableRetryableError } from "./errors";
 import { STATUS, type Status } from "./message/lifecycle";
-import type { Message } from "./message/message";
-import type { Store } from "./stores/store";
 
 export type Goal = "confirmed" | "consumed";
 
@@ -12,19 +10,27 @@ interface Waiter {
 	reject(error: Error): void;
 }
 
+/** How a message stands. */
+export interface Seen {
+	id: string;
+	status: Status;
+	reason?: string;
+}
+
 const FIRST_POLL_MS = 25;
 const MAX_POLL_MS = 500;
 
 /**
  * Emits that wait for more than storage. What this node sees itself settles them at once; since the tracker or sweeper that moves a
- * message on may run on any node, the store is asked too, once for all that wait, at a growing interval.
+ * message on may run on any node, the store is asked too (through another node where this one has none), once for all that wait, at a growing interval.
  */
 export class Waiters {
 	readonly #waiting = new Map<string, Set<Waiter>>();
 	#timer: NodeJS.Timeout | undefined;
 	#pollMs = FIRST_POLL_MS;
 
-	constructor(readonly store: Store) {}
+	/** `look` asks for the present statuses; it may know fewer ids than it is asked for. */
+	constructor(readonly look: (ids: string[]) => Promise<Seen[]>) {}
 
 	/** Resolves with the status that fulfils the goal; rejects with RELIABLE_DEAD, or RELIABLE_WAIT_TIMEOUT: it stays stored and is tried on. */
 	wait(id: string, event: string, goal: Goal, timeoutMs: number): Promise<Status> {
@@ -51,7 +57,7 @@ export class Waiters {
 	/** Something happened to it on this node. */
 	saw(id: string, status: Status, reason?: string): void {
 		for (const waiter of this.#waiting.get(id) ?? []) {
-			if (status === STATUS.consumed || status === STATUS.resolved || (status === STATUS.published && waiter.goal === "confirmed")) waiter.resolve(status);
+			if (status === STATUS.consumed || status === STATUS.resolved || status === STATUS.withdrawn || (status === STATUS.published && waiter.goal === "confirmed")) waiter.resolve(status);
 			else if (status === STATUS.dead) waiter.reject(new ReliableError("RELIABLE_DEAD", `Message ${id} is dead: ${reason ?? "see `reliable.get`"}`, { id, reason }));
 		}
 	}
@@ -70,8 +76,8 @@ export class Waiters {
 	}
 
 	async #poll(): Promise<void> {
-		const found = await this.store.find([...this.#waiting.keys()]).catch((): Message[] => []);
-		for (const message of found) this.saw(message._id, message.status, message.reason);
+		const seen = await this.look([...this.#waiting.keys()]).catch((): Seen[] => []);
+		for (const { id, status, reason } of seen) this.saw(id, status, reason);
 		this.#schedule();
 	}
 }

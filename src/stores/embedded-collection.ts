@@ -11,8 +11,12 @@ const COMPACT_AT_LEAST = 5000;
 const DATES = ["dueAt", "doneAt", "at"];
 
 /** NeDB has no type for bytes; every collection with a `body` holds it as base64. */
-function toStored(doc: Doc): Doc {
+function toStored<T extends Record<string, unknown>>(doc: T): T {
 	return Buffer.isBuffer(doc.body) ? { ...doc, body: doc.body.toString("base64") } : doc;
+}
+
+function storable(change: Change): Change {
+	return change.$set ? { ...change, $set: toStored(change.$set) } : change;
 }
 
 function fromStored(doc: Doc): Doc {
@@ -58,11 +62,11 @@ export class EmbeddedCollection implements Collection {
 	}
 
 	async update(filter: Filter, change: Change): Promise<number> {
-		return this.#update(filter, change, false);
+		return this.#update(filter, storable(change), false);
 	}
 
 	async bulk(operations: Operation[]): Promise<number> {
-		const matched = await Promise.all(operations.map(({ filter, change, upsert }) => this.#update(filter, change, upsert === true)));
+		const matched = await Promise.all(operations.map(({ filter, change, upsert }) => this.#update(filter, storable(change), upsert === true)));
 		return matched.reduce((sum, n) => sum + n, 0);
 	}
 

@@ -60,6 +60,10 @@ export interface SweepCounts {
 	stopped?: "broker not ready" | "lease lost";
 }
 
+export function newCounts(): SweepCounts {
+	return { pages: 0, claimed: 0, confirmed: 0, returned: 0, nacked: 0, unknown: 0, waiting: 0, silent: 0, lost: 0 };
+}
+
 type Depths = Map<string, Promise<QueueDepth | undefined | "unseen">>;
 
 /** What a pass writes about a message; no record where it has left its status already. */
@@ -70,7 +74,7 @@ export interface Settled {
 
 /** One pass over what is due, page by page. The loop, the REPL action and the tests all call this. */
 export async function sweep(parts: SweepParts, scope: SweepScope): Promise<SweepCounts> {
-	const counts: SweepCounts = { pages: 0, claimed: 0, confirmed: 0, returned: 0, nacked: 0, unknown: 0, waiting: 0, silent: 0, lost: 0 };
+	const counts = newCounts();
 	await parts.registry.refresh();
 	const depths: Depths = new Map();
 	for (;;) {

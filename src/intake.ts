@@ -1,0 +1,76 @@
+import { backoffMs } from "./backoff";
+import type { Consumption, Courier, Delivery } from "./couriers/courier";
+import { reasonOf } from "./errors";
+import type { Logger } from "./logger";
+import type { Store } from "./stores/store";
+
+/** Messages taken together; a receipt message may hold many receipts itself. */
+const MAX_BATCH = 200;
+const PREFETCH = 1000;
+const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
+
+/** One queue consumed in batches: while the store writes one, the next collects. */
+export class Intake {
+	#held: Delivery[] = [];
+	#running: Promise<void> | undefined;
+	#consumption: Consumption | undefined;
+	#stopping = false;
+
+	constructor(
+		readonly queue: string,
+		readonly handle: (deliveries: Delivery[]) => Promise<void>,
+		readonly store: Store,
+		readonly logger: Logger
+	) {}
+
+	async start(courier: Courier): Promise<void> {
+		const spec = { queue: { name: this.queue }, prefetch: PREFETCH, onDelivery: (delivery: Delivery) => this.#take(delivery) };
+		await courier.declare(spec.queue);
+		const consumed = courier.consume(spec).then(async consumption => {
+			this.#consumption = consumption;
+			if (this.#stopping) await consumption.close();
+		});
+		if (courier.ready) await consumed;
+		else consumed.catch(error => this.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`));
+	}
+
+	async stop(drainTimeoutMs: number): Promise<void> {
+		await this.#consumption?.cancel();
+		let timer: NodeJS.Timeout | undefined;
+		await Promise.race([this.#running, new Promise(resolve => (timer = setTimeout(resolve, drainTimeoutMs)))]);
+		clearTimeout(timer);
+		this.#stopping = true;
+		await this.#consumption?.close();
+	}
+
+	#take(delivery: Delivery): void {
+		this.#held.push(delivery);
+		this.#running ??= this.#run().finally(() => (this.#running = undefined));
+	}
+
+	async #run(): Promise<void> {
+		await Promise.resolve();
+		let failures = 0;
+		while (this.#held.length && !this.#stopping) {
+			const batch = this.#held.slice(0, MAX_BATCH);
+			try {
+				await this.handle(batch);
+			} catch (error) {
+				// Held unacked until the store takes it; the prefetch bounds how much that can be.
+				if (++failures === 1) this.logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
+				await new Promise(resolve => setTimeout(resolve, this.store.ready ? backoffMs(RETRY, failures) : RETRY.initialMs));
+				continue;
+			}
+			failures = 0;
+			this.#held.splice(0, batch.length);
+			ackAll(batch);
+		}
+	}
+}
+
+/** In order of arrival, so the last of each epoch acks all before it. */
+function ackAll(batch: Delivery[]): void {
+	batch.forEach((delivery, i) => {
+		if (batch[i + 1]?.epoch !== delivery.epoch) delivery.ackUpTo();
+	});
+}

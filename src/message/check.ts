@@ -66,7 +66,11 @@ export function parseCheck(wire: Wire, waitingFor: (event: string, only?: string
 	const row = rowOf(wire, waitingFor);
 	if (!wire.body.length && !row.source) throw new Unreadable("check without payload and without source");
 	row.round = round;
-	if (row.intent && wire.headers[HEADER.intent] !== undefined) row.status = STATUS.intended;
+	if (row.intent && wire.headers[HEADER.intent] !== undefined) {
+		row.status = STATUS.intended;
+		// Whether the message went out is not known yet, nor whether it should have.
+		delete row.publishedAt;
+	}
 	return { row, round };
 }
 

@@ -1,4 +1,3 @@
-import { backoffMs } from "../backoff";
 import type { PublishResult } from "../couriers/courier";
 import { delayOf } from "../message/check";
 import type { FailureError, Message, Note } from "../message/message";
@@ -16,6 +15,15 @@ export interface Published {
 	round?: number;
 	/** Since when the producer does not answer; null = it does again. */
 	unreachableSince?: Date | null;
+	/** Pause before an attempt with an unknown outcome is made again. @default the backoff's first */
+	pauseMs?: number;
+}
+
+/** Longer pauses the longer it lasts: a producer that is down for hours must not be asked every second for each of its messages. */
+function pauseMs(message: Message, since: Date): number {
+	const { initialMs, maxMs } = message.backoff;
+	const grown = Math.max(initialMs, (Date.now() - since.getTime()) / 2);
+	return Math.round(Math.min(grown, Math.max(initialMs, maxMs)) * (0.75 + Math.random() / 2));
 }
 
 type Answered = Exclude<Asked, { answer: "unreachable" }>;
@@ -38,7 +46,7 @@ export async function resendByProducer(rounds: Rounds, message: Message, steps: 
 	if (asked.answer === "unreachable") {
 		const silence = silenceOf(message, asked, goneMs) as { since: Date; gone: boolean };
 		if (silence.gone) return each({ error: gone(message, silence.since, asked.reason), retryable: false }, { unreachableSince: undefined });
-		return each({ outcome: "unknown", reason: asked.reason }, { unreachableSince: silence.since });
+		return each({ outcome: "unknown", reason: asked.reason }, { unreachableSince: silence.since, pauseMs: pauseMs(message, silence.since) });
 	}
 	return byAnswer(asked, message, each);
 }
@@ -74,7 +82,7 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
 	const left: Settled = { failures: [] };
 	const silence = silenceOf(message, asked, parts.producerGoneMs);
 	if (silence) {
-		if (!silence.gone) return again(backoffMs(message.backoff, 1), { unreachableSince: silence.since });
+		if (!silence.gone) return again(pauseMs(message, silence.since), { unreachableSince: silence.since });
 		await lapse(parts, message, gone(message, silence.since, (asked as { reason: string }).reason), at);
 		return left;
 	}

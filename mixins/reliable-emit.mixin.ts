@@ -3,7 +3,7 @@ import type { Consumer } from "../src/consumer/consumer";
 import type { EmitOptions } from "../src/emit";
 import { bindingKey, consumerGroup, eventQueue } from "../src/message/pattern";
 import { given, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options";
-import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/rounds";
+import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/message/resend";
 import type { Runtime } from "../src/runtime";
 import type { EmitResult } from "../src/strategies/strategy";
 import { eventHandler, originOf } from "./event-context";

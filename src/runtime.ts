@@ -1,27 +1,25 @@
 import { uuidv7 } from "uuidv7";
+import { backendsOf, describeBackends, newCourier, newStore, type Backends } from "./backends";
 import { Compensation } from "./compensation";
 import { Consumer, type ConsumerSpec } from "./consumer/consumer";
-import { AmqpCourier } from "./couriers/amqp/courier";
 import type { Courier } from "./couriers/courier";
-import { MemoryCourier } from "./couriers/memory";
 import { emitPlan, newMessage, type EmitOptions, type EmitSource } from "./emit";
-import { Checks } from "./checks";
 import { ReliableError, reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { ANY_GROUP, type Message } from "./message/message";
 import { prefixOf, systemQueues } from "./message/pattern";
 import { Metrics } from "./metrics";
-import { mergeNode, nodeOptions, type AmqpOption, type ConsumerOptions, type NodeOptions, type ServiceOptions } from "./options";
+import { mergeNode, nodeOptions, type ConsumerOptions, type NodeOptions, type ServiceOptions } from "./options";
 import { Publisher } from "./publisher";
 import { Registry } from "./registry";
-import { Producer, Rounds, type Call, type ResendAnswer, type ResendRequest } from "./rounds";
-import { EmbeddedStore } from "./stores/embedded";
-import { MongoStore } from "./stores/mongo";
+import type { ResendAnswer, ResendRequest } from "./message/resend";
+import { Producer, Rounds, type Call } from "./rounds";
 import type { DeadMessage, Store } from "./stores/store";
 import { Callback } from "./strategies/callback";
 import { Inserter } from "./strategies/inserter";
 import { Outbox } from "./strategies/outbox";
 import type { EmitResult, Strategy } from "./strategies/strategy";
+import { Checks } from "./sweeper/checks";
 import { Leases } from "./sweeper/lease";
 import { connectRedis, type RedisConnection } from "./sweeper/redis";
 import { Sweeper } from "./sweeper/sweeper";
@@ -53,13 +51,6 @@ interface Storage {
 	tracker: Tracker;
 	sweeper: Sweeper;
 	compensation: Compensation;
-}
-
-/** Where a configuration comes from; embedded parts have no server. */
-export interface Backends {
-	courier: "amqp" | "memory";
-	store: "mongodb" | "embedded" | "none";
-	redis: "redis" | "none";
 }
 
 type Phase = "created" | "started" | "stopped";
@@ -108,8 +99,7 @@ export class Runtime {
 	}
 
 	get backends(): Backends {
-		const { amqp, mongo, redis, path } = this.options;
-		return { courier: amqp ? "amqp" : "memory", store: mongo ? "mongodb" : !amqp || path ? "embedded" : "none", redis: redis ? "redis" : "none" };
+		return backendsOf(this.options);
 	}
 
 	get running(): boolean {
@@ -169,10 +159,9 @@ export class Runtime {
 	async #start(): Promise<void> {
 		this.#options = nodeOptions(this.#values);
 		const { logger, namespace, nodeID } = this.identity;
-		const { amqp } = this.#options;
-		this.#courier = amqp ? this.#amqpCourier(amqp) : new MemoryCourier({ namespace, logger });
+		this.#courier = newCourier(this.#options, this.identity);
 		this.#courier.on("error", error => this.reportError(error, "courier"));
-		const store = this.#newStore();
+		const store = newStore(this.#options, this.identity);
 		await Promise.all([this.#courier.start(), store?.start()]);
 		const queues = systemQueues(namespace);
 		await Promise.all([queues.checks, queues.callbackReceipts, ...(store ? [queues.receipts] : [])].map(name => this.#courier?.declare({ name })));
@@ -181,28 +170,7 @@ export class Runtime {
 		this.#callback = new Callback({ publisher: this.#publisher, waiters: this.#waiters, metrics: this.metrics });
 		if (store && registry) this.#storage = await this.#assemble(store, registry, this.#courier, this.#publisher);
 		this.#phase = "started";
-		const { courier, store: storeName, redis } = this.backends;
-		const limits = [
-			courier === "memory" ? "in-process courier (messages reach this process only; what is under way is sent again from the store after a restart)" : "RabbitMQ",
-			storeName === "none" ? "no store (consumes, does not emit)" : storeName === "mongodb" ? "MongoDB" : store?.features.durable ? `embedded store in ${this.#options.path} (this process only, no transactions)` : "embedded store in memory (gone with the process, no transactions)",
-			redis === "none" ? "no Redis lease" : "Redis lease"
-		];
-		logger.info(`Reliable: node ${nodeID} runs on ${limits.join(", ")}.`);
-	}
-
-	#amqpCourier(amqp: AmqpOption): Courier {
-		const { logger, namespace, nodeID } = this.identity;
-		const { confirmTimeoutMs, window } = this.options;
-		const given = typeof amqp === "string" || Array.isArray(amqp) ? { urls: amqp } : amqp;
-		return new AmqpCourier({ urls: given.urls, socket: given.tls, namespace, nodeID, logger, confirmTimeoutMs, window });
-	}
-
-	#newStore(): Store | undefined {
-		const { logger, namespace } = this.identity;
-		const { mongo, database, path } = this.options;
-		const { store } = this.backends;
-		if (store === "mongodb") return new MongoStore({ ...(typeof mongo === "string" ? { url: mongo } : { client: mongo }), database, namespace, logger });
-		return store === "embedded" ? new EmbeddedStore({ path, namespace, logger }) : undefined;
+		logger.info(`Reliable: node ${nodeID} runs on ${describeBackends(this.#options, store)}.`);
 	}
 
 	async #assemble(store: Store, registry: Registry, courier: Courier, publisher: Publisher): Promise<Storage> {

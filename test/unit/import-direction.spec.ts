@@ -18,10 +18,10 @@ const AREAS: readonly (readonly string[])[] = [
 	["mixins/"],
 	["src/repl/"],
 	["src/health"],
-	["src/runtime"],
+	["src/runtime", "src/backends"],
 	["src/emit"],
 	["src/strategies/", "src/consumer/", "src/tracker", "src/sweeper/", "src/compensation"],
-	["src/publisher", "src/registry", "src/waiters", "src/metrics"],
+	["src/publisher", "src/registry", "src/waiters", "src/metrics", "src/rounds", "src/intake", "src/parking"],
 	["src/stores/", "src/couriers/"],
 	["src/options", "src/errors", "src/logger", "src/backoff", "src/batcher", "src/inspect", "src/message/"]
 ];

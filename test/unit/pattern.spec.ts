@@ -87,5 +87,5 @@ it("names carry the namespace", () => {
 	expect(eventQueue("prod", "stock", "order.*")).toBe("prod.reliable.on.stock/order.*");
 	expect(eventQueue("", "stock", "order.*")).toBe("reliable.on.stock/order.*");
 	expect(Object.values(systemQueues("prod")).every(queue => queue.startsWith("prod.reliable."))).toBe(true);
-	expect(new Set([...Object.values(systemQueues("prod")), ...Object.values(systemQueues("")), ...Object.values(systemQueues("prod2"))]).size).toBe(9);
+	expect(new Set([...Object.values(systemQueues("prod")), ...Object.values(systemQueues("")), ...Object.values(systemQueues("prod2"))]).size).toBe(15);
 });

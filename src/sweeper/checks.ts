@@ -1,11 +1,11 @@
 import { randomUUID } from "node:crypto";
-import type { Delivery } from "./couriers/courier";
-import { parseCheck, type Check } from "./message/check";
-import { Unreadable } from "./message/envelope";
-import { STATUS } from "./message/lifecycle";
-import type { Message, Parked } from "./message/message";
-import { parkedOf } from "./parking";
-import { newCounts, sweepPage, type SweepParts } from "./sweeper/sweep";
+import type { Delivery } from "../couriers/courier";
+import { parseCheck, type Check } from "../message/check";
+import { Unreadable } from "../message/envelope";
+import { STATUS } from "../message/lifecycle";
+import type { Message, Parked } from "../message/message";
+import { parkedOf } from "../parking";
+import { newCounts, sweepPage, type SweepParts } from "./sweep";
 
 /**
  * The callback service: what a delayed check sets off. Any number of them compete on one queue. A check's row is adopted (most are there

@@ -60,3 +60,8 @@ export function reasonOf(thrown: unknown): string {
 export function redact(text: string): string {
 	return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, "$1***@");
 }
+
+/** The handler's chain ended without an error and without reaching the handler. */
+export function notReached(event: string, group: string): ReliableError {
+	return new ReliableError("RELIABLE_HANDLER_NOT_REACHED", `A middleware answered for the handler of '${event}' in group ${group}; it never ran.`, { event, group });
+}

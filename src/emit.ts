@@ -29,7 +29,7 @@ export interface EmitOptions {
 	backoff?: Partial<Backoff>;
 	/** Limit in ms for storing, and for what `waitFor` waits for. @default emitTimeoutMs */
 	timeoutMs?: number;
-	/** What to wait for before it resolves. @default "stored" */
+	/** What to wait for before it resolves; with a session only "stored". @default "stored" */
 	waitFor?: "stored" | "confirmed" | "consumed";
 }
 
@@ -67,9 +67,9 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 	const body = serialize(event, payload, service.maxPayloadBytes);
 	const meta = { ...source.meta, ...options.meta };
 	const headers = options.headers ?? {};
-	checkHeaders(event, meta, headers);
-	const _id = options.id ?? world.id();
 	const groups = options.groups === undefined ? undefined : [options.groups].flat();
+	checkHeaders(event, meta, headers, source.origin, groups ?? []);
+	const _id = options.id ?? world.id();
 	return {
 		_id,
 		v: 1,
@@ -107,9 +107,13 @@ function checkEmitOptions(event: string, options: EmitOptions): void {
 	const { ctx, parentCtx, session, meta, headers, id, ...rest } = options;
 	check(`reliableEmit('${event}')`, EMIT_RULES, rest);
 	for (const [name, value] of Object.entries({ meta, headers, ctx, parentCtx, session })) {
-		if (value !== undefined && (typeof value !== "object" || value === null)) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${name}' of '${event}' must be an object.`, { option: name, event });
+		if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value))) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${name}' of '${event}' must be an object.`, { option: name, event });
 	}
 	if (id !== undefined) checkId(id);
+	if (session && rest.waitFor !== undefined && rest.waitFor !== "stored") {
+		// Nothing is published before the commit, which would wait for this emit.
+		throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'waitFor' of '${event}' cannot be '${rest.waitFor}' with a session: the message goes out after the commit.`, { option: "waitFor", event });
+	}
 }
 
 export function emitPlan(options: EmitOptions, node: NodeOptions): EmitPlan {

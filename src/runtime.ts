@@ -71,15 +71,15 @@ export class Runtime {
 	readonly startedAt = Date.now();
 	readonly #values: Record<string, unknown> = {};
 	readonly #consumers = new Set<Consumer>();
-	/** Group and event → options, to refuse contradicting ones. */
-	readonly #declared = new Map<string, { options: ConsumerOptions; service: string }>();
 	readonly #listeners = new Set<LifecycleListener>();
 	#phase: Phase = "created";
 	#users = 0;
 	#starting: Promise<void> | undefined;
+	#stopping: Promise<void> | undefined;
 	#tracking: Promise<void> | undefined;
 	#options: NodeOptions | undefined;
 	#courier: Courier | undefined;
+	#store: Store | undefined;
 	#storage: Storage | undefined;
 	#redis: RedisConnection | undefined;
 
@@ -101,10 +101,6 @@ export class Runtime {
 
 	get running(): boolean {
 		return this.#phase === "started";
-	}
-
-	get stopped(): boolean {
-		return this.#phase === "stopped";
 	}
 
 	get courier(): Courier | undefined {
@@ -139,6 +135,7 @@ export class Runtime {
 	/** Counts a service in; the node's parts start with the first. Rejects on refused credentials and bad addresses, not on servers that are down. */
 	async acquire(): Promise<void> {
 		this.#users++;
+		await this.#stopping;
 		this.#starting ??= this.#start();
 		try {
 			await this.#starting;
@@ -150,17 +147,31 @@ export class Runtime {
 
 	/** Counts a service out; the last one closes everything. */
 	async release(): Promise<void> {
-		if (--this.#users === 0) await this.#stop();
+		if (--this.#users > 0) return;
+		this.#stopping = this.#stop().finally(() => (this.#stopping = undefined));
+		await this.#stopping;
 	}
 
 	async #start(): Promise<void> {
+		try {
+			await this.#open();
+		} catch (error) {
+			// Nothing of it may keep the process alive; a further start begins anew.
+			this.#starting = undefined;
+			await this.#close(0);
+			throw error;
+		}
+	}
+
+	async #open(): Promise<void> {
 		this.#options = nodeOptions(this.#values);
 		const { logger, namespace, nodeID } = this.identity;
 		const { amqp } = this.#options;
 		this.#courier = amqp ? this.#amqpCourier(amqp) : new MemoryCourier({ namespace, logger });
 		this.#courier.on("error", error => this.reportError(error, "courier"));
-		const store = this.#newStore();
-		await Promise.all([this.#courier.start(), store?.start()]);
+		const store = (this.#store = this.#newStore());
+		const starts = await Promise.allSettled([this.#courier.start(), store?.start()]);
+		for (const start of starts) if (start.status === "rejected") throw start.reason;
 		if (store) this.#storage = await this.#assemble(store, this.#courier);
 		this.#phase = "started";
 		const { courier, store: storeName, redis } = this.backends;
@@ -191,6 +202,7 @@ export class Runtime {
 		const { logger, namespace, nodeID } = this.identity;
 		const { metrics, options } = this;
 		const queues = systemQueues(namespace);
+		if (options.redis) this.#redis = await connectRedis(options.redis, logger);
 		await courier.declare({ name: queues.receipts });
 		const registry = new Registry(store, options.refreshMs, logger);
 		await registry.start();
@@ -209,7 +221,6 @@ export class Runtime {
 		});
 		const recordFailures = tracker.record.bind(tracker);
 		const outbox = new Outbox({ store, inserter, publisher, waiters, metrics, logger, recordFailures, confirmTimeoutMs: options.confirmTimeoutMs });
-		if (options.redis) this.#redis = await connectRedis(options.redis, logger);
 		const leases = this.#redis && new Leases(this.#redis.client, { prefix: prefixOf(namespace), owner: `${nodeID}#${uuidv7()}`, ttlMs: options.leaseMs, partitions: options.partitions, logger });
 		const sweeper = new Sweeper(
 			{ store, courier, publisher, registry, metrics, logger, nodeID, pageSize: options.pageSize, claimMs: options.claimMs, recordFailures },
@@ -246,7 +257,7 @@ export class Runtime {
 		if (spec.options.inbox === "transaction" && !store?.features.transactions) {
 			throw new ReliableError("RELIABLE_BAD_CONSUMER", `The handler of '${spec.pattern}' in group ${spec.group} wants inbox: "transaction", which needs MongoDB on this node (option 'mongo').`, { option: "inbox", event: spec.pattern, group: spec.group });
 		}
-		this.declareConsumer(spec.group, spec.pattern, spec.options, spec.service);
+		this.#mustAgree(spec);
 		const { logger, nodeID, namespace } = this.identity;
 		const consumer = new Consumer(spec, { courier, store, queues: systemQueues(namespace), metrics: this.metrics, logger, nodeID });
 		this.#consumers.add(consumer);
@@ -260,14 +271,13 @@ export class Runtime {
 	}
 
 	/** Two services of one group handle the same event by turns, so their options must agree. Throws RELIABLE_BAD_CONSUMER. */
-	declareConsumer(group: string, pattern: string, options: ConsumerOptions, service: string): void {
-		const key = `${group}/${pattern}`;
-		const other = this.#declared.get(key);
-		const differs = other && (Object.keys(options) as (keyof ConsumerOptions)[]).find(name => other.options[name] !== options[name]);
-		if (differs) {
+	#mustAgree({ group, pattern, options, service }: ConsumerSpec): void {
+		for (const { spec: other } of this.#consumers) {
+			if (other.group !== group || other.pattern !== pattern) continue;
+			const differs = (Object.keys(options) as (keyof ConsumerOptions)[]).find(name => other.options[name] !== options[name]);
+			if (!differs) continue;
 			throw new ReliableError("RELIABLE_BAD_CONSUMER", `The services '${other.service}' and '${service}' both handle '${pattern}' in group '${group}', with different '${differs}' (${other.options[differs]} and ${options[differs]}).`, { option: differs, group, event: pattern, services: [other.service, service] });
 		}
-		this.#declared.set(key, { options, service });
 	}
 
 	async stopConsumer(consumer: Consumer): Promise<void> {
@@ -287,11 +297,8 @@ export class Runtime {
 	}
 
 	async #stop(): Promise<void> {
-		if (this.#phase === "stopped") return;
-		await this.#starting?.catch(() => undefined);
 		this.#phase = "stopped";
-		const { drainTimeoutMs } = this.options;
-		const deadline = performance.now() + drainTimeoutMs;
+		const deadline = performance.now() + this.options.drainTimeoutMs;
 		const left = () => Math.max(0, deadline - performance.now());
 		const storage = this.#storage;
 		if (storage) {
@@ -302,9 +309,15 @@ export class Runtime {
 			storage.waiters.stop();
 			storage.registry.stop();
 		}
-		await this.#courier?.close(left());
-		await storage?.store.close();
+		await this.#close(left());
+		this.#starting = this.#tracking = undefined;
+	}
+
+	async #close(drainTimeoutMs: number): Promise<void> {
+		await this.#courier?.close(drainTimeoutMs);
+		await this.#store?.close();
 		await this.#redis?.close();
+		this.#courier = this.#store = this.#storage = this.#redis = undefined;
 	}
 }
 

@@ -79,7 +79,7 @@ export class Outbox implements Strategy {
 		const { _id: id, status } = message;
 		if (plan.waitFor === "stored" || status === STATUS.consumed || (plan.waitFor === "confirmed" && status === STATUS.published)) return { id, status };
 		const left = Math.max(0, plan.timeoutMs - (performance.now() - started));
-		return { id, status: await this.parts.waiters.wait(id, message.event, plan.waitFor, left) };
+		return { id, status: await this.parts.waiters.wait(id, message.event, plan.waitFor, plan.timeoutMs, left) };
 	}
 
 	#track(work: Promise<void>): void {

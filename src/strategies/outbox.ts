@@ -56,7 +56,7 @@ export class Outbox implements Strategy {
 		message.dueAt = new Date(direct ? now + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : now);
 		if (plan.session) message.dueAt = new Date(now + SESSION_GRACE_MS);
 
-		const outcome = plan.session ? await this.parts.store.insertIn(plan.session, message) : await this.parts.inserter.insert(message, plan.timeoutMs);
+		const outcome = plan.session ? await this.parts.store.insertIn(plan.session, message) : await this.parts.inserter.insert(message, plan.timeoutMs, () => direct && this.#track(this.#dispatch(message)));
 		const id = message._id;
 		if (!outcome.stored) {
 			const { existing } = outcome;

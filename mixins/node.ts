@@ -19,10 +19,7 @@ const nodes = new WeakMap<object, Node>();
 
 export function nodeOf(broker: Broker): Node {
 	let node = nodes.get(broker);
-	if (!node || node.runtime.stopped) {
-		node = { runtime: newRuntime(broker) };
-		nodes.set(broker, node);
-	}
+	if (!node) nodes.set(broker, (node = { runtime: newRuntime(broker) }));
 	return node;
 }
 

@@ -2,7 +2,7 @@ import type { Context, Service, ServiceSchema } from "moleculer";
 import type { Consumer } from "../src/consumer/consumer";
 import type { EmitOptions } from "../src/emit";
 import { bindingKey, consumerGroup, eventQueue } from "../src/message/pattern";
-import { given, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options";
+import { given, mergeService, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options";
 import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/message/resend";
 import type { Runtime } from "../src/runtime";
 import type { EmitResult } from "../src/strategies/strategy";
@@ -14,6 +14,7 @@ import { ensureReliableService } from "./reliable.service";
 /** Kept on the service instance: never in the schema, which is cloned and published. */
 interface State {
 	runtime: Runtime;
+	given: Record<string, unknown>;
 	options: ServiceOptions;
 	consumers: Consumer[];
 	running: boolean;
@@ -56,12 +57,15 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 		},
 
 		merged(this: Mixed, schema: Schema): void {
-			if (this.$reliable) return;
 			const values = given({ ...options }, schema.settings?.reliable);
 			const { runtime } = nodeOf(this.broker as Broker);
 			runtime.configure(values, schema.name);
-			this.$reliable = { runtime, options: serviceOptions(values), consumers: [], running: false };
+			const again = this.$reliable;
+			if (again) mergeService(again.given, values, schema.name);
+			const merged = again?.given ?? values;
+			this.$reliable = { runtime, given: merged, options: serviceOptions(merged), consumers: [], running: false };
 			reliableEvents(schema, this.$reliable.options);
+			if (again) return;
 			// Outermost: after the user's own `started`, before the user's own `stopped` (research/moleculer.md §2.3).
 			schema.started = [...hooks(schema.started), startConsumers];
 			schema.stopped = [...hooks(schema.stopped), stopConsumers];
@@ -73,6 +77,7 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 
 		async started(this: Mixed): Promise<void> {
 			const state = this.$reliable as State;
+			if (state.running) return;
 			await state.runtime.acquire();
 			state.running = true;
 		},

@@ -1,4 +1,5 @@
 import { ReliableError } from "../src/errors";
+import { isWildcard } from "../src/message/pattern";
 import { consumerOptions, type ConsumerOptions, type ServiceOptions } from "../src/options";
 
 /** The part of a service schema that both Moleculer lines type in their own way. */
@@ -28,9 +29,20 @@ export function reliableEvents(schema: Schema, defaults: ServiceOptions): { patt
 		const consumer = consumerOptions(where, event.reliable, defaults);
 		const base = event.group ?? schema.name;
 		if (pattern.startsWith("$")) throw bad("cannot be reliable: '$' events stay on their node in Moleculer");
+		if (!readable(pattern)) throw bad("cannot be reliable: Moleculer cannot read its pattern as one of words, dots, *, ** and ?");
 		if (event.debounce || event.throttle) throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
 		if (/[:/,*#]/.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
 		if (Buffer.byteLength(pattern) > 120 || Buffer.byteLength(base) > 60) throw bad("cannot be reliable: the event pattern may have 120 bytes and the group 60, since both are part of the queue's name");
 		return [{ pattern, base, options: consumer }];
 	});
+}
+
+/** Moleculer makes a regular expression of a pattern with wildcards, and throws at the first event where it is none. */
+function readable(pattern: string): boolean {
+	try {
+		new RegExp(isWildcard(pattern) ? pattern.replace(/[*?]+/g, ".") : "");
+		return true;
+	} catch {
+		return false;
+	}
 }

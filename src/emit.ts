@@ -41,7 +41,7 @@ export interface EmitOptions {
 	backoff?: Partial<Backoff>;
 	/** Limit in ms for storing, and for what `waitFor` waits for. @default emitTimeoutMs */
 	timeoutMs?: number;
-	/** What to wait for before it resolves. @default "stored" */
+	/** What to wait for before it resolves; with a session only "stored". @default "stored" */
 	waitFor?: "stored" | "confirmed" | "consumed";
 }
 
@@ -97,10 +97,10 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 	const body = serialize(event, payload, service.maxPayloadBytes);
 	const meta = { ...source.meta, ...options.meta };
 	const headers = options.headers ?? {};
-	checkHeaders(event, meta, headers);
-	const _id = options.id ?? world.id();
 	const strategy = options.strategy ?? service.strategy;
 	const groups = options.groups === undefined ? undefined : [options.groups].flat();
+	checkHeaders(event, meta, headers, source.origin, groups ?? []);
+	const _id = options.id ?? world.id();
 	return {
 		_id,
 		v: 1,
@@ -141,9 +141,13 @@ function checkEmitOptions(event: string, options: EmitOptions): void {
 	const { ctx, parentCtx, session, meta, headers, id, ...rest } = options;
 	check(`reliableEmit('${event}')`, EMIT_RULES, rest);
 	for (const [name, value] of Object.entries({ meta, headers, ctx, parentCtx, session })) {
-		if (value !== undefined && (typeof value !== "object" || value === null)) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${name}' of '${event}' must be an object.`, { option: name, event });
+		if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value))) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${name}' of '${event}' must be an object.`, { option: name, event });
 	}
 	if (id !== undefined) checkId(id);
+	if (session && rest.waitFor !== undefined && rest.waitFor !== "stored") {
+		// Nothing is published before the commit, which would wait for this emit.
+		throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'waitFor' of '${event}' cannot be '${rest.waitFor}' with a session: the message goes out after the commit.`, { option: "waitFor", event });
+	}
 	if (rest.commit && !rest.source && !rest.barrier) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'commit' of '${event}' needs 'source', or 'barrier: true': otherwise nobody could tell after a crash whether it happened.`, { option: "commit", event });
 	if (rest.commit && session) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit options 'commit' and 'session' of '${event}' exclude each other: with 'session' the message is stored in the transaction itself.`, { option: "commit", event });
 	if (rest.barrier && !rest.commit) throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'barrier' of '${event}' belongs to 'commit'.`, { option: "barrier", event });
@@ -161,6 +165,5 @@ function checkSource(event: string, { params }: Source): void {
 }
 
 export function emitPlan(options: EmitOptions, node: NodeOptions, commit: EmitPlan["commit"]): EmitPlan {
-	return {
-		commit, session: options.session, waitFor: options.waitFor ?? "stored", timeoutMs: options.timeoutMs ?? node.emitTimeoutMs };
+	return { commit, session: options.session, waitFor: options.waitFor ?? "stored", timeoutMs: options.timeoutMs ?? node.emitTimeoutMs };
 }

@@ -67,15 +67,15 @@ export class Runtime {
 	readonly startedAt = Date.now();
 	readonly #values: Record<string, unknown> = {};
 	readonly #consumers = new Set<Consumer>();
-	/** Group and event → options, to refuse contradicting ones. */
-	readonly #declared = new Map<string, { options: ConsumerOptions; service: string }>();
 	readonly #listeners = new Set<LifecycleListener>();
 	#phase: Phase = "created";
 	#users = 0;
 	#starting: Promise<void> | undefined;
+	#stopping: Promise<void> | undefined;
 	#tracking: Promise<void> | undefined;
 	#options: NodeOptions | undefined;
 	#courier: Courier | undefined;
+	#store: Store | undefined;
 	#storage: Storage | undefined;
 	#redis: RedisConnection | undefined;
 	#publisher: Publisher | undefined;
@@ -104,10 +104,6 @@ export class Runtime {
 
 	get running(): boolean {
 		return this.#phase === "started";
-	}
-
-	get stopped(): boolean {
-		return this.#phase === "stopped";
 	}
 
 	get courier(): Courier | undefined {
@@ -142,6 +138,7 @@ export class Runtime {
 	/** Counts a service in; the node's parts start with the first. Rejects on refused credentials and bad addresses, not on servers that are down. */
 	async acquire(): Promise<void> {
 		this.#users++;
+		await this.#stopping;
 		this.#starting ??= this.#start();
 		try {
 			await this.#starting;
@@ -153,16 +150,30 @@ export class Runtime {
 
 	/** Counts a service out; the last one closes everything. */
 	async release(): Promise<void> {
-		if (--this.#users === 0) await this.#stop();
+		if (--this.#users > 0) return;
+		this.#stopping = this.#stop().finally(() => (this.#stopping = undefined));
+		await this.#stopping;
 	}
 
 	async #start(): Promise<void> {
+		try {
+			await this.#open();
+		} catch (error) {
+			// Nothing of it may keep the process alive; a further start begins anew.
+			this.#starting = undefined;
+			await this.#close(0);
+			throw error;
+		}
+	}
+
+	async #open(): Promise<void> {
 		this.#options = nodeOptions(this.#values);
 		const { logger, namespace, nodeID } = this.identity;
 		this.#courier = newCourier(this.#options, this.identity);
 		this.#courier.on("error", error => this.reportError(error, "courier"));
-		const store = newStore(this.#options, this.identity);
-		await Promise.all([this.#courier.start(), store?.start()]);
+		const store = (this.#store = newStore(this.#options, this.identity));
+		const starts = await Promise.allSettled([this.#courier.start(), store?.start()]);
+		for (const start of starts) if (start.status === "rejected") throw start.reason;
 		const queues = systemQueues(namespace);
 		await Promise.all([queues.checks, queues.callbackReceipts, ...(store ? [queues.receipts] : [])].map(name => this.#courier?.declare({ name })));
 		const registry = store && new Registry(store, this.#options.refreshMs, logger);
@@ -177,6 +188,7 @@ export class Runtime {
 		const { logger, namespace, nodeID } = this.identity;
 		const { metrics, options } = this;
 		const queues = systemQueues(namespace);
+		if (options.redis) this.#redis = await connectRedis(options.redis, logger);
 		await registry.start();
 		const waiters = this.#waiters;
 		const inserter = new Inserter(store, options.maxPending);
@@ -193,7 +205,6 @@ export class Runtime {
 		});
 		const recordFailures = tracker.record.bind(tracker);
 		const outbox = new Outbox({ store, inserter, publisher, waiters, metrics, logger, recordFailures, confirmTimeoutMs: options.confirmTimeoutMs });
-		if (options.redis) this.#redis = await connectRedis(options.redis, logger);
 		const leases = this.#redis && new Leases(this.#redis.client, { prefix: prefixOf(namespace), owner: `${nodeID}#${uuidv7()}`, ttlMs: options.leaseMs, partitions: options.partitions, logger });
 		const rounds = new Rounds({ call: this.identity.call, queueOf: (group, event) => registry.queueOf(group, event), queues, askTimeoutMs: options.askTimeoutMs, logger });
 		const { pageSize, claimMs, producerGoneMs } = options;
@@ -260,7 +271,7 @@ export class Runtime {
 		if (spec.options.inbox === "transaction" && !store?.features.transactions) {
 			throw new ReliableError("RELIABLE_BAD_CONSUMER", `The handler of '${spec.pattern}' in group ${spec.group} wants inbox: "transaction", which needs MongoDB on this node (option 'mongo').`, { option: "inbox", event: spec.pattern, group: spec.group });
 		}
-		this.declareConsumer(spec.group, spec.pattern, spec.options, spec.service);
+		this.#mustAgree(spec);
 		const { logger, nodeID, namespace } = this.identity;
 		const consumer = new Consumer(spec, { courier, store, queues: systemQueues(namespace), metrics: this.metrics, logger, nodeID });
 		this.#consumers.add(consumer);
@@ -274,14 +285,13 @@ export class Runtime {
 	}
 
 	/** Two services of one group handle the same event by turns, so their options must agree. Throws RELIABLE_BAD_CONSUMER. */
-	declareConsumer(group: string, pattern: string, options: ConsumerOptions, service: string): void {
-		const key = `${group}/${pattern}`;
-		const other = this.#declared.get(key);
-		const differs = other && (Object.keys(options) as (keyof ConsumerOptions)[]).find(name => other.options[name] !== options[name]);
-		if (differs) {
+	#mustAgree({ group, pattern, options, service }: ConsumerSpec): void {
+		for (const { spec: other } of this.#consumers) {
+			if (other.group !== group || other.pattern !== pattern) continue;
+			const differs = (Object.keys(options) as (keyof ConsumerOptions)[]).find(name => other.options[name] !== options[name]);
+			if (!differs) continue;
 			throw new ReliableError("RELIABLE_BAD_CONSUMER", `The services '${other.service}' and '${service}' both handle '${pattern}' in group '${group}', with different '${differs}' (${other.options[differs]} and ${options[differs]}).`, { option: differs, group, event: pattern, services: [other.service, service] });
 		}
-		this.#declared.set(key, { options, service });
 	}
 
 	async stopConsumer(consumer: Consumer): Promise<void> {
@@ -301,25 +311,28 @@ export class Runtime {
 	}
 
 	async #stop(): Promise<void> {
-		if (this.#phase === "stopped") return;
-		await this.#starting?.catch(() => undefined);
 		this.#phase = "stopped";
-		const { drainTimeoutMs } = this.options;
-		const deadline = performance.now() + drainTimeoutMs;
+		const deadline = performance.now() + this.options.drainTimeoutMs;
 		const left = () => Math.max(0, deadline - performance.now());
 		const storage = this.#storage;
 		await storage?.sweeper.stop();
 		await atMost(this.#callback?.idle() ?? Promise.resolve(), left());
-		this.#waiters.stop();
 		if (storage) {
 			await atMost(storage.outbox.idle(), left());
 			storage.inserter.stop();
 			if (this.#tracking) await storage.tracker.stop(left());
 			storage.registry.stop();
 		}
-		await this.#courier?.close(left());
-		await storage?.store.close();
+		this.#waiters.stop();
+		await this.#close(left());
+		this.#starting = this.#tracking = undefined;
+	}
+
+	async #close(drainTimeoutMs: number): Promise<void> {
+		await this.#courier?.close(drainTimeoutMs);
+		await this.#store?.close();
 		await this.#redis?.close();
+		this.#courier = this.#store = this.#storage = this.#redis = this.#publisher = this.#callback = undefined;
 	}
 }
 

@@ -33,7 +33,7 @@ export class Waiters {
 	constructor(readonly look: (ids: string[]) => Promise<Seen[]>) {}
 
 	/** Resolves with the status that fulfils the goal; rejects with RELIABLE_DEAD, or RELIABLE_WAIT_TIMEOUT: it stays stored and is tried on. */
-	wait(id: string, event: string, goal: Goal, timeoutMs: number): Promise<Status> {
+	wait(id: string, event: string, goal: Goal, timeoutMs: number, leftMs = timeoutMs): Promise<Status> {
 		return new Promise((resolve, reject) => {
 			const done = (settle: () => void) => {
 				clearTimeout(timer);
@@ -45,7 +45,7 @@ export class Waiters {
 			const waiter: Waiter = { id, goal, resolve: status => done(() => resolve(status)), reject: error => done(() => reject(error)) };
 			const timer = setTimeout(
 				() => waiter.reject(new ReliableRetryableError("RELIABLE_WAIT_TIMEOUT", `'${event}' (${id}) was stored but not ${goal} within ${timeoutMs} ms; it stays stored and will be tried on.`, { id, event, goal, timeoutMs })),
-				timeoutMs
+				leftMs
 			);
 			const set = this.#waiting.get(id) ?? new Set();
 			this.#waiting.set(id, set.add(waiter));

@@ -99,14 +99,12 @@ function stringify(value: unknown, fail: (where: string) => Error, what: string)
 	return json;
 }
 
-/** Throws RELIABLE_BAD_OPTION or RELIABLE_HEADERS_TOO_LARGE for a meta or headers that cannot travel. */
-export function checkHeaders(event: string, meta: Record<string, unknown>, headers: Record<string, unknown>): void {
-	const bytes = [meta, headers].reduce((sum, value, i) => {
-		const what = i === 0 ? "meta" : "headers";
-		return sum + Buffer.byteLength(stringify(value, where => new ReliableError("RELIABLE_BAD_OPTION", `Cannot emit '${event}' reliably: ${where}.`, { event, option: what }), what));
-	}, 0);
+/** Throws RELIABLE_BAD_OPTION or RELIABLE_HEADERS_TOO_LARGE for what cannot travel beside the payload. `rest`: what else comes from outside and has no length of its own. */
+export function checkHeaders(event: string, meta: Record<string, unknown>, headers: Record<string, unknown>, ...rest: unknown[]): void {
+	const size = (value: unknown, what: string) => Buffer.byteLength(stringify(value, where => new ReliableError("RELIABLE_BAD_OPTION", `Cannot emit '${event}' reliably: ${where}.`, { event, option: what }), what));
+	const bytes = size(meta, "meta") + size(headers, "headers") + size(rest, "the context");
 	if (bytes > MAX_HEADER_BYTES) {
-		throw new ReliableError("RELIABLE_HEADERS_TOO_LARGE", `Cannot emit '${event}' reliably: meta and headers are ${bytes} bytes, AMQP carries ${MAX_HEADER_BYTES}.`, { event, bytes });
+		throw new ReliableError("RELIABLE_HEADERS_TOO_LARGE", `Cannot emit '${event}' reliably: meta, headers and the names that go with it are ${bytes} bytes, AMQP carries ${MAX_HEADER_BYTES}.`, { event, bytes });
 	}
 }
 

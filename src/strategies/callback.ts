@@ -24,21 +24,26 @@ export class Callback implements Strategy {
 
 	constructor(readonly parts: CallbackParts) {}
 
-	emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
-		const work = this.#emit(message, plan);
+	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
+		const started = performance.now();
+		const { _id: id, event } = message;
+		const work = this.#send(message, plan);
 		const settled = work.catch(() => undefined).finally(() => this.#emitting.delete(settled));
 		this.#emitting.add(settled);
-		return work;
+		await work;
+		if (plan.waitFor !== "consumed") return { id, status: STATUS.published };
+		const left = Math.max(0, plan.timeoutMs - (performance.now() - started));
+		return { id, status: await this.parts.waiters.wait(id, event, "consumed", left) };
 	}
 
 	async idle(): Promise<void> {
 		while (this.#emitting.size) await Promise.all(this.#emitting);
 	}
 
-	async #emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
-		const started = performance.now();
-		const { _id: id, event } = message;
-		const { publisher, waiters, metrics } = this.parts;
+	/** Check, business write, message. */
+	async #send(message: Message, plan: EmitPlan): Promise<void> {
+		const { event } = message;
+		const { publisher, metrics } = this.parts;
 		if (plan.session) throw new ReliableError("RELIABLE_BAD_OPTION", `'session' has nothing to join with strategy 'callback', which stores no message ('${event}'); use 'commit', or strategy 'outbox'.`, { option: "session", event });
 		if (!message.source && message.body.length > MAX_CHECK_BYTES) {
 			throw new ReliableError("RELIABLE_PAYLOAD_TOO_LARGE", `The payload of '${event}' is ${message.body.length} bytes, too large to travel in a check (${MAX_CHECK_BYTES}); give 'source', or use strategy 'outbox'.`, { event, bytes: message.body.length, maxCheckBytes: MAX_CHECK_BYTES });
@@ -59,9 +64,6 @@ export class Callback implements Strategy {
 		metrics.outcome(event, result.outcome);
 		// The business write has happened: its caller must not take it back. The check is out and will see to the message.
 		if (result.outcome !== "confirmed" && !plan.commit) throw notTaken(message, result, "the message");
-		if (plan.waitFor !== "consumed") return { id, status: STATUS.published };
-		const left = Math.max(0, plan.timeoutMs - (performance.now() - started));
-		return { id, status: await waiters.wait(id, event, "consumed", left) };
 	}
 
 	/** There is nothing to keep the message in meanwhile but the caller's patience. */

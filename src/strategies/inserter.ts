@@ -20,6 +20,8 @@ interface Pending {
 	tried: boolean;
 	expired: boolean;
 	expire(): void;
+	/** It was stored after all, when its caller had been told that this is not known. */
+	late(): void;
 }
 
 /**
@@ -50,13 +52,13 @@ export class Inserter {
 	 * Rejects with RELIABLE_NOT_STORED (nothing was stored) or RELIABLE_OUTCOME_UNKNOWN (it may be stored; emit again with the same id), and
 	 * with RELIABLE_UNAVAILABLE when too many are waiting.
 	 */
-	insert(message: Message, timeoutMs: number): Promise<InsertOutcome> {
+	insert(message: Message, timeoutMs: number, late: () => void): Promise<InsertOutcome> {
 		if (this.#pending.size >= this.maxPending || this.#batcher.bytes > MAX_PENDING_BYTES) {
 			const error = new ReliableRetryableError("RELIABLE_UNAVAILABLE", `${this.#pending.size} emits are waiting for the store (maxPending ${this.maxPending}); '${message.event}' was not stored.`, { id: message._id, event: message.event, option: "maxPending" });
 			return Promise.reject(error);
 		}
 		return new Promise((resolve, reject) => {
-			const item: Pending = { message, deadline: performance.now() + timeoutMs, tried: false, expired: false, expire: () => reject(this.#expired(item, timeoutMs)) };
+			const item: Pending = { message, deadline: performance.now() + timeoutMs, tried: false, expired: false, expire: () => reject(this.#expired(item, timeoutMs)), late };
 			this.#pending.add(item);
 			this.#timer ??= setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS);
 			this.#batcher
@@ -118,7 +120,10 @@ export class Inserter {
 			for (const item of live) item.tried = true;
 			try {
 				const results = await this.store.insert(live.map(item => item.message));
-				live.forEach((item, i) => outcomes.set(item, results[i] as InsertOutcome));
+				live.forEach((item, i) => {
+					outcomes.set(item, results[i] as InsertOutcome);
+					if (item.expired && results[i]?.stored) item.late();
+				});
 			} catch (error) {
 				if ((error as { retryable?: boolean }).retryable) await this.#pause(RETRY_MS);
 				else if (live.length === 1) outcomes.set(live[0] as Pending, this.#refused((live[0] as Pending).message, error));

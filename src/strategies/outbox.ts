@@ -58,7 +58,7 @@ export class Outbox implements Strategy {
 		message.dueAt = new Date(direct ? now + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : now);
 		if (plan.session) message.dueAt = new Date(now + SESSION_GRACE_MS);
 
-		const outcome = plan.session ? await this.parts.store.insertIn(plan.session, message) : await this.parts.inserter.insert(message, plan.timeoutMs);
+		const outcome = plan.session ? await this.parts.store.insertIn(plan.session, message) : await this.parts.inserter.insert(message, plan.timeoutMs, () => direct && this.#track(this.#dispatch(message)));
 		const id = message._id;
 		if (!outcome.stored) {
 			const { existing } = outcome;
@@ -77,7 +77,8 @@ export class Outbox implements Strategy {
 		const { _id: id } = message;
 		message.status = STATUS.intended;
 		message.dueAt = new Date(Date.now() + delayOf(message, 1));
-		const outcome = await inserter.insert(message, plan.timeoutMs);
+		// Stored too late, it is an intent whose business write was never begun: asked about, it is withdrawn.
+		const outcome = await inserter.insert(message, plan.timeoutMs, () => undefined);
 		if (!outcome.stored) {
 			assertSame(outcome.existing, message);
 			throw new ReliableError("RELIABLE_DUPLICATE_ID", `The id '${id}' was emitted before (${outcome.existing.status}); its business write is not done again.`, { id, event: message.event, status: outcome.existing.status });
@@ -111,7 +112,7 @@ export class Outbox implements Strategy {
 		const { _id: id, status } = message;
 		if (plan.waitFor === "stored" || status === STATUS.consumed || (plan.waitFor === "confirmed" && status === STATUS.published)) return { id, status };
 		const left = Math.max(0, plan.timeoutMs - (performance.now() - started));
-		return { id, status: await this.parts.waiters.wait(id, message.event, plan.waitFor, left) };
+		return { id, status: await this.parts.waiters.wait(id, message.event, plan.waitFor, plan.timeoutMs, left) };
 	}
 
 	#track(work: Promise<void>): void {

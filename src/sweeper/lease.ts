@@ -38,14 +38,18 @@ const RELEASE = `
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`;
 
-// Who competes: a sorted set of owners by the time they were last seen, on Redis' own clock. Returns how many are alive.
+// Who competes: a sorted set of owners by the time they were last seen, on Redis' own clock. Returns how many are alive, and in how many
+// ms the one that was not seen for longest will not count any more.
 const PRESENCE = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[2] * 4)
-return redis.call('ZCARD', KEYS[1])`;
+local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+return {redis.call('ZCARD', KEYS[1]), oldest[2] + ARGV[2] - now}`;
+
+const LEAVE = `return redis.call('ZREM', KEYS[1], ARGV[1])`;
 
 const HOLDERS = `
 local out = {}
@@ -93,7 +97,7 @@ export class Leases extends EventEmitter {
 		this.#stopped = true;
 		clearTimeout(this.#timer);
 		await this.#renewing;
-		await Promise.all([...this.#held.keys()].map(partition => this.#release(partition)));
+		await Promise.all([this.#leave(), ...[...this.#held.keys()].map(partition => this.#release(partition))]);
 	}
 
 	/** Partitions this node may sweep right now, with their fence tokens. */
@@ -142,10 +146,10 @@ export class Leases extends EventEmitter {
 
 	/** Returns in how many ms it is worth trying again. */
 	async #compete(): Promise<number> {
-		const { partitions, owner, ttlMs, prefix } = this.options;
-		const alive = Number(await this.redis.eval(PRESENCE, 1, `{${prefix}:sweepers}`, owner, ttlMs));
-		const share = Math.ceil(partitions / Math.max(1, alive));
-		let soonest = ttlMs;
+		const { partitions, owner, ttlMs } = this.options;
+		const [alive, left] = (await this.redis.eval(PRESENCE, 1, this.#presence, owner, ttlMs)) as [number, number];
+		const share = Math.ceil(partitions / Math.max(1, Number(alive)));
+		let soonest = Math.min(ttlMs, Math.max(1, Number(left)));
 		for (const partition of this.#held.keys()) await this.#acquire(partition);
 		// Different nodes begin at different partitions, so that they do not all ask for the same one first.
 		const offset = Math.floor(Math.random() * partitions);
@@ -177,6 +181,19 @@ export class Leases extends EventEmitter {
 		} catch (error) {
 			this.options.logger.debug(`Reliable: lease ${partition} was not released, it expires by itself: ${reasonOf(error)}`);
 		}
+	}
+
+	/** So that the others' shares grow at once. */
+	async #leave(): Promise<void> {
+		try {
+			await this.redis.eval(LEAVE, 1, this.#presence, this.options.owner);
+		} catch (error) {
+			this.options.logger.debug(`Reliable: still counted among the sweepers for a while: ${reasonOf(error)}`);
+		}
+	}
+
+	get #presence(): string {
+		return `{${this.options.prefix}:sweepers}`;
 	}
 
 	#keys(partition: number): string[] {

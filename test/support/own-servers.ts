@@ -1,0 +1,56 @@
+import { execFile } from "node:child_process";
+import { createServer } from "node:net";
+import path from "node:path";
+import { promisify } from "node:util";
+import { onTestFinished } from "vitest";
+
+const run = promisify(execFile);
+const SCRIPT = path.resolve("test/servers/servers");
+
+/** A server of one test's own: what is done to it disturbs nobody. */
+export interface OwnServer {
+	url: string;
+	start(): Promise<void>;
+	/** SIGKILL. */
+	kill(): Promise<void>;
+	freeze(): Promise<void>;
+	thaw(): Promise<void>;
+}
+
+const PORTS = { rabbitmq: "AMQP_PORT", redis: "REDIS_PORT", mongo: "MONGO_PORT" } as const;
+const URLS = {
+	rabbitmq: (port: number) => `amqp://guest:guest@127.0.0.1:${port}`,
+	redis: (port: number) => `redis://127.0.0.1:${port}`,
+	mongo: (port: number) => `mongodb://127.0.0.1:${port}/?replicaSet=rs0`
+};
+
+/**
+ * Started, and stopped at the end of the test, by `test/servers/servers` (Debian, root): there is no other way to crash a server that is
+ * ours alone. `mongo` is a gateway of its own before the PostgreSQL that all share.
+ */
+export async function ownServer(name: keyof typeof PORTS): Promise<OwnServer> {
+	const port = await freePort();
+	const servers = async (verb: string): Promise<void> => {
+		await run(SCRIPT, [verb, name], { env: { ...process.env, [PORTS[name]]: String(port) } });
+	};
+	onTestFinished(async () => {
+		await servers("thaw").catch(() => undefined);
+		await servers("stop").catch(() => undefined);
+	}, 60_000);
+	await servers("start").catch((error: Error & { stderr?: string }) => {
+		throw new Error(`This test crashes a server of its own, which needs Debian and root: \`test/servers/servers start ${name}\` says: ${error.stderr ?? error.message}`);
+	});
+	return { url: URLS[name](port), start: () => servers("start"), kill: () => servers("kill"), freeze: () => servers("freeze"), thaw: () => servers("thaw") };
+}
+
+async function freePort(): Promise<number> {
+	// RabbitMQ's distribution takes a port 20000 away, so both must be legal and the range is kept low.
+	for (;;) {
+		const port = 6000 + Math.floor(Math.random() * 20_000);
+		const free = await new Promise<boolean>(resolve => {
+			const server = createServer().once("error", () => resolve(false));
+			server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
+		});
+		if (free) return port;
+	}
+}

@@ -195,12 +195,17 @@ function rulesOf(names: OptionName[]): Record<string, object> {
 	return Object.fromEntries(names.map(name => [name, OPTIONS[name].rule]));
 }
 
+/** Objects and lists cannot come from a variable. */
+export function hasVariable(name: OptionName): boolean {
+	return !["object", "array"].includes(OPTIONS[name].rule.type);
+}
+
 /** RELIABLE_AMQP, RELIABLE_SWEEP_EVERY_MS, …: scalar options from the environment. */
 export function fromEnvironment(environment: NodeJS.ProcessEnv = process.env): Values {
 	const values: Values = {};
 	for (const name of Object.keys(OPTIONS) as OptionName[]) {
 		const value = environment[environmentName(name)];
-		if (value !== undefined && value !== "" && name !== "backoff") values[name] = value;
+		if (value !== undefined && value !== "" && hasVariable(name)) values[name] = value;
 	}
 	return values;
 }

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { environmentName, OPTIONS, type OptionName } from "../../src/options";
+import { environmentName, hasVariable, OPTIONS, type OptionName } from "../../src/options";
 
 export const readme = readFileSync("README.md", "utf8");
 
@@ -26,8 +26,7 @@ const code = (value: unknown): string => (value === undefined ? "–" : `\`${JSO
 export function optionsTable(): string {
 	const rows = (Object.keys(OPTIONS) as OptionName[]).map(name => {
 		const spec: { scope: string; default?: unknown; doc: string } = OPTIONS[name];
-		// An object cannot come from a variable.
-		const variable = name === "backoff" ? "–" : `\`${environmentName(name)}\``;
+		const variable = !hasVariable(name) ? "–" : `\`${environmentName(name)}\``;
 		return `| \`${name}\` | ${spec.scope} | ${code(spec.default)} | ${variable} | ${spec.doc} |`;
 	});
 	return ["| option | scope | default | environment | what it is |", "| --- | --- | --- | --- | --- |", ...rows].join("\n");

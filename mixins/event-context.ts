@@ -1,5 +1,5 @@
 import type { Context, Service } from "moleculer";
-import { notReached } from "../src/consumer/settle";
+import { notReached } from "../src/errors";
 import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer";
 import type { Envelope } from "../src/message/envelope";
 import type { Origin } from "../src/message/message";

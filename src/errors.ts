@@ -49,6 +49,11 @@ export class ReliableRetryableError extends Errors.MoleculerRetryableError {
 	}
 }
 
+/** The handler's chain ended without an error and without reaching the handler. */
+export function notReached(event: string, group: string): ReliableError {
+	return new ReliableError("RELIABLE_HANDLER_NOT_REACHED", `A middleware answered for the handler of '${event}' in group ${group}; it never ran.`, { event, group });
+}
+
 /** Text of anything that was thrown; credentials in addresses are masked, so it may be logged and stored. */
 export function reasonOf(thrown: unknown): string {
 	const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);

@@ -1,4 +1,3 @@
-import { ReliableError } from "../errors";
 import { describeError, type Envelope, type ReceiptItem } from "../message/envelope";
 
 /**
@@ -28,9 +27,4 @@ function isRetryable(error: unknown, rejected: boolean): boolean {
 	const said = (error as { retryable?: unknown } | null)?.retryable;
 	if (typeof said === "boolean") return said;
 	return !rejected;
-}
-
-/** The handler's chain ended without an error and without reaching the handler. */
-export function notReached(event: string, group: string): ReliableError {
-	return new ReliableError("RELIABLE_HANDLER_NOT_REACHED", `A middleware answered for the handler of '${event}' in group ${group}; it never ran.`, { event, group });
 }

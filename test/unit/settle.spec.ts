@@ -1,6 +1,7 @@
 import { Errors } from "moleculer";
 import { describe, expect, it } from "vitest";
-import { notReached, settle } from "../../src/consumer/settle";
+import { settle } from "../../src/consumer/settle";
+import { notReached } from "../../src/errors";
 import { describeError, type Envelope } from "../../src/message/envelope";
 
 const envelope: Envelope = { id: "m1", event: "order.created", payload: {}, strategy: "outbox", attempt: 2, receipt: "q", producer: "orders", meta: {}, headers: {}, origin: {} };

@@ -50,6 +50,11 @@ export class ReliableRetryableError extends Errors.MoleculerRetryableError {
 	}
 }
 
+/** The handler's chain ended without an error and without reaching the handler. */
+export function notReached(event: string, group: string): ReliableError {
+	return new ReliableError("RELIABLE_HANDLER_NOT_REACHED", `A middleware answered for the handler of '${event}' in group ${group}; it never ran.`, { event, group });
+}
+
 /** Text of anything that was thrown; credentials in addresses are masked, so it may be logged and stored. */
 export function reasonOf(thrown: unknown): string {
 	const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
@@ -59,9 +64,4 @@ export function reasonOf(thrown: unknown): string {
 /** Masks `user:password@` in anything that looks like an address. */
 export function redact(text: string): string {
 	return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, "$1***@");
-}
-
-/** The handler's chain ended without an error and without reaching the handler. */
-export function notReached(event: string, group: string): ReliableError {
-	return new ReliableError("RELIABLE_HANDLER_NOT_REACHED", `A middleware answered for the handler of '${event}' in group ${group}; it never ran.`, { event, group });
 }

@@ -49,8 +49,6 @@ export interface Collection {
 	bulk(operations: Operation[]): Promise<number>;
 	find(filter: Filter, page?: Page): Promise<Doc[]>;
 	count(filter: Filter): Promise<number>;
-	/** All documents, by metadata where that is cheaper. */
-	size(): Promise<number>;
 	remove(filter: Filter): Promise<number>;
 }
 

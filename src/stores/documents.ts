@@ -112,7 +112,7 @@ export abstract class DocumentStore extends IntentStore {
 		const naming = records.filter(({ groups }) => groups?.length);
 		// Added first, "whoever" taken out with the second write: a crash between leaves too much in `waiting`, never nobody.
 		if (naming.length) {
-			await messages.bulk(naming.map(record => ({ filter: { ...claimed(record), waiting: ANY_GROUP }, change: { $addToSet: { waiting: { $each: record.groups as string[] } } } })));
+			await messages.bulk(naming.map(record => ({ filter: { ...claimed(record), waiting: { $in: replacedBy(record) } }, change: { $addToSet: { waiting: { $each: record.groups as string[] } } } })));
 		}
 		const plain = await messages.bulk(records.map(rescheduling));
 		const overtaken = records.filter(({ about }) => about);
@@ -202,11 +202,16 @@ function reschedulingOvertaken(record: RescheduleRecord): Operation {
 	return { filter: claimed(record), change: { ...reschedule(record), $min: { dueAt: record.dueAt } } };
 }
 
-function reschedule({ status, publishedAt, attempts = {}, groups, round, asks, unreachableSince }: RescheduleRecord): Change {
+function replacedBy({ replaced = [ANY_GROUP] }: RescheduleRecord): string[] {
+	return replaced;
+}
+
+function reschedule(record: RescheduleRecord): Change {
+	const { status, publishedAt, attempts = {}, groups, round, asks, unreachableSince } = record;
 	const $set: Record<string, unknown> = { ...(status && { status }), ...(publishedAt && { publishedAt }), ...(round && { round }), ...(asks && { asks }), ...(unreachableSince && { unreachableSince }) };
 	const $unset: Record<string, true> = { claim: true, ...(unreachableSince === null && { unreachableSince: true }) };
 	for (const [group, n] of Object.entries(attempts)) $set[`attempts.${keyOf(group)}`] = n;
-	return { ...(Object.keys($set).length && { $set }), $unset, ...(groups?.length && { $pull: { waiting: { $in: [ANY_GROUP] } } }) };
+	return { ...(Object.keys($set).length && { $set }), $unset, ...(groups?.length && { $pull: { waiting: { $in: replacedBy(record) } } }) };
 }
 
 /** The group's attempt has not failed (yet). Whoever failed of ANY_GROUP did so under its own name, and took ANY_GROUP's place. */

@@ -84,10 +84,6 @@ export class EmbeddedCollection implements Collection {
 		return this.#db.countAsync(filter);
 	}
 
-	async size(): Promise<number> {
-		return this.#db.countAsync({});
-	}
-
 	async remove(filter: Filter): Promise<number> {
 		return this.#write(() => this.#db.removeAsync(filter, { multi: true }), removed => removed);
 	}

@@ -95,7 +95,7 @@ export class EmbeddedStore extends DocumentStore implements Store {
 
 	async ping(): Promise<number> {
 		const from = performance.now();
-		await this.collections.subscriptions.size();
+		await this.collections.subscriptions.count({});
 		return performance.now() - from;
 	}
 

@@ -99,10 +99,6 @@ export class MongoCollection implements Collection {
 		return inTime(this.#what("count"), this.driver.countDocuments(filter));
 	}
 
-	size(): Promise<number> {
-		return inTime(this.#what("count"), this.driver.estimatedDocumentCount());
-	}
-
 	async remove(filter: Filter): Promise<number> {
 		const result = await inTime(this.#what("delete"), this.driver.deleteMany(filter));
 		return result.deletedCount;

@@ -28,7 +28,7 @@ export abstract class OperatorStore extends RecordStore {
 			return doc?.createdAt as Date | undefined;
 		};
 		const [parkedCount, oldestPendingAt, oldestPublishedAt, oldestDeadAt, ...counts] = await Promise.all([
-			parked.size(),
+			parked.count({}),
 			oldest(STATUS.pending),
 			oldest(STATUS.published),
 			oldest(STATUS.dead),

@@ -77,8 +77,9 @@ export interface RescheduleRecord {
 	 * and not `next` and `dueAt`.
 	 */
 	about?: Record<string, number>;
-	/** ANY_GROUP in `waiting` is replaced by these. */
+	/** These take the place of `replaced` (ANY_GROUP where it is absent) in `waiting`. */
 	groups?: string[];
+	replaced?: string[];
 	publishedAt?: Date;
 	/** Number of the last check sent. */
 	round?: number;

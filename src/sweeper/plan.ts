@@ -1,6 +1,7 @@
 import type { QueueDepth } from "../couriers/courier";
 import { attemptsMade, judgeFailure } from "../message/budget";
 import { ANY_GROUP, type Message } from "../message/message";
+import { namesGroup } from "../message/pattern";
 import type { Step } from "../publisher";
 import type { FailedRecord } from "../stores/store";
 
@@ -13,8 +14,10 @@ export interface Plan {
 	failures: FailedRecord[];
 	/** Groups left alone, until when: not due yet, or still in their queue. */
 	waits: Map<string, Date>;
-	/** Set when ANY_GROUP gives way to real groups. */
+	/** Set when ANY_GROUP, or a name that stands for wildcard handlers, gives way to real groups. */
 	groups?: string[];
+	/** What gives way to them. */
+	replaced?: string[];
 }
 
 export interface World {
@@ -29,12 +32,18 @@ export interface World {
 
 /** Groups of the message whose queue must be looked at before an attempt may be called silent. */
 export function silentGroups(message: Message, { now, known, checked }: Pick<World, "now" | "known" | "checked">): string[] {
-	return [...message.waiting, ...newGroups(message, known)].filter(group => group !== ANY_GROUP && isOut(message, group) && (checked || dueOf(message, group) <= now));
+	return [...message.waiting, ...newGroups(message, known).groups].filter(group => group !== ANY_GROUP && isOut(message, group) && (checked || dueOf(message, group) <= now));
 }
 
-/** Who takes ANY_GROUP's place. */
-function newGroups({ waiting, failed, receipts }: Message, known: string[]): string[] {
-	return waiting.includes(ANY_GROUP) ? known.filter(group => !receipts[group] && !failed.includes(group) && !waiting.includes(group)) : [];
+/**
+ * Who takes the place of ANY_GROUP, and of a group the emit had named before it was known: its wildcard handlers answer as
+ * `<group>:<pattern>`.
+ */
+function newGroups({ waiting, failed, receipts }: Message, known: string[]): { groups: string[]; replaced: string[] } {
+	const standsFor = (name: string, group: string) => name === ANY_GROUP || namesGroup(name, group);
+	const names = waiting.filter(name => !known.includes(name));
+	const groups = known.filter(group => !receipts[group] && !failed.includes(group) && !waiting.includes(group) && names.some(name => standsFor(name, group)));
+	return { groups, replaced: names.filter(name => groups.some(group => standsFor(name, group))) };
 }
 
 /** Attempt `made` is out and nobody has said that it failed. */
@@ -54,10 +63,10 @@ export function planSweep(message: Message, world: World): Plan {
 	const { now } = world;
 	const plan: Plan = { message, steps: [], failures: [], waits: new Map() };
 	let { waiting } = message;
-	const groups = newGroups(message, world.known);
-	if (groups.length) {
-		plan.groups = groups;
-		waiting = [...waiting.filter(group => group !== ANY_GROUP), ...groups];
+	const { groups, replaced } = newGroups(message, world.known);
+	if (replaced.length) {
+		Object.assign(plan, { groups, replaced });
+		waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
 	}
 	for (const group of waiting) {
 		const due = dueOf(message, group);

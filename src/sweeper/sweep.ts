@@ -171,7 +171,7 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 	};
 	if (confirmed) Object.assign(record, { status: "published", attempts, ...(message.publishedAt ? {} : { publishedAt: at }) });
 	else if (steps.length && !failures.length) record.status = "pending";
-	if (plan.groups) record.groups = plan.groups;
+	if (plan.groups) Object.assign(record, { groups: plan.groups, replaced: plan.replaced });
 	if (round) record.round = round;
 	if (unreachableSince !== undefined) record.unreachableSince = unreachableSince;
 	return { record, failures };

@@ -46,6 +46,17 @@ it("a dead one is delivered after all, when retried with somebody there", async 
 	expect(seen).toEqual([{ n: 7 }]);
 });
 
+it("a wildcard group that was named by the emit before it was known gets it", async () => {
+	const made = cluster();
+	const { broker, emit } = await oneNode(made, []);
+	const { id } = await emit("order.created", { n: 7 }, { groups: "audit", maxAttempts: 100, backoff: { initialMs: 1, maxMs: 20 } });
+	await until(() => rowOf(broker, id), row => row.failures.length > 0);
+	const seen: unknown[] = [];
+	await made.node("late", [consumer(made.mixin(), "audit", "order.**", ctx => void seen.push(ctx.params))]);
+	await reaches(broker, id, "consumed");
+	expect(seen).toEqual([{ n: 7 }]);
+});
+
 it("a group whose queue has been deleted burns its attempts, the others do not notice", async () => {
 	const made = cluster();
 	const { broker, emit } = await oneNode(made, []);

@@ -75,6 +75,20 @@ describe("whoever is subscribed", () => {
 	});
 });
 
+describe("a group named by the emit before it was known", () => {
+	const table: [what: string, fields: Partial<Message>, known: string[], expected: object][] = [
+		["still unknown", {}, ["audit"], { steps: ["audit 1"], failures: [], waits: [] }],
+		["known under its own name", {}, ["audit"], { steps: ["audit 1"], failures: [], waits: [] }],
+		["known by its wildcard handlers", {}, ["audit:order.*", "audit:**"], { steps: ["audit:order.* 1", "audit:** 1"], failures: [], waits: [], groups: ["audit:order.*", "audit:**"], replaced: ["audit"] }],
+		["known by both: it stands for itself", {}, ["audit", "audit:**"], { steps: ["audit 1"], failures: [], waits: [] }],
+		["beside others", { waiting: ["stock", "audit"], groups: ["stock", "audit"] }, ["stock", "audit:**"], { steps: ["stock 1", "audit:** 1"], failures: [], waits: [], groups: ["audit:**"], replaced: ["audit"] }]
+	];
+	it.each(table)("%s", (_, fields, known, expected) => {
+		const made = plan({ waiting: ["audit"], groups: ["audit"], ...fields }, { known });
+		expect({ ...told(made), ...(made.replaced ? { replaced: made.replaced } : {}) }).toEqual(expected);
+	});
+});
+
 describe("several groups", () => {
 	it("gives each what it needs, and those that have answered nothing", () => {
 		const waiting = ["fresh", "silent", "busy", "gone", "backoff", "early"];

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { backoffMs } from "./backoff";
 import type { Consumption, Courier, Delivery } from "./couriers/courier";
 import { reasonOf } from "./errors";
@@ -192,14 +193,16 @@ export class Tracker {
 			this.parts.metrics.parked(delivery.queue);
 			this.parts.logger.warn(`Reliable: parked a message from ${delivery.queue}: ${reason}.`);
 		}
+		const { queue, epoch, tag, body } = delivery;
+		// Delivered again after a crash it must be the same record; strangers may bear the same id, or none.
+		const stranger = messageId ? `${messageId}#${createHash("sha1").update(body).digest("hex")}` : `${queue}#${this.parts.nodeID}#${epoch}#${tag}#${Date.now()}`;
 		return {
-			// Delivered again after a crash it must be the same record; what has no id gets one from where and when it came.
-			_id: messageId ?? `${delivery.queue}#${this.parts.nodeID}#${delivery.epoch}#${delivery.tag}#${Date.now()}`,
+			_id: own && messageId ? messageId : stranger,
 			at: new Date(),
-			queue: own ? String(headers["x-reliable-queue"]) : delivery.queue,
+			queue: own ? String(headers["x-reliable-queue"]) : queue,
 			reason,
 			nodeID: own ? String(headers["x-reliable-node"]) : this.parts.nodeID,
-			body: delivery.body,
+			body,
 			properties: own ? parsed(headers["x-reliable-properties"]) : { messageId, type, contentType, timestamp, appId },
 			headers: own ? parsed(headers["x-reliable-headers"]) : headers
 		};

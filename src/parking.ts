@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import type { Delivery } from "./couriers/courier";
 import type { Logger } from "./logger";
 import { PARKED_TYPE } from "./message/envelope";
@@ -12,14 +13,16 @@ export function parkedOf(delivery: Delivery, reason: string, { metrics, logger, 
 		metrics.parked(delivery.queue);
 		logger.warn(`Reliable: parked a message from ${delivery.queue}: ${reason}.`);
 	}
+	const { queue, epoch, tag, body } = delivery;
+	// Delivered again after a crash it must be the same record; strangers may bear the same id, or none.
+	const stranger = messageId ? `${queue}/${messageId}#${createHash("sha1").update(body).digest("hex")}` : `${queue}#${nodeID}#${epoch}#${tag}#${Date.now()}`;
 	return {
-		// Delivered again after a crash it must be the same record; what has no id gets one from where and when it came.
-		_id: messageId ? `${delivery.queue}/${messageId}` : `${delivery.queue}#${nodeID}#${delivery.epoch}#${delivery.tag}#${Date.now()}`,
+		_id: own && messageId ? messageId : stranger,
 		at: new Date(),
-		queue: own ? String(headers["x-reliable-queue"]) : delivery.queue,
+		queue: own ? String(headers["x-reliable-queue"]) : queue,
 		reason,
 		nodeID: own ? String(headers["x-reliable-node"]) : nodeID,
-		body: delivery.body,
+		body,
 		properties: own ? parsed(headers["x-reliable-properties"]) : { messageId, type, contentType, timestamp, appId },
 		headers: own ? parsed(headers["x-reliable-headers"]) : headers
 	};

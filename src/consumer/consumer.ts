@@ -16,7 +16,7 @@ import { settle } from "./settle";
 const ANNOUNCE_RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
 /** Announcements are repeated so that `seenAt` tells living groups from retired ones, and a restored store learns of them. */
 const ANNOUNCE_EVERY_MS = 10 * 60_000;
-/** Headers of a parked message, cut so that they fit into AMQP's 64 KiB. */
+/** Bytes of a parked message's headers, cut so that they fit into AMQP's 64 KiB. */
 const MAX_PARKED_HEADERS = 32 * 1024;
 
 export interface HandlerExtras {
@@ -282,7 +282,7 @@ export class Consumer {
 			"x-reliable-queue": delivery.queue,
 			"x-reliable-node": nodeID,
 			"x-reliable-properties": JSON.stringify({ messageId, type, contentType, timestamp, appId }),
-			"x-reliable-headers": JSON.stringify(delivery.headers).slice(0, MAX_PARKED_HEADERS)
+			"x-reliable-headers": Buffer.from(JSON.stringify(delivery.headers)).subarray(0, MAX_PARKED_HEADERS).toString()
 		};
 		const id = randomUUID();
 		for (let tries = 1; !this.#stopping; tries++) {

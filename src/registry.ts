@@ -14,6 +14,7 @@ export class Registry extends EventEmitter {
 	#groups = new Map<string, string[]>();
 	#timer: NodeJS.Timeout | undefined;
 	#reading: Promise<void> | undefined;
+	#next: Promise<void> | undefined;
 
 	constructor(
 		readonly store: Store,
@@ -37,10 +38,14 @@ export class Registry extends EventEmitter {
 		return this.#known;
 	}
 
-	/** Reads the store; concurrent callers share one read. Keeps what it knew when the store is down. */
+	/** Reads the store. Concurrent callers share a read that begins after their call, since they may just have written. Keeps what it knew when the store is down. */
 	refresh(): Promise<void> {
-		this.#reading ??= this.#read().finally(() => (this.#reading = undefined));
-		return this.#reading;
+		if (!this.#reading) return (this.#reading = this.#read().finally(() => (this.#reading = undefined)));
+		this.#next ??= this.#reading.then(() => {
+			this.#next = undefined;
+			return this.refresh();
+		});
+		return this.#next;
 	}
 
 	async #read(): Promise<void> {

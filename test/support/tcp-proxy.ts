@@ -5,6 +5,8 @@ export interface TcpProxy {
 	readonly port: number;
 	/** Accepted since the start. */
 	readonly accepted: number;
+	/** Open at present. */
+	readonly open: number;
 	/** Resets all connections (RST). */
 	reset(): void;
 	/** Passes nothing on in either direction, and says nothing about it; new connections are accepted into the same hole. */
@@ -70,6 +72,9 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
 		},
 		get accepted() {
 			return accepted;
+		},
+		get open() {
+			return sockets.size / 2;
 		},
 		reset,
 		hold() {

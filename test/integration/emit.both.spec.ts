@@ -159,7 +159,7 @@ it("bad emit options are refused with a suggestion, and nothing is stored", () =
 		[{ groups: "" }, "'groups'"],
 		[{ backoff: { initial: 5 } }, "backoff"],
 		[{ backoff: 5 }, "'backoff'"],
-		[{ strategy: "callback" }, "'strategy'"],
+		[{ strategy: "inbox" }, "'strategy'"],
 		[{ meta: "x" }, "'meta'"],
 		[{ meta: { f: () => 1 } }, "'f' in meta"],
 		[{ headers: [1] }, "'headers'"],

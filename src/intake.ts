@@ -19,6 +19,8 @@ export class Intake {
 	constructor(
 		readonly queue: string,
 		readonly handle: (deliveries: Delivery[]) => Promise<void>,
+		/** Keeps a delivery that can never be handled. */
+		readonly park: (delivery: Delivery, reason: string) => Promise<void>,
 		readonly store: Store,
 		readonly logger: Logger
 	) {}
@@ -54,7 +56,7 @@ export class Intake {
 		while (this.#held.length && !this.#stopping) {
 			const batch = this.#held.slice(0, MAX_BATCH);
 			try {
-				await this.handle(batch);
+				await this.#handleAll(batch);
 			} catch (error) {
 				// Held unacked until the store takes it; the prefetch bounds how much that can be.
 				if (++failures === 1) this.logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
@@ -64,6 +66,18 @@ export class Intake {
 			failures = 0;
 			this.#held.splice(0, batch.length);
 			ackAll(batch);
+		}
+	}
+
+	/** What waiting does not mend must not hold up the rest: the batch is taken apart, and the one that fails alone is parked. */
+	async #handleAll(batch: Delivery[]): Promise<void> {
+		try {
+			await this.handle(batch);
+		} catch (error) {
+			if ((error as { retryable?: boolean }).retryable || !this.store.ready) throw error;
+			const [only] = batch;
+			if (batch.length === 1 && only) return this.park(only, `it could not be handled: ${reasonOf(error)}`);
+			for (const delivery of batch) await this.#handleAll([delivery]);
 		}
 	}
 }

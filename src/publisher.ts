@@ -1,4 +1,5 @@
 import type { Courier, PublishResult } from "./couriers/courier";
+import { reasonOf } from "./errors";
 import { delayOf, encodePlan } from "./message/check";
 import { HEADER, headersOf } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
@@ -54,14 +55,13 @@ export class Publisher {
 	}
 
 	async #publish(message: Message, to: { event: string } | { queue: string }, attempt: number, groups: string[]): Promise<PublishResult> {
-		return this.courier.publish({
-			to,
-			messageId: message._id,
-			type: message.event,
-			body: message.body,
-			headers: this.#headers(message, attempt, groups),
-			appId: message.producer
-		});
+		const { _id: messageId, event: type, body, producer: appId } = message;
+		try {
+			return await this.courier.publish({ to, messageId, type, body, headers: this.#headers(message, attempt, groups), appId });
+		} catch (error) {
+			// It cannot be sent, now or later (headers too large): as good as without a queue, so that it ends as `dead` and is seen.
+			return { outcome: "returned", reason: reasonOf(error) };
+		}
 	}
 
 	#headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {

@@ -53,7 +53,7 @@ export class Tracker {
 			[queues.announcements, deliveries => this.#announcements(deliveries)]
 		];
 		for (const [queue, handle] of intakes) {
-			const intake = new Intake(queue, handle, store, logger);
+			const intake = new Intake(queue, handle, (delivery, reason) => store.park([parkedOf(delivery, reason, this.parts)]), store, logger);
 			this.#intakes.push(intake);
 			await intake.start(courier);
 		}

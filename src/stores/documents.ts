@@ -3,7 +3,7 @@ import { ANY_GROUP, FAILURES_KEPT, type Message } from "../message/message";
 import { decodeMessage, encodeMessage, keyOf } from "./codec";
 import { EPOCH, type Change, type Filter, type Operation } from "./collection";
 import { IntentStore } from "./intents";
-import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, PublishedRecord, RescheduleRecord } from "./store";
+import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, NamingRecord, PublishedRecord, RescheduleRecord } from "./store";
 
 const FINAL = STATUSES.filter(isFinal);
 
@@ -106,14 +106,18 @@ export abstract class DocumentStore extends IntentStore {
 		return inOrder(ids, (await messages.find({ _id: { $in: ids }, claim })).map(decodeMessage));
 	}
 
+	async named(records: NamingRecord[]): Promise<Set<string>> {
+		if (!records.length) return new Set();
+		const { messages } = this.collections;
+		const all = new Set(idsOf(records));
+		if ((await messages.bulk(records.map(naming))) === records.length) return all;
+		const rows = new Map((await messages.find({ _id: { $in: [...all] }, open: true }, { fields: ["claim", "waiting"] })).map(doc => [doc._id, doc]));
+		return new Set(records.filter(({ id, claim, to }) => rows.get(id)?.claim === claim && sameList(rows.get(id)?.waiting as string[], to)).map(({ id }) => id));
+	}
+
 	async rescheduled(records: RescheduleRecord[]): Promise<number> {
 		if (!records.length) return 0;
 		const { messages } = this.collections;
-		const naming = records.filter(({ groups }) => groups?.length);
-		// Added first, "whoever" taken out with the second write: a crash between leaves too much in `waiting`, never nobody.
-		if (naming.length) {
-			await messages.bulk(naming.map(record => ({ filter: { ...claimed(record), waiting: { $in: replacedBy(record) } }, change: { $addToSet: { waiting: { $each: record.groups as string[] } } } })));
-		}
 		const plain = await messages.bulk(records.map(rescheduling));
 		const overtaken = records.filter(({ about }) => about);
 		if (plain === records.length || !overtaken.length) return plain;
@@ -202,16 +206,21 @@ function reschedulingOvertaken(record: RescheduleRecord): Operation {
 	return { filter: claimed(record), change: { ...reschedule(record), $min: { dueAt: record.dueAt } } };
 }
 
-function replacedBy({ replaced = [ANY_GROUP] }: RescheduleRecord): string[] {
-	return replaced;
+function naming({ id, claim, from, to }: NamingRecord): Operation {
+	const unanswered = to.filter(group => !from.includes(group)).map(group => [`receipts.${keyOf(group)}`, { $exists: false }]);
+	return { filter: { _id: String(id), claim, open: true, waiting: from, ...Object.fromEntries(unanswered) }, change: { $set: { waiting: to } } };
+}
+
+function sameList(a: string[], b: string[]): boolean {
+	return a.length === b.length && a.every((value, i) => value === b[i]);
 }
 
 function reschedule(record: RescheduleRecord): Change {
-	const { status, publishedAt, attempts = {}, groups, round, asks, unreachableSince } = record;
+	const { status, publishedAt, attempts = {}, round, asks, unreachableSince } = record;
 	const $set: Record<string, unknown> = { ...(status && { status }), ...(publishedAt && { publishedAt }), ...(round && { round }), ...(asks && { asks }), ...(unreachableSince && { unreachableSince }) };
 	const $unset: Record<string, true> = { claim: true, ...(unreachableSince === null && { unreachableSince: true }) };
 	for (const [group, n] of Object.entries(attempts)) $set[`attempts.${keyOf(group)}`] = n;
-	return { ...(Object.keys($set).length && { $set }), $unset, ...(groups?.length && { $pull: { waiting: { $in: replacedBy(record) } } }) };
+	return { ...(Object.keys($set).length && { $set }), $unset };
 }
 
 /** The group's attempt has not failed (yet). Whoever failed of ANY_GROUP did so under its own name, and took ANY_GROUP's place. */

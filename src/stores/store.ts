@@ -62,6 +62,15 @@ export interface HandledResult {
 	dead: DeadMessage[];
 }
 
+/** Groups that take the place of ANY_GROUP, or of a name that stands for them, in `waiting`. */
+export interface NamingRecord {
+	id: string;
+	claim: string;
+	/** As the sweep saw it, and as it shall be. */
+	from: string[];
+	to: string[];
+}
+
 /** What a sweep decided for a message it had claimed. Applied only while the claim still holds. */
 export interface RescheduleRecord {
 	id: string;
@@ -77,9 +86,6 @@ export interface RescheduleRecord {
 	 * and not `next` and `dueAt`.
 	 */
 	about?: Record<string, number>;
-	/** These take the place of `replaced` (ANY_GROUP where it is absent) in `waiting`. */
-	groups?: string[];
-	replaced?: string[];
 	publishedAt?: Date;
 	/** Number of the last check sent. */
 	round?: number;
@@ -175,6 +181,11 @@ export interface Store {
 
 	/** Takes up to `limit` due messages under a claim. Two callers never get the same message for the same due instant. */
 	claim(query: ClaimQuery): Promise<Message[]>;
+	/**
+	 * Before anything is published to the new names: a receipt that came first would find nobody else in `waiting`. Only where the claim
+	 * holds and `waiting` is as given. Returns the ids that have the new names.
+	 */
+	named(records: NamingRecord[]): Promise<Set<string>>;
 	/** Only where the claim still holds. Returns how many did. */
 	rescheduled(records: RescheduleRecord[]): Promise<number>;
 	/** Deletes final messages (never `dead`) and inbox rows done before `before`, parked ones too; a bounded page. Returns how many messages. */

@@ -14,10 +14,8 @@ export interface Plan {
 	failures: FailedRecord[];
 	/** Groups left alone, until when: not due yet, or still in their queue. */
 	waits: Map<string, Date>;
-	/** Set when ANY_GROUP, or a name that stands for wildcard handlers, gives way to real groups. */
-	groups?: string[];
-	/** What gives way to them. */
-	replaced?: string[];
+	/** Set when ANY_GROUP, or a name that stands for wildcard handlers, gives way to real groups: `waiting` as it shall be. */
+	renamed?: string[];
 }
 
 export interface World {

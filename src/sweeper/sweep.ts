@@ -101,21 +101,33 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 		depths.set(queue, known);
 		return known;
 	};
+	const work = async (message: Message): Promise<Settled> => {
+		if (message.status === STATUS.intended) return askIntent(parts, message, claim);
+		const known = registry.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
+		const seen = new Map<string, QueueDepth | undefined | "unseen">();
+		for (const group of silentGroups(message, { now, known, checked })) {
+			const queue = registry.queueOf(group, message.event);
+			seen.set(group, queue ? await look(queue) : undefined);
+		}
+		return act(parts, planSweep(message, { now, known, checked, depth: group => seen.get(group) }), claim, counts);
+	};
+	// One message that cannot be worked through must not take its page with it: it keeps its claim and comes due again.
 	const settled = await Promise.all(
-		page.map(async (message): Promise<Settled> => {
-			if (message.status === STATUS.intended) return askIntent(parts, message, claim);
-			const known = registry.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
-			const seen = new Map<string, QueueDepth | undefined | "unseen">();
-			for (const group of silentGroups(message, { now, known, checked })) {
-				const queue = registry.queueOf(group, message.event);
-				seen.set(group, queue ? await look(queue) : undefined);
-			}
-			return act(parts, planSweep(message, { now, known, checked, depth: group => seen.get(group) }), claim, counts);
-		})
+		page.map(message =>
+			work(message).catch((error): Settled => {
+				parts.logger.error(`Reliable: the sweep could not deal with message ${message._id}: ${reasonOf(error)}`);
+				return { failures: [] };
+			})
+		)
 	);
 	await parts.recordFailures(settled.flatMap(({ failures }) => failures));
 	const records = settled.flatMap(({ record }) => record ?? []);
 	counts.lost += records.length - (await parts.store.rescheduled(records));
+}
+
+/** An answer has changed who is waited for since the message was claimed: planned anew soon. */
+function anew({ message }: Plan, claim: string, now: Date): Settled {
+	return { record: { id: message._id, claim, dueAt: new Date(now.getTime() + backoffMs(message.backoff, 1)) }, failures: [] };
 }
 
 /** Publishes a plan's steps, or has the producer publish them where it keeps the payload. */
@@ -171,7 +183,6 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 	};
 	if (confirmed) Object.assign(record, { status: "published", attempts, ...(message.publishedAt ? {} : { publishedAt: at }) });
 	else if (steps.length && !failures.length) record.status = "pending";
-	if (plan.groups) Object.assign(record, { groups: plan.groups, replaced: plan.replaced });
 	if (round) record.round = round;
 	if (unreachableSince !== undefined) record.unreachableSince = unreachableSince;
 	return { record, failures };

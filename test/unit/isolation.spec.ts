@@ -1,0 +1,52 @@
+import { expect, it, vi } from "vitest";
+import type { Courier, Delivery } from "../../src/couriers/courier";
+import { Intake } from "../../src/intake";
+import { Publisher } from "../../src/publisher";
+import { systemQueues } from "../../src/message/pattern";
+import type { Store } from "../../src/stores/store";
+import { messageOf } from "../support/messages";
+
+const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
+
+function deliveries(count: number, acked: number[]): Delivery[] {
+	return Array.from({ length: count }, (_, i) => ({ tag: i + 1, epoch: 1, messageId: `m${i + 1}`, ackUpTo: () => acked.push(i + 1) > 0, ack: () => true }) as unknown as Delivery);
+}
+
+/** A courier that hands over what it is given when the intake starts. */
+function courierOf(given: Delivery[]): Courier {
+	return { ready: true, declare: async () => undefined, consume: async (spec: { onDelivery(delivery: Delivery): void }) => (given.forEach(spec.onDelivery), { cancel: async () => undefined, close: async () => undefined, active: true }) } as unknown as Courier;
+}
+
+it("a delivery that can never be handled is parked, and those beside it are handled", async () => {
+	const acked: number[] = [];
+	const handled: (string | undefined)[] = [];
+	const parked: [string | undefined, string][] = [];
+	const handle = async (batch: Delivery[]) => {
+		if (batch.some(({ messageId }) => messageId === "m2")) throw new Error("no such type");
+		handled.push(...batch.map(({ messageId }) => messageId));
+	};
+	const intake = new Intake("q", handle, async (delivery, reason) => void parked.push([delivery.messageId, reason]), { ready: true } as Store, logger);
+	await intake.start(courierOf(deliveries(3, acked)));
+	await vi.waitFor(() => expect(acked).toEqual([3]));
+	expect(handled).toEqual(["m1", "m3"]);
+	expect(parked).toEqual([["m2", "it could not be handled: no such type"]]);
+});
+
+it("what the store may take later is held and repeated, not parked", async () => {
+	const acked: number[] = [];
+	let tries = 0;
+	const park = vi.fn();
+	const handle = async () => {
+		if (++tries < 3) throw Object.assign(new Error("down"), { retryable: true });
+	};
+	const intake = new Intake("q", handle, park, { ready: true } as Store, logger);
+	await intake.start(courierOf(deliveries(2, acked)));
+	await vi.waitFor(() => expect(acked).toEqual([2]), 5000);
+	expect(park).not.toHaveBeenCalled();
+});
+
+it("a message the courier refuses to send counts as returned, so that it ends and is seen", async () => {
+	const courier = { publish: () => Promise.reject(new Error("the headers take more than 64 KiB")) } as unknown as Courier;
+	const publisher = new Publisher(courier, undefined, systemQueues("ns"));
+	expect(await publisher.toAll(messageOf({}), 1)).toEqual({ outcome: "returned", reason: "the headers take more than 64 KiB" });
+});

@@ -62,10 +62,7 @@ export function planSweep(message: Message, world: World): Plan {
 	const plan: Plan = { message, steps: [], failures: [], waits: new Map() };
 	let { waiting } = message;
 	const { groups, replaced } = newGroups(message, world.known);
-	if (replaced.length) {
-		Object.assign(plan, { groups, replaced });
-		waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
-	}
+	if (replaced.length) plan.renamed = waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
 	for (const group of waiting) {
 		const due = dueOf(message, group);
 		if (due > now && !(world.checked && isOut(message, group))) {
@@ -103,11 +100,11 @@ function silence(message: Message, group: string, attempt: number, now: Date): F
  * One publish to the exchange instead of one per group: only while nobody has answered anything and every group would get its first
  * attempt, so that no group gets what it has handled already.
  */
-export function reachesAllAtOnce({ message, steps, groups }: Plan): boolean {
+export function reachesAllAtOnce({ message, steps, renamed }: Plan): boolean {
 	return (
 		steps.length > 1 &&
 		!message.groups &&
-		!groups &&
+		!renamed &&
 		steps.length === message.waiting.length &&
 		steps.every(step => step.attempt === 1) &&
 		!Object.keys(message.receipts).length &&

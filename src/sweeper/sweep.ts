@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { backoffMs } from "../backoff";
+import { Batcher } from "../batcher";
 import type { Courier, QueueDepth } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import type { Logger } from "../logger";
@@ -10,7 +11,7 @@ import { ANY_GROUP, type Message } from "../message/message";
 import type { Metrics } from "../metrics";
 import type { Publisher } from "../publisher";
 import type { Registry } from "../registry";
-import type { DeadMessage, FailedRecord, RescheduleRecord, Store } from "../stores/store";
+import type { DeadMessage, FailedRecord, NamingRecord, RescheduleRecord, Store } from "../stores/store";
 import type { Rounds } from "../rounds";
 import { askIntent, resendByProducer, type Published, type StepResult } from "./by-producer";
 import { planSweep, reachesAllAtOnce, silentGroups, type Plan } from "./plan";
@@ -101,6 +102,13 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 		depths.set(queue, known);
 		return known;
 	};
+	const names = new Batcher<NamingRecord, boolean>({
+		maxItems: parts.pageSize,
+		write: async records => {
+			const named = await parts.store.named(records);
+			return records.map(({ id }) => named.has(id));
+		}
+	});
 	const work = async (message: Message): Promise<Settled> => {
 		if (message.status === STATUS.intended) return askIntent(parts, message, claim);
 		const known = registry.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
@@ -109,7 +117,10 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 			const queue = registry.queueOf(group, message.event);
 			seen.set(group, queue ? await look(queue) : undefined);
 		}
-		return act(parts, planSweep(message, { now, known, checked, depth: group => seen.get(group) }), claim, counts);
+		const plan = planSweep(message, { now, known, checked, depth: group => seen.get(group) });
+		const { renamed } = plan;
+		if (renamed && !(await names.add({ id: message._id, claim, from: message.waiting, to: renamed }))) return anew(plan, claim, now);
+		return act(parts, plan, claim, counts);
 	};
 	// One message that cannot be worked through must not take its page with it: it keeps its claim and comes due again.
 	const settled = await Promise.all(

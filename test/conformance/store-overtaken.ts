@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import type { RescheduleRecord, Store } from "../../src/stores/store";
-import { at, failedBy, handledBy, messageOf } from "../support/messages";
+import { at, failedBy, handledBy, messageOf, receiptOf } from "../support/messages";
 import { withStores, type StoreKind } from "./store";
 
 /** Answers that come while a sweep holds the message: between its publish and the record of it. */
@@ -20,6 +20,43 @@ export function overtaken(kind: StoreKind): void {
 		const of = <T>(value: T) => Object.fromEntries(groups.map(group => [group, value]));
 		return { id, claim: "c", status: "published", publishedAt: at(10), dueAt: at(90_000), attempts: of(attempt), next: of(at(90_000)), about: of(attempt), ...fields };
 	};
+
+	describe("new names in `waiting`", () => {
+		const claim = "c";
+
+		claimed("take the place of whoever is subscribed, before anything is published", { waiting: [ANY_GROUP] }, async (store, id, get) => {
+			const record = { id, claim, from: [ANY_GROUP], to: ["a.b", "stock"] };
+			expect(await store.named([record])).toEqual(new Set([id]));
+			// A receipt that comes before the sweep's record finds the other still waited for.
+			expect(await store.handled([handledBy(id)])).toMatchObject({ consumed: [] });
+			expect(await get()).toMatchObject({ status: "pending", waiting: ["a.b"], claim });
+			expect(await store.rescheduled([resent(id, ["a.b", "stock"], 1)])).toBe(1);
+			expect(await store.handled([handledBy(id, "a.b")])).toMatchObject({ consumed: [id] });
+		});
+
+		claimed("take the place of a group's own name, and the last receipt closes the message", { waiting: ["audit", "stock"], groups: ["audit", "stock"] }, async (store, id, get) => {
+			expect(await store.named([{ id, claim, from: ["audit", "stock"], to: ["stock", "audit:**"] }])).toEqual(new Set([id]));
+			await store.handled([handledBy(id), handledBy(id, "audit:**")]);
+			expect(await get()).toMatchObject({ status: "consumed", waiting: [] });
+		});
+
+		claimed("are there once, however often they are given", { waiting: [ANY_GROUP] }, async (store, id, get) => {
+			const record = { id, claim, from: [ANY_GROUP], to: ["stock"] };
+			for (let n = 0; n < 2; n++) expect(await store.named([record])).toEqual(new Set([id]));
+			expect((await get()).waiting).toEqual(["stock"]);
+		});
+
+		claimed("are not given where an answer has come since", { waiting: [ANY_GROUP, "mail"] }, async (store, id, get) => {
+			await store.handled([handledBy(id)]);
+			expect(await store.named([{ id, claim, from: [ANY_GROUP, "mail"], to: ["mail", "stock"] }])).toEqual(new Set());
+			expect((await get()).waiting).toEqual(["mail"]);
+		});
+
+		claimed("are not given to a group that has answered", { waiting: ["audit"], receipts: { "audit:**": receiptOf() } }, async (store, id, get) => {
+			expect(await store.named([{ id, claim, from: ["audit"], to: ["audit:**"] }])).toEqual(new Set());
+			expect((await get()).waiting).toEqual(["audit"]);
+		});
+	});
 
 	describe("a failure that overtakes the sweep's record", () => {
 		claimed("keeps the schedule of its own backoff", {}, async (store, id, get) => {

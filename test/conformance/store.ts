@@ -372,9 +372,9 @@ export function transitions(kind: StoreKind): void {
 		});
 
 		one("applies what a sweep decided and gives the claim back", async store => {
-			const { _id: id } = await put(store, { waiting: [ANY_GROUP], dueAt: at(0) });
+			const { _id: id } = await put(store, { waiting: ["a.b", "stock"], dueAt: at(0) });
 			await claim(store, "c");
-			const record: RescheduleRecord = { id, claim: "c", status: "published", dueAt: at(120_000), attempts: { "a.b": 2, stock: 1 }, next: { "a.b": at(120_000) }, groups: ["a.b", "stock"], publishedAt: at(31_000) };
+			const record: RescheduleRecord = { id, claim: "c", status: "published", dueAt: at(120_000), attempts: { "a.b": 2, stock: 1 }, next: { "a.b": at(120_000) }, publishedAt: at(31_000) };
 			expect(await store.rescheduled([record])).toBe(1);
 			const message = await get(store, id);
 			expect(message).toMatchObject({ status: "published", dueAt: at(120_000), publishedAt: at(31_000), attempts: { "a.b": 2, stock: 1 }, next: { "a.b": at(120_000) }, waiting: ["a.b", "stock"] });
@@ -403,7 +403,8 @@ export function transitions(kind: StoreKind): void {
 			await claim(store, "first");
 			await claim(other, "second", { now: at(90_000), until: at(150_000) });
 			await other.handled([handledBy(handled._id)]);
-			const records = [stale, handled].map(({ _id: id }) => ({ id, claim: "first", dueAt: at(1), groups: ["x"] }));
+			const records = [stale, handled].map(({ _id: id }) => ({ id, claim: "first", dueAt: at(1) }));
+			expect(await store.named([{ id: stale._id, claim: "first", from: ["stock"], to: ["x"] }])).toEqual(new Set());
 			expect(await store.rescheduled([...records, { id: handled._id, claim: "second", dueAt: at(1) }])).toBe(0);
 			expect(await get(store, stale._id)).toMatchObject({ claim: "second", dueAt: at(150_000), waiting: ["stock"] });
 			expect((await get(store, handled._id)).status).toBe("consumed");

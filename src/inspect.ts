@@ -74,7 +74,7 @@ function payloadOf(message: Message): unknown {
 }
 
 function timeline(message: Message): TimelineEntry[] {
-	const entries: { at: Date; what: string }[] = [{ at: message.createdAt, what: `stored by ${message.producer} for ${groupsText(owing(message), message)}` }];
+	const entries: { at: Date; what: string }[] = [{ at: message.createdAt, what: `${message.strategy === "callback" ? "emitted" : "stored"} by ${message.producer} for ${groupsText(owing(message), message)}` }];
 	if (message.publishedAt) entries.push({ at: message.publishedAt, what: "published: confirmed and routed" });
 	for (const failure of message.failures) {
 		const whom = failure.group && failure.group !== ANY_GROUP ? ` in ${failure.group}` : "";

@@ -1,0 +1,31 @@
+import { expect, it } from "vitest";
+import { parseCheck } from "../../src/message/check";
+import type { Wire } from "../../src/message/envelope";
+
+const plan = { v: 1, at: 1_700_000_000_000, delays: [1000, 2000], max: 2, backoff: { initialMs: 500, maxMs: 1000, jitter: "none" }, source: { action: "orders.find", params: { id: 7 } }, intent: "source" };
+
+/** As RabbitMQ's deliveries are: nothing of it is a property of its own. */
+class Delivered implements Wire {
+	get messageId() {
+		return "id-1";
+	}
+
+	get type() {
+		return "order.created";
+	}
+
+	get headers() {
+		return { "x-reliable-version": 1, "x-reliable-strategy": "callback", "x-reliable-attempt": 1, "x-reliable-producer": "orders", "x-reliable-receipt": "receipts", "x-reliable-round": 1, "x-reliable-intent": "source", "x-reliable-echo": JSON.stringify(plan) };
+	}
+
+	get body() {
+		return Buffer.alloc(0);
+	}
+}
+
+it("a check without a payload, which its source has, is read from a delivery whose fields are getters", () => {
+	const { row, round } = parseCheck(new Delivered(), () => ["mail"]);
+	expect(round).toBe(1);
+	expect(row).toMatchObject({ _id: "id-1", event: "order.created", producer: "orders", status: "intended", source: plan.source, waiting: ["mail"] });
+	expect(row.body).toHaveLength(0);
+});

@@ -4,7 +4,7 @@ import { judgeFailure } from "./message/budget";
 import { rowOfEcho } from "./message/check";
 import { describeError, PARKED_TYPE, parseAnnouncement, parseEnvelope, parseReceipts, parseWithdrawal, Unreadable, WITHDRAWAL_TYPE, type Echo, type ReceiptItem } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
-import type { Message, Parked, Subscription } from "./message/message";
+import { ANY_GROUP, type Message, type Parked, type Subscription } from "./message/message";
 import type { Queues } from "./message/pattern";
 import type { Metrics } from "./metrics";
 import { Intake } from "./intake";
@@ -111,13 +111,12 @@ export class Tracker {
 		if (!answers.length) return [];
 		const at = new Date();
 		const records: HandledRecord[] = answers.map(({ group, nodeID, item }) => ({ id: item.id, group, receipt: { at, nodeID, durationMs: item.durationMs, attempt: item.attempt } }));
-		const { unknown, duplicates, consumed, dead } = await this.parts.store.handled(records);
+		const { unknown, duplicates, consumed, dead, anyone } = await this.parts.store.handled(records);
 		this.parts.metrics.count("receipts", records.length);
 		this.parts.metrics.count("receipts.duplicate", duplicates);
-		this.parts.metrics.count("consumed", consumed.length);
-		for (const id of consumed) this.parts.waiters.saw(id, STATUS.consumed);
-		if (consumed.length) this.parts.onConsumed(consumed);
+		this.#tellConsumed(consumed);
 		this.tellDead(dead);
+		if (anyone.length) await this.#whoever(await this.parts.store.find(anyone));
 		const missing = new Set(unknown);
 		return answers.filter(({ item }) => missing.has(item.id)).map(answer => [answer, `receipt for an id that is not in the store: ${answer.item.id}`]);
 	}
@@ -128,6 +127,7 @@ export class Tracker {
 		const { store, metrics } = this.parts;
 		const messages = new Map((await store.find([...new Set(answers.map(answer => answer.item.id))])).map(message => [message._id, message]));
 		const now = new Date();
+		await this.#whoever([...messages.values()], answers);
 		const records: FailedRecord[] = [];
 		const homeless: [Answer, string][] = [];
 		for (const answer of answers) {
@@ -152,6 +152,26 @@ export class Tracker {
 	async record(records: FailedRecord[]): Promise<void> {
 		if (!records.length) return;
 		this.tellDead((await this.parts.store.failed(records)).dead);
+	}
+
+	/** The emit knew no group; now that one has answered, those that are known by now take the place of ANY_GROUP. */
+	async #whoever(messages: Message[], answered: Answer[] = []): Promise<void> {
+		const open = messages.filter(message => message.waiting.includes(ANY_GROUP));
+		if (!open.length) return;
+		const { store, registry } = this.parts;
+		await registry.refresh();
+		const groupsOf = ({ _id, event, groups, failed }: Message) =>
+			[...registry.waitingFor(event, groups), ...answered.filter(({ item }) => item.id === _id).map(({ group }) => group)].filter(group => group !== ANY_GROUP && !failed.includes(group));
+		const { consumed, dead } = await store.whoever(open.map(message => ({ id: message._id, groups: [...new Set(groupsOf(message))] })));
+		this.#tellConsumed(consumed);
+		this.tellDead(dead);
+	}
+
+	#tellConsumed(ids: string[]): void {
+		if (!ids.length) return;
+		this.parts.metrics.count("consumed", ids.length);
+		for (const id of ids) this.parts.waiters.saw(id, STATUS.consumed);
+		this.parts.onConsumed(ids);
 	}
 
 	tellDead(dead: DeadMessage[]): void {

@@ -3,7 +3,7 @@ import { ANY_GROUP, FAILURES_KEPT, type Message } from "../message/message";
 import { decodeMessage, encodeMessage, keyOf } from "./codec";
 import { EPOCH, type Change, type Filter, type Operation } from "./collection";
 import { IntentStore } from "./intents";
-import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, NamingRecord, PublishedRecord, RescheduleRecord } from "./store";
+import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, NamingRecord, PublishedRecord, RescheduleRecord, WhoeverRecord } from "./store";
 
 const FINAL = STATUSES.filter(isFinal);
 
@@ -59,28 +59,51 @@ export abstract class DocumentStore extends IntentStore {
 	}
 
 	async handled(records: HandledRecord[]): Promise<HandledResult> {
-		if (!records.length) return { unknown: [], duplicates: 0, consumed: [], dead: [] };
+		if (!records.length) return { unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] };
 		const { messages } = this.collections;
 		const ids = idsOf(records);
 		const recorded = await messages.bulk(records.map(recordingReceipt));
-		const now = new Date();
-		const settled = await messages.update(
-			{ _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
-			{ $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: { ...CLOSED, reason: true, deadAt: true } }
-		);
-		const dead = settled < ids.length ? await this.#bury(ids, now) : [];
-		if (recorded === records.length) {
-			if (settled === ids.length) return { unknown: [], duplicates: 0, consumed: ids, dead };
-			if (settled === 0) return { unknown: [], duplicates: 0, consumed: [], dead };
-		}
-		const rows = new Map((await messages.find({ _id: { $in: ids } }, { fields: ["status"] })).map(doc => [doc._id, doc.status]));
+		const { settled, dead } = await this.#settle(ids);
+		const none = { unknown: [], duplicates: 0, consumed: [], dead, anyone: [] };
+		if (recorded === records.length && settled === ids.length) return { ...none, consumed: ids };
+		// Those that several groups owe receipts for: usually nothing is wrong, and only who waits for ANY_GROUP is of interest.
+		if (recorded === records.length && settled === 0) return { ...none, anyone: (await messages.find({ _id: { $in: ids }, waiting: ANY_GROUP }, { fields: ["_id"] })).map(doc => doc._id) };
+		const rows = new Map((await messages.find({ _id: { $in: ids } }, { fields: ["status", "waiting"] })).map(doc => [doc._id, doc]));
 		const known = records.filter(({ id }) => rows.has(id)).length;
 		return {
 			unknown: ids.filter(id => !rows.has(id)),
 			duplicates: Math.max(0, known - recorded),
-			consumed: ids.filter(id => rows.get(id) === STATUS.consumed),
-			dead
+			consumed: ids.filter(id => rows.get(id)?.status === STATUS.consumed),
+			dead,
+			anyone: ids.filter(id => (rows.get(id)?.waiting as string[] | undefined)?.includes(ANY_GROUP))
 		};
+	}
+
+	async whoever(records: WhoeverRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">> {
+		if (!records.length) return { consumed: [], dead: [] };
+		const { messages } = this.collections;
+		const ids = idsOf(records);
+		// A group whose receipt is there already must not be waited for again: its filter says so, whatever came in between.
+		await messages.bulk(
+			records.flatMap(({ id, groups }) =>
+				groups.map(group => ({ filter: { _id: String(id), waiting: ANY_GROUP, [`receipts.${keyOf(group)}`]: { $exists: false } }, change: { $addToSet: { waiting: group } } }))
+			)
+		);
+		await messages.update({ _id: { $in: ids }, waiting: ANY_GROUP }, { $pull: { waiting: { $in: [ANY_GROUP] } } });
+		const { settled, dead } = await this.#settle(ids);
+		if (!settled) return { consumed: [], dead };
+		const rows = await messages.find({ _id: { $in: ids }, status: STATUS.consumed }, { fields: ["_id"] });
+		return { consumed: rows.map(doc => doc._id), dead };
+	}
+
+	/** Moves on those that nobody with budget left owes a receipt for. */
+	async #settle(ids: string[]): Promise<{ settled: number; dead: DeadMessage[] }> {
+		const now = new Date();
+		const settled = await this.collections.messages.update(
+			{ _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
+			{ $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: { ...CLOSED, reason: true, deadAt: true } }
+		);
+		return { settled, dead: settled < ids.length ? await this.#bury(ids, now) : [] };
 	}
 
 	async failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }> {
@@ -88,9 +111,6 @@ export abstract class DocumentStore extends IntentStore {
 		const { messages } = this.collections;
 		const ids = idsOf(records);
 		const applied = await messages.bulk(records.map(recordingFailure));
-		// Now that a real group stands in `waiting`, "whoever" must not stand beside it: nobody would ever answer for it.
-		const named = records.filter(({ group, nextAt }) => nextAt && group !== ANY_GROUP);
-		if (named.length) await messages.update({ _id: { $in: idsOf(named) }, open: true, waiting: ANY_GROUP }, { $pull: { waiting: { $in: [ANY_GROUP] } } });
 		return { applied, dead: await this.#bury(ids, new Date()) };
 	}
 
@@ -162,7 +182,7 @@ function inOrder(ids: string[], messages: Message[]): Message[] {
 
 function recordingReceipt({ id, group, receipt }: HandledRecord): Operation {
 	const key = keyOf(group);
-	const out = { $in: [group, ANY_GROUP] };
+	const out = { $in: [group] };
 	return {
 		filter: { _id: String(id), [`receipts.${key}`]: { $exists: false } },
 		change: { $set: { [`receipts.${key}`]: receipt }, $pull: { waiting: out, failed: out }, $unset: { [`next.${key}`]: true } }
@@ -175,7 +195,7 @@ function recordingFailure({ id, group, attempt, failure, nextAt, reason }: Faile
 	const $push = { failures: { $each: [failure], $slice: -FAILURES_KEPT } };
 	const change: Change = nextAt
 		? { $set: { [spent]: attempt, [`next.${key}`]: nextAt }, $min: { dueAt: nextAt }, $addToSet: { waiting: group }, $pull: { failed: { $in: [group] } }, $push }
-		: { $set: { [spent]: attempt, reason }, $unset: { [`next.${key}`]: true }, $addToSet: { failed: group }, $pull: { waiting: { $in: [group, ANY_GROUP] } }, $push };
+		: { $set: { [spent]: attempt, reason }, $unset: { [`next.${key}`]: true }, $addToSet: { failed: group }, $pull: { waiting: { $in: [group] } }, $push };
 	return {
 		filter: { _id: String(id), open: true, [`receipts.${key}`]: { $exists: false }, $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }] },
 		change

@@ -60,6 +60,14 @@ export interface HandledResult {
 	consumed: string[];
 	/** The last group with budget left has answered, and others have none. */
 	dead: DeadMessage[];
+	/** Those that wait for ANY_GROUP still: who that is must be said with `whoever`. */
+	anyone: string[];
+}
+
+/** Who ANY_GROUP turned out to be. */
+export interface WhoeverRecord {
+	id: string;
+	groups: string[];
 }
 
 /** Groups that take the place of ANY_GROUP, or of a name that stands for them, in `waiting`. */
@@ -160,6 +168,11 @@ export interface Store {
 	 * dead. Returns the ids that are not in the store and how many receipts were there already.
 	 */
 	handled(records: HandledRecord[]): Promise<HandledResult>;
+	/**
+	 * Somebody has answered for a message that waited for ANY_GROUP: these groups take its place, but for those that have answered; with
+	 * none left it is `consumed`.
+	 */
+	whoever(records: WhoeverRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">>;
 	/** An attempt failed. Returns how many records changed something and which messages became dead. */
 	failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }>;
 

@@ -85,11 +85,11 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 		const now = new Date();
 		const claim = `${parts.nodeID}#${scope.token}#${randomUUID()}`;
 		const page = await parts.store.claim({ now, until: new Date(now.getTime() + parts.claimMs), claim, limit: parts.pageSize, buckets: scope.buckets });
+		// A short page is no end: another sweeper may have taken the rest of what was found, and there may be more.
 		if (!page.length) return counts;
 		counts.pages++;
 		counts.claimed += page.length;
 		await sweepPage(parts, page, claim, counts, { depths });
-		if (page.length < parts.pageSize) return counts;
 	}
 }
 

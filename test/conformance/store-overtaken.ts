@@ -49,7 +49,7 @@ export function overtaken(kind: StoreKind): void {
 		claimed("are not given where an answer has come since", { waiting: [ANY_GROUP, "mail"] }, async (store, id, get) => {
 			await store.handled([handledBy(id)]);
 			expect(await store.named([{ id, claim, from: [ANY_GROUP, "mail"], to: ["mail", "stock"] }])).toEqual(new Set());
-			expect((await get()).waiting).toEqual(["mail"]);
+			expect(new Set((await get()).waiting)).toEqual(new Set([ANY_GROUP, "mail"]));
 		});
 
 		claimed("are not given to a group that has answered", { waiting: ["audit"], receipts: { "audit:**": receiptOf() } }, async (store, id, get) => {
@@ -88,6 +88,7 @@ export function overtaken(kind: StoreKind): void {
 		});
 
 		claimed("of a group that was not known before keeps its schedule", { waiting: [ANY_GROUP] }, async (store, id, get) => {
+			await store.whoever([{ id, groups: ["stock"] }]);
 			await store.failed([failedBy(id, { nextAt: at(5000) })]);
 			await store.rescheduled([resent(id, [ANY_GROUP], 1)]);
 			expect(await get()).toMatchObject({ status: "published", dueAt: at(5000), waiting: ["stock"], spent: { stock: 1 } });

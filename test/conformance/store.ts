@@ -171,9 +171,9 @@ export function transitions(kind: StoreKind): void {
 	describe("handled", () => {
 		one("is consumed with the last group's receipt, not before", async store => {
 			const { _id: id } = await put(store, { status: "published", waiting: ["stock", "mail"] });
-			expect(await store.handled([handledBy(id, "mail")])).toEqual({ unknown: [], duplicates: 0, consumed: [], dead: [] });
+			expect(await store.handled([handledBy(id, "mail")])).toEqual({ unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] });
 			expect(await get(store, id)).toMatchObject({ status: "published", open: true, waiting: ["stock"], receipts: { mail: receiptOf() } });
-			expect(await store.handled([handledBy(id, "stock")])).toEqual({ unknown: [], duplicates: 0, consumed: [id], dead: [] });
+			expect(await store.handled([handledBy(id, "stock")])).toEqual({ unknown: [], duplicates: 0, consumed: [id], dead: [], anyone: [] });
 			const done = await get(store, id);
 			expect(done).toMatchObject({ status: "consumed", waiting: [], receipts: { mail: receiptOf(), stock: receiptOf() } });
 			expect(done.doneAt).toEqual(done.consumedAt);
@@ -183,7 +183,7 @@ export function transitions(kind: StoreKind): void {
 		one("counts duplicates and unknown ids, and changes nothing for them", async store => {
 			const { _id: id } = await put(store, { waiting: ["stock", "mail"] });
 			const first = await store.handled([handledBy(id), handledBy(id), handledBy("unknown")]);
-			expect(first).toEqual({ unknown: ["unknown"], duplicates: 1, consumed: [], dead: [] });
+			expect(first).toEqual({ unknown: ["unknown"], duplicates: 1, consumed: [], dead: [], anyone: [] });
 			const before = await get(store, id);
 			expect(await store.handled([{ ...handledBy(id), receipt: receiptOf({ nodeID: "other" }) }])).toMatchObject({ unknown: [], duplicates: 1 });
 			expect(await get(store, id)).toEqual(before);
@@ -200,9 +200,18 @@ export function transitions(kind: StoreKind): void {
 			expect(await get(store, id)).toMatchObject({ status: "pending", waiting: ["stock"], receipts: { late: receiptOf() } });
 		});
 
-		one("lets the first real group stand for whoever was expected", async store => {
-			const { _id: id } = await put(store, { waiting: [ANY_GROUP] });
-			expect((await store.handled([handledBy(id, "stock")])).consumed).toEqual([id]);
+		one("does not let one group stand for whoever was expected", async store => {
+			const ids = [await put(store, { waiting: [ANY_GROUP] }), await put(store, { waiting: [ANY_GROUP] }), await put(store)].map(({ _id }) => _id);
+			const [both, alone, plain] = ids as [string, string, string];
+			const first = await store.handled([handledBy(both, "stock"), handledBy(alone, "stock")]);
+			expect(first).toMatchObject({ consumed: [], anyone: [both, alone] });
+			const named = await store.whoever([{ id: both, groups: ["stock", "mail"] }, { id: alone, groups: ["stock"] }]);
+			expect(named).toEqual({ consumed: [alone], dead: [] });
+			expect((await get(store, both)).waiting).toEqual(["mail"]);
+			expect(await store.handled([handledBy(both, "mail"), handledBy(plain)])).toMatchObject({ consumed: [both, plain], anyone: [] });
+			// Said again, by a redelivery or another tracker, it changes nothing.
+			expect(await store.whoever([{ id: both, groups: ["stock", "mail"] }])).toEqual({ consumed: [], dead: [] });
+			expect(await get(store, both)).toMatchObject({ status: "consumed", waiting: [] });
 		});
 
 		one("makes a dead message consumed by a late receipt", async store => {
@@ -238,7 +247,7 @@ export function transitions(kind: StoreKind): void {
 
 		one("keeps awkward group names apart", async store => {
 			const { _id: id } = await put(store, { waiting: AWKWARD_GROUPS });
-			for (const group of AWKWARD_GROUPS.slice(1)) expect(await store.handled([handledBy(id, group)])).toEqual({ unknown: [], duplicates: 0, consumed: [], dead: [] });
+			for (const group of AWKWARD_GROUPS.slice(1)) expect(await store.handled([handledBy(id, group)])).toEqual({ unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] });
 			expect(Object.keys((await get(store, id)).receipts).sort()).toEqual(AWKWARD_GROUPS.slice(1).sort());
 			expect((await store.handled([handledBy(id, "a.b")])).consumed).toEqual([id]);
 		});
@@ -248,7 +257,7 @@ export function transitions(kind: StoreKind): void {
 			const dying = await put(store, { waiting: ["mail"], failed: ["stock"] });
 			await rawOf(store).messages.update({ _id: id }, { $set: { "receipts.stock": receiptOf(), waiting: [] } });
 			await rawOf(store).messages.update({ _id: dying._id }, { $set: { "receipts.mail": receiptOf(), waiting: [] } });
-			expect(await store.handled([handledBy(id), handledBy(dying._id, "mail")])).toEqual({ unknown: [], duplicates: 2, consumed: [id], dead: [{ id: dying._id, reason: "" }] });
+			expect(await store.handled([handledBy(id), handledBy(dying._id, "mail")])).toEqual({ unknown: [], duplicates: 2, consumed: [id], dead: [{ id: dying._id, reason: "" }], anyone: [] });
 			expect((await get(store, dying._id)).status).toBe("dead");
 		});
 
@@ -301,13 +310,13 @@ export function transitions(kind: StoreKind): void {
 			expect(await get(store, id)).toEqual(dead);
 		});
 
-		one("puts the real group in the place of whoever was expected", async store => {
+		one("leaves whoever was expected beside the group that failed", async store => {
 			const [again, spent, silent] = [await put(store, { waiting: [ANY_GROUP] }), await put(store, { waiting: [ANY_GROUP] }), await put(store, { waiting: [ANY_GROUP] })];
-			const { dead } = await store.failed([failedBy(again._id), failedBy(spent._id, { nextAt: null }), failedBy(silent._id, { group: ANY_GROUP })]);
-			expect((await get(store, again._id)).waiting).toEqual(["stock"]);
-			expect(await get(store, spent._id)).toMatchObject({ status: "dead", waiting: [], failed: ["stock"] });
+			await store.failed([failedBy(again._id), failedBy(spent._id, { nextAt: null }), failedBy(silent._id, { group: ANY_GROUP })]);
+			expect(new Set((await get(store, again._id)).waiting)).toEqual(new Set([ANY_GROUP, "stock"]));
+			expect(await get(store, spent._id)).toMatchObject({ open: true, waiting: [ANY_GROUP], failed: ["stock"] });
 			expect((await get(store, silent._id)).waiting).toEqual([ANY_GROUP]);
-			expect(dead.map(({ id }) => id)).toEqual([spent._id]);
+			expect((await store.whoever([{ id: spent._id, groups: [] }])).dead).toMatchObject([{ id: spent._id }]);
 			expect((await store.failed([failedBy(silent._id, { group: ANY_GROUP, attempt: 2, nextAt: null })])).dead).toMatchObject([{ id: silent._id }]);
 		});
 

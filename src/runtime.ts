@@ -317,6 +317,7 @@ export class Runtime {
 		const storage = this.#storage;
 		await storage?.sweeper.stop();
 		await atMost(this.#callback?.idle() ?? Promise.resolve(), left());
+		this.#callback?.stop();
 		if (storage) {
 			await atMost(storage.outbox.idle(), left());
 			storage.inserter.stop();

@@ -103,7 +103,7 @@ export class Tracker {
 	async #withdraw(rows: Message[]): Promise<void> {
 		if (!rows.length) return;
 		await this.parts.store.adopt(rows.map(row => ({ ...row, status: STATUS.intended })));
-		for (const { _id, producer } of rows) await this.parts.store.withdraw(_id, { at: new Date(), by: producer, act: "withdraw", note: "commit failed" });
+		for (const { _id, producer, createdAt } of rows) await this.parts.store.withdraw(_id, { at: new Date(), by: producer, act: "withdraw", note: "commit failed" }, createdAt);
 	}
 
 	/** Returns what found no message. */

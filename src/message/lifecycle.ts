@@ -26,7 +26,7 @@ export const STATUS = {
 	dead: "dead",
 	/** Closed by a human, with a note. Final; pruned after `retainMs`. */
 	resolved: "resolved",
-	/** The business write of an intended message did not happen. Final; pruned after `retainMs`. */
+	/** The business write of an intended message did not happen. Final; pruned after `retainMs`. Its id is free: emitted again, it is a new message. */
 	withdrawn: "withdrawn"
 } as const;
 
@@ -36,7 +36,7 @@ export const STATUSES = Object.values(STATUS) as readonly Status[];
 
 /** `discarded` is no status: the row is deleted and an audit record stays. */
 export const TRANSITIONS: Readonly<Record<Status, readonly (Status | "discarded")[]>> = {
-	intended: ["pending", "withdrawn", "dead"],
+	intended: ["pending", "published", "withdrawn", "dead"],
 	pending: ["published", "consumed", "dead", "resolved"],
 	published: ["pending", "consumed", "dead", "resolved"],
 	dead: ["pending", "consumed", "resolved", "discarded"],

@@ -1,7 +1,7 @@
 import { STATUS } from "../message/lifecycle";
 import type { Failure, Message, Note } from "../message/message";
 import { encodeMessage } from "./codec";
-import type { Change, Doc, Filter } from "./collection";
+import type { Change, Doc, Filter, Operation } from "./collection";
 import { OperatorStore } from "./operator";
 
 const CLOSED = { open: true, dueAt: true, claim: true } as const;
@@ -26,8 +26,8 @@ export abstract class IntentStore extends OperatorStore {
 		return this.#leaveIntended(id, { $set: { status: STATUS.pending, dueAt, ...(body && { body }) }, $unset: { claim: true, asks: true, unreachableSince: true } });
 	}
 
-	withdraw(id: string, note: Note): Promise<boolean> {
-		return this.#leaveIntended(id, { $set: { status: STATUS.withdrawn, doneAt: note.at }, $unset: CLOSED, $push: { notes: note } });
+	withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean> {
+		return this.#leaveIntended(id, { $set: { status: STATUS.withdrawn, doneAt: note.at }, $unset: CLOSED, $push: { notes: note } }, createdAt && { createdAt });
 	}
 
 	async lapse(id: string, failure: Failure, reason: string): Promise<boolean> {
@@ -38,26 +38,54 @@ export abstract class IntentStore extends OperatorStore {
 		return this.#leaveIntended(id, { $set: { status: STATUS.dead, deadAt: failure.at, reason, waiting: [], failed }, $unset: CLOSED, $push: { failures: failure } });
 	}
 
-	async adopt(rows: Message[]): Promise<Message[]> {
-		if (!rows.length) return [];
+	async adopt(given: Message[]): Promise<Message[]> {
+		if (!given.length) return [];
+		const rows = await this.#notDiscarded(given);
 		await this.insert(rows);
-		const complete = rows.filter(row => !row.partial);
-		if (complete.length) {
-			await this.collections.messages.bulk(
-				complete.map(row => {
-					const doc = encodeMessage(row);
-					const $set = Object.fromEntries(LEARNED.filter(field => doc[field] !== undefined).map(field => [field, doc[field]]));
-					return { filter: { _id: row._id, partial: true }, change: { $set, $unset: { partial: true } } };
-				})
-			);
-		}
+		const operations = rows.flatMap(row => [...(row.partial ? [] : [completing(row)]), ...(row.intent && row.status !== STATUS.intended ? [sent(row)] : [])]);
+		if (operations.length) await this.collections.messages.bulk(operations);
+		const found = await this.find(rows.map(row => row._id));
+		const byId = new Map(rows.map(row => [row._id, row]));
+		const again = found.filter(({ _id, status, createdAt }) => status === STATUS.withdrawn && byId.get(_id)?.createdAt.getTime() !== createdAt.getTime());
+		if (!again.length) return found;
+		await this.collections.messages.bulk(again.map(row => replacing(row, byId.get(row._id) as Message)));
 		return this.find(rows.map(row => row._id));
 	}
 
-	async #leaveIntended(id: string, change: Change): Promise<boolean> {
-		const filter: Filter = { _id: String(id), status: STATUS.intended };
+	/** A human's word is not undone by what was still on its way. The same id emitted anew is another message. */
+	async #notDiscarded(rows: Message[]): Promise<Message[]> {
+		const audits = await this.collections.audit.find({ "message.id": { $in: rows.map(row => String(row._id)) }, act: "discard" });
+		if (!audits.length) return rows;
+		const discarded = new Set(audits.map(({ message }) => emissionOf((message as { id: string }).id, (message as { createdAt: Date }).createdAt)));
+		return rows.filter(row => !discarded.has(emissionOf(row._id, row.createdAt)));
+	}
+
+	async #leaveIntended(id: string, change: Change, more: Filter = {}): Promise<boolean> {
+		const filter: Filter = { _id: String(id), status: STATUS.intended, ...more };
 		return (await this.collections.messages.update(filter, change)) === 1;
 	}
+}
+
+function emissionOf(id: string, createdAt: Date): string {
+	return `${createdAt.getTime()} ${id}`;
+}
+
+function completing(row: Message): Operation {
+	const doc = encodeMessage(row);
+	const $set = Object.fromEntries(LEARNED.filter(field => doc[field] !== undefined).map(field => [field, doc[field]]));
+	return { filter: { _id: row._id, partial: true }, change: { $set, $unset: { partial: true } } };
+}
+
+/** What was sent has happened before, whoever is being asked about it now. */
+function sent({ _id, status, publishedAt, dueAt }: Message): Operation {
+	return { filter: { _id, status: STATUS.intended }, change: { $set: { status, dueAt, ...(publishedAt && { publishedAt }) }, $unset: { claim: true, asks: true, unreachableSince: true } } };
+}
+
+/** A new emission under an id whose earlier one was withdrawn. */
+function replacing(old: Message, row: Message): Operation {
+	const { _id, notes: _, ...doc } = encodeMessage(row);
+	const gone = Object.keys(encodeMessage(old)).filter(field => !(field in doc) && field !== "_id" && field !== "notes");
+	return { filter: { _id: row._id, status: STATUS.withdrawn, createdAt: old.createdAt }, change: { $set: doc, ...(gone.length && { $unset: Object.fromEntries(gone.map(field => [field, true as const])) }) } };
 }
 
 export function barrierRow(id: string, state: keyof typeof BARRIER): Doc {

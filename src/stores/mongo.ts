@@ -150,10 +150,18 @@ export class MongoStore extends DocumentStore implements Store {
 		try {
 			await this.collections.barriers.insertIn(theirs, barrierRow(id, BARRIER.committed));
 		} catch (thrown) {
-			if (isDuplicate(thrown)) throw new ReliableError("RELIABLE_WITHDRAWN", `The message '${id}' was withdrawn before its business write was committed; the transaction must not commit.`, { id }, thrown);
+			if (isDuplicate(thrown)) throw await this.#barred(id, thrown);
 			if (isTransient(thrown)) throw thrown;
 			throw isForeignSession(thrown) ? badSession(reasonOf(thrown)) : mongoError(`the barrier of ${id}`, thrown);
 		}
+	}
+
+	async #barred(id: string, thrown: unknown): Promise<Error> {
+		const [row] = await this.collections.barriers.find({ _id: id });
+		if (!row) return badSession(`its transaction has written the barrier row of ${id} already`);
+		return row.state === BARRIER.committed
+			? new ReliableError("RELIABLE_DUPLICATE_ID", `The business write of message '${id}' was committed before; this transaction must not commit.`, { id }, thrown)
+			: new ReliableError("RELIABLE_WITHDRAWN", `The message '${id}' was withdrawn before its business write was committed; the transaction must not commit.`, { id }, thrown);
 	}
 
 	async tombstone(id: string): Promise<"committed" | "fenced"> {

@@ -43,7 +43,8 @@ export abstract class OperatorStore extends RecordStore {
 		const base = message.failed.filter(group => message.spent[group] !== undefined).map(group => [`base.${keyOf(group)}`, message.spent[group]]);
 		return this.#leaveDead(message, {
 			$set: { status: STATUS.pending, open: true, dueAt: at, waiting, failed: [], next: {}, ...Object.fromEntries(base) },
-			$unset: { deadAt: true, reason: true, claim: true },
+			// What was counted up to here does not count any more.
+			$unset: { deadAt: true, reason: true, claim: true, asks: true, unreachableSince: true },
 			$push: { notes: note }
 		});
 	}

@@ -178,13 +178,14 @@ export interface Store {
 
 	/** intended → pending: the business write has happened. `body` where only the source had it. False = it was not (any more) intended. */
 	happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean>;
-	/** intended → withdrawn: the business write has not happened and will not. */
-	withdraw(id: string, note: Note): Promise<boolean>;
+	/** intended → withdrawn: the business write has not happened and will not. `createdAt`: of this emission only, the id may have been emitted again. */
+	withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean>;
 	/** intended → dead: asked too often without a clear answer. */
 	lapse(id: string, failure: Failure, reason: string): Promise<boolean>;
 	/**
 	 * Rows of messages that were not stored by their emit (strategy `callback`): inserted where absent; one that was known from receipts
-	 * only is completed. Returns the rows as they are in the store.
+	 * only is completed; one of an earlier emission of the id that was withdrawn is replaced; an intent that is given as sent has happened.
+	 * What a human has discarded is not taken up again. Returns the rows as they are in the store.
 	 */
 	adopt(rows: Message[]): Promise<Message[]>;
 	/** Writes the barrier row of a business transaction. RELIABLE_WITHDRAWN when the intent was withdrawn meanwhile; RELIABLE_BAD_SESSION. */

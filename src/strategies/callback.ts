@@ -1,6 +1,6 @@
 import type { PublishResult } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
-import { MAX_CHECK_BYTES, encodePlan } from "../message/check";
+import { delayOf, encodePlan, MAX_CHECK_BYTES } from "../message/check";
 import { WITHDRAWAL_TYPE, WIRE_VERSION, type Withdrawal } from "../message/envelope";
 import { STATUS } from "../message/lifecycle";
 import type { Message } from "../message/message";
@@ -20,50 +20,72 @@ export interface CallbackParts {
  * message. See `strategy.ts` for what that promises.
  */
 export class Callback implements Strategy {
-	readonly #emitting = new Set<Promise<unknown>>();
+	readonly #sending = new Set<Promise<unknown>>();
+	readonly #unready = new Set<() => void>();
 
 	constructor(readonly parts: CallbackParts) {}
 
 	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
-		const started = performance.now();
 		const { _id: id, event } = message;
-		const work = this.#send(message, plan);
-		const settled = work.catch(() => undefined).finally(() => this.#emitting.delete(settled));
-		this.#emitting.add(settled);
-		await work;
-		if (plan.waitFor !== "consumed") return { id, status: STATUS.published };
-		const left = Math.max(0, plan.timeoutMs - (performance.now() - started));
-		return { id, status: await this.parts.waiters.wait(id, event, "consumed", left) };
+		const started = performance.now();
+		const left = () => Math.max(0, plan.timeoutMs - (performance.now() - started));
+		const sending = this.#send(message, plan, left);
+		const settled = sending.catch(() => undefined).finally(() => this.#sending.delete(settled));
+		this.#sending.add(settled);
+		const confirmed = await sending;
+		if (plan.waitFor === "stored" || (plan.waitFor === "confirmed" && confirmed)) return { id, status: confirmed ? STATUS.published : STATUS.pending };
+		return { id, status: await this.parts.waiters.wait(id, event, plan.waitFor, left()) };
 	}
 
 	async idle(): Promise<void> {
-		while (this.#emitting.size) await Promise.all(this.#emitting);
+		while (this.#sending.size) await Promise.all(this.#sending);
 	}
 
-	/** Check, business write, message. */
-	async #send(message: Message, plan: EmitPlan): Promise<void> {
-		const { event } = message;
+	/** Whoever still waits for the broker is rejected. */
+	stop(): void {
+		for (const giveUp of this.#unready) giveUp();
+	}
+
+	/** Resolves when the promise holds: true = the message too is confirmed and routed. */
+	async #send(message: Message, plan: EmitPlan, left: () => number): Promise<boolean> {
 		const { publisher, metrics } = this.parts;
-		if (plan.session) throw new ReliableError("RELIABLE_BAD_OPTION", `'session' has nothing to join with strategy 'callback', which stores no message ('${event}'); use 'commit', or strategy 'outbox'.`, { option: "session", event });
-		if (!message.source && message.body.length > MAX_CHECK_BYTES) {
-			throw new ReliableError("RELIABLE_PAYLOAD_TOO_LARGE", `The payload of '${event}' is ${message.body.length} bytes, too large to travel in a check (${MAX_CHECK_BYTES}); give 'source', or use strategy 'outbox'.`, { event, bytes: message.body.length, maxCheckBytes: MAX_CHECK_BYTES });
-		}
+		this.#refuse(message, plan);
 		await this.#brokerReady(message, plan.timeoutMs);
 
-		const check = await publisher.check(message, 1);
+		// Its check says that it comes before the business write.
+		if (plan.commit) message.status = STATUS.intended;
+		const check = await within(publisher.check(message, 1), left());
 		if (check.outcome !== "confirmed") throw notTaken(message, check, "the check");
-		if (plan.commit) {
-			try {
-				await plan.commit();
-			} catch (error) {
-				await this.#withdraw(message);
-				throw error;
-			}
-		}
-		const result = await publisher.toAll(message, 1);
-		metrics.outcome(event, result.outcome);
+		if (plan.commit) await this.#commit(message, plan.commit);
+		// A business write takes its time; what follows it is not given up for that.
+		const result = await (plan.commit ? publisher.toAll(message, 1) : within(publisher.toAll(message, 1), left()));
+		metrics.outcome(message.event, result.outcome);
 		// The business write has happened: its caller must not take it back. The check is out and will see to the message.
 		if (result.outcome !== "confirmed" && !plan.commit) throw notTaken(message, result, "the message");
+		return result.outcome === "confirmed";
+	}
+
+	#refuse({ event, body, source }: Message, { session }: EmitPlan): void {
+		if (session) throw new ReliableError("RELIABLE_BAD_OPTION", `'session' has nothing to join with strategy 'callback', which stores no message ('${event}'); use 'commit', or strategy 'outbox'.`, { option: "session", event });
+		if (!source && body.length > MAX_CHECK_BYTES) {
+			throw new ReliableError("RELIABLE_PAYLOAD_TOO_LARGE", `The payload of '${event}' is ${body.length} bytes, too large to travel in a check (${MAX_CHECK_BYTES}); give 'source', or use strategy 'outbox'.`, { event, bytes: body.length, maxCheckBytes: MAX_CHECK_BYTES });
+		}
+	}
+
+	async #commit(message: Message, commit: () => Promise<void>): Promise<void> {
+		const asked = performance.now() + delayOf(message, 1);
+		try {
+			await commit();
+		} catch (error) {
+			await this.#withdraw(message);
+			throw error;
+		}
+		message.status = STATUS.pending;
+		if (performance.now() < asked) return;
+		// The question may have been put meanwhile, and answered with "no". A check that asks nothing stands against it.
+		message.createdAt = new Date(Math.max(Date.now(), message.createdAt.getTime() + 1));
+		const check = await this.parts.publisher.check(message, 1);
+		if (check.outcome !== "confirmed") throw notTaken(message, check, "the check after its business write, which has happened,");
 	}
 
 	/** There is nothing to keep the message in meanwhile but the caller's patience. */
@@ -73,12 +95,15 @@ export class Callback implements Strategy {
 		return new Promise((resolve, reject) => {
 			const unsubscribe = courier.on("ready", () => done(resolve));
 			const error = new ReliableRetryableError("RELIABLE_NOT_STORED", `RabbitMQ could not be reached within ${timeoutMs} ms; nothing was sent of '${message.event}' (${message._id}).`, { id: message._id, event: message.event, timeoutMs });
-			const timer = setTimeout(() => done(() => reject(error)), timeoutMs);
+			const giveUp = () => done(() => reject(error));
+			const timer = setTimeout(giveUp, timeoutMs);
 			const done = (settle: () => void) => {
 				unsubscribe();
 				clearTimeout(timer);
+				this.#unready.delete(giveUp);
 				settle();
 			};
+			this.#unready.add(giveUp);
 		});
 	}
 
@@ -87,6 +112,17 @@ export class Callback implements Strategy {
 		const { publisher } = this.parts;
 		const withdrawal: Withdrawal = { v: WIRE_VERSION, id: message._id, echo: { event: message.event, producer: message.producer, plan: encodePlan(message) } };
 		await publisher.courier.publish({ to: { queue: publisher.queues.callbackReceipts }, messageId: message._id, type: WITHDRAWAL_TYPE, headers: {}, body: Buffer.from(JSON.stringify(withdrawal)) });
+	}
+}
+
+/** What has not been answered by then may still be taken. */
+async function within(publishing: Promise<PublishResult>, ms: number): Promise<PublishResult> {
+	let timer: NodeJS.Timeout | undefined;
+	const late = new Promise<PublishResult>(resolve => (timer = setTimeout(() => resolve({ outcome: "unknown", reason: "no answer within timeoutMs" }), ms)));
+	try {
+		return await Promise.race([publishing, late]);
+	} finally {
+		clearTimeout(timer);
 	}
 }
 

@@ -8,7 +8,7 @@ import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
 import type { PublishResult } from "../couriers/courier";
 import type { Publisher } from "../publisher";
-import type { FailedRecord, PublishedRecord, Store } from "../stores/store";
+import type { FailedRecord, InsertOutcome, PublishedRecord, Store } from "../stores/store";
 import type { Waiters } from "../waiters";
 import type { Inserter } from "./inserter";
 import type { EmitPlan, EmitResult, Strategy } from "./strategy";
@@ -58,30 +58,32 @@ export class Outbox implements Strategy {
 		message.dueAt = new Date(direct ? now + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : now);
 		if (plan.session) message.dueAt = new Date(now + SESSION_GRACE_MS);
 
-		const outcome = plan.session ? await this.parts.store.insertIn(plan.session, message) : await this.parts.inserter.insert(message, plan.timeoutMs, () => direct && this.#track(this.#dispatch(message)));
 		const id = message._id;
-		if (!outcome.stored) {
-			const { existing } = outcome;
+		const dispatch = () => this.#track(this.#dispatch(message));
+		const existing = plan.session ? stored(await this.parts.store.insertIn(plan.session, message)) : await this.#insert(message, plan, () => direct && dispatch());
+		if (existing) {
 			assertSame(existing, message);
+			// Nothing but an insert can join the caller's transaction.
+			if (existing.status === STATUS.withdrawn) throw duplicate(existing, "it was withdrawn and has a row of its own; emit without 'session', or with another id");
 			return this.#wait(existing, plan, started);
 		}
 		this.parts.metrics.stored(message.event);
 		if (plan.session) this.#afterSession(plan.session, id);
-		else if (direct) this.#track(this.#dispatch(message));
+		else if (direct) dispatch();
 		return this.#wait(message, plan, started);
 	}
 
 	/** Intent first: a row that no sweep publishes, the business write, then the message. */
 	async #emitIntent(message: Message, plan: EmitPlan, commit: () => Promise<void>, started: number): Promise<EmitResult> {
-		const { store, inserter, logger, metrics } = this.parts;
+		const { store, logger, metrics } = this.parts;
 		const { _id: id } = message;
 		message.status = STATUS.intended;
 		message.dueAt = new Date(Date.now() + delayOf(message, 1));
 		// Stored too late, it is an intent whose business write was never begun: asked about, it is withdrawn.
-		const outcome = await inserter.insert(message, plan.timeoutMs, () => undefined);
-		if (!outcome.stored) {
-			assertSame(outcome.existing, message);
-			throw new ReliableError("RELIABLE_DUPLICATE_ID", `The id '${id}' was emitted before (${outcome.existing.status}); its business write is not done again.`, { id, event: message.event, status: outcome.existing.status });
+		const existing = await this.#insert(message, plan, () => undefined);
+		if (existing) {
+			assertSame(existing, message);
+			throw duplicate(existing, "its business write is not done again");
 		}
 		metrics.stored(message.event);
 		try {
@@ -89,17 +91,52 @@ export class Outbox implements Strategy {
 		} catch (error) {
 			const note = { at: new Date(), by: message.producer, act: "withdraw" as const, note: `commit failed: ${reasonOf(error)}` };
 			// Should this get lost, the intent is asked about and withdrawn then.
-			await store.withdraw(id, note).catch(failed => logger.warn(`Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`));
+			await store.withdraw(id, note, message.createdAt).catch(failed => logger.warn(`Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`));
 			throw error;
 		}
 		const direct = this.parts.publisher.courier.ready && this.parts.publisher.courier.writable;
 		const dueAt = new Date(direct ? Date.now() + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : Date.now());
 		// The business write has happened, so this emit does not fail any more: unconfirmed, the intent is asked about when it comes due.
 		const confirmed = await store.happened(id, dueAt).catch(failed => (logger.warn(`Reliable: intent ${id} was not confirmed yet: ${reasonOf(failed)}`), false));
-		if (!confirmed) return { id, status: STATUS.intended };
 		message.status = STATUS.pending;
+		message.dueAt = dueAt;
+		const row = confirmed ? undefined : await this.#overtaken(message);
+		if (row) return { id, status: row.status };
 		if (direct) this.#track(this.#dispatch(message));
 		return this.#wait(message, plan, started);
+	}
+
+	/** Returns the row that is there already. One that was withdrawn gives way: emitted again, the id is a new message. */
+	async #insert(message: Message, plan: EmitPlan, late: () => void): Promise<Message | undefined> {
+		const existing = stored(await this.parts.inserter.insert(message, plan.timeoutMs, late));
+		if (existing?.status !== STATUS.withdrawn) return existing;
+		assertSame(existing, message);
+		// It tells the two apart, also when both were emitted within the same millisecond.
+		message.createdAt = new Date(Math.max(message.createdAt.getTime(), existing.createdAt.getTime() + 1));
+		return this.#replace(message);
+	}
+
+	async #replace(message: Message): Promise<Message | undefined> {
+		const [row] = await this.parts.store.adopt([message]);
+		return row?.createdAt.getTime() === message.createdAt.getTime() ? undefined : row;
+	}
+
+	/**
+	 * The intent was asked about while its business write was under way. Where no barrier has stopped that write, it counts, and what
+	 * was withdrawn is announced all the same. Returns the row that is as it should be; undefined = dispatch.
+	 */
+	async #overtaken(message: Message): Promise<Message | undefined> {
+		const { store, logger } = this.parts;
+		try {
+			const [row] = await store.find([message._id]);
+			if (row?.status !== STATUS.withdrawn) return row ?? { ...message, status: STATUS.intended };
+			logger.warn(`Reliable: message ${message._id} was withdrawn while its business write was under way, which has happened all the same; it is sent. A barrier row would have stopped it.`);
+			message.createdAt = new Date(Math.max(Date.now(), message.createdAt.getTime() + 1));
+			return await this.#replace(message);
+		} catch (failed) {
+			logger.warn(`Reliable: intent ${message._id} was not confirmed yet: ${reasonOf(failed)}`);
+			return { ...message, status: STATUS.intended };
+		}
 	}
 
 	async idle(): Promise<void> {
@@ -156,6 +193,14 @@ export class Outbox implements Strategy {
 		const error = { name: "Unroutable", message: result.reason ?? "no queue took it", code: "NO_ROUTE" };
 		return groups.map(group => this.#failed.add(judgeFailure(message, group, 1, cause, error, { now })));
 	}
+}
+
+function stored(outcome: InsertOutcome): Message | undefined {
+	return outcome.stored ? undefined : outcome.existing;
+}
+
+function duplicate({ _id: id, event, status }: Message, why: string): Error {
+	return new ReliableError("RELIABLE_DUPLICATE_ID", `The id '${id}' was emitted before (${status}); ${why}.`, { id, event, status });
 }
 
 /** The same `id` with the same event and payload is the same message, whoever stores it first; with another payload it is a mistake. */

@@ -31,12 +31,13 @@ export function story(broker: ServiceBroker, id: string): Promise<MessageStory> 
 	return broker.call<MessageStory, { id: string }>("reliable.get", { id });
 }
 
-/** The whole story of a message once it has come to this status. */
-export function reaches(broker: ServiceBroker, id: string, status: string): Promise<MessageStory> {
-	return until(
-		() => story(broker, id),
-		seen => seen.status === status
-	);
+/** The whole story of a message once it has come to this status; one of strategy `callback` may not be known at first. */
+export async function reaches(broker: ServiceBroker, id: string, status: string): Promise<MessageStory> {
+	const known = (error: ReliableError) => (error.type === "RELIABLE_NOT_FOUND" ? undefined : Promise.reject(error));
+	return (await until(
+		() => story(broker, id).catch(known),
+		seen => seen?.status === status
+	)) as MessageStory;
 }
 
 /** Waits until the store knows this many groups, so that an emit waits for all of them. */

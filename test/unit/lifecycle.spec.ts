@@ -22,6 +22,7 @@ const DRAWN: readonly (readonly [from: Status, to: End, words: string])[] = [
 /** Legal, and left out of the graph so that it can be read. */
 const UNDRAWN: readonly (readonly [from: Status, to: End, reason: string])[] = [
 	["intended", "dead", "the producer answered too often without an answer that counts: never a silent rollback"],
+	["intended", "published", "a receipt, or a later check of its producer, tells that it was sent (strategy callback)"],
 	["pending", "consumed", "the receipts were quicker than the record of the publish"],
 	["pending", "resolved", "a human closes what nobody wants any more"],
 	["published", "resolved", "a human closes what nobody wants any more"]

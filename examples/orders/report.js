@@ -61,8 +61,8 @@ function account(ordered, journals) {
 		if (missing.length || unexpected.length) complete = false;
 		return [name, ids.size, missing.length ? missing.slice(0, 5).join(" ") : "none", unexpected.length, lines.length - ids.size];
 	});
-	print([["", "orders", "missing", "unexpected", "done twice"], ["in the file", ordered.length, "", "", ""], ...rows]);
+	print([["", "orders", "missing", "unexpected", "done twice"], ["ordered", ordered.length, "", "", ""], ...rows]);
 	return complete;
 }
 
-module.exports = { Progress, states, attempts, dead, story, account };
+module.exports = { Progress, print, states, attempts, dead, story, account };

@@ -5,15 +5,17 @@ const amqp = require("amqplib");
 const { Redis } = require("ioredis");
 const { MongoClient } = require("mongodb");
 
-/** Removes what a finished demo has made; its names all begin with the demo's namespace. */
+/** Removes what a finished example has made; its names all begin with the example's namespace. */
 async function clean({ namespace, folder, options }, queues) {
-	fs.rmSync(folder, { recursive: true, force: true });
+	if (folder) fs.rmSync(folder, { recursive: true, force: true });
 	if (!options.amqp) return;
 	const prefix = `${namespace}.reliable`;
+	const delays = (options.checkDelaysMs ?? []).map(ms => `checks.delay.${ms}`);
 
 	const connection = await amqp.connect(options.amqp, { noDelay: true });
 	const channel = await connection.createChannel();
-	for (const queue of [...queues, `${prefix}.receipts.outbox`, `${prefix}.announcements`, `${prefix}.parked`]) await channel.deleteQueue(queue);
+	const own = [...delays, "checks", "receipts.outbox", "receipts.callback", "announcements", "parked"].map(name => `${prefix}.${name}`);
+	for (const queue of [...queues, ...own]) await channel.deleteQueue(queue);
 	await channel.deleteExchange(`${prefix}.events`);
 	await connection.close();
 

@@ -4,7 +4,9 @@ import { MongoClient } from "mongodb";
 import { inject, onTestFinished } from "vitest";
 import { connect } from "amqplib";
 import { ReliableEmit, type ReliableOptions } from "../../src";
-import { prefixOf } from "../../src/message/pattern";
+import { bucketName } from "../../src/couriers/amqp/topology";
+import { prefixOf, systemQueues } from "../../src/message/pattern";
+import { OPTIONS } from "../../src/options";
 
 /** `real` servers or the `embedded` default: the project a spec runs in decides. */
 export const backend = process.env["RELIABLE_TEST_BACKEND"] === "embedded" ? "embedded" : "real";
@@ -29,13 +31,15 @@ export function cluster(): Cluster {
 	const namespace = `test-${randomBytes(5).toString("hex")}`;
 	const brokers: ServiceBroker[] = [];
 	const logs: string[] = [];
+	const delays = new Set<number>(OPTIONS.checkDelaysMs.default);
 	const options = (own: ReliableOptions = {}): ReliableOptions => {
+		for (const delay of own.checkDelaysMs ?? []) delays.add(delay);
 		const servers = backend === "real" ? inject("servers") : undefined;
 		return { ...QUICK, ...(servers ? { amqp: servers.amqp, mongo: servers.mongo, redis: servers.redis, database: "reliable_test" } : {}), ...own };
 	};
 	onTestFinished(async () => {
 		await Promise.all(brokers.map(broker => broker.stop().catch(() => undefined)));
-		if (backend === "real") await removeNamespace(namespace);
+		if (backend === "real") await removeNamespace(namespace, delays);
 	}, 60_000);
 
 	const broker = (nodeID: string, own: BrokerOptions = {}): ServiceBroker => {
@@ -87,11 +91,12 @@ export async function until<T>(look: () => T | Promise<T>, holds: (seen: T) => b
 	}
 }
 
-async function removeNamespace(namespace: string): Promise<void> {
+async function removeNamespace(namespace: string, delays: Iterable<number>): Promise<void> {
 	const { amqp, mongo } = inject("servers");
 	const client = await new MongoClient(mongo).connect();
 	const prefix = prefixOf(namespace);
-	const queues = new Set([`${prefix}.parked`, `${prefix}.announcements`, `${prefix}.receipts.outbox`]);
+	const system = systemQueues(namespace);
+	const queues = new Set([...Object.values(system), ...[...delays].map(delay => bucketName(system.checks, delay))]);
 	for (const { name } of await client.db("reliable_test").listCollections({}, { nameOnly: true }).toArray()) {
 		if (!name.startsWith(`${prefix}.`)) continue;
 		if (name.endsWith(".subscriptions")) for (const { queue } of await client.db("reliable_test").collection(name).find().toArray()) queues.add(queue as string);

@@ -25,6 +25,9 @@ export const MAX_CHECK_BYTES = 1024 * 1024;
 /** Above a check's delay and its lateness: then the row alone, without its check, is the sweeper's business. */
 export const LOST_CHECK_MARGIN_MS = 30_000;
 
+/** Half of what a Date can hold: the sum of two is one still. */
+const MAX_INSTANT = 4e15;
+
 export function encodePlan(message: Message): string {
 	const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, source, intent } = message;
 	const plan: Plan = { v: 1, at: createdAt.getTime(), delays, max, backoff, ...(only && { only }), ...(source && { source }), ...(intent && { intent }) };
@@ -39,12 +42,15 @@ function parsePlan(text: string): Plan {
 	} catch {
 		throw new Unreadable("x-reliable-echo is not JSON");
 	}
-	const { v, at, delays, max, backoff, source } = plan ?? {};
+	const { v, at, delays, max, backoff, only, source, intent } = plan ?? {};
 	if (v !== 1) throw new Unreadable(`unknown version ${JSON.stringify(v)} of x-reliable-echo`);
-	const positive = (value: unknown) => typeof value === "number" && Number.isFinite(value) && value > 0;
+	// Bounded, because a date beyond it is none, and no store takes that.
+	const positive = (value: unknown) => typeof value === "number" && value > 0 && value < MAX_INSTANT;
 	if (!positive(at) || !positive(max) || !Array.isArray(delays) || !delays.length || !delays.every(positive)) throw new Unreadable("x-reliable-echo lacks at, max or delays");
 	if (typeof backoff !== "object" || backoff === null || !positive(backoff.initialMs) || !positive(backoff.maxMs)) throw new Unreadable("x-reliable-echo lacks backoff");
 	if (source !== undefined && (typeof source !== "object" || source === null || typeof source.action !== "string")) throw new Unreadable("x-reliable-echo has a bad source");
+	if (only !== undefined && !(Array.isArray(only) && only.every(group => typeof group === "string" && group !== ""))) throw new Unreadable("x-reliable-echo has bad groups");
+	if (intent !== undefined && intent !== "source" && intent !== "barrier") throw new Unreadable("x-reliable-echo has a bad intent");
 	return plan as Plan;
 }
 
@@ -85,7 +91,9 @@ export function rowOf(wire: Wire, waitingFor: (event: string, only?: string[]) =
 
 /** What a receipt tells of a message: all of it after a failure, else that it exists. Throws Unreadable. */
 export function rowOfEcho(id: string, echo: Echo, waitingFor: (event: string, only?: string[]) => string[]): Message {
-	if (typeof echo.event !== "string" || typeof echo.producer !== "string" || typeof echo.plan !== "string") throw new Unreadable("receipt with a bad echo");
+	const { headers, body } = echo;
+	const whole = headers === undefined || (typeof headers === "object" && headers !== null && typeof body === "string");
+	if (typeof echo.event !== "string" || typeof echo.producer !== "string" || typeof echo.plan !== "string" || !whole) throw new Unreadable("receipt with a bad echo");
 	if (echo.headers && echo.body) return rowOf({ messageId: id, type: echo.event, headers: echo.headers, body: Buffer.from(echo.body, "base64") }, waitingFor);
 	const row = newRow({ id, event: echo.event, producer: echo.producer, plan: echo.plan }, waitingFor, { body: Buffer.alloc(0), meta: {}, headers: {}, origin: {} });
 	return { ...row, partial: true };

@@ -176,9 +176,14 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 			next.set(group, new Date(at.getTime() + pauseMs));
 		}
 	});
+	// What was followed by its next attempt at once is due when that one is: with an earlier date another sweep would take it before this one has written down what it did.
+	failures.forEach((failure, i) => {
+		const nextAt = failure.nextAt && next.get(failure.group);
+		if (nextAt) failures[i] = { ...failure, nextAt };
+	});
 	counts.waiting += waits.size;
 	counts.silent += plan.failures.length;
-	// The failures write their own schedule; one that was followed by its next attempt at once leaves it to that.
+	// The failures write their own schedule.
 	const instants = [...next.values(), ...failures.flatMap(({ group, nextAt }) => (nextAt && !next.has(group) ? nextAt : []))].map(date => date.getTime());
 	const confirmed = Object.keys(attempts).length > 0;
 	// A round's check comes by itself; should it be lost, the row is due a little later.

@@ -3,9 +3,10 @@ import { Loggers, ServiceBroker, type BrokerOptions, type ServiceSchema } from "
 import { MongoClient } from "mongodb";
 import { inject, onTestFinished } from "vitest";
 import { connect } from "amqplib";
-import { OPTIONS, ReliableEmit, type ReliableOptions } from "../../src";
+import { ReliableEmit, type ReliableOptions } from "../../src";
 import { bucketName } from "../../src/couriers/amqp/topology";
 import { prefixOf, systemQueues } from "../../src/message/pattern";
+import { OPTIONS } from "../../src/options";
 
 /** `real` servers or the `embedded` default: the project a spec runs in decides. */
 export const backend = process.env["RELIABLE_TEST_BACKEND"] === "embedded" ? "embedded" : "real";
@@ -32,7 +33,7 @@ export function cluster(): Cluster {
 	const logs: string[] = [];
 	const delays = new Set<number>(OPTIONS.checkDelaysMs.default);
 	const options = (own: ReliableOptions = {}): ReliableOptions => {
-		for (const ms of own.checkDelaysMs ?? []) delays.add(ms);
+		for (const delay of own.checkDelaysMs ?? []) delays.add(delay);
 		const servers = backend === "real" ? inject("servers") : undefined;
 		return { ...QUICK, ...(servers ? { amqp: servers.amqp, mongo: servers.mongo, redis: servers.redis, database: "reliable_test" } : {}), ...own };
 	};
@@ -94,8 +95,8 @@ async function removeNamespace(namespace: string, delays: Iterable<number>): Pro
 	const { amqp, mongo } = inject("servers");
 	const client = await new MongoClient(mongo).connect();
 	const prefix = prefixOf(namespace);
-	const { parked, announcements, receipts, callbackReceipts, checks } = systemQueues(namespace);
-	const queues = new Set([...[...delays].map(ms => bucketName(checks, ms)), checks, receipts, callbackReceipts, announcements, parked]);
+	const system = systemQueues(namespace);
+	const queues = new Set([...Object.values(system), ...[...delays].map(delay => bucketName(system.checks, delay))]);
 	for (const { name } of await client.db("reliable_test").listCollections({}, { nameOnly: true }).toArray()) {
 		if (!name.startsWith(`${prefix}.`)) continue;
 		if (name.endsWith(".subscriptions")) for (const { queue } of await client.db("reliable_test").collection(name).find().toArray()) queues.add(queue as string);

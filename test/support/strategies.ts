@@ -2,7 +2,8 @@ import type { Context, ServiceBroker, ServiceSchema } from "moleculer";
 import type { ReliableOptions } from "../../src";
 import type { ReliableLocals } from "../../mixins/event-context";
 import { cluster, type Cluster } from "./brokers";
-import { storeOf } from "./runtime";
+import type { Delivery, Publication } from "../../src/couriers/courier";
+import { courierOf, storeOf } from "./runtime";
 import { consumer, emitter, emitterOf, subscribed, type Emit } from "./services";
 
 /** What a strategy promises beside what both do; the one suite of both asks for it by name. */
@@ -59,4 +60,28 @@ export async function makeDue(broker: ServiceBroker, id: string): Promise<void> 
 	const [row] = await store.claim({ now, until: new Date(now.getTime() + 60_000), claim, limit: 1, ids: [id] });
 	if (!row) throw new Error(`Message ${id} is not there, or somebody has it.`);
 	await store.rescheduled([{ id, claim, dueAt: now, next: Object.fromEntries(row.waiting.map(group => [group, now])) }]);
+}
+
+/** Options of a node that has RabbitMQ alone. */
+export const AMQP_ONLY: ReliableOptions = { mongo: undefined, redis: undefined, database: undefined };
+
+/** What a node publishes from now on: kind, attempt or round, and where it goes. */
+export function tap(broker: ServiceBroker): Publication[] {
+	const seen: Publication[] = [];
+	const courier = courierOf(broker);
+	const publish = courier.publish.bind(courier);
+	courier.publish = publication => (seen.push(publication), publish(publication));
+	return seen;
+}
+
+/** Moleculer middleware of a producer's node: counts the resends asked of it. */
+export function countingResends(): { asked: string[]; middleware: object } {
+	const asked: string[] = [];
+	const localAction = (next: (ctx: Context<{ id: string }>) => unknown, action: { name: string }) => (action.name.endsWith(".reliableResend") ? (ctx: Context<{ id: string }>) => (asked.push(ctx.params.id), next(ctx)) : next);
+	return { asked, middleware: { name: "counting", localAction } };
+}
+
+/** As a group in another language sends it: with the echo of the delivery. */
+export function echoOf(delivery: Delivery): { event: string; producer: string; plan: string } {
+	return { event: delivery.type as string, producer: delivery.appId as string, plan: delivery.headers["x-reliable-echo"] as string };
 }

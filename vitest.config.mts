@@ -48,6 +48,7 @@ export default defineConfig({
 		reporters: ["default", "./test/support/summary-reporter.ts"],
 		projects: [
 			project({ name: "unit", include: ["test/unit/**/*.spec.ts"] }),
+			project({ name: "model", include: ["test/model/**/*.spec.ts"] }),
 			project({ name: "types", include: ["test/types/**/*.spec.ts"] }),
 			project({ name: "conformance", include: ["test/conformance/**/*.spec.ts"], globalSetup: servers }),
 			project({ name: "integration-0.15", ...integration }),

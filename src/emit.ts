@@ -1,7 +1,7 @@
 import { ReliableError } from "./errors";
 import { checkEvent, checkHeaders, checkId, serialize } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
-import { bucketOf, type Backoff, type Message, type Origin, type Source } from "./message/message";
+import { bucketOf, type Backoff, type Message, type Origin } from "./message/message";
 import { check, type NodeOptions, type ServiceOptions } from "./options";
 import type { EmitPlan } from "./strategies/strategy";
 
@@ -32,7 +32,7 @@ export interface EmitOptions {
 	 * Where the payload can be asked for: an action that returns it for `params`, null for "there is none", or "unknown" for "cannot say yet".
 	 * With it, checks of strategy `callback` carry no payload.
 	 */
-	source?: Source;
+	source?: { action: string; params?: unknown };
 	/** `commit` writes the barrier row (`message.barrier(session)`), which alone tells whether it happened: no `source` is needed. @default false */
 	barrier?: boolean;
 	/** @default the service's */
@@ -155,7 +155,7 @@ function checkEmitOptions(event: string, options: EmitOptions): void {
 }
 
 /** Its params travel and are stored as JSON. */
-function checkSource(event: string, { params }: Source): void {
+function checkSource(event: string, { params }: NonNullable<EmitOptions["source"]>): void {
 	try {
 		if (JSON.stringify(params ?? {}).length <= MAX_SOURCE_BYTES) return;
 	} catch {
@@ -164,6 +164,6 @@ function checkSource(event: string, { params }: Source): void {
 	throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'source' of '${event}' must have params that are JSON of at most ${MAX_SOURCE_BYTES} characters.`, { option: "source", event });
 }
 
-export function emitPlan(options: EmitOptions, node: NodeOptions, commit: EmitPlan["commit"]): EmitPlan {
-	return { commit, session: options.session, waitFor: options.waitFor ?? "stored", timeoutMs: options.timeoutMs ?? node.emitTimeoutMs };
+export function emitPlan(options: EmitOptions, node: NodeOptions, write: Pick<EmitPlan, "commit" | "undone"> | undefined): EmitPlan {
+	return { ...write, session: options.session, waitFor: options.waitFor ?? "stored", timeoutMs: options.timeoutMs ?? node.emitTimeoutMs };
 }

@@ -18,7 +18,7 @@ import type { DeadMessage, Store } from "./stores/store";
 import { Callback } from "./strategies/callback";
 import { Inserter } from "./strategies/inserter";
 import { Outbox } from "./strategies/outbox";
-import type { EmitResult, Strategy } from "./strategies/strategy";
+import type { EmitPlan, EmitResult, Strategy } from "./strategies/strategy";
 import { Checks } from "./sweeper/checks";
 import { Leases } from "./sweeper/lease";
 import { connectRedis, type RedisConnection } from "./sweeper/redis";
@@ -233,25 +233,29 @@ export class Runtime {
 		if (strategy !== "callback") this.needStorage();
 		const waitingFor = (groups?: string[]) => this.#storage?.registry.waitingFor(event, groups) ?? groups ?? [ANY_GROUP];
 		const message = newMessage(source, event, payload, options, { id: () => uuidv7(), waitingFor });
-		const commit = options.commit && this.#commit(message, payload, options.commit);
+		const write = options.commit && this.#businessWrite(message, payload, options.commit);
 		const started = performance.now();
 		const chosen = (strategy === "callback" ? this.#callback : this.needStorage().outbox) as Strategy;
-		const result = await chosen.emit(message, emitPlan(options, this.options, commit));
+		const result = await chosen.emit(message, emitPlan(options, this.options, write));
 		this.metrics.emitted(event);
 		this.metrics.time("emit", performance.now() - started, { event });
 		return result;
 	}
 
-	#commit({ _id: id, event, intent }: Message, payload: unknown, commit: NonNullable<EmitOptions["commit"]>): () => Promise<void> {
-		return async () => {
-			let fenced = false;
-			const barrier = async (session: unknown) => {
-				await this.needStorage().store.barrier(session, id);
-				fenced = true;
-			};
-			await commit({ id, event, payload, barrier });
-			// It is done and will be announced; but had we died in it, nobody could have told.
-			if (intent === "barrier" && !fenced) this.identity.logger.error(`Reliable: the 'commit' of '${event}' (${id}) promised a barrier row and wrote none; after a crash it would have been withdrawn.`);
+	#businessWrite({ _id: id, event, intent }: Message, payload: unknown, commit: NonNullable<EmitOptions["commit"]>): Required<Pick<EmitPlan, "commit" | "undone">> {
+		let fenced = false;
+		const barrier = async (session: unknown) => {
+			await this.needStorage().store.barrier(session, id);
+			fenced = true;
+		};
+		return {
+			commit: async () => {
+				await commit({ id, event, payload, barrier });
+				// It is done and will be announced; but had we died in it, nobody could have told.
+				if (intent === "barrier" && !fenced) this.identity.logger.error(`Reliable: the 'commit' of '${event}' (${id}) promised a barrier row and wrote none; after a crash it would have been withdrawn.`);
+			},
+			// The transaction may have been committed, and only the answer was lost.
+			undone: async () => !fenced || this.needStorage().store.undone(id).catch(() => false)
 		};
 	}
 

@@ -83,8 +83,8 @@ export function parseCheck(wire: Wire, waitingFor: (event: string, only?: string
 /** The row of a message of strategy `callback`, from its headers and body; an empty body stands for "ask the source". Throws Unreadable. */
 export function rowOf(wire: Wire, waitingFor: (event: string, only?: string[]) => string[]): Message {
 	// An envelope's body is never empty; a check's may be. Named one by one: a delivery's are getters, which a spread would leave behind.
-	const { messageId, type } = wire;
-	const { id, event, producer, meta, headers, origin, echo } = parseEnvelope(wire.body.length ? wire : { messageId, type, headers: wire.headers, body: Buffer.from("null") });
+	const { messageId, type, body } = wire;
+	const { id, event, producer, meta, headers, origin, echo } = parseEnvelope({ messageId, type, headers: wire.headers, body: body.length ? body : Buffer.from("null") });
 	if (echo === undefined) throw new Unreadable("no x-reliable-echo");
 	return newRow({ id, event, producer, plan: echo }, waitingFor, { body: wire.body, meta, headers, origin });
 }

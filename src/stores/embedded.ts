@@ -120,6 +120,10 @@ export class EmbeddedStore extends DocumentStore implements Store {
 		throw noTransactions("`message.barrier(session)`");
 	}
 
+	async undone(): Promise<boolean> {
+		throw noTransactions("`message.barrier(session)`");
+	}
+
 	async inboxTransaction(): Promise<"handled" | "duplicate"> {
 		throw noTransactions('`inbox: "transaction"`');
 	}

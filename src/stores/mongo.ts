@@ -173,6 +173,13 @@ export class MongoStore extends DocumentStore implements Store {
 		return row?.state === BARRIER.committed ? "committed" : "fenced";
 	}
 
+	async undone(id: string): Promise<boolean> {
+		if ((await this.tombstone(id)) === "committed") return false;
+		// It was needed to wait for the transaction's end only.
+		await this.collections.barriers.remove({ _id: id, state: BARRIER.withdrawn });
+		return true;
+	}
+
 	async inboxTransaction(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<"handled" | "duplicate"> {
 		const { inbox } = this.collections;
 		const session = (this.#client as MongoClient).startSession();

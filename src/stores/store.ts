@@ -192,6 +192,8 @@ export interface Store {
 	barrier(session: unknown, id: string): Promise<void>;
 	/** Whether the business transaction has written its barrier row; if not, none can any more after this. */
 	tombstone(id: string): Promise<"committed" | "fenced">;
+	/** Whether the business transaction that has written this barrier row has ended without a commit. Leaves the id free. */
+	undone(id: string): Promise<boolean>;
 
 	/** Takes up to `limit` due messages under a claim. Two callers never get the same message for the same due instant. */
 	claim(query: ClaimQuery): Promise<Message[]>;

@@ -56,7 +56,7 @@ export class Callback implements Strategy {
 		if (plan.commit) message.status = STATUS.intended;
 		const check = await within(publisher.check(message, 1), left());
 		if (check.outcome !== "confirmed") throw notTaken(message, check, "the check");
-		if (plan.commit) await this.#commit(message, plan.commit);
+		if (plan.commit) await this.#commit(message, plan, plan.commit);
 		// A business write takes its time; what follows it is not given up for that.
 		const result = await (plan.commit ? publisher.toAll(message, 1) : within(publisher.toAll(message, 1), left()));
 		metrics.outcome(message.event, result.outcome);
@@ -72,12 +72,12 @@ export class Callback implements Strategy {
 		}
 	}
 
-	async #commit(message: Message, commit: () => Promise<void>): Promise<void> {
+	async #commit(message: Message, plan: EmitPlan, commit: () => Promise<void>): Promise<void> {
 		const asked = performance.now() + delayOf(message, 1);
 		try {
 			await commit();
 		} catch (error) {
-			await this.#withdraw(message);
+			if ((await plan.undone?.()) !== false) await this.#withdraw(message);
 			throw error;
 		}
 		message.status = STATUS.pending;

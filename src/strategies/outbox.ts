@@ -91,7 +91,7 @@ export class Outbox implements Strategy {
 		} catch (error) {
 			const note = { at: new Date(), by: message.producer, act: "withdraw" as const, note: `commit failed: ${reasonOf(error)}` };
 			// Should this get lost, the intent is asked about and withdrawn then.
-			await store.withdraw(id, note, message.createdAt).catch(failed => logger.warn(`Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`));
+			if ((await plan.undone?.()) !== false) await store.withdraw(id, note, message.createdAt).catch(failed => logger.warn(`Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`));
 			throw error;
 		}
 		const direct = this.parts.publisher.courier.ready && this.parts.publisher.courier.writable;

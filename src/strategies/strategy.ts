@@ -43,6 +43,8 @@ export interface EmitPlan {
 	waitFor: "stored" | Goal;
 	/** The business write, between the intent and the message. */
 	commit?: () => Promise<void>;
+	/** After `commit` has failed: true = its write has not happened and will not. False = not known; then the intent is asked about. */
+	undone?: () => Promise<boolean>;
 	/** Limit in ms for the whole emit. */
 	timeoutMs: number;
 }

@@ -208,7 +208,7 @@ export class Runtime {
 		const leases = this.#redis && new Leases(this.#redis.client, { prefix: prefixOf(namespace), owner: `${nodeID}#${uuidv7()}`, ttlMs: options.leaseMs, partitions: options.partitions, logger });
 		const rounds = new Rounds({ call: this.identity.call, queueOf: (group, event) => registry.queueOf(group, event), queues, askTimeoutMs: options.askTimeoutMs, logger });
 		const { pageSize, claimMs, producerGoneMs } = options;
-		const parts = { store, courier, publisher, registry, rounds, metrics, logger, nodeID, pageSize, claimMs, producerGoneMs, recordFailures, tellDead: tracker.tellDead.bind(tracker) };
+		const parts = { store, courier, publisher, registry, rounds, metrics, logger, nodeID, pageSize, claimMs, producerGoneMs, recordFailures, tellDead: tracker.tellDead.bind(tracker), whoever: (messages: Message[]) => tracker.whoever(messages) };
 		const checks = new Checks(parts, options.retainMs);
 		const sweeper = new Sweeper(
 			parts,

@@ -116,7 +116,7 @@ export class Tracker {
 		this.parts.metrics.count("receipts.duplicate", duplicates);
 		this.#tellConsumed(consumed);
 		this.tellDead(dead);
-		if (anyone.length) await this.#whoever(await this.parts.store.find(anyone));
+		if (anyone.length) await this.whoever(await this.parts.store.find(anyone));
 		const missing = new Set(unknown);
 		return answers.filter(({ item }) => missing.has(item.id)).map(answer => [answer, `receipt for an id that is not in the store: ${answer.item.id}`]);
 	}
@@ -127,7 +127,7 @@ export class Tracker {
 		const { store, metrics } = this.parts;
 		const messages = new Map((await store.find([...new Set(answers.map(answer => answer.item.id))])).map(message => [message._id, message]));
 		const now = new Date();
-		await this.#whoever([...messages.values()], answers);
+		await this.whoever([...messages.values()], answers);
 		const records: FailedRecord[] = [];
 		const homeless: [Answer, string][] = [];
 		for (const answer of answers) {
@@ -155,8 +155,8 @@ export class Tracker {
 	}
 
 	/** The emit knew no group; now that one has answered, those that are known by now take the place of ANY_GROUP. */
-	async #whoever(messages: Message[], answered: Answer[] = []): Promise<void> {
-		const open = messages.filter(message => message.waiting.includes(ANY_GROUP));
+	async whoever(messages: Message[], answered: Answer[] = []): Promise<void> {
+		const open = messages.filter(({ open, waiting }) => open && (!waiting.length || waiting.includes(ANY_GROUP)));
 		if (!open.length) return;
 		const { store, registry } = this.parts;
 		await registry.refresh();

@@ -31,6 +31,8 @@ export interface SweepParts {
 	/** Writes failures and tells of messages that became dead. */
 	recordFailures(records: FailedRecord[]): Promise<void>;
 	tellDead(messages: DeadMessage[]): void;
+	/** Somebody has answered for these, and they wait for ANY_GROUP still: names who that is by now. */
+	whoever(messages: Message[]): Promise<void>;
 }
 
 export interface SweepScope {
@@ -109,6 +111,7 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 			return records.map(({ id }) => named.has(id));
 		}
 	});
+	const claimed = await withoutAnswered(parts, page, claim);
 	const work = async (message: Message): Promise<Settled> => {
 		if (message.status === STATUS.intended) return askIntent(parts, message, claim);
 		const known = registry.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
@@ -124,7 +127,7 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 	};
 	// One message that cannot be worked through must not take its page with it: it keeps its claim and comes due again.
 	const settled = await Promise.all(
-		page.map(message =>
+		claimed.map(message =>
 			work(message).catch((error): Settled => {
 				parts.logger.error(`Reliable: the sweep could not deal with message ${message._id}: ${reasonOf(error)}`);
 				return { failures: [] };
@@ -139,6 +142,18 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 /** An answer has changed who is waited for since the message was claimed: planned anew soon. */
 function anew({ message }: Plan, claim: string, now: Date): Settled {
 	return { record: { id: message._id, claim, dueAt: new Date(now.getTime() + backoffMs(message.backoff, 1)) }, failures: [] };
+}
+
+/**
+ * A receipt may be recorded and its tracker dead before it could say who else ANY_GROUP is. That comes first: sent to whoever is there,
+ * the message would reach again who has answered. Nor may it stay open with nobody left to wait for.
+ */
+async function withoutAnswered({ store, whoever }: SweepParts, page: Message[], claim: string): Promise<Message[]> {
+	const answered = page.filter(({ status, waiting, receipts }) => status !== STATUS.intended && (!waiting.length || (waiting.includes(ANY_GROUP) && Object.keys(receipts).length > 0)));
+	if (!answered.length) return page;
+	await whoever(answered);
+	const rows = await store.find(answered.map(({ _id }) => _id));
+	return [...page.filter(message => !answered.includes(message)), ...rows.filter(row => row.open && row.claim === claim)];
 }
 
 /** Publishes a plan's steps, or has the producer publish them where it keeps the payload. */

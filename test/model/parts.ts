@@ -186,7 +186,7 @@ function node(stage: Stage, groups: string[], nodeID: string) {
 	const nothing = () => undefined;
 	const tracker: Tracker = new Tracker({ ...parts, courier, nodeID, onConsumed: nothing, onDead: nothing, retainMs: 1e9, onChecks: deliveries => checks.take(deliveries) });
 	const rounds = new Rounds({ call: parts.call, queueOf: parts.registry.queueOf, queues: QUEUES, askTimeoutMs: 1000, logger: silent });
-	const sweepParts: SweepParts = { ...parts, courier, nodeID, rounds, pageSize: 100, claimMs: 1000, producerGoneMs: 1e9, recordFailures: records => tracker.record(records), tellDead: nothing };
+	const sweepParts: SweepParts = { ...parts, courier, nodeID, rounds, pageSize: 100, claimMs: 1000, producerGoneMs: 1e9, recordFailures: records => tracker.record(records), tellDead: nothing, whoever: messages => tracker.whoever(messages) };
 	const checks = new Checks(sweepParts, 1e9);
 	return { ...parts, tracker, sweepParts };
 }

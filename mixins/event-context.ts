@@ -3,7 +3,7 @@ import { notReached } from "../src/errors";
 import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer";
 import type { Envelope } from "../src/message/envelope";
 import type { Origin } from "../src/message/message";
-import { recordErrors, recorders, type Recorder } from "./handler-errors";
+import { recordErrors, throwable, recorders, type Recorder } from "./handler-errors";
 import type { Broker } from "./node";
 
 /** Kept on `ctx.locals` of a reliable delivery; handlers may read it. */
@@ -46,7 +46,11 @@ export function eventHandler(service: Service, pattern: string, baseGroup: strin
 		async ctx => {
 			const recorder = recorders.get(ctx);
 			if (recorder) recorder.reached = true;
-			return event.handler(ctx);
+			try {
+				return await event.handler(ctx);
+			} catch (thrown) {
+				throw throwable(thrown);
+			}
 		},
 		event
 	);

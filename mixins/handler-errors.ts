@@ -25,3 +25,26 @@ export function recordErrors(broker: Broker): void {
 		return original.call(this, error, info);
 	};
 }
+
+/**
+ * What a handler threw, as an Error that Moleculer's ErrorHandler can work with. It writes `ctx` on the error, and where that throws (a
+ * frozen error) 0.14 takes the event for handled; and it makes a MoleculerError, never to be retried, of what is no Error at all.
+ */
+export function throwable(thrown: unknown): unknown {
+	if (!(thrown instanceof Error)) return new Error(typeof thrown === "string" ? thrown : `the handler threw ${describe(thrown)}`, { cause: thrown });
+	try {
+		Object.defineProperty(thrown, "ctx", { value: undefined, writable: true, configurable: true, enumerable: false });
+		return thrown;
+	} catch {
+		const { name, message, stack, code, type, data, retryable } = thrown as Error & Record<"code" | "type" | "data" | "retryable", unknown>;
+		return Object.assign(new Error(message, { cause: thrown }), { name, stack, code, type, data, ...(typeof retryable === "boolean" && { retryable }) });
+	}
+}
+
+function describe(thrown: unknown): string {
+	try {
+		return JSON.stringify(thrown)?.slice(0, 500) ?? String(thrown);
+	} catch {
+		return typeof thrown;
+	}
+}

@@ -17,6 +17,7 @@ interface ReliableEvent {
 	reliable?: unknown;
 	debounce?: unknown;
 	throttle?: unknown;
+	handler?: unknown;
 }
 
 /** The reliable events of a schema, checked. Throws RELIABLE_BAD_CONSUMER. */
@@ -30,6 +31,9 @@ export function reliableEvents(schema: Schema, defaults: ServiceOptions): { patt
 		const base = event.group ?? schema.name;
 		if (pattern.startsWith("$")) throw bad("cannot be reliable: '$' events stay on their node in Moleculer");
 		if (!readable(pattern)) throw bad("cannot be reliable: Moleculer cannot read its pattern as one of words, dots, *, ** and ?");
+		// Merged with a mixin, an event without a handler has an empty list of them, which Moleculer does not mind.
+		const handlers = [event.handler].flat();
+		if (!handlers.length || !handlers.every(handler => typeof handler === "function")) throw bad("has no handler");
 		if (event.debounce || event.throttle) throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
 		if (/[:/,*#]/.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
 		if (Buffer.byteLength(pattern) > 120 || Buffer.byteLength(base) > 60) throw bad("cannot be reliable: the event pattern may have 120 bytes and the group 60, since both are part of the queue's name");

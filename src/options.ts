@@ -162,7 +162,8 @@ export function check(where: string, schema: Record<string, object>, values: Val
 		const [first] = result as { type: string; field: string; message?: string; actual?: unknown }[];
 		// A nested unknown key is reported by the validator under its parent.
 		const text = first?.type === "objectStrict" ? `Unknown option '${first.field}.${String(first.actual)}'` : first?.message?.replace(/^The '([^']*)' field/, "The option '$1'");
-		throw new ReliableError(type, `${text ?? "Bad option"} in ${where} (given: ${describe(copy, first?.field)}).`, { option: first?.field });
+		const oneOf = first?.type === "enumValue" || first?.type === "stringEnum" ? `The option '${first.field}' must be one of ${String((first as { expected?: unknown }).expected)}` : undefined;
+		throw new ReliableError(type, `${(oneOf ?? text ?? "Bad option").replace(/[.!]$/, "")} in ${where} (given: ${describe(copy, first?.field)}).`, { option: first?.field });
 	}
 	return copy;
 }

@@ -19,6 +19,9 @@ const UNREACHABLE = new Set(["SERVICE_NOT_FOUND", "SERVICE_NOT_AVAILABLE", "REQU
 
 /** The callback service's side: has the producer asked, and has it send again. */
 export class Rounds {
+	/** Producers that do not answer; said once. */
+	readonly #silent = new Set<string>();
+
 	constructor(
 		readonly parts: { call: Call; queueOf(group: string, event: string): string | undefined; queues: Queues; askTimeoutMs: number; logger: Logger }
 	) {}
@@ -39,12 +42,21 @@ export class Rounds {
 		const headers = headersOf(message, 1, [], message.strategy === "callback" ? queues.callbackReceipts : queues.receipts, encodePlan(message));
 		const request: ResendRequest = { id: message._id, event: message.event, headers, body: message.body.toString("base64"), ...(message.source && { source: message.source }), ...rest };
 		try {
-			return (await call(`${message.producer}.${RESEND_ACTION}`, request, { timeout: askTimeoutMs })) as ResendAnswer;
+			const answer = (await call(`${message.producer}.${RESEND_ACTION}`, request, { timeout: askTimeoutMs })) as ResendAnswer;
+			this.#silent.delete(message.producer);
+			return answer;
 		} catch (error) {
 			const { type } = error as { type?: string };
-			if ((type && UNREACHABLE.has(type)) || /Timeout|NotFound|NotAvailable|Disconnected/.test((error as Error).name ?? "")) return { answer: "unreachable", reason: reasonOf(error) };
+			if ((type && UNREACHABLE.has(type)) || /Timeout|NotFound|NotAvailable|Disconnected/.test((error as Error).name ?? "")) return this.#unreachable(message.producer, error);
 			return { answer: "error", error: describeError(error) };
 		}
+	}
+
+	#unreachable(producer: string, error: unknown): Asked {
+		const reason = reasonOf(error);
+		if (!this.#silent.has(producer)) this.parts.logger.warn(`Reliable: nobody answers for the producer '${producer}' (${reason}); it is asked again. Messages of strategy 'callback' and intents need a Moleculer transporter between its node and this one.`);
+		this.#silent.add(producer);
+		return { answer: "unreachable", reason };
 	}
 }
 

@@ -78,7 +78,7 @@ export class Consumer {
 		readonly parts: ConsumerParts
 	) {
 		const { store } = parts;
-		this.receipts = new Receipts(parts.courier, spec.group, parts.nodeID, parts.logger);
+		this.receipts = new Receipts(parts.courier, spec.group, parts.nodeID, parts.queues, parts.logger);
 		this.#lookups = new Batcher({
 			maxItems: 500,
 			write: async ids => {
@@ -178,7 +178,11 @@ export class Consumer {
 			return this.#park(delivery, error.message);
 		}
 		// The binding may cover more than the pattern (see `bindingKey`): nobody expects a receipt of this group then.
-		if (!matches(envelope.event, pattern)) return this.receipts.ack(delivery);
+		if (!matches(envelope.event, pattern)) {
+			this.parts.metrics.count("ignored");
+			this.parts.logger.debug(`Reliable: '${envelope.event}' (${envelope.id}) came into ${delivery.queue}, whose pattern it does not match; it is acked.`);
+			return this.receipts.ack(delivery);
+		}
 		if (envelope.only && !envelope.only.some(name => namesGroup(name, this.spec.group))) return this.receipts.ack(delivery);
 		if (!this.inbox) return this.#run(delivery, envelope);
 

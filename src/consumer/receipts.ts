@@ -2,12 +2,16 @@ import { randomUUID } from "node:crypto";
 import { backoffMs } from "../backoff";
 import type { Courier, Delivery } from "../couriers/courier";
 import type { Logger } from "../logger";
-import { RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "../message/envelope";
+import { reasonOf } from "../errors";
+import { PARKED_TYPE, RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "../message/envelope";
+import type { Queues } from "../message/pattern";
 
 /** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
 /** Bytes of payloads that failed receipts bring back in one message. */
 const MAX_ECHO_BYTES = 1024 * 1024;
+/** Returns in a row before receipts for a queue that does not exist are parked. */
+const MAX_RETURNS = 5;
 const RETRY = { initialMs: 200, maxMs: 5000, jitter: "half" } as const;
 
 interface Owed {
@@ -27,11 +31,14 @@ export class Receipts {
 	#running: Promise<void> | undefined;
 	#stopped = false;
 	readonly #marks = new AckMarks();
+	/** In a row, by address. */
+	readonly #returns = new Map<string, number>();
 
 	constructor(
 		readonly courier: Courier,
 		readonly group: string,
 		readonly nodeID: string,
+		readonly queues: Queues,
 		readonly logger: Logger
 	) {}
 
@@ -70,17 +77,46 @@ export class Receipts {
 			});
 			if (outcome === "confirmed") {
 				failures = 0;
-				const sent = new Set(batch);
-				this.#owed = this.#owed.filter(owed => !sent.has(owed));
-				this.#marks.settle(batch.flatMap(({ delivery }) => delivery ?? []));
+				this.#done(batch);
 				continue;
 			}
 			failures++;
 			if (failures === 1 && this.courier.ready) this.logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
+			if (outcome === "returned" && (await this.#homeless(address, batch))) continue;
 			// A missing receipt queue of one producer must not hold up the receipts for others.
 			this.#owed.push(...this.#owed.splice(0, this.#owed.length).sort((a, b) => Number(a.address === address) - Number(b.address === address)));
 			await new Promise(resolve => setTimeout(resolve, backoffMs(RETRY, failures)));
 		}
+	}
+
+	/**
+	 * There is no queue of that name. One of our own is made again; into what a stranger has named nobody will ever look, and receipts
+	 * waiting for it would fill the prefetch window: they are parked. True = parked.
+	 */
+	async #homeless(address: string, batch: Owed[]): Promise<boolean> {
+		const { receipts, callbackReceipts, parked } = this.queues;
+		if (address === receipts || address === callbackReceipts) {
+			await this.courier.declare({ name: address }).catch(error => this.logger.debug(`Reliable: ${address} could not be declared: ${reasonOf(error)}`));
+			return false;
+		}
+		const returns = (this.#returns.get(address) ?? 0) + 1;
+		this.#returns.set(address, returns);
+		if (returns < MAX_RETURNS) return false;
+		const reason = `receipts for '${address}', which does not exist`;
+		const headers = { "x-reliable-reason": reason, "x-reliable-queue": address, "x-reliable-node": this.nodeID, "x-reliable-properties": "{}", "x-reliable-headers": "{}" };
+		const body = Buffer.from(JSON.stringify({ v: WIRE_VERSION, group: this.group, nodeID: this.nodeID, items: batch.map(owed => owed.item) }));
+		const { outcome } = await this.courier.publish({ to: { queue: parked }, messageId: randomUUID(), type: PARKED_TYPE, headers, body });
+		if (outcome !== "confirmed") return false;
+		this.logger.warn(`Reliable: parked ${reason}, of group ${this.group}.`);
+		this.#returns.delete(address);
+		this.#done(batch);
+		return true;
+	}
+
+	#done(batch: Owed[]): void {
+		const sent = new Set(batch);
+		this.#owed = this.#owed.filter(owed => !sent.has(owed));
+		this.#marks.settle(batch.flatMap(({ delivery }) => delivery ?? []));
 	}
 }
 

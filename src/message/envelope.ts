@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import { ReliableError, redact } from "../errors";
 import { ANY_GROUP, type FailureError, type Message, type Origin } from "./message";
 
@@ -70,6 +71,16 @@ export function checkId(id: unknown): asserts id is string {
 	}
 }
 
+/** Whether two bodies say the same: keys may stand in another order, as after a way through a database. */
+export function sameJson(a: Buffer, b: Buffer): boolean {
+	if (Buffer.compare(a, b) === 0) return true;
+	try {
+		return isDeepStrictEqual(JSON.parse(a.toString()), JSON.parse(b.toString()));
+	} catch {
+		return false;
+	}
+}
+
 /** The payload as the very bytes that will travel. Throws RELIABLE_BAD_PAYLOAD or RELIABLE_PAYLOAD_TOO_LARGE, naming the place. */
 export function serialize(event: string, payload: unknown, maxBytes: number): Buffer {
 	const json = stringify(payload, where => new ReliableError("RELIABLE_BAD_PAYLOAD", `Cannot emit '${event}' reliably: ${where}.`, { event }), "the payload");
@@ -89,10 +100,13 @@ function stringify(value: unknown, fail: (where: string) => Error, what: string)
 				refused ??= `${key ? `'${key}' in ${what}` : what} is a ${typeof at}, which JSON cannot carry`;
 				return undefined;
 			}
+			// These would arrive as something else, without a word: {} and null.
+			const lost = at instanceof Map || at instanceof Set || at instanceof Error ? at.constructor.name : typeof at === "number" && !Number.isFinite(at) ? String(at) : undefined;
+			if (lost) refused ??= `${key ? `'${key}' in ${what}` : what} is ${lost}, which JSON cannot carry`;
 			return at;
 		});
 	} catch (error) {
-		throw fail(`${what} cannot be turned into JSON (${(error as Error).message.split("\n")[0]})`);
+		throw fail(`${what} cannot be turned into JSON (${boundedText(error instanceof Error ? error.message.split("\n")[0] : error, 200)})`);
 	}
 	if (refused) throw fail(refused);
 	if (json === undefined) throw fail(`${what} is ${value === undefined ? "undefined" : typeof value}`);
@@ -296,6 +310,9 @@ export function describeError(thrown: unknown): FailureError {
 	if (typeof code === "string") result.code = boundedText(code, 200);
 	if (typeof type === "string") result.type = boundedText(type, 200);
 	if (typeof stack === "string") result.stack = boundedText(stack, MAX_STACK);
+	// Which field, in the one line that people read first.
+	const fields = result.type === "VALIDATION_ERROR" && Array.isArray(data) ? data.slice(0, 3).flatMap((entry: { message?: unknown } | null) => (typeof entry?.message === "string" ? entry.message : [])) : [];
+	if (fields.length) result.message = boundedText(`${result.message} ${fields.join(" ")}`, MAX_ERROR_TEXT);
 	if (data !== undefined && data !== null) result.data = boundedText(typeof data === "string" ? data : json(data), MAX_ERROR_TEXT);
 	return result;
 }

@@ -3,6 +3,7 @@ import { ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
 import type { Metrics } from "../metrics";
 import { delayOf } from "../message/check";
+import { sameJson } from "../message/envelope";
 import { judgeFailure } from "../message/budget";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
@@ -205,7 +206,7 @@ function duplicate({ _id: id, event, status }: Message, why: string): Error {
 
 /** The same `id` with the same event and payload is the same message, whoever stores it first; with another payload it is a mistake. */
 export function assertSame(existing: Message, message: Message): void {
-	if (existing.event === message.event && Buffer.compare(existing.body, message.body) === 0) return;
+	if (existing.event === message.event && sameJson(existing.body, message.body)) return;
 	const what = existing.event === message.event ? "another payload" : `the event '${existing.event}'`;
 	throw new ReliableError("RELIABLE_DUPLICATE_ID", `The id '${message._id}' was used before with ${what}; nothing was stored of '${message.event}'.`, { id: message._id, event: message.event });
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Delivery } from "../couriers/courier";
 import { parseCheck, type Check } from "../message/check";
-import { Unreadable } from "../message/envelope";
+import { sameJson, Unreadable } from "../message/envelope";
 import { STATUS } from "../message/lifecycle";
 import type { Message, Parked } from "../message/message";
 import { parkedOf } from "../parking";
@@ -74,5 +74,5 @@ export class Checks {
 /** The same id used for something else. Where the payload is the source's, only the event can tell. */
 function isOther(stored: Message, given: Message): boolean {
 	if (stored.event !== given.event) return true;
-	return !stored.source && !given.source && stored.body.length > 0 && given.body.length > 0 && Buffer.compare(stored.body, given.body) !== 0;
+	return !stored.source && !given.source && stored.body.length > 0 && given.body.length > 0 && !sameJson(stored.body, given.body);
 }

@@ -1,5 +1,6 @@
 import { expect, it, vi } from "vitest";
-import type { Courier, Delivery } from "../../src/couriers/courier";
+import { Receipts } from "../../src/consumer/receipts";
+import type { Courier, Delivery, Publication } from "../../src/couriers/courier";
 import { Intake } from "../../src/intake";
 import { Publisher } from "../../src/publisher";
 import { systemQueues } from "../../src/message/pattern";
@@ -49,4 +50,27 @@ it("a message the courier refuses to send counts as returned, so that it ends an
 	const courier = { publish: () => Promise.reject(new Error("the headers take more than 64 KiB")) } as unknown as Courier;
 	const publisher = new Publisher(courier, undefined, systemQueues("ns"));
 	expect(await publisher.toAll(messageOf({}), 1)).toEqual({ outcome: "returned", reason: "the headers take more than 64 KiB" });
+});
+
+it("receipts for a queue that does not exist are parked and their deliveries acked; those for others go their way", async () => {
+	const queues = systemQueues("ns");
+	const sent: { queue: string; items: string[] }[] = [];
+	const publish = ({ to, body }: Publication) => {
+		const { queue } = to as { queue: string };
+		if (queue === "gone") return Promise.resolve({ outcome: "returned", reason: "312 NO_ROUTE" });
+		sent.push({ queue, items: (JSON.parse(body.toString()) as { items: { id: string }[] }).items.map(({ id }) => id) });
+		return Promise.resolve({ outcome: "confirmed" });
+	};
+	const receipts = new Receipts({ publish, ready: true } as unknown as Courier, "stock", "node-1", queues, logger);
+	const acked: number[] = [];
+	const item = (id: string) => ({ id, outcome: "handled", attempt: 1, durationMs: 0 }) as const;
+	const [first, second] = deliveries(2, acked).map(delivery => Object.assign(delivery, { ack: () => acked.push(delivery.tag) > 0 })) as [Delivery, Delivery];
+	receipts.send({ address: "gone", item: item("a"), delivery: first });
+	receipts.send({ address: queues.receipts, item: item("b"), delivery: second });
+	await vi.waitFor(() => expect(acked.toSorted()).toEqual([1, 2]), 20_000);
+	expect(sent).toEqual([
+		{ queue: queues.receipts, items: ["b"] },
+		{ queue: queues.parked, items: ["a"] }
+	]);
+	await receipts.idle();
 });

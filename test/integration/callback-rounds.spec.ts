@@ -126,9 +126,6 @@ it("a handler that is down for a round finds its message in its queue: nothing b
 	await reaches(home, id, "consumed");
 	expect(seen[0]).toBe(1);
 });
-	expect(seen).toEqual([1]);
-	expect(asked).toEqual([]);
-});
 
 it("callback services compete: every round is done once", async () => {
 	const { home, homes, emit, asked } = await parts(undefined, { homes: ["home", "home-2", "home-3"], ladder: [300, 5000] });

@@ -3,7 +3,7 @@ import type { ReliableOptions } from "../../src";
 import type { ReliableLocals } from "../../mixins/event-context";
 import { cluster, type Cluster } from "./brokers";
 import type { Delivery, Publication } from "../../src/couriers/courier";
-import { courierOf, storeOf } from "./runtime";
+import { courierOf, runtimeOf, storeOf } from "./runtime";
 import { consumer, emitter, emitterOf, subscribed, type Emit } from "./services";
 
 /** What a strategy promises beside what both do; the one suite of both asks for it by name. */
@@ -44,6 +44,8 @@ export async function world(strategy: "outbox" | "callback", groups: Record<stri
 	const services = Object.entries(groups).map(([name, handler]) => consumer(made.mixin(), name, "order.created", handler, event));
 	const broker = await made.node("node-1", [emitter(made.mixin(given), "shop"), ...services, ...more]);
 	await subscribed(broker, services.length);
+	// What the store knows, the emits shall know too.
+	await runtimeOf(broker).needStorage().registry.refresh();
 	return { made, broker, emit: emitterOf(broker, "shop") };
 }
 

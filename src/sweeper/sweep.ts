@@ -31,6 +31,8 @@ export interface SweepParts {
 	/** Writes failures and tells of messages that became dead. */
 	recordFailures(records: FailedRecord[]): Promise<void>;
 	tellDead(messages: DeadMessage[]): void;
+	/** A failure that nobody waits for. */
+	onError(error: unknown, module: string): void;
 }
 
 export interface SweepScope {
@@ -127,6 +129,7 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 		page.map(message =>
 			work(message).catch((error): Settled => {
 				parts.logger.error(`Reliable: the sweep could not deal with message ${message._id}: ${reasonOf(error)}`);
+				parts.onError(error, "sweeper");
 				return { failures: [] };
 			})
 		)

@@ -31,15 +31,15 @@ async function groupsKnown(broker, count) {
 	await delay(2 * options.refreshMs);
 }
 
-/** Runs an example in a namespace of its own, which it cleans up afterwards. `work` returns the brokers to stop; the first has a store. */
-function run(name, work, { servers = false } = {}) {
+/** Runs an example in a namespace of its own, which it cleans up afterwards. `work` returns the brokers to stop; the first has a store. `queues`: of others, to delete. */
+function run(name, work, { servers = false, queues: further = [] } = {}) {
 	const example = async () => {
 		if (real && !(amqp && mongo && redis)) throw new Error("set all of AMQP_URL, MONGO_URL and REDIS_URL, or none");
 		if (servers && !real) throw new Error("this example needs RabbitMQ, MongoDB and Redis: set AMQP_URL, MONGO_URL and REDIS_URL");
 		console.log(real ? "On RabbitMQ, MongoDB and Redis.\n" : "On the embedded default: in-process courier and store.\n");
 		const namespace = `${name}-${randomBytes(3).toString("hex")}`;
 		const brokers = await work(namespace);
-		const queues = (await brokers[0].call("reliable.subscriptions")).map(({ queue }) => queue);
+		const queues = [...further, ...(await brokers[0].call("reliable.subscriptions")).map(({ queue }) => queue)];
 		await Promise.all(brokers.map(broker => broker.stop()));
 		await clean({ namespace, options }, queues);
 	};

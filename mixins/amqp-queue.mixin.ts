@@ -50,7 +50,6 @@ export function ReliableAmqpQueue({ queues, ...options }: AmqpQueueOptions = {})
 			if (settings.url && given(options, settings.reliable).amqp === undefined) settings.reliable = { ...settings.reliable, amqp: settings.url };
 			takeOver(schema);
 			base.merged.call(this, schema);
-			(this.$reliable as State).options.sendsJobs = true;
 			this.$reliableQueues = { ...this.$reliableQueues, ...ownQueues };
 			queuesOf(schema);
 			if (!hooks(schema.started).includes(startQueues)) schema.started = [...hooks(schema.started), startQueues];
@@ -88,6 +87,8 @@ function queuesOf({ name: service, AMQPQueues: queues = {} }: QueueSchema): [str
 
 async function startQueues(this: Queued): Promise<void> {
 	const { runtime, options: defaults, consumers } = this.$reliable as State;
+	// Not before: a further ReliableEmit in `mixins` makes the options anew.
+	defaults.sendsJobs = true;
 	for (const [queue, handler] of queuesOf(this.schema as unknown as QueueSchema)) {
 		const options = this.$reliableQueues?.[queue] ?? {};
 		consumers.push(await consumeQueue(runtime, { queue, service: this.fullName, defaults, options, handler: handler.bind(this) }));

@@ -94,7 +94,7 @@ function timeline(message: Message): TimelineEntry[] {
 	}
 	for (const note of message.notes) entries.push({ at: note.at, what: `${note.act} by ${note.by}${note.note ? `: ${note.note}` : ""}` });
 	if (message.deadAt && message.status === STATUS.dead) entries.push({ at: message.deadAt, what: `dead: ${message.reason ?? ""}` });
-	if (message.consumedAt) entries.push({ at: message.consumedAt, what: "consumed: every expected group has handled it" });
+	if (message.consumedAt) entries.push({ at: message.consumedAt, what: foreignQueueOfMessage(message)?.settle === "confirm" ? "consumed: its queue has it, and nobody will say more" : "consumed: every expected group has handled it" });
 	return entries.sort((a, b) => a.at.getTime() - b.at.getTime()).map(({ at, what }) => ({ at: at.toISOString(), what }));
 }
 

@@ -7,7 +7,7 @@ import { cluster, until, type Cluster } from "../support/brokers";
 import { addJobOf, jobQueue, payloadOf, plainMixin, plainNode, plainUrl, queued, type AddJob, type Handlers } from "../support/queues";
 import { atBroker } from "../support/rabbitmq";
 import { courierOf, rowOf } from "../support/runtime";
-import { errorOf, reaches, serviceOf, story } from "../support/services";
+import { emitter, errorOf, reaches, serviceOf, story } from "../support/services";
 import { urls } from "../support/servers";
 import { tcpProxy } from "../support/tcp-proxy";
 
@@ -204,11 +204,42 @@ describe("workers with the mixin", () => {
 		const options = { queues: { [queue]: { settle: "receipt" as const } }, checkDelaysMs: [500, 1000, 2000] };
 		const attempts: unknown[] = [];
 		await made.node("worker", [queued(made, "mail", options, { [queue]: (channel, message) => (attempts.push(message.properties.headers?.["x-reliable-attempt"]) === 1 ? channel.nack(message) : channel.ack(message)) })]);
-		const shop = await made.node("shop", [queued(made, "orders", { ...options, strategy: "callback" })]);
+		// One more ReliableEmit, of a mixin that wants it too, changes nothing.
+		const orders = queued(made, "orders", { ...options, strategy: "callback" }) as { mixins: object[] };
+		const shop = await made.node("shop", [{ ...orders, mixins: [made.mixin({ strategy: "callback", checkDelaysMs: options.checkDelaysMs }), ...orders.mixins] }]);
 		const { id } = await addJobOf(shop, "orders")(queue, { n: 1 });
 		expect(await reaches(shop, id, "consumed")).toMatchObject({ strategy: "callback", queue, settle: "receipt" });
 		expect(attempts).toEqual([1, 2]);
 	});
+});
+
+it("nobody can have a service without the mixin send to any queue", async () => {
+	const made = cluster();
+	const queue = jobQueue(made);
+	const node = await made.node("node", [queued(made, "orders", { strategy: "callback" }), emitter(made.mixin())]);
+	const courier = courierOf(node);
+	const publish = courier.publish.bind(courier);
+	let headers: object = {};
+	courier.publish = publication => {
+		if (publication.type === queue && "x-reliable-echo" in publication.headers) headers = publication.headers;
+		return publish(publication);
+	};
+	const { id } = await addJobOf(node, "orders")(queue, {});
+	const request = { id, event: queue, headers, body: Buffer.from("{}").toString("base64"), steps: [{ group: `queue/${queue}`, attempt: 2, queue }] };
+	expect(await node.call("emitter.reliableResend", request)).toMatchObject({ answer: "sent", results: [{ outcome: "returned", reason: expect.stringContaining("is no group's queue") }] });
+	expect(await node.call("orders.reliableResend", request)).toMatchObject({ answer: "sent", results: [{ outcome: "confirmed" }] });
+	expect(await node.call("orders.reliableResend", { ...request, steps: [{ group: `queue/${queue}`, attempt: 2, queue: `${made.namespace}.reliable.parked` }] })).toMatchObject({ results: [{ outcome: "returned" }] });
+});
+
+it("dead jobs are resolved and discarded as any message", async () => {
+	const { shop, queue, add } = await receipts((channel, message) => channel.reject(message, false));
+	const [first, second] = [(await add(queue, {})).id, (await add(queue, {})).id];
+	for (const id of [first, second]) await reaches(shop, id, "dead");
+	expect(await shop.call("reliable.list", { status: "dead", group: `queue/${queue}`, event: queue })).toMatchObject({ total: 2 });
+	await shop.call("reliable.resolve", { id: first, note: "phoned the customer" });
+	expect(await story(shop, first)).toMatchObject({ status: "resolved", queue });
+	expect(await shop.call("reliable.discard", { id: second, note: "spam" })).toMatchObject({ done: 1 });
+	expect(await errorOf(story(shop, second))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
 });
 
 describe("answers that are none", () => {

@@ -13,6 +13,8 @@ export interface ReliableLocals {
 	group: string;
 	/** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
 	session?: unknown;
+	/** W3C trace context of the emit, where it had one; on 0.15 also in `ctx.headers`. */
+	traceparent?: string;
 }
 
 /** Moleculer's inner parts that a delivery needs; private there, pinned by `event-context` tests on both lines. */
@@ -70,12 +72,13 @@ export function eventHandler(service: Service, pattern: string, baseGroup: strin
 
 function contextOf(broker: InnerBroker, service: Service, event: InnerEvent, envelope: Envelope, baseGroup: string, locals: ReliableLocals): Context {
 	const { origin, meta } = envelope;
+	const { traceparent } = origin;
 	const { nodeID } = service.broker;
 	const endpoint = { id: nodeID, event, broker, service, node: null, local: true, state: true };
 	const ctx = broker.ContextFactory.create(broker, endpoint, envelope.payload, {
 		requestID: origin.requestID,
 		meta,
-		headers: envelope.headers,
+		headers: traceparent ? { ...envelope.headers, traceparent } : envelope.headers,
 		caller: origin.caller ?? envelope.producer,
 		parentCtx: origin.parentID ? { id: origin.parentID, requestID: origin.requestID, tracing: origin.tracing, level: origin.level ?? 0, meta } : undefined
 	});
@@ -83,17 +86,17 @@ function contextOf(broker: InnerBroker, service: Service, event: InnerEvent, env
 	ctx.eventName = envelope.event;
 	ctx.eventType = "emit";
 	ctx.eventGroups = [baseGroup];
-	(ctx.locals as { reliable: ReliableLocals }).reliable = locals;
+	(ctx.locals as { reliable: ReliableLocals }).reliable = traceparent ? { ...locals, traceparent } : locals;
 	return ctx;
 }
 
 /** What of an emit's context goes on to the handlers. */
-export function originOf(ctx: Context | undefined, caller: string, nodeID: string): Origin {
-	if (!ctx) return { caller, nodeID };
+export function originOf(ctx: Context | undefined, caller: string, nodeID: string, headers?: Record<string, unknown>): Origin {
+	const traceparent = traceparentOf(ctx, headers);
+	if (!ctx) return { caller, nodeID, ...(traceparent && { traceparent }) };
 	const { requestID, level, tracing } = ctx;
 	// An open span of the user's is the parent, as in Moleculer's own `Context.create`.
 	const id = (ctx as { span?: { id?: string } | null }).span?.id ?? ctx.id;
-	const traceparent = (ctx as { headers?: Record<string, unknown> }).headers?.traceparent;
 	return {
 		caller,
 		nodeID,
@@ -101,6 +104,16 @@ export function originOf(ctx: Context | undefined, caller: string, nodeID: strin
 		...(id ? { parentID: id } : {}),
 		...(typeof level === "number" ? { level } : {}),
 		...(typeof tracing === "boolean" ? { tracing } : {}),
-		...(typeof traceparent === "string" ? { traceparent } : {})
+		...(traceparent && { traceparent })
 	};
+}
+
+/** W3C Trace Context; what has another shape is nobody's trace and does not travel. */
+const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(-[\da-f-]{0,100})?$/;
+
+/** From the emit's headers; else from the context: its headers (0.15), its meta, or the reliable delivery it is of. */
+function traceparentOf(ctx: Context | undefined, headers: Record<string, unknown> | undefined): string | undefined {
+	const { headers: own, meta, locals } = (ctx ?? {}) as { headers?: Record<string, unknown>; meta?: Record<string, unknown>; locals?: { reliable?: ReliableLocals } };
+	const found = headers?.traceparent ?? own?.traceparent ?? meta?.traceparent ?? locals?.reliable?.traceparent;
+	return typeof found === "string" && TRACEPARENT.test(found) ? found : undefined;
 }

@@ -1,6 +1,9 @@
 import type { Service, ServiceBroker } from "moleculer";
+import { sameVersion, VERSION } from "../src/copies";
 import { Runtime } from "../src/runtime";
+import { tellLifecycle } from "./lifecycle-events";
 import { connectMetrics } from "./metrics";
+import { checkMoleculer } from "./moleculer-version";
 
 /** Whatever of a Moleculer broker's parts may differ between 0.14 and 0.15 is named here once. */
 export interface Broker extends ServiceBroker {
@@ -9,30 +12,31 @@ export interface Broker extends ServiceBroker {
 }
 
 interface Node {
+	/** Of the copy of this package that made it. */
+	version: string;
 	runtime: Runtime;
 	/** The service `reliable` that the mixin created by itself. */
 	automatic?: Service;
 }
 
-/** One runtime per Moleculer broker. Weak: a broker that is gone takes its runtime with it. */
-const nodes = new WeakMap<object, Node>();
+/** Kept on the broker under a registered symbol, so that all copies of this package in the process find it. */
+const NODE = Symbol.for("moleculer-reliable-emit.node");
 
+/** One per Moleculer broker. Throws RELIABLE_WRONG_VERSION. */
 export function nodeOf(broker: Broker): Node {
-	let node = nodes.get(broker);
-	if (!node) nodes.set(broker, (node = { runtime: newRuntime(broker) }));
+	const holder = broker as unknown as { [NODE]?: Node };
+	if (!holder[NODE]) {
+		checkMoleculer(broker.MOLECULER_VERSION);
+		Object.defineProperty(broker, NODE, { value: { version: VERSION, runtime: newRuntime(broker) } satisfies Node });
+	}
+	const node = holder[NODE] as Node;
+	sameVersion(node.version, `The Moleculer broker of node '${broker.nodeID}'`);
 	return node;
 }
 
 function newRuntime(broker: Broker): Runtime {
 	const runtime = new Runtime({ nodeID: broker.nodeID, namespace: broker.namespace ?? "", logger: broker.getLogger("reliable"), call: (action, params, options) => broker.call(action, params as object, options) as Promise<unknown> });
 	connectMetrics(broker, runtime);
-	runtime.listen({
-		consumed: ids => void broker.broadcastLocal("$reliable.consumed", { ids }),
-		dead: messages => {
-			for (const message of messages) void broker.broadcastLocal("$reliable.dead", message);
-		},
-		// The shape of Moleculer's own $broker.error events, so that a listener on "$**.error" sees them all.
-		error: (error, module) => void broker.broadcastLocal("$reliable.error", { error, module, type: "reliable" })
-	});
+	tellLifecycle(broker, runtime);
 	return runtime;
 }

@@ -1,4 +1,4 @@
-import type { Context, Service, ServiceSchema } from "moleculer";
+import { ServiceBroker, type Context, type Service, type ServiceSchema } from "moleculer";
 import type { Consumer } from "../src/consumer/consumer";
 import type { EmitOptions } from "../src/emit";
 import { bindingKey, consumerGroup, eventQueue } from "../src/message/pattern";
@@ -6,13 +6,15 @@ import { given, mergeService, serviceOptions, type ReliableOptions, type Service
 import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/message/resend";
 import type { Runtime } from "../src/runtime";
 import type { EmitResult } from "../src/strategies/strategy";
-import { eventHandler, originOf } from "./event-context";
+import { inSpan } from "./emit-span";
+import { eventHandler } from "./event-context";
+import { checkMoleculer } from "./moleculer-version";
 import { nodeOf, type Broker } from "./node";
 import { reliableEvents, type Schema } from "./reliable-events";
 import { ensureReliableService } from "./reliable.service";
 
 /** Kept on the service instance: never in the schema, which is cloned and published. */
-interface State {
+export interface State {
 	runtime: Runtime;
 	given: Record<string, unknown>;
 	options: ServiceOptions;
@@ -20,18 +22,18 @@ interface State {
 	running: boolean;
 }
 
-type Mixed = Service & { $reliable?: State };
-
-type Hook = (this: Mixed) => unknown;
+export type Mixed = Service & { $reliable?: State };
+export type Hook = (this: Mixed) => unknown;
 
 /**
  * Mixin that adds `this.reliableEmit()` to a service and makes its `events` with `reliable: true | {…}` consumers that answer for what they
  * handle. Options: see OPTIONS; also from `settings.reliable` and the environment (RELIABLE_…), in this order of precedence.
  *
- * Throws RELIABLE_BAD_OPTION / RELIABLE_BAD_CONSUMER when the service is created; a start rejects with RELIABLE_ACCESS_REFUSED on refused
+ * Throws RELIABLE_WRONG_VERSION on a Moleculer that is too old, RELIABLE_BAD_OPTION / RELIABLE_BAD_CONSUMER when the service is created; a start rejects with RELIABLE_ACCESS_REFUSED on refused
  * credentials, not while a server is merely down.
  */
 export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSchema> {
+	checkMoleculer(ServiceBroker.MOLECULER_VERSION);
 	// Bad options are the caller's mistake where they are written, not where the service starts.
 	given({ ...options }, {}, {});
 	return {
@@ -94,11 +96,11 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 async function emit(service: Mixed, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
 	const { runtime, options: serviceDefaults } = service.$reliable as State;
 	const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
-	const source = { service: service.fullName, options: serviceDefaults, origin: originOf(ctx, service.fullName, service.broker.nodeID), meta: (ctx?.meta as Record<string, unknown>) ?? {} };
-	return runtime.emit(source, event, payload, options);
+	const meta = (ctx?.meta as Record<string, unknown>) ?? {};
+	return inSpan(service, ctx, event, options, origin => runtime.emit({ service: service.fullName, options: serviceDefaults, meta, origin }, event, payload, options));
 }
 
-function hooks(value: unknown): Hook[] {
+export function hooks(value: unknown): Hook[] {
 	return value === undefined ? [] : ([value].flat() as Hook[]);
 }
 

@@ -1,6 +1,7 @@
-import type { Service, ServiceSchema } from "moleculer";
+import { ServiceBroker, type Service, type ServiceSchema } from "moleculer";
 import { given, type ReliableOptions } from "../src/options";
 import { reliableActions } from "./reliable.actions";
+import { checkMoleculer } from "./moleculer-version";
 import { nodeOf, type Broker } from "./node";
 
 /** Name of the service; the same on every node, so that any of them answers. */
@@ -11,6 +12,7 @@ export const SERVICE_NAME = "reliable";
  * (switch off with `service: false`); create it yourself on dedicated nodes. Same options and errors as the mixin.
  */
 export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
+	checkMoleculer(ServiceBroker.MOLECULER_VERSION);
 	given({ ...options }, {}, {});
 	return {
 		name: SERVICE_NAME,

@@ -41,6 +41,10 @@ export interface ActResult {
 
 type Act = "retry" | "resolve" | "discard";
 
+/** What a human did, as lifecycle events name it. */
+export type Done = "retried" | "resolved" | "discarded";
+const DONE: Record<Act, Done> = { retry: "retried", resolve: "resolved", discard: "discarded" };
+
 const TARGET: Record<Act, Status | "discarded"> = { retry: STATUS.pending, resolve: STATUS.resolved, discard: "discarded" };
 const DEFAULT_LIMIT = 100;
 
@@ -49,7 +53,8 @@ export class Compensation {
 	constructor(
 		readonly store: Store,
 		/** A retried message is due now: no need to wait for the next sweep. */
-		readonly onRetry: () => void
+		readonly onRetry: () => void,
+		readonly onActed: (act: Done, ids: string[], by: string) => void
 	) {}
 
 	async list(filter: Filter & { page?: number; pageSize?: number }): Promise<{ rows: MessageRow[]; total: number; page: number; pageSize: number; totalPages: number }> {
@@ -138,12 +143,15 @@ export class Compensation {
 		}
 		const result: ActResult = { matched: messages.length, done: 0, lost: 0, dryRun, ids: messages.map(message => message._id) };
 		if (dryRun) return result;
+		const by = params.by ?? who;
+		const done: string[] = [];
 		for (const message of messages) {
-			const note: Note = { at: new Date(), by: params.by ?? who, act, ...(params.note ? { note: params.note } : {}) };
-			if (await apply(message, note)) result.done++;
+			const note: Note = { at: new Date(), by, act, ...(params.note ? { note: params.note } : {}) };
+			if (await apply(message, note)) done.push(message._id);
 			else result.lost++;
 		}
-		return result;
+		if (done.length) this.onActed(DONE[act], done, by);
+		return { ...result, done: done.length };
 	}
 }
 

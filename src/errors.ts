@@ -5,6 +5,7 @@ import { Errors } from "moleculer";
  * and names in `data` the option, event, id or queue it is about. `cause` keeps what was underneath.
  */
 export type ErrorType =
+	| "RELIABLE_WRONG_VERSION"
 	| "RELIABLE_BAD_OPTION"
 	| "RELIABLE_BAD_EVENT"
 	| "RELIABLE_BAD_PAYLOAD"
@@ -23,6 +24,9 @@ export type ErrorType =
 	| "RELIABLE_GROUP_ACTIVE"
 	| "RELIABLE_HANDLER_TIMEOUT"
 	| "RELIABLE_HANDLER_NOT_REACHED"
+	| "RELIABLE_NACKED"
+	| "RELIABLE_BAD_ACK"
+	| "RELIABLE_UNSUPPORTED"
 	| "RELIABLE_WITHDRAWN"
 	| "RELIABLE_DEAD"
 	| "RELIABLE_NOT_STORED"

@@ -1,4 +1,5 @@
 export { ReliableEmit } from "../mixins/reliable-emit.mixin";
+export { ReliableAmqpQueue, type AmqpQueueMethods, type AmqpQueueOptions } from "../mixins/amqp-queue.mixin";
 export { ReliableService } from "../mixins/reliable.service";
 export { reliableReplCommands, type ReplCommand } from "./repl/command";
 export { ReliableError, ReliableRetryableError, type ErrorType } from "./errors";
@@ -8,6 +9,8 @@ export type { EmitOptions } from "./emit";
 export type { EmitResult } from "./strategies/strategy";
 export type { Backoff } from "./message/message";
 export type { ReliableLocals } from "../mixins/event-context";
+export type { JobOptions, QueueOptions } from "./foreign-queue";
+export type { QueueChannel, QueueMessage } from "./consumer/manual-ack";
 export type { MessageRow, MessageStory, TimelineEntry } from "./inspect";
 export type { ActParams, ActResult, Filter } from "./compensation";
 export type { Health, SubscriptionRow } from "./health";

@@ -1,4 +1,5 @@
 import { isFinal, STATUS } from "./message/lifecycle";
+import { foreignQueueOf, foreignQueueOfMessage, type Settle } from "./message/queue-group";
 import { ANY_GROUP, type AuditRecord, type Message, type Parked } from "./message/message";
 
 /** Flat: the Moleculer REPL prints results four levels deep. Instants are ISO strings. */
@@ -30,6 +31,9 @@ export interface MessageStory extends MessageRow {
 	meta: Record<string, unknown>;
 	requestID?: string;
 	bytes: number;
+	/** Of a message to a queue that is nobody's group (`addAMQPJob`): its name, and what settles the message. */
+	queue?: string;
+	settle?: Settle;
 	claim?: string;
 	timeline: TimelineEntry[];
 }
@@ -60,6 +64,8 @@ export function toRow(message: Message, now = Date.now()): MessageRow {
 
 export function toStory(message: Message, now = Date.now()): MessageStory {
 	const story: MessageStory = { ...toRow(message, now), payload: payloadOf(message), meta: message.meta, bytes: message.body.length, timeline: timeline(message) };
+	const foreign = foreignQueueOfMessage(message);
+	if (foreign) Object.assign(story, { queue: foreign.queue, settle: foreign.settle });
 	if (message.origin.requestID) story.requestID = message.origin.requestID;
 	if (message.claim) story.claim = message.claim;
 	return story;
@@ -82,15 +88,19 @@ function timeline(message: Message): TimelineEntry[] {
 		entries.push({ at: failure.at, what: `attempt ${failure.attempt ?? "?"} failed${whom}${where} (${failure.cause}): ${failure.error.name}: ${failure.error.message}` });
 	}
 	for (const [group, receipt] of Object.entries(message.receipts)) {
-		entries.push({ at: receipt.at, what: `handled by ${group} on node ${receipt.nodeID} in ${receipt.durationMs} ms (attempt ${receipt.attempt})` });
+		const foreign = foreignQueueOf(group);
+		if (foreign?.settle === "confirm") entries.push({ at: receipt.at, what: `taken by queue ${foreign.queue} (attempt ${receipt.attempt}): settled by the broker's confirm` });
+		else entries.push({ at: receipt.at, what: `handled by ${group} on node ${receipt.nodeID} in ${receipt.durationMs} ms (attempt ${receipt.attempt})` });
 	}
 	for (const note of message.notes) entries.push({ at: note.at, what: `${note.act} by ${note.by}${note.note ? `: ${note.note}` : ""}` });
 	if (message.deadAt && message.status === STATUS.dead) entries.push({ at: message.deadAt, what: `dead: ${message.reason ?? ""}` });
-	if (message.consumedAt) entries.push({ at: message.consumedAt, what: "consumed: every expected group has handled it" });
+	if (message.consumedAt) entries.push({ at: message.consumedAt, what: foreignQueueOfMessage(message)?.settle === "confirm" ? "consumed: its queue has it, and nobody will say more" : "consumed: every expected group has handled it" });
 	return entries.sort((a, b) => a.at.getTime() - b.at.getTime()).map(({ at, what }) => ({ at: at.toISOString(), what }));
 }
 
 function groupsText(waiting: string[], message: Message): string {
+	const foreign = foreignQueueOfMessage(message);
+	if (foreign) return `queue ${foreign.queue}, settled by ${foreign.settle === "confirm" ? "the broker's confirm" : "its worker's receipt"}`;
 	const all = [...new Set([...Object.keys(message.receipts), ...waiting])];
 	return all.length && !all.includes(ANY_GROUP) ? all.join(", ") : "whoever is subscribed";
 }

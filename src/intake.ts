@@ -22,7 +22,8 @@ export class Intake {
 		/** Keeps a delivery that can never be handled. */
 		readonly park: (delivery: Delivery, reason: string) => Promise<void>,
 		readonly store: Store,
-		readonly logger: Logger
+		readonly logger: Logger,
+		readonly onError?: (error: unknown) => void
 	) {}
 
 	async start(courier: Courier): Promise<void> {
@@ -33,7 +34,11 @@ export class Intake {
 			if (this.#stopping) await consumption.close();
 		});
 		if (courier.ready) await consumed;
-		else consumed.catch(error => this.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`));
+		else
+			consumed.catch(error => {
+				this.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`);
+				this.onError?.(error);
+			});
 	}
 
 	async stop(drainTimeoutMs: number): Promise<void> {
@@ -59,7 +64,10 @@ export class Intake {
 				await this.#handleAll(batch);
 			} catch (error) {
 				// Held unacked until the store takes it; the prefetch bounds how much that can be.
-				if (++failures === 1) this.logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
+				if (++failures === 1) {
+					this.logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
+					this.onError?.(error);
+				}
 				await new Promise(resolve => setTimeout(resolve, this.store.ready ? backoffMs(RETRY, failures) : RETRY.initialMs));
 				continue;
 			}

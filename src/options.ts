@@ -47,6 +47,7 @@ export const OPTIONS = {
 	askTimeoutMs: { scope: "node", rule: ms(100), default: 10 * SECOND, doc: "How long the callback service waits for a producer's answer" },
 	producerGoneMs: { scope: "node", rule: ms(1000), default: DAY, doc: "A message whose producer nobody answers for is `dead` after this" },
 	drainTimeoutMs: { scope: "node", rule: ms(0), default: 10 * SECOND, doc: "How long a stop waits for handlers, receipts and confirms" },
+	lifecycleEvents: { scope: "node", rule: { type: "enum", values: [false, "emit", "broadcast"] }, default: false, doc: "Tell other nodes what becomes of messages, as Moleculer events `reliable.consumed`, `reliable.dead`, …: to one instance of each service (`emit`), or to all. One event per batch of receipts" },
 	strategy: { scope: "service", rule: { type: "enum", values: ["outbox", "callback"] }, default: "outbox", doc: "`outbox`: message in the store first. `callback`: no store on the producer's path; a delayed check asks for it afterwards" },
 	maxAttempts: { scope: "service", rule: count(1, 100), default: 3, doc: "Attempts per message and group before it is `dead`" },
 	backoff: {
@@ -101,6 +102,7 @@ export interface NodeOptions {
 	askTimeoutMs: number;
 	producerGoneMs: number;
 	drainTimeoutMs: number;
+	lifecycleEvents: "emit" | "broadcast" | false;
 }
 
 export interface ConsumerOptions {
@@ -119,10 +121,12 @@ export interface ServiceOptions extends ConsumerOptions {
 	receiptTimeoutMs: number;
 	checkDelaysMs: number[];
 	maxPayloadBytes: number;
+	/** Set by ReliableAmqpQueue: its messages go to queues that are nobody's group. */
+	sendsJobs?: boolean;
 }
 
 /** What the mixin takes: all optional, see OPTIONS for defaults. */
-export type ReliableOptions = Partial<NodeOptions> & Partial<Omit<ServiceOptions, "backoff">> & { backoff?: Partial<Backoff> };
+export type ReliableOptions = Partial<NodeOptions> & Partial<Omit<ServiceOptions, "backoff" | "callbackAttempts" | "sendsJobs">> & { backoff?: Partial<Backoff> };
 
 const validator = new Validator({ useNewCustomCheckerFunction: true });
 /** Compiling a schema costs far more than checking with it, and emits are checked one by one. */
@@ -206,7 +210,7 @@ export function fromEnvironment(environment: NodeJS.ProcessEnv = process.env): V
 	const values: Values = {};
 	for (const name of Object.keys(OPTIONS) as OptionName[]) {
 		const value = environment[environmentName(name)];
-		if (value !== undefined && value !== "" && hasVariable(name)) values[name] = value;
+		if (value !== undefined && value !== "" && hasVariable(name)) values[name] = name === "lifecycleEvents" && value === "false" ? false : value;
 	}
 	return values;
 }

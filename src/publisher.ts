@@ -1,10 +1,14 @@
+import { randomUUID } from "node:crypto";
 import type { Courier, PublishResult } from "./couriers/courier";
 import { reasonOf } from "./errors";
 import { delayOf, encodePlan } from "./message/check";
-import { HEADER, headersOf } from "./message/envelope";
+import { attemptsMade } from "./message/budget";
+import { HEADER, headersOf, RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
 import { ANY_GROUP, type Message } from "./message/message";
 import type { Queues } from "./message/pattern";
+import { foreignQueueOf, foreignQueueOfMessage, settledByConfirm } from "./message/queue-group";
+import type { Metrics } from "./metrics";
 import type { Registry } from "./registry";
 
 /** One attempt for one group. */
@@ -19,7 +23,9 @@ export class Publisher {
 		readonly courier: Courier,
 		/** A node without a store knows no groups and publishes to the exchange only. */
 		readonly registry: Registry | undefined,
-		readonly queues: Queues
+		readonly queues: Queues,
+		readonly nodeID: string,
+		readonly metrics?: Metrics
 	) {}
 
 	/**
@@ -30,15 +36,37 @@ export class Publisher {
 		return Promise.all(
 			steps.map(({ group, attempt }): Promise<PublishResult> => {
 				if (group === ANY_GROUP) return this.toAll(message, attempt);
-				const queue = this.registry?.queueOf(group, message.event);
+				const queue = foreignQueueOf(group)?.queue ?? this.registry?.queueOf(group, message.event);
 				if (!queue) return Promise.resolve({ outcome: "returned", reason: `no queue is known for group ${group}` });
 				return this.toQueue(message, queue, { group, attempt });
 			})
 		);
 	}
 
-	toQueue(message: Message, queue: string, { group, attempt }: Step): Promise<PublishResult> {
-		return this.#publish(message, { queue }, attempt, [group]);
+	toQueue(message: Message, queue: string, step: Step): Promise<PublishResult> {
+		if (foreignQueueOf(step.group)) return this.#toForeign(message, queue, step);
+		return this.#publish(message, { queue }, step.attempt, [step.group]);
+	}
+
+	/** A queue that is not there is made, as moleculer-amqp-queue would; where nobody sends receipts, the broker's confirm stands for one. */
+	async #toForeign(message: Message, queue: string, { group, attempt }: Step): Promise<PublishResult> {
+		const byConfirm = settledByConfirm(group);
+		const started = performance.now();
+		// Confirmed before: only the receipt got lost, and the job is not done again for that.
+		if (!byConfirm || !isOut(message, group, attempt)) {
+			const publish = () => this.#publish(message, { queue }, attempt, [group]);
+			let result = await publish();
+			if (result.outcome === "returned") {
+				const failed = await this.courier.declare({ name: queue, foreign: true }).then(() => undefined, reasonOf);
+				result = failed === undefined ? await publish() : { outcome: "returned", reason: `${result.reason}; ${failed}` };
+			}
+			if (result.outcome !== "confirmed" || !byConfirm) return result;
+		}
+		const echo = message.strategy === "callback" && { echo: { event: message.event, producer: message.producer, plan: encodePlan(message) } };
+		const item: ReceiptItem = { id: message._id, outcome: "handled", attempt, durationMs: Math.round(performance.now() - started), ...echo };
+		const body = Buffer.from(JSON.stringify({ v: WIRE_VERSION, group, nodeID: this.nodeID, items: [item] }));
+		await this.courier.publish({ to: { queue: this.#receipts(message) }, messageId: randomUUID(), type: RECEIPT_TYPE, headers: {}, body });
+		return { outcome: "confirmed" };
 	}
 
 	/** The delayed check of strategy `callback`. With a `source` the payload stays at home. */
@@ -51,13 +79,24 @@ export class Publisher {
 
 	/** Publishes once to the exchange, which hands it to every bound group. Confirmed proves that at least one took it. */
 	toAll(message: Message, attempt: number): Promise<PublishResult> {
+		const foreign = foreignQueueOfMessage(message);
+		if (foreign) return this.toQueue(message, foreign.queue, { group: foreign.group, attempt });
 		return this.#publish(message, { event: message.event }, attempt, message.waiting);
+	}
+
+	/** Whoever takes it owes nothing where the confirm settles it. */
+	#addressed(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
+		const { [HEADER.receipt]: receipt, [HEADER.echo]: echo, ...others } = this.#headers(message, attempt, groups);
+		return groups.some(settledByConfirm) ? others : { ...others, [HEADER.receipt]: receipt, ...(echo !== undefined && { [HEADER.echo]: echo }) };
 	}
 
 	async #publish(message: Message, to: { event: string } | { queue: string }, attempt: number, groups: string[]): Promise<PublishResult> {
 		const { _id: messageId, event: type, body, producer: appId } = message;
 		try {
-			return await this.courier.publish({ to, messageId, type, body, headers: this.#headers(message, attempt, groups), appId });
+			const started = performance.now();
+			const result = await this.courier.publish({ to, messageId, type, body, headers: this.#addressed(message, attempt, groups), appId });
+			if (result.outcome === "confirmed") this.metrics?.time("confirm.time", performance.now() - started, type);
+			return result;
 		} catch (error) {
 			// It cannot be sent, now or later (headers too large): as good as without a queue, so that it ends as `dead` and is seen.
 			return { outcome: "returned", reason: reasonOf(error) };
@@ -65,7 +104,15 @@ export class Publisher {
 	}
 
 	#headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
-		const callback = message.strategy === "callback";
-		return headersOf(message, attempt, groups, callback ? this.queues.callbackReceipts : this.queues.receipts, callback ? encodePlan(message) : undefined);
+		return headersOf(message, attempt, groups, this.#receipts(message), message.strategy === "callback" ? encodePlan(message) : undefined);
 	}
+
+	#receipts(message: Message): string {
+		return message.strategy === "callback" ? this.queues.callbackReceipts : this.queues.receipts;
+	}
+}
+
+/** Known to be confirmed, by its row: a message of strategy `callback` has none that would tell. */
+function isOut(message: Message, group: string, attempt: number): boolean {
+	return message.strategy === "outbox" && attemptsMade(message, group) >= attempt && (message.spent[group] ?? 0) < attempt;
 }

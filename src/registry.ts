@@ -3,6 +3,7 @@ import { reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { ANY_GROUP, type Subscription } from "./message/message";
 import { matches, namesGroup } from "./message/pattern";
+import { foreignQueueOf } from "./message/queue-group";
 import type { Store } from "./stores/store";
 
 /**
@@ -88,7 +89,7 @@ export class Registry extends EventEmitter {
 
 	/** The queue in which the group takes this event; undefined = not known (any more). */
 	queueOf(group: string, event: string): string | undefined {
-		return this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.queue;
+		return foreignQueueOf(group)?.queue ?? this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.queue;
 	}
 
 	groupOfQueue(queue: string): string | undefined {

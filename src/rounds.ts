@@ -6,6 +6,7 @@ import { describeError, headersOf, serialize } from "./message/envelope";
 import type { Message, Source } from "./message/message";
 import { RESEND_ACTION, UNKNOWN, type ResendAnswer, type ResendRequest } from "./message/resend";
 import type { Queues } from "./message/pattern";
+import { foreignQueueOf } from "./message/queue-group";
 import type { Publisher, Step } from "./publisher";
 import type { Store } from "./stores/store";
 
@@ -63,7 +64,7 @@ export class Rounds {
 /** The producer's side. Rejects with RELIABLE_UNAVAILABLE where it cannot say now. */
 export class Producer {
 	constructor(
-		readonly parts: { publisher: Publisher; store: Store | undefined; call: Call; askTimeoutMs: number; maxPayloadBytes: number; prefix: string }
+		readonly parts: { publisher: Publisher; store: Store | undefined; call: Call; askTimeoutMs: number; maxPayloadBytes: number; prefix: string; sendsJobs: boolean }
 	) {}
 
 	async answer(request: ResendRequest): Promise<ResendAnswer> {
@@ -101,10 +102,10 @@ export class Producer {
 	}
 
 	#publish(message: Message, { queue, group, attempt }: ResendRequest["steps"][number]): Promise<PublishResult> {
-		const { publisher, prefix } = this.parts;
+		const { publisher, prefix, sendsJobs } = this.parts;
 		if (queue === null) return group === "*" ? publisher.toAll(message, attempt) : Promise.resolve({ outcome: "returned", reason: `no queue is known for group ${group}` });
 		// The request comes over the transporter: it may name queues of groups only.
-		if (!queue.startsWith(`${prefix}.on.`)) return Promise.resolve({ outcome: "returned", reason: `${queue} is no group's queue` });
+		if (!queue.startsWith(`${prefix}.on.`) && !(sendsJobs && foreignQueueOf(group)?.queue === queue)) return Promise.resolve({ outcome: "returned", reason: `${queue} is no group's queue` });
 		return publisher.toQueue(message, queue, { group, attempt });
 	}
 

@@ -1,7 +1,8 @@
 import { uuidv7 } from "uuidv7";
+import { atMost } from "./at-most";
 import { backendsOf, describeBackends, newCourier, newStore, type Backends } from "./backends";
-import { Compensation } from "./compensation";
-import { Consumer, type ConsumerSpec } from "./consumer/consumer";
+import { Compensation, type Done } from "./compensation";
+import { Consumer, mustAgree, type ConsumerSpec } from "./consumer/consumer";
 import type { Courier } from "./couriers/courier";
 import { emitPlan, newMessage, type EmitOptions, type EmitSource } from "./emit";
 import { ReliableError, reasonOf } from "./errors";
@@ -9,10 +10,11 @@ import type { Logger } from "./logger";
 import { ANY_GROUP, type Message } from "./message/message";
 import { prefixOf, systemQueues } from "./message/pattern";
 import { Metrics } from "./metrics";
-import { mergeNode, nodeOptions, type ConsumerOptions, type NodeOptions, type ServiceOptions } from "./options";
+import { mergeNode, nodeOptions, type NodeOptions, type ServiceOptions } from "./options";
 import { Publisher } from "./publisher";
 import { Registry } from "./registry";
 import type { ResendAnswer, ResendRequest } from "./message/resend";
+import { Sampler } from "./sampler";
 import { Producer, Rounds, type Call } from "./rounds";
 import type { DeadMessage, Store } from "./stores/store";
 import { Callback } from "./strategies/callback";
@@ -38,7 +40,9 @@ export interface Identity {
 export interface LifecycleListener {
 	consumed(ids: string[]): void;
 	dead(messages: DeadMessage[]): void;
-	/** A failure in the background that nobody is waiting for. */
+	/** A human has retried, resolved or discarded them. */
+	acted(act: Done, ids: string[], by: string): void;
+	/** A failure in the background that nobody is waiting for, told once until it has passed. */
 	error(error: Error, module: string): void;
 }
 
@@ -80,6 +84,7 @@ export class Runtime {
 	#redis: RedisConnection | undefined;
 	#publisher: Publisher | undefined;
 	#callback: Callback | undefined;
+	#sampler: Sampler | undefined;
 	readonly #waiters: Waiters;
 
 	constructor(readonly identity: Identity) {
@@ -172,16 +177,26 @@ export class Runtime {
 		this.#courier = newCourier(this.#options, this.identity);
 		this.#courier.on("error", error => this.reportError(error, "courier"));
 		const store = (this.#store = newStore(this.#options, this.identity));
+		store?.onDown(error => this.reportError(error, "store"));
 		const starts = await Promise.allSettled([this.#courier.start(), store?.start()]);
 		for (const start of starts) if (start.status === "rejected") throw start.reason;
 		const queues = systemQueues(namespace);
 		await Promise.all([queues.checks, queues.callbackReceipts, ...(store ? [queues.receipts] : [])].map(name => this.#courier?.declare({ name })));
 		const registry = store && new Registry(store, this.#options.refreshMs, logger);
-		this.#publisher = new Publisher(this.#courier, registry, queues);
+		this.#publisher = new Publisher(this.#courier, registry, queues, nodeID, this.metrics);
 		this.#callback = new Callback({ publisher: this.#publisher, waiters: this.#waiters, metrics: this.metrics });
 		if (store && registry) this.#storage = await this.#assemble(store, registry, this.#courier, this.#publisher);
+		this.#sampler = this.#sample(this.#courier);
 		this.#phase = "started";
 		logger.info(`Reliable: node ${nodeID} runs on ${describeBackends(this.#options, store)}.`);
+	}
+
+	#sample(courier: Courier): Sampler {
+		const { metrics, identity, storage } = this;
+		const handling = () => [...this.#consumers].reduce((sum, { inFlight }) => sum + inFlight, 0);
+		const sampler = new Sampler({ metrics, courier, store: storage?.store, logger: identity.logger, handling, sweeping: () => storage?.sweeper.sweeping ?? false, leaseChanges: () => storage?.sweeper.leases?.changes ?? 0 });
+		sampler.start();
+		return sampler;
 	}
 
 	async #assemble(store: Store, registry: Registry, courier: Courier, publisher: Publisher): Promise<Storage> {
@@ -196,8 +211,9 @@ export class Runtime {
 			for (const { id, reason } of messages) logger.warn(`Reliable: message ${id} is dead: ${reason}`);
 			for (const listener of this.#listeners) listener.dead(messages);
 		};
+		const onError = this.reportError.bind(this);
 		const tracker = new Tracker({
-			...{ store, courier, registry, waiters, queues, metrics, logger, nodeID, onDead, retainMs: options.retainMs },
+			...{ store, courier, registry, waiters, queues, metrics, logger, nodeID, onDead, onError, retainMs: options.retainMs },
 			onChecks: deliveries => checks.take(deliveries),
 			onConsumed: ids => {
 				for (const listener of this.#listeners) listener.consumed(ids);
@@ -206,16 +222,15 @@ export class Runtime {
 		const recordFailures = tracker.record.bind(tracker);
 		const outbox = new Outbox({ store, inserter, publisher, waiters, metrics, logger, recordFailures, confirmTimeoutMs: options.confirmTimeoutMs });
 		const leases = this.#redis && new Leases(this.#redis.client, { prefix: prefixOf(namespace), owner: `${nodeID}#${uuidv7()}`, ttlMs: options.leaseMs, partitions: options.partitions, logger });
+		leases?.on("unreachable", (error: Error) => onError(error, "redis"));
 		const rounds = new Rounds({ call: this.identity.call, queueOf: (group, event) => registry.queueOf(group, event), queues, askTimeoutMs: options.askTimeoutMs, logger });
 		const { pageSize, claimMs, producerGoneMs } = options;
-		const parts = { store, courier, publisher, registry, rounds, metrics, logger, nodeID, pageSize, claimMs, producerGoneMs, recordFailures, tellDead: tracker.tellDead.bind(tracker), whoever: (messages: Message[]) => tracker.whoever(messages) };
+		const parts = { store, courier, publisher, registry, rounds, metrics, logger, nodeID, pageSize, claimMs, producerGoneMs, recordFailures, onError, tellDead: tracker.tellDead.bind(tracker), whoever: (messages: Message[]) => tracker.whoever(messages) };
 		const checks = new Checks(parts, options.retainMs);
-		const sweeper = new Sweeper(
-			parts,
-			leases,
-			{ everyMs: options.sweepEveryMs, partitions: options.partitions, retainMs: options.retainMs }
-		);
-		const compensation = new Compensation(store, () => void sweeper.once().catch(error => logger.debug(`Reliable: the sweep after a retry failed: ${reasonOf(error)}`)));
+		const sweeper = new Sweeper(parts, leases, { everyMs: options.sweepEveryMs, partitions: options.partitions, retainMs: options.retainMs });
+		const compensation = new Compensation(store, () => void sweeper.once().catch(error => logger.debug(`Reliable: the sweep after a retry failed: ${reasonOf(error)}`)), (act, ids, by) => {
+			for (const listener of this.#listeners) listener.acted(act, ids, by);
+		});
 		return { store, registry, inserter, outbox, tracker, sweeper, compensation };
 	}
 
@@ -238,7 +253,7 @@ export class Runtime {
 		const chosen = (strategy === "callback" ? this.#callback : this.needStorage().outbox) as Strategy;
 		const result = await chosen.emit(message, emitPlan(options, this.options, write));
 		this.metrics.emitted(event);
-		this.metrics.time("emit", performance.now() - started, { event });
+		this.metrics.time("emit.time", performance.now() - started, event);
 		return result;
 	}
 
@@ -263,7 +278,7 @@ export class Runtime {
 	async answer(request: ResendRequest, service: ServiceOptions): Promise<ResendAnswer> {
 		if (this.#phase !== "started" || !this.#publisher) throw this.#notRunning();
 		const { call, namespace } = this.identity;
-		const producer = new Producer({ publisher: this.#publisher, store: this.#storage?.store, call, askTimeoutMs: this.options.askTimeoutMs, maxPayloadBytes: service.maxPayloadBytes, prefix: prefixOf(namespace) });
+		const producer = new Producer({ publisher: this.#publisher, store: this.#storage?.store, call, askTimeoutMs: this.options.askTimeoutMs, maxPayloadBytes: service.maxPayloadBytes, sendsJobs: service.sendsJobs === true, prefix: prefixOf(namespace) });
 		return producer.answer(request);
 	}
 
@@ -275,9 +290,9 @@ export class Runtime {
 		if (spec.options.inbox === "transaction" && !store?.features.transactions) {
 			throw new ReliableError("RELIABLE_BAD_CONSUMER", `The handler of '${spec.pattern}' in group ${spec.group} wants inbox: "transaction", which needs MongoDB on this node (option 'mongo').`, { option: "inbox", event: spec.pattern, group: spec.group });
 		}
-		this.#mustAgree(spec);
+		mustAgree(spec, this.#consumers);
 		const { logger, nodeID, namespace } = this.identity;
-		const consumer = new Consumer(spec, { courier, store, queues: systemQueues(namespace), metrics: this.metrics, logger, nodeID });
+		const consumer = new Consumer(spec, { courier, store, queues: systemQueues(namespace), metrics: this.metrics, logger, nodeID, onError: this.reportError.bind(this) });
 		this.#consumers.add(consumer);
 		try {
 			await consumer.start();
@@ -288,22 +303,13 @@ export class Runtime {
 		return consumer;
 	}
 
-	/** Two services of one group handle the same event by turns, so their options must agree. Throws RELIABLE_BAD_CONSUMER. */
-	#mustAgree({ group, pattern, options, service }: ConsumerSpec): void {
-		for (const { spec: other } of this.#consumers) {
-			if (other.group !== group || other.pattern !== pattern) continue;
-			const differs = (Object.keys(options) as (keyof ConsumerOptions)[]).find(name => other.options[name] !== options[name]);
-			if (!differs) continue;
-			throw new ReliableError("RELIABLE_BAD_CONSUMER", `The services '${other.service}' and '${service}' both handle '${pattern}' in group '${group}', with different '${differs}' (${other.options[differs]} and ${options[differs]}).`, { option: differs, group, event: pattern, services: [other.service, service] });
-		}
-	}
-
 	async stopConsumer(consumer: Consumer): Promise<void> {
 		await consumer.stop(this.options.drainTimeoutMs);
 		this.#consumers.delete(consumer);
 	}
 
-	reportError(error: Error, module: string): void {
+	reportError(thrown: unknown, module: string): void {
+		const error = thrown instanceof Error ? thrown : new Error(reasonOf(thrown));
 		for (const listener of this.#listeners) listener.error(error, module);
 	}
 
@@ -334,15 +340,10 @@ export class Runtime {
 	}
 
 	async #close(drainTimeoutMs: number): Promise<void> {
+		await this.#sampler?.stop();
 		await this.#courier?.close(drainTimeoutMs);
 		await this.#store?.close();
 		await this.#redis?.close();
-		this.#courier = this.#store = this.#storage = this.#redis = this.#publisher = this.#callback = undefined;
+		this.#courier = this.#store = this.#storage = this.#redis = this.#publisher = this.#callback = this.#sampler = undefined;
 	}
-}
-
-async function atMost(work: Promise<unknown>, ms: number): Promise<void> {
-	let timer: NodeJS.Timeout | undefined;
-	await Promise.race([work.catch(() => undefined), new Promise(resolve => (timer = setTimeout(resolve, ms)))]);
-	clearTimeout(timer);
 }

@@ -1,4 +1,5 @@
 import type { Courier, Delivery } from "./couriers/courier";
+import { reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { judgeFailure } from "./message/budget";
 import { rowOfEcho } from "./message/check";
@@ -25,6 +26,7 @@ export interface TrackerParts {
 	/** Tells the world of messages that became consumed or dead here. */
 	onConsumed(ids: string[]): void;
 	onDead(messages: DeadMessage[]): void;
+	onError(error: unknown, module: string): void;
 	/** Checks of strategy `callback`, in batches. */
 	onChecks(deliveries: Delivery[]): Promise<void>;
 	/** Older messages may have been pruned: what still comes of them must not bring them back. */
@@ -53,7 +55,7 @@ export class Tracker {
 			[queues.announcements, deliveries => this.#announcements(deliveries)]
 		];
 		for (const [queue, handle] of intakes) {
-			const intake = new Intake(queue, handle, (delivery, reason) => store.park([parkedOf(delivery, reason, this.parts)]), store, logger);
+			const intake = new Intake(queue, handle, (delivery, reason) => store.park([parkedOf(delivery, reason, this.parts)]), store, logger, error => this.parts.onError(error, "tracker"));
 			this.#intakes.push(intake);
 			await intake.start(courier);
 		}
@@ -114,7 +116,7 @@ export class Tracker {
 		const { unknown, duplicates, consumed, dead, anyone } = await this.parts.store.handled(records);
 		this.parts.metrics.count("receipts", records.length);
 		this.parts.metrics.count("receipts.duplicate", duplicates);
-		this.#tellConsumed(consumed);
+		this.#tellConsumed(consumed, at);
 		this.tellDead(dead);
 		if (anyone.length) await this.whoever(await this.parts.store.find(anyone));
 		const missing = new Set(unknown);
@@ -160,18 +162,30 @@ export class Tracker {
 		if (!open.length) return;
 		const { store, registry } = this.parts;
 		await registry.refresh();
+		const now = new Date();
 		const groupsOf = ({ _id, event, groups, failed }: Message) =>
 			[...registry.waitingFor(event, groups), ...answered.filter(({ item }) => item.id === _id).map(({ group }) => group)].filter(group => group !== ANY_GROUP && !failed.includes(group));
 		const { consumed, dead } = await store.whoever(open.map(message => ({ id: message._id, groups: [...new Set(groupsOf(message))] })));
-		this.#tellConsumed(consumed);
+		this.#tellConsumed(consumed, now);
 		this.tellDead(dead);
 	}
 
-	#tellConsumed(ids: string[]): void {
+	#tellConsumed(ids: string[], since: Date): void {
 		if (!ids.length) return;
 		this.parts.metrics.count("consumed", ids.length);
+		if (this.parts.metrics.sink) void this.#time(ids, since);
 		for (const id of ids) this.parts.waiters.saw(id, STATUS.consumed);
 		this.parts.onConsumed(ids);
+	}
+
+	/** Only where metrics are enabled: one projected read per batch. A receipt that came twice names what was consumed before. */
+	async #time(ids: string[], since: Date): Promise<void> {
+		const { store, metrics, logger } = this.parts;
+		try {
+			for (const { event, createdAt, consumedAt } of await store.lives(ids)) if (consumedAt >= since) metrics.time("end.to.end.time", consumedAt.getTime() - createdAt.getTime(), event);
+		} catch (error) {
+			logger.debug(`Reliable: the time of ${ids.length} consumed message(s) could not be read: ${reasonOf(error)}`);
+		}
 	}
 
 	tellDead(dead: DeadMessage[]): void {

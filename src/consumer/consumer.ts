@@ -2,9 +2,9 @@ import { randomUUID } from "node:crypto";
 import { backoffMs } from "../backoff";
 import { Batcher } from "../batcher";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
-import { ReliableRetryableError, reasonOf } from "../errors";
+import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
-import { ANNOUNCEMENT_TYPE, PARKED_TYPE, parseEnvelope, Unreadable, WIRE_VERSION, type Announcement, type Envelope, type ReceiptItem } from "../message/envelope";
+import { ANNOUNCEMENT_TYPE, HEADER, PARKED_TYPE, parseEnvelope, Unreadable, WIRE_VERSION, type Announcement, type Envelope, type ReceiptItem } from "../message/envelope";
 import { matches, namesGroup, type Queues } from "../message/pattern";
 import type { Metrics } from "../metrics";
 import type { ConsumerOptions } from "../options";
@@ -38,8 +38,13 @@ export interface ConsumerSpec {
 	service: string;
 	options: ConsumerOptions;
 	/** Never rejects: an error is part of the end. */
-	handle(envelope: Envelope, extras: HandlerExtras): Promise<HandlerEnd>;
+	handle(envelope: Envelope, extras: HandlerExtras, delivery: Delivery): Promise<HandlerEnd>;
+	/** A queue of somebody else: declared as it is, not announced; what comes without a receipt's address is a plain message. */
+	foreign?: { plain(delivery: Delivery): Promise<PlainEnd>; close(): void };
 }
+
+/** How the handler of a plain message ended: what it wants done at the broker, or that it failed. `gone`: the message is not ours any more. */
+export type PlainEnd = { act: "ack" | "gone" } | { act: "nack"; requeue: boolean } | { error: unknown };
 
 export interface ConsumerParts {
 	courier: Courier;
@@ -49,6 +54,18 @@ export interface ConsumerParts {
 	metrics: Metrics;
 	logger: Logger;
 	nodeID: string;
+	/** A failure that nobody waits for. */
+	onError(error: unknown, module: string): void;
+}
+
+/** Two services of one group handle the same event by turns, so their options must agree. Throws RELIABLE_BAD_CONSUMER. */
+export function mustAgree({ group, pattern, options, service }: ConsumerSpec, consumers: Iterable<Consumer>): void {
+	for (const { spec: other } of consumers) {
+		if (other.group !== group || other.pattern !== pattern) continue;
+		const differs = (Object.keys(options) as (keyof ConsumerOptions)[]).find(name => other.options[name] !== options[name]);
+		if (!differs) continue;
+		throw new ReliableError("RELIABLE_BAD_CONSUMER", `The services '${other.service}' and '${service}' both handle '${pattern}' in group '${group}', with different '${differs}' (${other.options[differs]} and ${options[differs]}).`, { option: differs, group, event: pattern, services: [other.service, service] });
+	}
 }
 
 /**
@@ -71,6 +88,7 @@ export class Consumer {
 	#timer: NodeJS.Timeout | undefined;
 	#unsubscribe: (() => void) | undefined;
 	#active = 0;
+	#plainFailures = 0;
 	#onIdle: (() => void)[] = [];
 
 	constructor(
@@ -104,7 +122,7 @@ export class Consumer {
 	async start(): Promise<void> {
 		const { courier, logger } = this.parts;
 		const { queue, bindings, options, pattern, group } = this.spec;
-		const declared = { name: queue, bindings, deliveryLimit: options.deliveryLimit, deadLetterTo: this.parts.queues.parked };
+		const declared = this.spec.foreign ? { name: queue, foreign: true } : { name: queue, bindings, deliveryLimit: options.deliveryLimit, deadLetterTo: this.parts.queues.parked };
 		await courier.declare({ name: this.parts.queues.parked });
 		await courier.declare({ name: this.parts.queues.announcements });
 		await courier.declare(declared);
@@ -116,7 +134,7 @@ export class Consumer {
 			if (this.#stopping) await this.#consumption.close();
 		};
 		if (courier.ready) await begin();
-		else void begin().catch(error => logger.error(`Reliable: group ${group} cannot consume '${pattern}': ${reasonOf(error)}`));
+		else void begin().catch(error => this.#failed(error, `group ${group} cannot consume '${pattern}'`));
 		this.#unsubscribe = courier.on("ready", () => void this.#announce(1));
 		this.#timer = setInterval(() => void this.#announce(1), ANNOUNCE_EVERY_MS).unref();
 	}
@@ -133,6 +151,12 @@ export class Consumer {
 		clearTimeout(timer);
 		this.receipts.stop();
 		await this.#consumption?.close();
+		this.spec.foreign?.close();
+	}
+
+	#failed(error: unknown, what: string): void {
+		this.parts.logger.error(`Reliable: ${what}: ${reasonOf(error)}`);
+		this.parts.onError(error, "consumer");
 	}
 
 	#idle(): Promise<void> {
@@ -140,6 +164,7 @@ export class Consumer {
 	}
 
 	async #announce(maxTries = Infinity): Promise<void> {
+		if (this.spec.foreign) return;
 		const { courier, queues, nodeID } = this.parts;
 		const { pattern, group, queue, service } = this.spec;
 		const announcement: Announcement = { v: WIRE_VERSION, pattern, group, queue, nodeID, service };
@@ -162,14 +187,15 @@ export class Consumer {
 	#take(delivery: Delivery): void {
 		this.#active++;
 		void this.#process(delivery)
-			.catch(error => this.parts.logger.error(`Reliable: a delivery of ${this.spec.queue} stays unacked: ${reasonOf(error)}`))
+			.catch(error => this.#failed(error, `a delivery of ${this.spec.queue} stays unacked`))
 			.finally(() => {
 				if (--this.#active === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
 			});
 	}
 
 	async #process(delivery: Delivery): Promise<void> {
-		const { pattern } = this.spec;
+		const { pattern, foreign } = this.spec;
+		if (foreign && delivery.headers[HEADER.receipt] === undefined) return this.#plain(delivery, foreign.plain(delivery));
 		let envelope: Envelope;
 		try {
 			envelope = parseEnvelope(delivery);
@@ -178,7 +204,7 @@ export class Consumer {
 			return this.#park(delivery, error.message);
 		}
 		// The binding may cover more than the pattern (see `bindingKey`): nobody expects a receipt of this group then.
-		if (!matches(envelope.event, pattern)) {
+		if (!foreign && !matches(envelope.event, pattern)) {
 			this.parts.metrics.count("ignored");
 			this.parts.logger.debug(`Reliable: '${envelope.event}' (${envelope.id}) came into ${delivery.queue}, whose pattern it does not match; it is acked.`);
 			return this.receipts.ack(delivery);
@@ -195,6 +221,18 @@ export class Consumer {
 		} finally {
 			if (this.#running.get(envelope.id) === settled) this.#running.delete(envelope.id);
 		}
+	}
+
+	/** Nobody sends it again but the broker, so what failed goes back into its queue, after a pause. */
+	async #plain(delivery: Delivery, handling: Promise<PlainEnd>): Promise<void> {
+		const end = await handling;
+		if ("error" in end) {
+			this.#failed(end.error, `the handler of a message without a receipt's address in ${this.spec.queue} failed, the message goes back`);
+			await new Promise(resolve => setTimeout(resolve, backoffMs(ANNOUNCE_RETRY, ++this.#plainFailures)).unref());
+		} else this.#plainFailures = 0;
+		if ("error" in end || end.act === "nack") delivery.nack("error" in end || end.requeue);
+		// For the marks; what was given back is not acked.
+		this.receipts.ack(delivery);
 	}
 
 	async #once(delivery: Delivery, envelope: Envelope): Promise<void> {
@@ -225,7 +263,7 @@ export class Consumer {
 	async #run(delivery: Delivery, envelope: Envelope): Promise<void> {
 		const { group, options } = this.spec;
 		const started = performance.now();
-		const work = this.inbox === "transaction" ? this.#inTransaction(envelope) : this.spec.handle(envelope, {});
+		const work = this.inbox === "transaction" ? this.#inTransaction(envelope, delivery) : this.spec.handle(envelope, {}, delivery);
 		let timer: NodeJS.Timeout | undefined;
 		const timeout = new Promise<"timeout">(resolve => {
 			timer = setTimeout(resolve, options.handlerTimeoutMs, "timeout");
@@ -249,7 +287,7 @@ export class Consumer {
 	async #handled(envelope: Envelope, started: number, delivery?: Delivery): Promise<void> {
 		if (this.inbox === true) {
 			// The receipt matters more than the row: without the row a duplicate may be handled again, without the receipt there will be one.
-			await this.#records.add(envelope.id).catch(error => this.parts.logger.warn(`Reliable: the inbox of group ${this.spec.group} could not be written: ${reasonOf(error)}`));
+			await this.#records.add(envelope.id).catch(error => this.#failed(error, `the inbox of group ${this.spec.group} could not be written`));
 		}
 		this.#settle(envelope, {}, started, delivery);
 	}
@@ -262,11 +300,11 @@ export class Consumer {
 		this.receipts.send({ address: envelope.receipt, item, delivery });
 	}
 
-	async #inTransaction(envelope: Envelope): Promise<HandlerEnd | "duplicate"> {
+	async #inTransaction(envelope: Envelope, delivery: Delivery): Promise<HandlerEnd | "duplicate"> {
 		let end: HandlerEnd = {};
 		try {
 			const outcome = await (this.parts.store as Store).inboxTransaction(this.spec.group, envelope.id, new Date(), async session => {
-				end = await this.spec.handle(envelope, { session });
+				end = await this.spec.handle(envelope, { session }, delivery);
 				if (end.error !== undefined) throw end.error;
 			});
 			return outcome === "duplicate" ? "duplicate" : {};

@@ -50,10 +50,16 @@ export interface Delivery {
 	tag: number;
 	/** Changes whenever the consumer's channel is replaced; tags of different epochs cannot be compared. */
 	epoch: number;
+	/** The channel it came from is still there: an answer reaches the broker. */
+	readonly live: boolean;
+	/** The message as the client library gave it, for handlers that were written for that library; the in-process courier has none. */
+	readonly original?: unknown;
 	/** False when the channel it came from is gone; the broker will deliver it again. Never throws. */
 	ack(): boolean;
 	/** Acks every unacked delivery of the epoch up to and including this one. */
 	ackUpTo(): boolean;
+	/** Back into its queue, or (without `requeue`) to where the queue sends what was refused. False as for `ack`. */
+	nack(requeue: boolean): boolean;
 }
 
 /** Event bindings on the events exchange, as AMQP topic keys. Re-asserted after every reconnect. */
@@ -64,6 +70,8 @@ export interface QueueSpec {
 	deliveryLimit?: number;
 	/** Queue that takes what the broker gives up on (at-least-once dead-lettering). */
 	deadLetterTo?: string;
+	/** Somebody else's: it keeps the arguments it has; where there is none, a durable one of the broker's default type is made. */
+	foreign?: boolean;
 }
 
 export interface ConsumeSpec {

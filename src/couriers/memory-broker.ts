@@ -60,6 +60,7 @@ export class MemoryBroker {
 	declare(spec: QueueSpec): string | undefined {
 		const deliveryLimit = spec.deadLetterTo === undefined ? Infinity : (spec.deliveryLimit ?? DEFAULT_DELIVERY_LIMIT);
 		let queue = this.queues.get(spec.name);
+		if (queue && spec.foreign) return undefined;
 		if (queue && queue.deadLetterTo !== spec.deadLetterTo) return `inequivalent arg 'x-dead-letter-routing-key': received '${spec.deadLetterTo}' but current is '${queue.deadLetterTo}'`;
 		if (queue && queue.deliveryLimit !== deliveryLimit) return `inequivalent arg 'x-delivery-limit': received '${deliveryLimit}' but current is '${queue.deliveryLimit}'`;
 		if (!queue) {
@@ -141,6 +142,18 @@ export class MemoryBroker {
 		return true;
 	}
 
+	/** Refused by its consumer, which the broker does not count. */
+	nack(queue: MemoryQueue, consumer: MemoryConsumer, tag: number, requeue: boolean): void {
+		const copy = consumer.held.get(tag);
+		if (!copy) return;
+		consumer.held.delete(tag);
+		copy.redelivered = true;
+		if (requeue) queue.ready.putBack([copy]);
+		else if (queue.deadLetterTo !== undefined) this.#deadLetter(queue, copy, "rejected");
+		else this.#leave(copy);
+		this.schedule(queue);
+	}
+
 	/** Takes the consumer away and gives back what it holds; `lost` counts against the delivery limit, a release does not. */
 	detach(queue: MemoryQueue, consumer: MemoryConsumer, lost: boolean): void {
 		const index = queue.consumers.indexOf(consumer);
@@ -190,9 +203,9 @@ export class MemoryBroker {
 		if (full < consumers.length) this.schedule(queue);
 	}
 
-	#deadLetter(queue: MemoryQueue, copy: Copy): void {
+	#deadLetter(queue: MemoryQueue, copy: Copy, reason = "delivery_limit"): void {
 		const target = queue.deadLetterTo as string;
-		const headers = { ...copy.headers, "x-delivery-count": copy.losses, "x-first-death-queue": queue.name, "x-first-death-reason": "delivery_limit" };
+		const headers = { ...copy.headers, "x-delivery-count": copy.losses, "x-first-death-queue": queue.name, "x-first-death-reason": reason };
 		const dead: Copy = { ...copy, headers, redelivered: false, losses: 0 };
 		const to = this.queues.get(target);
 		this.#leave(copy);

@@ -96,6 +96,16 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
 		return true;
 	}
 
+	nack(epoch: number, tag: number, requeue: boolean): boolean {
+		if (!this.live(epoch) || !this.#broker || !this.#queue) return false;
+		this.#broker.nack(this.#queue, this, tag, requeue);
+		return true;
+	}
+
+	live(epoch: number): boolean {
+		return epoch === this.epoch && this.#broker !== undefined;
+	}
+
 	ackUpTo(epoch: number, tag: number): boolean {
 		if (epoch !== this.epoch || !this.#broker || !this.#queue) return false;
 		for (const held of this.held.keys()) {
@@ -133,6 +143,14 @@ class MemoryDelivery implements Delivery {
 
 	ack(): boolean {
 		return this.#consumption.ack(this.epoch, this.tag);
+	}
+
+	get live(): boolean {
+		return this.#consumption.live(this.epoch);
+	}
+
+	nack(requeue: boolean): boolean {
+		return this.#consumption.nack(this.epoch, this.tag, requeue);
 	}
 
 	ackUpTo(): boolean {

@@ -1,3 +1,4 @@
+import { sameVersion, shared, VERSION } from "../copies";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
 import type { ConsumeSpec, Consumption, Courier, CourierFeatures, CourierStatus, Outcome, Publication, PublishResult, QueueDepth, QueueSpec } from "./courier";
@@ -17,14 +18,7 @@ export interface MemoryCourierOptions {
 /** What fits into an AMQP header frame; the same limit here, or a message would pass in development and fail at RabbitMQ. */
 const MAX_HEADER_BYTES = 65_536;
 
-/** Under a registered symbol, so that two copies of this package in one process meet as well. */
-const BROKERS = Symbol.for("moleculer-reliable-emit.memory-brokers");
-type Brokers = Map<string, { broker: MemoryBroker; users: number }>;
-
-function brokers(): Brokers {
-	const holder = globalThis as { [BROKERS]?: Brokers };
-	return (holder[BROKERS] ??= new Map());
-}
+const brokers = () => shared<{ version: string; broker: MemoryBroker; users: number }>("memory-brokers");
 
 /** An in-process broker with RabbitMQ's manners, shared by all couriers of a namespace; gone when the last of them closes. */
 export class MemoryCourier implements Courier {
@@ -53,19 +47,20 @@ export class MemoryCourier implements Courier {
 	async start(): Promise<void> {
 		if (this.#broker || this.#closed) return;
 		const { namespace } = this.options;
-		let shared = brokers().get(namespace);
-		if (!shared) brokers().set(namespace, (shared = { broker: new MemoryBroker(), users: 0 }));
-		shared.users++;
-		this.#broker = shared.broker;
+		let place = brokers().get(namespace);
+		if (!place) brokers().set(namespace, (place = { version: VERSION, broker: new MemoryBroker(), users: 0 }));
+		sameVersion(place.version, `The in-process courier of namespace '${namespace}'`);
+		place.users++;
+		this.#broker = place.broker;
 		this.#since = new Date();
 		for (const spec of this.#queues.values()) {
 			try {
-				this.#assert(shared.broker, spec);
+				this.#assert(place.broker, spec);
 			} catch (thrown) {
 				this.#listeners.emit("error", thrown as Error);
 			}
 		}
-		for (const consumption of this.#consumptions) consumption.attach(shared.broker);
+		for (const consumption of this.#consumptions) consumption.attach(place.broker);
 		this.#listeners.emit("ready");
 	}
 

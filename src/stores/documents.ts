@@ -3,7 +3,7 @@ import { ANY_GROUP, FAILURES_KEPT, type Message } from "../message/message";
 import { decodeMessage, encodeMessage, keyOf } from "./codec";
 import { EPOCH, type Change, type Filter, type Operation } from "./collection";
 import { IntentStore } from "./intents";
-import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, NamingRecord, PublishedRecord, RescheduleRecord, WhoeverRecord } from "./store";
+import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, Life, NamingRecord, PublishedRecord, RescheduleRecord, WhoeverRecord } from "./store";
 
 const FINAL = STATUSES.filter(isFinal);
 
@@ -156,6 +156,11 @@ export abstract class DocumentStore extends IntentStore {
 		if (!ids.length) return [];
 		const docs = await this.collections.messages.find({ _id: { $in: ids.map(String) } });
 		return inOrder(ids, docs.map(decodeMessage));
+	}
+
+	async lives(ids: string[]): Promise<Life[]> {
+		const docs = await this.collections.messages.find({ _id: { $in: ids.map(String) }, status: STATUS.consumed }, { fields: ["event", "createdAt", "consumedAt"] });
+		return docs.map(({ _id: id, event, createdAt, consumedAt }) => ({ id, event, createdAt, consumedAt }) as Life);
 	}
 
 	/** open → dead, where only groups without budget still owe a receipt. */

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { sameVersion, shared, VERSION } from "../copies";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
 import { prefixOf } from "../message/pattern";
@@ -22,12 +23,15 @@ type Data = Record<CollectionName, EmbeddedCollection>;
 
 /** The same data for all Moleculer brokers of this process that name the same place; the last one to leave closes it. */
 interface Shared {
+	/** Of the copy of this package that opened it. */
+	version: string;
 	users: number;
 	data: Promise<Data>;
 	lock?: FileLock;
 }
 
-const places = new Map<string, Shared>();
+const places = shared<Shared>("embedded-stores");
+const closing = shared<Promise<void>>("embedded-stores-closing");
 
 /**
  * NeDB in memory, and with a path also in files: for development, tests and single processes. All data is in memory; a confirmed write has
@@ -60,34 +64,35 @@ export class EmbeddedStore extends DocumentStore implements Store {
 		if (this.#shared) return;
 		// A closing predecessor still holds the files and the lock.
 		await closing.get(this.#place);
-		let shared = places.get(this.#place);
-		if (!shared) {
-			const opened: Shared = { users: 0, data: this.#open().then(({ data, lock }) => ((opened.lock = lock), data)) };
-			places.set(this.#place, (shared = opened));
+		let place = places.get(this.#place);
+		if (place) sameVersion(place.version, "The embedded store");
+		else {
+			const opened: Shared = { version: VERSION, users: 0, data: this.#open().then(({ data, lock }) => ((opened.lock = lock), data)) };
+			places.set(this.#place, (place = opened));
 		}
-		this.#shared = shared;
-		shared.users++;
+		this.#shared = place;
+		place.users++;
 		try {
-			this.#data = await shared.data;
+			this.#data = await place.data;
 		} catch (thrown) {
 			this.#shared = undefined;
-			if (places.get(this.#place) === shared) places.delete(this.#place);
+			if (places.get(this.#place) === place) places.delete(this.#place);
 			throw thrown;
 		}
 		for (const listener of [...this.#listeners]) listener();
 	}
 
 	async close(): Promise<void> {
-		const shared = this.#shared;
-		if (!shared) return;
+		const place = this.#shared;
+		if (!place) return;
 		this.#shared = undefined;
 		this.#data = undefined;
 		this.#listeners.clear();
-		if (--shared.users > 0) return;
+		if (--place.users > 0) return;
 		places.delete(this.#place);
-		const end = shared.data.then(async data => {
+		const end = place.data.then(async data => {
 			for (const name of COLLECTION_NAMES) await data[name].close();
-			await shared.lock?.release();
+			await place.lock?.release();
 		});
 		closing.set(this.#place, end);
 		await end.finally(() => closing.delete(this.#place));
@@ -103,6 +108,9 @@ export class EmbeddedStore extends DocumentStore implements Store {
 		this.#listeners.add(listener);
 		return () => void this.#listeners.delete(listener);
 	}
+
+	/** It is in this process. */
+	onDown(): void {}
 
 	async insertIn(): Promise<InsertOutcome> {
 		throw noTransactions("`session`");
@@ -150,8 +158,6 @@ export class EmbeddedStore extends DocumentStore implements Store {
 		}
 	}
 }
-
-const closing = new Map<string, Promise<void>>();
 
 function noTransactions(what: string): ReliableError {
 	return new ReliableError("RELIABLE_BAD_SESSION", `${what} needs MongoDB: the embedded store has no transactions.`, { store: "embedded" });

@@ -60,6 +60,7 @@ export class MongoStore extends DocumentStore implements Store {
 	/** `transactions` is set right once the server has said what it is. */
 	readonly features: StoreFeatures = { durable: true, shared: true, transactions: true };
 	readonly #listeners = new Set<() => void>();
+	readonly #onDown = new Set<(error: Error) => void>();
 	#client: MongoClient | undefined;
 	#db: Db | undefined;
 	#collections: MongoCollections | undefined;
@@ -117,6 +118,10 @@ export class MongoStore extends DocumentStore implements Store {
 	onReady(listener: () => void): () => void {
 		this.#listeners.add(listener);
 		return () => void this.#listeners.delete(listener);
+	}
+
+	onDown(listener: (error: Error) => void): void {
+		this.#onDown.add(listener);
 	}
 
 	/** A write conflict is thrown as the driver threw it, because only then will the caller's `withTransaction` repeat. */
@@ -233,7 +238,10 @@ export class MongoStore extends DocumentStore implements Store {
 	#connectLater(attempt: number, thrown: unknown): void {
 		const text = reasonOf(thrown);
 		// The same failure is told once, not at every try.
-		if (text !== this.#lastError) this.options.logger.warn(`${text}. Trying again in the background.`);
+		if (text !== this.#lastError) {
+			this.options.logger.warn(`${text}. Trying again in the background.`);
+			this.#tellDown(thrown as Error);
+		}
 		this.#lastError = text;
 		if (this.#closed) return;
 		const again = () => this.#connect(this.#client as MongoClient, this.#db as Db).catch((later: unknown) => this.#connectLater(attempt + 1, later));
@@ -269,12 +277,19 @@ export class MongoStore extends DocumentStore implements Store {
 		this.#become(() => (this.#writable = writable));
 	};
 
+	#tellDown(error: Error): void {
+		if (!this.#closed) for (const listener of this.#onDown) listener(error);
+	}
+
 	#become(change: () => void): void {
 		const before = this.ready;
 		change();
 		if (before === this.ready) return;
 		const { logger } = this.options;
-		if (!this.ready) return logger.warn("MongoDB is out of reach.");
+		if (!this.ready) {
+			logger.warn("MongoDB is out of reach.");
+			return this.#tellDown(unavailable("monitor", new Error("no writable server answers")));
+		}
 		this.#lastError = undefined;
 		logger.info("MongoDB is ready.");
 		for (const listener of [...this.#listeners]) listener();

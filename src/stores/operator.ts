@@ -23,19 +23,24 @@ export abstract class OperatorStore extends RecordStore {
 
 	async stats(): Promise<StoreStats> {
 		const { messages, parked } = this.collections;
-		const oldest = async (status: Status): Promise<Date | undefined> => {
-			const [doc] = await messages.find({ status }, { sort: { createdAt: 1 }, limit: 1, fields: ["createdAt"] });
-			return doc?.createdAt as Date | undefined;
-		};
-		const [parkedCount, oldestPendingAt, oldestPublishedAt, oldestDeadAt, ...counts] = await Promise.all([
+		const [parkedCount, oldest, oldestDeadAt, ...counts] = await Promise.all([
 			parked.count({}),
-			oldest(STATUS.pending),
-			oldest(STATUS.published),
-			oldest(STATUS.dead),
+			this.oldest(),
+			this.#oldest(STATUS.dead),
 			...STATUSES.map(status => messages.count({ status }))
 		]);
 		const byStatus = Object.fromEntries(STATUSES.map((status, i) => [status, counts[i]])) as Record<Status, number>;
-		return { byStatus, parked: parkedCount, oldestPendingAt, oldestPublishedAt, oldestDeadAt };
+		return { byStatus, parked: parkedCount, oldestPendingAt: oldest.pending, oldestPublishedAt: oldest.published, oldestDeadAt };
+	}
+
+	async oldest(): Promise<{ pending?: Date; published?: Date }> {
+		const [pending, published] = await Promise.all([this.#oldest(STATUS.pending), this.#oldest(STATUS.published)]);
+		return { pending, published };
+	}
+
+	async #oldest(status: Status): Promise<Date | undefined> {
+		const [doc] = await this.collections.messages.find({ status }, { sort: { createdAt: 1 }, limit: 1, fields: ["createdAt"] });
+		return doc?.createdAt as Date | undefined;
 	}
 
 	async retry(message: Message, at: Date, note: Note): Promise<boolean> {

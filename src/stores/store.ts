@@ -123,6 +123,13 @@ export interface StoreStats {
 	oldestDeadAt?: Date;
 }
 
+export interface Life {
+	id: string;
+	event: string;
+	createdAt: Date;
+	consumedAt: Date;
+}
+
 export interface ClaimQuery {
 	now: Date;
 	/** End of the claim: becomes `dueAt`, so that an unfinished pass gives the message back by itself. */
@@ -151,6 +158,8 @@ export interface Store {
 	ping(): Promise<number>;
 	/** Called each time it becomes reachable; returns the unsubscribe function. */
 	onReady(listener: () => void): () => void;
+	/** Called when it stops being reachable, or could not be reached at first. */
+	onDown(listener: (error: Error) => void): void;
 
 	/** Inserts; an `_id` that is there already is not an error but `stored: false` with the row as it is. Durable when resolved. */
 	insert(messages: Message[]): Promise<InsertOutcome[]>;
@@ -211,6 +220,10 @@ export interface Store {
 	/** Newest first. */
 	list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }>;
 	stats(): Promise<StoreStats>;
+	/** When the oldest `pending` and the oldest `published` message were emitted: one row each, by index. */
+	oldest(): Promise<{ pending?: Date; published?: Date }>;
+	/** Of those that are consumed: when they were emitted, and when the last receipt came. */
+	lives(ids: string[]): Promise<Life[]>;
 
 	/** dead → pending with a fresh budget, for the groups that failed. False = it was not (any more) as given. */
 	retry(message: Message, at: Date, note: Note): Promise<boolean>;

@@ -73,12 +73,12 @@ export interface LeaseOptions {
 
 export type LeaseMode = "held" | "standby" | "unlocked";
 
-/** Emits `changed` whenever the set of held partitions or the mode changes. */
+/** Emits `changed` whenever the set of held partitions or the mode changes, `unreachable` with the error when Redis stops answering. */
 export class Leases extends EventEmitter {
 	readonly #held = new Map<number, Held>();
 	#timer: NodeJS.Timeout | undefined;
 	#stopped = false;
-	#reachable = false;
+	#reachable: boolean | undefined;
 	#renewing: Promise<void> | undefined;
 	changes = 0;
 
@@ -132,7 +132,10 @@ export class Leases extends EventEmitter {
 			next = Math.min(next, await this.#compete());
 			this.#reachable = true;
 		} catch (error) {
-			if (this.#reachable) this.options.logger.warn(`Reliable: Redis does not answer, sweeping goes on without the lease, slower: ${reasonOf(error)}`);
+			if (this.#reachable !== false) {
+				this.options.logger.warn(`Reliable: Redis does not answer, sweeping goes on without the lease, slower: ${reasonOf(error)}`);
+				this.emit("unreachable", error);
+			}
 			this.#reachable = false;
 		}
 		const now = this.#now();

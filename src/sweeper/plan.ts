@@ -2,6 +2,7 @@ import type { QueueDepth } from "../couriers/courier";
 import { attemptsMade, judgeFailure } from "../message/budget";
 import { ANY_GROUP, type Message } from "../message/message";
 import { namesGroup } from "../message/pattern";
+import { settledByConfirm } from "../message/queue-group";
 import type { Step } from "../publisher";
 import type { FailedRecord } from "../stores/store";
 
@@ -73,6 +74,11 @@ export function planSweep(message: Message, world: World): Plan {
 		const spent = message.spent[group] ?? 0;
 		if (made <= spent) {
 			plan.steps.push({ group, attempt: spent + 1 });
+			continue;
+		}
+		// The broker has it, and nothing but the record of that is missing: the publisher writes it and sends nothing again.
+		if (settledByConfirm(group) && message.strategy === "outbox") {
+			plan.steps.push({ group, attempt: made });
 			continue;
 		}
 		const depth = group === ANY_GROUP ? "unseen" : world.depth(group);

@@ -33,6 +33,8 @@ export interface SweepParts {
 	tellDead(messages: DeadMessage[]): void;
 	/** Somebody has answered for these, and they wait for ANY_GROUP still: names who that is by now. */
 	whoever(messages: Message[]): Promise<void>;
+	/** A failure that nobody waits for. */
+	onError(error: unknown, module: string): void;
 }
 
 export interface SweepScope {
@@ -130,6 +132,7 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 		claimed.map(message =>
 			work(message).catch((error): Settled => {
 				parts.logger.error(`Reliable: the sweep could not deal with message ${message._id}: ${reasonOf(error)}`);
+				parts.onError(error, "sweeper");
 				return { failures: [] };
 			})
 		)

@@ -23,6 +23,7 @@ export class Sweeper {
 	#pass: Promise<SweepCounts | undefined> | undefined;
 	#stopped = true;
 	#prunedAt = 0;
+	#failing = false;
 	#unsubscribe: (() => void)[] = [];
 	lastPass: { at: Date; ms: number; counts: SweepCounts } | undefined;
 
@@ -51,6 +52,11 @@ export class Sweeper {
 		await this.leases?.stop();
 	}
 
+	/** Whether this node does sweep just now: started, and not waiting for another's lease. */
+	get sweeping(): boolean {
+		return !this.#stopped && this.mode !== "standby";
+	}
+
 	get mode(): LeaseMode {
 		return this.leases?.mode ?? "unlocked";
 	}
@@ -71,7 +77,10 @@ export class Sweeper {
 		this.#pass = this.#run();
 		try {
 			await this.#pass;
+			this.#failing = false;
 		} catch (error) {
+			if (!this.#failing) this.parts.onError(error, "sweeper");
+			this.#failing = true;
 			this.parts.logger.debug(`Reliable: a sweep failed and will be repeated: ${reasonOf(error)}`);
 		} finally {
 			this.#pass = undefined;

@@ -210,6 +210,26 @@ export function courierSuite({ name, features, create, cleanUp }: CourierFactory
 				await eventually(async () => (await courier.depth(queue("q")))?.ready === 0);
 			});
 
+			test("nack gives back or refuses; what was answered once is not answered again", async () => {
+				const courier = await started();
+				await courier.declare({ name: queue("dead") });
+				const { until, deliveries, consumption } = await collect(courier, { name: queue("q"), deadLetterTo: queue("dead") });
+				await Promise.all(["m1", "m2", "m3"].map(id => courier.publish(publication({ queue: queue("q") }, id))));
+				await until(3);
+				expect(deliveries.map(({ live }) => live)).toEqual([true, true, true]);
+				expect([deliveries[0].nack(true), deliveries[1].nack(false), deliveries[1].nack(true), deliveries[0].ack()]).toEqual(Array(4).fill(true));
+				await until(4);
+				expect([deliveries[3].messageId, deliveries[3].redelivered]).toEqual(["m1", true]);
+				const dead = await collect(courier, { name: queue("dead") }, { ack: true });
+				await dead.until(1);
+				expect(dead.ids()).toEqual(["m2"]);
+				// Up to the last one, past those that were answered otherwise.
+				expect(deliveries[3].ackUpTo()).toBe(true);
+				await consumption.close();
+				expect([deliveries[3].live, deliveries[2].nack(true)]).toEqual([false, false]);
+				await eventually(async () => (await courier.depth(queue("q")))?.ready === 0);
+			});
+
 			test("competing consumers share, each message goes to one of them", async () => {
 				const couriers = [await started(), await started()];
 				const consumers: Collected[] = [];
@@ -340,6 +360,19 @@ export function courierSuite({ name, features, create, cleanUp }: CourierFactory
 				await expect(courier.declare({ ...spec, deliveryLimit: 6 })).rejects.toMatchObject({ type: "RELIABLE_QUEUE_MISMATCH", message: expect.stringMatching(new RegExp(`${spec.name}.*x-delivery-limit.*delete it`, "s")) });
 				await expect(collect(courier, { name: spec.name })).rejects.toMatchObject({ type: "RELIABLE_QUEUE_MISMATCH" });
 				expect(outcomes([await inFlight, await courier.publish(publication({ event: "b" }))])).toEqual({ confirmed: 2 });
+			});
+
+			test("a foreign queue is taken as it is, or made", async () => {
+				const [owner, guest] = [await started(), await started()];
+				await owner.declare({ name: queue("dead") });
+				await owner.declare({ name: queue("q"), deliveryLimit: 3, deadLetterTo: queue("dead") });
+				await guest.declare({ name: queue("q"), foreign: true });
+				await guest.declare({ name: queue("made"), foreign: true });
+				const { until } = await collect(guest, { name: queue("q"), foreign: true }, { ack: true });
+				expect((await guest.publish(publication({ queue: queue("q") }, "m1"))).outcome).toBe("confirmed");
+				await until(1);
+				expect((await owner.publish(publication({ queue: queue("made") }))).outcome).toBe("confirmed");
+				await owner.declare({ name: queue("q"), deliveryLimit: 3, deadLetterTo: queue("dead") });
 			});
 
 			test("a removed queue takes its bindings and messages with it; removing none is fine", async () => {

@@ -1,6 +1,8 @@
+import { readFileSync } from "node:fs";
 import { expect, inject, it } from "vitest";
 import { backend } from "../support/brokers";
 import { startNode } from "../support/child";
+import { codeAfter } from "../support/readme";
 
 const LIMIT_MS = 120_000;
 
@@ -42,4 +44,43 @@ it.each(backend === "real" ? (["outbox", "callback"] as const) : (["outbox"] as 
 	else expect(output).toContain("the barrier row needs MongoDB");
 	expect(output).toContain("Every committed order was announced, and no other.");
 	expect(code).toBe(0);
+}, LIMIT_MS);
+
+it("examples/quick-start is the README's quick start, and runs", async () => {
+	expect(readFileSync("examples/quick-start/quick-start.js", "utf8").trim()).toBe(codeAfter("## Quick start", "js"));
+	const { output, code } = await run("examples/quick-start/quick-start.js");
+	expect(output).toMatch(/mail for order 42 sent[^]*is consumed/);
+	expect(code).toBe(0);
+}, LIMIT_MS);
+
+it("examples/groups: each group once, by pattern; an instance of a group each", async () => {
+	const { output, code } = await run("examples/groups/run.js");
+	for (const [event, groups] of [["order\\.created", "archive:\\*\\*  bookkeeping:order\\.\\*\\*  mail:order\\.\\*  stock"], ["order\\.item\\.returned", "archive:\\*\\*  bookkeeping:order\\.\\*\\*"], ["invoice\\.sent", "archive:\\*\\*"], ["order\\.paid", "mail:order\\.\\*"]]) expect(output).toMatch(new RegExp(`│ ${event} +│ ${groups} +│`));
+	expect(output).toContain("handled 10 times, by node-1 and node-2.");
+	expect(code).toBe(0);
+}, LIMIT_MS);
+
+it("examples/manual-compensation: dead, then retried, resolved, discarded", async () => {
+	const { output, code } = await run("examples/manual-compensation/run.js");
+	expect(output.match(/│ 2 of 2 +│ handler in group mail at attempt 2: 550/g)).toHaveLength(3);
+	expect(output).toMatch(/attempt 2 failed[^]*retry by ann: mailbox added[^]*handled by mail[^]*consumed/);
+	expect(output).toMatch(/order-1 │ consumed +│\n│ order-2 │ consumed +│\n│ order-3 │ resolved +│\n│ order-4 │ discard by ann: a test/);
+	expect(code).toBe(0);
+}, LIMIT_MS);
+
+it("examples/transaction: nothing of what was rolled back, all of what was committed; needs the servers", async () => {
+	const { output, code } = await run("examples/transaction/run.js");
+	if (backend === "real") expect(output).toMatch(/│ order-1 │ 1 +│ 1 +│ 3 +│\n│ order-2 │ 0 +│ 0 +│ none +│\n[^]*Attempts that stock needed for order-1: 2/);
+	else expect(output).toContain("set AMQP_URL, MONGO_URL and REDIS_URL");
+	expect(code).toBe(backend === "real" ? 0 : 1);
+}, LIMIT_MS);
+
+it("examples/sweepers: another process takes the lease of the killed one; needs the servers", async () => {
+	const { output, code } = await run("examples/sweepers/run.js");
+	if (backend === "real") {
+		const [, gone, left] = /The lease: 0: (reliable-[12])\. This process is killed[^]*The lease: 0: (reliable-[12])\. Consumed: 1, dead: 0\./.exec(output) ?? [];
+		expect([gone, left].toSorted()).toEqual(["reliable-1", "reliable-2"]);
+		expect(output).toContain("Services on app-1: shop, mail.");
+	} else expect(output).toContain("set AMQP_URL, MONGO_URL and REDIS_URL");
+	expect(code).toBe(backend === "real" ? 0 : 1);
 }, LIMIT_MS);

@@ -174,9 +174,9 @@ function house(stage: Stage, groups: string[]) {
 		groupOfQueue: (queue: string) => groups.find(group => queueOf(group) === queue)
 	} as unknown as Registry;
 	const metrics = new Metrics();
-	const publisher = new Publisher(courier as unknown as Courier, registry, QUEUES);
+	const publisher = new Publisher(courier as unknown as Courier, registry, QUEUES, "node-1");
 	const call: Call = (action, params) => stage.ask({ op: "call", action, params });
-	return { store, courier, registry, metrics, publisher, call, queues: QUEUES, logger: silent, waiters };
+	return { store, courier, registry, metrics, publisher, call, queues: QUEUES, logger: silent, waiters, onError: () => undefined };
 }
 
 /** A node with tracker, callback service and sweeper. */
@@ -257,7 +257,7 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
 	/** The producer's side of an RPC. */
 	const answer: Script = async (stage, part): Promise<ResendAnswer> => {
 		const { publisher, store, call } = house(stage, groups);
-		return new Producer({ publisher, store, call, askTimeoutMs: 1000, maxPayloadBytes: 1000, prefix: "reliable" }).answer(part as ResendRequest);
+		return new Producer({ publisher, store, call, askTimeoutMs: 1000, maxPayloadBytes: 1000, prefix: "reliable", sendsJobs: false }).answer(part as ResendRequest);
 	};
 
 	/** What a broken protocol does not wait for. */

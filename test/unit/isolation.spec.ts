@@ -48,7 +48,7 @@ it("what the store may take later is held and repeated, not parked", async () =>
 
 it("a message the courier refuses to send counts as returned, so that it ends and is seen", async () => {
 	const courier = { publish: () => Promise.reject(new Error("the headers take more than 64 KiB")) } as unknown as Courier;
-	const publisher = new Publisher(courier, undefined, systemQueues("ns"));
+	const publisher = new Publisher(courier, undefined, systemQueues("ns"), "node-1");
 	expect(await publisher.toAll(messageOf({}), 1)).toEqual({ outcome: "returned", reason: "the headers take more than 64 KiB" });
 });
 

@@ -218,6 +218,14 @@ class AmqpDelivery implements Delivery {
 		return this.#message.fields.redelivered;
 	}
 
+	get original(): ConsumeMessage {
+		return this.#message;
+	}
+
+	get live(): boolean {
+		return this.#epoch.live;
+	}
+
 	get tag(): number {
 		return this.#message.fields.deliveryTag;
 	}
@@ -230,6 +238,12 @@ class AmqpDelivery implements Delivery {
 		const { live, unacked } = this.#epoch;
 		if (!live) return false;
 		return unacked.delete(this.tag) ? this.#send(this.tag, false) : true;
+	}
+
+	nack(requeue: boolean): boolean {
+		const { live, unacked, channel } = this.#epoch;
+		if (!live) return false;
+		return unacked.delete(this.tag) ? sent(() => channel.nack(this.#message, false, requeue)) : true;
 	}
 
 	ackUpTo(): boolean {
@@ -246,12 +260,16 @@ class AmqpDelivery implements Delivery {
 	}
 
 	#send(deliveryTag: number, multiple: boolean): boolean {
-		try {
-			this.#epoch.channel.ack({ fields: { deliveryTag } } as ConsumeMessage, multiple);
-			return true;
-		} catch {
-			// Closing, and the `close` event has not come yet.
-			return false;
-		}
+		return sent(() => this.#epoch.channel.ack({ fields: { deliveryTag } } as ConsumeMessage, multiple));
+	}
+}
+
+function sent(send: () => void): boolean {
+	try {
+		send();
+		return true;
+	} catch {
+		// Closing, and the `close` event has not come yet.
+		return false;
 	}
 }

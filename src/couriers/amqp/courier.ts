@@ -7,7 +7,7 @@ import { parseAddresses } from "./addresses";
 import { Buckets } from "./buckets";
 import { AmqpConnection } from "./connection";
 import { AmqpConsumption } from "./consumer";
-import { assertExchange, assertQueue, lookAtQueue, onThrowAwayChannel } from "./declare";
+import { assertExchange, lookAtQueue, onThrowAwayChannel, provideQueue } from "./declare";
 import { Publisher } from "./publisher";
 import { type ExchangeDeclaration, type QueueDeclaration, eventsExchange, queueDeclaration } from "./topology";
 
@@ -210,7 +210,7 @@ export class AmqpCourier implements Courier {
 		await onThrowAwayChannel(model, channel => assertExchange(channel, this.#exchange));
 		for (const queue of this.#queues.values()) {
 			try {
-				await onThrowAwayChannel(model, channel => assertQueue(channel, this.#exchange, queue));
+				await provideQueue(model, this.#exchange, queue);
 			} catch (thrown) {
 				if (!(thrown instanceof ReliableError)) throw thrown;
 				this.#logger.error(thrown.message);
@@ -286,10 +286,8 @@ export class AmqpCourier implements Courier {
 	async #assert(queue: QueueDeclaration): Promise<void> {
 		const model = this.#declaring;
 		if (!model) return;
-		await onThrowAwayChannel(model, async channel => {
-			await assertExchange(channel, this.#exchange);
-			await assertQueue(channel, this.#exchange, queue);
-		});
+		await onThrowAwayChannel(model, channel => assertExchange(channel, this.#exchange));
+		await provideQueue(model, this.#exchange, queue);
 	}
 
 	/** For declares and looks: the consume connection, which the broker never blocks. */

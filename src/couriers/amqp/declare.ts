@@ -52,6 +52,23 @@ export async function assertQueue(channel: Channel, exchange: ExchangeDeclaratio
 	}
 }
 
+/** On channels of its own. Throws as `assertQueue`. */
+export async function provideQueue(model: ChannelModel, exchange: ExchangeDeclaration, queue: QueueDeclaration): Promise<void> {
+	if (queue.foreign && (await isThere(model, queue.name))) return;
+	await onThrowAwayChannel(model, channel => assertQueue(channel, exchange, queue));
+}
+
+/** Asked without arguments, the broker has nothing to compare. */
+async function isThere(model: ChannelModel, name: string): Promise<boolean> {
+	try {
+		await onThrowAwayChannel(model, channel => channel.checkQueue(name));
+		return true;
+	} catch (thrown) {
+		if (codeOf(thrown) === 404) return false;
+		throw declareError(thrown, `queue ${name}`, "close the connection that holds it exclusively", name);
+	}
+}
+
 /** undefined = there is no such queue. */
 export async function lookAtQueue(model: ChannelModel, name: string): Promise<Replies.AssertQueue | undefined> {
 	try {

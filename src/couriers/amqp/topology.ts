@@ -8,6 +8,8 @@ export interface QueueDeclaration {
 	name: string;
 	arguments: Record<string, string | number>;
 	bindings: string[];
+	/** Looked for first, and left as it is found. */
+	foreign?: boolean;
 }
 
 export interface ExchangeDeclaration {
@@ -36,6 +38,8 @@ export function eventsExchange(namespace: string): ExchangeDeclaration {
 }
 
 export function queueDeclaration(spec: QueueSpec): QueueDeclaration {
+	// What moleculer-amqp-queue declares: its workers must find nothing else.
+	if (spec.foreign) return { name: spec.name, arguments: {}, bindings: [], foreign: true };
 	const args: QueueDeclaration["arguments"] = { "x-queue-type": "quorum" };
 	if (spec.deadLetterTo === undefined) args["x-delivery-limit"] = NO_LIMIT;
 	else {

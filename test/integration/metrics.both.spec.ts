@@ -4,7 +4,7 @@ import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { METRICS } from "../../src/metrics";
 import { cluster, until } from "../support/brokers";
-import { courierOf, foreignGroup, sendReceipt, storeOf } from "../support/runtime";
+import { courierOf, foreignGroup, runtimeOf, sendReceipt, storeOf } from "../support/runtime";
 import { messageOf } from "../support/messages";
 import { consumer, emitter, emitterOf, oneNode, reaches, subscribed } from "../support/services";
 
@@ -91,19 +91,27 @@ it("measures from the emit to the last receipt", async () => {
 
 it("tells the ages of the oldest messages on the node that sweeps alone, and what is in the hands of handlers", async () => {
 	const made = cluster();
-	let release = (): void => undefined;
-	const held = new Promise<void>(resolve => (release = resolve));
-	const broker = await made.node("sweeping", [emitter(made.mixin()), consumer(made.mixin(), "stock", "order.created", () => held)], { metrics: QUICK });
-	const idle = await made.node("tracking", [emitter(made.mixin({ sweeper: false }))], { metrics: QUICK });
-	await subscribed(broker, 1);
+	const gate = () => {
+		let open = (): void => undefined;
+		return { passed: new Promise<void>(resolve => (open = resolve)), open: () => open() };
+	};
+	const [held, probe] = [gate(), gate()];
+	const broker = await made.node("sweeping", [emitter(made.mixin()), consumer(made.mixin(), "stock", "order.created", () => held.passed)], { metrics: QUICK });
+	const idle = await made.node("tracking", [emitter(made.mixin({ sweeper: false })), consumer(made.mixin({ sweeper: false }), "probe", "probe", () => probe.passed)], { metrics: QUICK });
+	await subscribed(broker, 2);
 	const old = { event: "order.created", waiting: ["stock"], createdAt: new Date(Date.now() - 100_000), dueAt: new Date(Date.now() + 60_000) };
 	await storeOf(broker).insert([messageOf({ ...old, _id: "p", status: "pending" }), messageOf({ ...old, _id: "u", status: "published", createdAt: new Date(Date.now() - 200_000) })]);
 	await emitterOf(broker)("order.created", {});
 	await until(() => total(broker, "handler.inflight"), count => count === 1);
 	await until(() => total(broker, "oldest.pending.seconds"), age => age >= 100 && age < 150);
 	expect(total(broker, "oldest.unconsumed.seconds")).toBeGreaterThanOrEqual(200);
+	// From one refresh to the next, the other node has looked as well.
+	await emitterOf(idle)("probe", {});
+	await until(() => total(idle, "handler.inflight"), count => count === 1);
+	probe.open();
+	await until(() => total(idle, "handler.inflight"), count => count === 0);
 	expect([total(idle, "oldest.pending.seconds"), total(idle, "oldest.unconsumed.seconds")]).toEqual([0, 0]);
-	release();
+	held.open();
 	await until(() => total(broker, "handler.inflight"), count => count === 0);
 	await broker.stop();
 	expect([total(broker, "oldest.pending.seconds"), total(broker, "oldest.unconsumed.seconds")]).toEqual([0, 0]);
@@ -131,6 +139,8 @@ describe("the registry of the broker", () => {
 		const { broker, emit } = await oneNode(made, [consumer(made.mixin(), "stock", "order.created", () => undefined)]);
 		await emit("order.created", {}, { waitFor: "consumed" });
 		expect(registryOf(broker).list()).toEqual([]);
+		expect(runtimeOf(broker).metrics.sink).toBeUndefined();
+		expect(made.logs.filter(line => line.includes("metric"))).toEqual([]);
 	});
 
 	it("that throws comes between nobody and nothing", async () => {

@@ -114,7 +114,7 @@ interface SpanSeen {
 	parentID: string | null;
 }
 
-it("goes on with the trace: the handler's span is a child of the span in which the emit was called", async () => {
+it("goes on with the trace: the handler's span is below the emit's, and that below the span in which the emit was called", async () => {
 	const made = cluster();
 	const spans: SpanSeen[] = [];
 	class Keep extends (TracerExporters.Base as unknown as new (options?: object) => object) {
@@ -144,7 +144,9 @@ it("goes on with the trace: the handler's span is a child of the span in which t
 	const own = spans.find(span => span.name === "own span");
 	const action = spans.find(span => span.name === "action 'orders.create'");
 	expect(handled.map(span => span.traceID)).toEqual([requestID, requestID]);
-	expect(handled.map(span => span.parentID)).toEqual([own?.id, action?.id]);
+	const emits = spans.filter(span => span.name === "reliable emit 'order.created'");
+	expect(handled.map(span => span.parentID)).toEqual(emits.map(span => span.id));
+	expect(emits.map(span => span.parentID)).toEqual([own?.id, action?.id]);
 	expect(own?.parentID).toBe(action?.id);
 });
 

@@ -62,6 +62,16 @@ export function operations(kind: StoreKind): void {
 				oldestDeadAt: at(4)
 			});
 		});
+
+		one("tells when the oldest were emitted, and the lives of consumed ones alone", async store => {
+			expect(await store.oldest()).toEqual({ pending: undefined, published: undefined });
+			const pending = messageOf({ createdAt: at(1) });
+			const consumed = finalOf("consumed", at(9), { event: "order.paid", createdAt: at(2), consumedAt: at(9) });
+			await store.insert([messageOf({ createdAt: at(5) }), pending, messageOf({ status: "published", createdAt: at(3) }), consumed, deadOf({ createdAt: at(0) })]);
+			expect(await store.oldest()).toEqual({ pending: at(1), published: at(3) });
+			expect(await store.lives([consumed._id, pending._id, "unknown", { $gt: "" } as never])).toEqual([{ id: consumed._id, event: "order.paid", createdAt: at(2), consumedAt: at(9) }]);
+			expect(await store.lives([])).toEqual([]);
+		});
 	});
 
 	describe("retry, resolve, discard", () => {

@@ -12,12 +12,14 @@ export default class SummaryReporter implements Reporter {
 	onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
 		const count = { passed: 0, failed: unhandled.length, skipped: 0 };
 		const skipped: { test: TestCase; note: string }[] = [];
+		const again: TestCase[] = [];
 		for (const module of modules) {
 			// A file that does not load and a hook that throws have no failed test to their name.
 			count.failed += module.errors().length;
 			for (const suite of module.children.allSuites()) count.failed += suite.errors().length;
 			for (const test of module.children.allTests()) {
 				const result = test.result();
+				if (test.diagnostic()?.retryCount) again.push(test);
 				if (result.state === "passed") count.passed++;
 				else if (result.state === "failed") count.failed++;
 				else {
@@ -25,6 +27,10 @@ export default class SummaryReporter implements Reporter {
 					skipped.push({ test, note: result.state === "skipped" ? (result.note ?? "") : "never ran" });
 				}
 			}
+		}
+		if (again.length) {
+			console.log("\nNeeded another try, and are to be looked into:");
+			for (const test of again) console.log(`  ${named(test)}: ${test.result().errors?.[0]?.message ?? ""}`);
 		}
 		// With -t the tests that do not match are "skipped": nobody needs their names, and they are no fault.
 		const filtered = Boolean(this.vitest?.config.testNamePattern);

@@ -173,7 +173,8 @@ function recordingFailure({ id, group, attempt, failure, nextAt, reason }: Faile
 		? { $set: { [spent]: attempt, [`next.${key}`]: nextAt }, $min: { dueAt: nextAt }, $addToSet: { waiting: group }, $pull: { failed: { $in: [group] } }, $push }
 		: { $set: { [spent]: attempt, reason }, $unset: { [`next.${key}`]: true }, $addToSet: { failed: group }, $pull: { waiting: { $in: [group, ANY_GROUP] } }, $push };
 	return {
-		filter: { _id: String(id), open: true, [`receipts.${key}`]: { $exists: false }, $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }] },
+		// Whoever has answered took the place of ANY_GROUP: its failure comes too late to put it back.
+		filter: { _id: String(id), open: true, [`receipts.${key}`]: { $exists: false }, ...(group === ANY_GROUP && { waiting: ANY_GROUP }), $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }] },
 		change
 	};
 }

@@ -32,17 +32,17 @@ export interface World {
 
 /** Groups of the message whose queue must be looked at before an attempt may be called silent. */
 export function silentGroups(message: Message, { now, known, checked }: Pick<World, "now" | "known" | "checked">): string[] {
-	return [...message.waiting, ...newGroups(message, known).groups].filter(group => group !== ANY_GROUP && isOut(message, group) && (checked || dueOf(message, group) <= now));
+	return [...new Set([...message.waiting, ...newGroups(message, known).groups])].filter(group => group !== ANY_GROUP && isOut(message, group) && (checked || dueOf(message, group) <= now));
 }
 
 /**
  * Who takes the place of ANY_GROUP, and of a group the emit had named before it was known: its wildcard handlers answer as
- * `<group>:<pattern>`.
+ * `<group>:<pattern>`. They may stand beside it already, left so by a sweep that died between its two writes.
  */
 function newGroups({ waiting, failed, receipts }: Message, known: string[]): { groups: string[]; replaced: string[] } {
 	const standsFor = (name: string, group: string) => name === ANY_GROUP || namesGroup(name, group);
 	const names = waiting.filter(name => !known.includes(name));
-	const groups = known.filter(group => !receipts[group] && !failed.includes(group) && !waiting.includes(group) && names.some(name => standsFor(name, group)));
+	const groups = known.filter(group => !receipts[group] && !failed.includes(group) && names.some(name => standsFor(name, group)));
 	return { groups, replaced: names.filter(name => groups.some(group => standsFor(name, group))) };
 }
 
@@ -66,7 +66,7 @@ export function planSweep(message: Message, world: World): Plan {
 	const { groups, replaced } = newGroups(message, world.known);
 	if (replaced.length) {
 		Object.assign(plan, { groups, replaced });
-		waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
+		waiting = [...new Set([...waiting.filter(group => !replaced.includes(group)), ...groups])];
 	}
 	for (const group of waiting) {
 		const due = dueOf(message, group);

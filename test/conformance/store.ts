@@ -311,6 +311,13 @@ export function transitions(kind: StoreKind): void {
 			expect((await store.failed([failedBy(silent._id, { group: ANY_GROUP, attempt: 2, nextAt: null })])).dead).toMatchObject([{ id: silent._id }]);
 		});
 
+		one("does not put whoever was expected back beside a group that has answered", async store => {
+			const { _id: id } = await put(store, { waiting: [ANY_GROUP, "mail"] });
+			await store.handled([handledBy(id)]);
+			expect(await store.failed([failedBy(id, { group: ANY_GROUP })])).toEqual({ applied: 0, dead: [] });
+			expect(await get(store, id)).toMatchObject({ status: "pending", waiting: ["mail"], failed: [] });
+		});
+
 		one("adds a group that failed without being expected", async store => {
 			const { _id: id } = await put(store);
 			await store.failed([failedBy(id, { group: "a.b" })]);

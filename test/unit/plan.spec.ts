@@ -68,6 +68,7 @@ describe("whoever is subscribed", () => {
 		["known by now, one has answered, one has given up, one is new", { receipts: { stock: receiptOf() }, failed: ["mail"] }, { known: ["stock", "mail", "audit"] }, { steps: ["audit 1"], groups: ["audit"] }],
 		["known by now, published before they were: may lie in their queues, so it waits", OLD, { known: ["stock", "mail"], depths: { stock: { ready: 3, consumers: 1 }, mail: { ready: 0, consumers: 0 } } }, { waits: ["stock 60000", "mail 60000"], groups: ["stock", "mail"] }],
 		["known by now, published before they were, queue empty: nobody knows whether it had it, so it gets it without burning", OLD, { known: ["stock"] }, { steps: ["stock 1"], groups: ["stock"] }],
+		["known by now and beside it already, left so by a sweep that died between its two writes", { ...OLD, waiting: [ANY_GROUP, "stock", "mail"] }, { known: ["stock", "mail"], depths: { stock: { ready: 1, consumers: 1 }, mail: { ready: 1, consumers: 1 } } }, { waits: ["stock 60000", "mail 60000"], groups: ["stock", "mail"] }],
 		["known by now, published, receipts not late yet", { ...OLD, publishedAt: at(NOW - 1000) }, { known: ["stock"] }, { waits: ["stock 59000"], groups: ["stock"] }]
 	];
 	it.each(table)("%s", (_, fields, seen, { steps = [], failures = [], waits = [], groups }) => {

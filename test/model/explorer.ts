@@ -71,7 +71,7 @@ async function search(steps: Steps, model: Model, maxStates: number): Promise<Ex
 				calm.push(number, to);
 			}
 			if (!quiet) continue;
-			const end = statusOf(steps.row(state));
+			const end = statusOf(steps.effects.row(state));
 			ends[end] = (ends[end] ?? 0) + 1;
 			ways[end] ??= traceOf(number, from, labels);
 			const wrong = wrongEnd(state, end, model);
@@ -82,7 +82,6 @@ async function search(steps: Steps, model: Model, maxStates: number): Promise<Ex
 			throw error;
 		}
 	}
-	if (process.env["DEEP"]) console.log(traceOf(level.length - 1, from, labels), ends);
 	const explored = result();
 	if (!explored.complete) return explored;
 	const stuck = firstStuck(calm, good, numbers.size);

@@ -47,8 +47,8 @@ export interface State {
 	slots: Record<string, Slot>;
 	promised: boolean;
 	handled: string[];
-	/** Attempts that compensation has published, as `group attempt`. */
-	sent: string[];
+	/** Attempts that compensation has published, as `group attempt`, while nothing has gone wrong. */
+	sent?: string[];
 	/** Receipts that are in their queue, by group. */
 	receipted: string[];
 	left: Faults;
@@ -60,6 +60,8 @@ export interface Model {
 	trackers?: number;
 	checkers?: number;
 	sweepers?: number;
+	/** How many processes are at work at the same time; RPCs go with their callers. */
+	atOnce?: number;
 	/** Breaks the protocol on purpose. */
 	mutation?: Mutation;
 }
@@ -104,6 +106,8 @@ export function added(list: string[], item: string): string[] {
 export function spend(state: State, fault: Fault): boolean {
 	const left = state.left[fault] ?? 0;
 	if (left) state.left = { ...state.left, [fault]: left - 1 };
+	// From now on an attempt may be made twice.
+	if (left && fault !== "fail" && fault !== "purge") state.sent = undefined;
 	return left > 0;
 }
 

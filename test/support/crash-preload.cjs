@@ -1,0 +1,47 @@
+// Preload (`--require`) that lets a process die between two steps of an emit: it counts the driver's and the client library's calls and
+// their answers, and sends this process CRASH_SIGNAL at the CRASH_AT-th of them. Without CRASH_AT it only counts.
+const path = require("node:path");
+const { ConfirmChannel } = require(path.join(path.dirname(require.resolve("amqplib")), "lib/channel_model"));
+const { ClientSession, Collection } = require("mongodb");
+
+/** The number of a point, or its name. */
+const at = process.env.CRASH_AT;
+const signal = process.env.CRASH_SIGNAL ?? "SIGKILL";
+const points = [];
+let armed = false;
+
+process.on("crash:arm", () => (armed = true));
+process.on("crash:points", take => take(points));
+
+function point(name) {
+	if (!armed) return;
+	points.push(name);
+	if (String(points.length) !== at && (name !== at || points.indexOf(name) < points.length - 1)) return;
+	process.kill(process.pid, signal);
+	// Not one line further, should the signal take its time.
+	if (signal === "SIGKILL") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}
+
+/** The call has not been made yet; its answer has come, and nobody has seen it. */
+function wrap(prototype, name, what) {
+	const original = prototype[name];
+	prototype[name] = function (...args) {
+		const label = what(this);
+		point(`before ${label}`);
+		return original.apply(this, args).then(value => (point(`after ${label}`), value));
+	};
+}
+
+// The driver's `insertMany` is a `bulkWrite`.
+for (const name of ["insertOne", "bulkWrite", "updateMany"]) wrap(Collection.prototype, name, collection => `${name} of ${collection.collectionName.split(".").at(-1)}`);
+wrap(ClientSession.prototype, "commitTransaction", () => "commitTransaction");
+
+const { publish } = ConfirmChannel.prototype;
+ConfirmChannel.prototype.publish = function (exchange, routingKey, content, options, confirmed) {
+	const label = `publish to ${exchange ? "the groups" : routingKey.includes(".delay") ? "the checks" : routingKey}`;
+	point(`before ${label}`);
+	return publish.call(this, exchange, routingKey, content, options, (...answer) => {
+		point(`after ${label}`);
+		confirmed(...answer);
+	});
+};

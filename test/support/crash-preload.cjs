@@ -4,7 +4,8 @@ const path = require("node:path");
 const { ConfirmChannel } = require(path.join(path.dirname(require.resolve("amqplib")), "lib/channel_model"));
 const { ClientSession, Collection } = require("mongodb");
 
-const at = Number(process.env.CRASH_AT ?? 0);
+/** The number of a point, or its name. */
+const at = process.env.CRASH_AT;
 const signal = process.env.CRASH_SIGNAL ?? "SIGKILL";
 const points = [];
 let armed = false;
@@ -15,7 +16,7 @@ process.on("crash:points", take => take(points));
 function point(name) {
 	if (!armed) return;
 	points.push(name);
-	if (points.length !== at) return;
+	if (String(points.length) !== at && (name !== at || points.indexOf(name) < points.length - 1)) return;
 	process.kill(process.pid, signal);
 	// Not one line further, should the signal take its time.
 	if (signal === "SIGKILL") Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);

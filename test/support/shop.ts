@@ -11,6 +11,8 @@ export type Bond =
 	| "session"
 	/** Intent first; the order's transaction writes the barrier row. */
 	| "barrier"
+	/** The same, and the answer to the commit is lost. */
+	| "torn"
 	/** Intent first; the orders are asked. */
 	| "source";
 
@@ -45,6 +47,13 @@ export function shop({ namespace, mongo, options }: Pick<ShopNode, "namespace" |
 			);
 		if (bond === "session") return void (await inTransaction(session => emit({ session })));
 		if (bond === "barrier") return void (await emit({ barrier: true, commit: message => inTransaction(session => message.barrier(session)) }));
+		if (bond === "torn") {
+			const commit: EmitOptions["commit"] = async message => {
+				await inTransaction(session => message.barrier(session));
+				throw new Error("the answer was lost");
+			};
+			return void (await emit({ barrier: true, commit }));
+		}
 		if (bond === "source") return void (await emit({ source: { action: "shop.order", params: { id } }, commit: () => orders.insertOne({ _id: id }) }));
 		await orders.insertOne({ _id: id });
 		await emit();

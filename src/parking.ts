@@ -1,9 +1,30 @@
-import { createHash } from "node:crypto";
-import type { Delivery } from "./couriers/courier";
+import { createHash, randomUUID } from "node:crypto";
+import type { Delivery, Publication } from "./couriers/courier";
 import type { Logger } from "./logger";
 import { PARKED_TYPE } from "./message/envelope";
 import type { Parked } from "./message/message";
 import type { Metrics } from "./metrics";
+
+/** Bytes of a parked message's headers, cut so that they fit into AMQP's 64 KiB. */
+const MAX_PARKED_HEADERS = 32 * 1024;
+
+/** What a node without a store sends to those that have one, to be kept; `parkedOf` reads it. The same one may be published again. */
+export function parkingOf(to: string, nodeID: string, reason: string, { queue, body, properties = {}, headers = {} }: Pick<Parked, "queue" | "body"> & Partial<Pick<Parked, "properties" | "headers">>): Publication {
+	return {
+		to: { queue: to },
+		messageId: randomUUID(),
+		type: PARKED_TYPE,
+		contentType: "application/octet-stream",
+		headers: {
+			"x-reliable-reason": reason,
+			"x-reliable-queue": queue,
+			"x-reliable-node": nodeID,
+			"x-reliable-properties": JSON.stringify(properties),
+			"x-reliable-headers": Buffer.from(JSON.stringify(headers)).subarray(0, MAX_PARKED_HEADERS).toString()
+		},
+		body
+	};
+}
 
 /** A delivery that could not be taken for what it should have been, as the record that is kept of it: whole, with its raw bytes. */
 export function parkedOf(delivery: Delivery, reason: string, { metrics, logger, nodeID }: { metrics: Metrics; logger: Logger; nodeID: string }): Parked {

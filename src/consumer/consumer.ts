@@ -4,10 +4,11 @@ import { Batcher } from "../batcher";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
-import { ANNOUNCEMENT_TYPE, HEADER, PARKED_TYPE, parseEnvelope, Unreadable, WIRE_VERSION, type Announcement, type Envelope, type ReceiptItem } from "../message/envelope";
+import { ANNOUNCEMENT_TYPE, HEADER, parseEnvelope, Unreadable, WIRE_VERSION, type Announcement, type Envelope, type ReceiptItem } from "../message/envelope";
 import { matches, namesGroup, type Queues } from "../message/pattern";
 import type { Metrics } from "../metrics";
 import type { ConsumerOptions } from "../options";
+import { parkingOf } from "../parking";
 import type { Store } from "../stores/store";
 import { Receipts } from "./receipts";
 import { settle } from "./settle";
@@ -16,8 +17,6 @@ import { settle } from "./settle";
 const ANNOUNCE_RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
 /** Announcements are repeated so that `seenAt` tells living groups from retired ones, and a restored store learns of them. */
 const ANNOUNCE_EVERY_MS = 10 * 60_000;
-/** Bytes of a parked message's headers, cut so that they fit into AMQP's 64 KiB. */
-const MAX_PARKED_HEADERS = 32 * 1024;
 
 export interface HandlerExtras {
 	/** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
@@ -318,17 +317,10 @@ export class Consumer {
 		const { courier, queues, metrics, logger, nodeID } = this.parts;
 		metrics.parked(delivery.queue);
 		logger.warn(`Reliable: parked a message from ${delivery.queue}: ${reason}.`);
-		const { messageId, type, contentType, timestamp, appId } = delivery;
-		const headers = {
-			"x-reliable-reason": reason,
-			"x-reliable-queue": delivery.queue,
-			"x-reliable-node": nodeID,
-			"x-reliable-properties": JSON.stringify({ messageId, type, contentType, timestamp, appId }),
-			"x-reliable-headers": Buffer.from(JSON.stringify(delivery.headers)).subarray(0, MAX_PARKED_HEADERS).toString()
-		};
-		const id = randomUUID();
+		const { queue, body, headers, messageId, type, contentType, timestamp, appId } = delivery;
+		const parking = parkingOf(queues.parked, nodeID, reason, { queue, body, headers, properties: { messageId, type, contentType, timestamp, appId } });
 		for (let tries = 1; !this.#stopping; tries++) {
-			const { outcome } = await courier.publish({ to: { queue: queues.parked }, messageId: id, type: PARKED_TYPE, headers, body: delivery.body, contentType: "application/octet-stream" });
+			const { outcome } = await courier.publish(parking);
 			if (outcome === "confirmed") return this.receipts.ack(delivery);
 			await new Promise(resolve => setTimeout(resolve, backoffMs(ANNOUNCE_RETRY, tries)));
 		}

@@ -3,8 +3,9 @@ import { backoffMs } from "../backoff";
 import type { Courier, Delivery } from "../couriers/courier";
 import type { Logger } from "../logger";
 import { reasonOf } from "../errors";
-import { PARKED_TYPE, RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "../message/envelope";
+import { RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "../message/envelope";
 import type { Queues } from "../message/pattern";
+import { parkingOf } from "../parking";
 
 /** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
@@ -73,7 +74,7 @@ export class Receipts {
 				messageId: randomUUID(),
 				type: RECEIPT_TYPE,
 				headers: {},
-				body: Buffer.from(JSON.stringify({ v: WIRE_VERSION, group: this.group, nodeID: this.nodeID, items: batch.map(owed => owed.item) }))
+				body: this.#body(batch)
 			});
 			if (outcome === "confirmed") {
 				failures = 0;
@@ -103,14 +104,16 @@ export class Receipts {
 		this.#returns.set(address, returns);
 		if (returns < MAX_RETURNS) return false;
 		const reason = `receipts for '${address}', which does not exist`;
-		const headers = { "x-reliable-reason": reason, "x-reliable-queue": address, "x-reliable-node": this.nodeID, "x-reliable-properties": "{}", "x-reliable-headers": "{}" };
-		const body = Buffer.from(JSON.stringify({ v: WIRE_VERSION, group: this.group, nodeID: this.nodeID, items: batch.map(owed => owed.item) }));
-		const { outcome } = await this.courier.publish({ to: { queue: parked }, messageId: randomUUID(), type: PARKED_TYPE, headers, body });
+		const { outcome } = await this.courier.publish(parkingOf(parked, this.nodeID, reason, { queue: address, body: this.#body(batch) }));
 		if (outcome !== "confirmed") return false;
 		this.logger.warn(`Reliable: parked ${reason}, of group ${this.group}.`);
 		this.#returns.delete(address);
 		this.#done(batch);
 		return true;
+	}
+
+	#body(batch: Owed[]): Buffer {
+		return Buffer.from(JSON.stringify({ v: WIRE_VERSION, group: this.group, nodeID: this.nodeID, items: batch.map(owed => owed.item) }));
 	}
 
 	#done(batch: Owed[]): void {

@@ -1,8 +1,8 @@
 import { execFile } from "node:child_process";
-import { createServer } from "node:net";
 import path from "node:path";
 import { promisify } from "node:util";
 import { onTestFinished } from "vitest";
+import { freePort } from "./ports";
 
 const run = promisify(execFile);
 const SCRIPT = path.resolve("test/servers/servers");
@@ -41,16 +41,4 @@ export async function ownServer(name: keyof typeof PORTS): Promise<OwnServer> {
 		throw new Error(`This test crashes a server of its own, which needs Debian and root: \`test/servers/servers start ${name}\` says: ${error.stderr ?? error.message}`);
 	});
 	return { url: URLS[name](port), start: () => servers("start"), kill: () => servers("kill"), freeze: () => servers("freeze"), thaw: () => servers("thaw") };
-}
-
-async function freePort(): Promise<number> {
-	// RabbitMQ's distribution takes a port 20000 away, so both must be legal and the range is kept low.
-	for (;;) {
-		const port = 6000 + Math.floor(Math.random() * 20_000);
-		const free = await new Promise<boolean>(resolve => {
-			const server = createServer().once("error", () => resolve(false));
-			server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-		});
-		if (free) return port;
-	}
 }

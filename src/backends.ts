@@ -25,10 +25,10 @@ export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends 
 	return { courier: amqp ? "amqp" : "memory", store: mongo ? "mongodb" : !amqp || path ? "embedded" : "none", redis: redis ? "redis" : "none" };
 }
 
-export function newCourier({ amqp, confirmTimeoutMs, window }: NodeOptions, { nodeID, namespace, logger }: Where): Courier {
+export function newCourier({ amqp, confirmTimeoutMs, window, repairEveryMs }: NodeOptions, { nodeID, namespace, logger }: Where): Courier {
 	if (!amqp) return new MemoryCourier({ namespace, logger });
 	const given = typeof amqp === "string" || Array.isArray(amqp) ? { urls: amqp } : amqp;
-	return new AmqpCourier({ urls: given.urls, socket: given.tls, namespace, nodeID, logger, confirmTimeoutMs, window });
+	return new AmqpCourier({ urls: given.urls, socket: given.tls, namespace, nodeID, logger, confirmTimeoutMs, window, repairEveryMs });
 }
 
 export function newStore(options: NodeOptions, { namespace, logger }: Where): Store | undefined {

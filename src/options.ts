@@ -42,6 +42,7 @@ export const OPTIONS = {
 	refreshMs: { scope: "node", rule: ms(50), default: 5 * SECOND, doc: "How often the known groups are read from the store" },
 	confirmTimeoutMs: { scope: "node", rule: ms(100), default: 30 * SECOND, doc: "A publish without the broker's answer counts as unknown after this; not below heartbeat detection (30 s)" },
 	window: { scope: "node", rule: count(1, 10_000), default: 1000, doc: "Publishes in flight on the confirm channel. 100 → 1000: +40 % rate, 8× latency" },
+	repairEveryMs: { scope: "node", rule: ms(100), default: MINUTE, doc: "How often queues, bindings and the exchange are declared again: what somebody deleted comes back" },
 	emitTimeoutMs: { scope: "node", rule: ms(), default: 30 * SECOND, doc: "How long an emit waits for a store that is down before it rejects" },
 	maxPending: { scope: "node", rule: count(1), default: 10_000, doc: "Emits that may wait for the store at once (and 64 MiB); more reject at once" },
 	askTimeoutMs: { scope: "node", rule: ms(100), default: 10 * SECOND, doc: "How long the callback service waits for a producer's answer" },
@@ -97,6 +98,7 @@ export interface NodeOptions {
 	refreshMs: number;
 	confirmTimeoutMs: number;
 	window: number;
+	repairEveryMs: number;
 	emitTimeoutMs: number;
 	maxPending: number;
 	askTimeoutMs: number;

@@ -23,6 +23,7 @@ const QUICK = {
 	handlerTimeoutMs: 3000,
 	receiptTimeoutMs: 6000,
 	askTimeoutMs: 3000,
+	repairEveryMs: 2000,
 	checkDelaysMs: CHECK_DELAYS,
 	drainTimeoutMs: 8000
 };

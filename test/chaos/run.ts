@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { connect, type ChannelModel } from "amqplib";
 import { MongoClient } from "mongodb";
@@ -108,6 +108,7 @@ export async function runFault(fault: Fault, servers: Servers, { seed, messages,
 	const started = performance.now();
 	const namespace = `${fault.name}-${seed}-${process.pid}-${Date.now().toString(36)}`;
 	const place = path.join(folder, `${fault.name}-${seed}`);
+	rmSync(place, { recursive: true, force: true });
 	mkdirSync(place, { recursive: true });
 	const cluster = new Cluster(namespace, place, servers, { ...SHAPE, ...fault.shape, line });
 	const run = new Run(cluster, servers, namespace, messages, seed, text => progress(`${fault.name}: ${text}`));

@@ -85,12 +85,12 @@ function isError(error: unknown): boolean {
 	return (code === undefined || typeof code === "string" || typeof code === "number") && ["name", "message", "type", "stack", "data"].every(field => isOptionalText(texts[field]));
 }
 
-/** Node takes any text for base64, and leaves out what is none. */
-const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
+/** Node takes any text for base64, and leaves out what is none. A regular expression that counted by fours would run out of stack on some MiB. */
+const isBase64 = (text: string) => text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
 
 function isEcho(echo: unknown): echo is Echo {
 	if (!isObject(echo) || !isText(echo.event) || !isText(echo.producer) || !isText(echo.plan)) return false;
-	return echo.headers === undefined ? echo.body === undefined : isObject(echo.headers) && isText(echo.body) && BASE64.test(echo.body);
+	return echo.headers === undefined ? echo.body === undefined : isObject(echo.headers) && isText(echo.body) && isBase64(echo.body);
 }
 
 export interface Withdrawal {

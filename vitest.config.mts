@@ -55,7 +55,7 @@ export default defineConfig({
 		projects: [
 			project({ name: "unit", include: ["test/unit/**/*.spec.ts"] }),
 			project({ name: "model", include: ["test/model/**/*.spec.ts"] }),
-			project({ name: "types", include: ["test/types/**/*.spec.ts"] }),
+			project({ name: "package", include: ["test/package/**/*.spec.ts"], globalSetup: [...servers, "./test/support/package-setup.ts"] }),
 			project({ name: "conformance", include: ["test/conformance/**/*.spec.ts"], globalSetup: servers }),
 			project({ name: "integration-0.15", ...integration }),
 			project({ name: "integration-0.14", ...integration, line: "0.14" }),

@@ -37,7 +37,7 @@ describe.each(PROJECT_NAMES)("plain npm install beside Moleculer %s", name => {
 	});
 });
 
-it("moleculer-amqp-queue, which asks for Moleculer 0.13, needs an override from its user; then we install beside it as beside anything", async () => {
+it("moleculer-amqp-queue, which asks for Moleculer 0.13, needs an override from its user; then we install beside it as beside anything", { timeout: 120_000 }, async () => {
 	const { folder, tarball } = packed();
 	const theirs = ["moleculer@^0.14.0", "moleculer-amqp-queue@0.0.1"];
 	expect(await npmInstall(path.join(folder, "queue-alone"), theirs)).toMatchObject({ code: 1, output: expect.stringContaining("ERESOLVE") });

@@ -6,7 +6,8 @@ import type { Runtime } from "../src/runtime";
 import { nodeOf, type Broker } from "./node";
 
 /** The REPL makes numbers of what looks like one, so text may come as a number; `asText` takes it back. */
-const textOf = (max: number, empty: boolean) => ({ type: "multi", rules: [{ type: "string", empty, max }, { type: "number" }] });
+const textOrNumber = (max: number, empty: boolean) => [{ type: "string", empty, max }, { type: "number" }];
+const textOf = (max: number, empty: boolean) => ({ type: "multi", rules: textOrNumber(max, empty) });
 const text = { ...textOf(300, false), optional: true };
 const ms = { type: "number", integer: true, min: 0, convert: true, optional: true };
 const flag = { type: "boolean", convert: true, optional: true };
@@ -24,7 +25,8 @@ const FILTER = {
 const ACT = {
 	$$strict: true,
 	id: text,
-	ids: { type: "array", convert: true, items: textOf(300, false), min: 1, max: 500, optional: true },
+	// One alone, too; the validator that comes with the oldest Moleculer cannot make a list of it.
+	ids: { type: "multi", rules: [{ type: "array", items: textOf(300, false), min: 1, max: 500 }, ...textOrNumber(300, false)], optional: true },
 	...FILTER,
 	note: { ...textOf(2000, true), optional: true },
 	by: text,
@@ -60,7 +62,14 @@ function who(ctx: Context): string {
 }
 
 function act(name: "retry" | "resolve" | "discard") {
-	return { visibility, params: ACT, handler(this: Self, ctx: Context<ActParams>) { return compensation(this)[name](asText(ctx.params), who(ctx)); } };
+	return {
+		visibility,
+		params: ACT,
+		handler(this: Self, ctx: Context<Omit<ActParams, "ids"> & { ids?: string | string[] }>) {
+			const { ids, ...params } = asText(ctx.params);
+			return compensation(this)[name]({ ...params, ...(ids !== undefined && { ids: [ids].flat() }) }, who(ctx));
+		}
+	};
 }
 
 /** The operators' actions: params and one call each. Errors: RELIABLE_NOT_FOUND, RELIABLE_ILLEGAL_TRANSITION, RELIABLE_BAD_OPTION, RELIABLE_GROUP_ACTIVE. */

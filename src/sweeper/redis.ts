@@ -9,6 +9,8 @@ import type { RedisClient } from "./lease";
  */
 const FAIL_FAST = { enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: 1000, connectTimeout: 2000, lazyConnect: true } as const;
 
+const REFUSED = /WRONGPASS|NOAUTH|invalid password|NOPERM/i;
+
 export interface RedisConnection {
 	client: RedisClient & { status: string };
 	/** Address without credentials, or how it came to us. */
@@ -24,8 +26,11 @@ export async function connectRedis(redis: unknown, logger: Logger): Promise<Redi
 	const { host, port } = client.options;
 	const address = `${host}:${port}`;
 	let last: string | undefined;
+	// ioredis 5.3 says so by an event alone, and is "ready" for a moment in spite of it.
+	let refused: unknown;
 	client.on("error", (error: Error) => {
 		const reason = reasonOf(error) || "not reachable";
+		if (REFUSED.test(reason)) refused = error;
 		if (reason !== last) logger.warn(`Reliable: Redis ${address}: ${reason}`);
 		last = reason;
 	});
@@ -37,10 +42,11 @@ export async function connectRedis(redis: unknown, logger: Logger): Promise<Redi
 		await client.connect();
 		await client.ping();
 	} catch (error) {
-		if (/WRONGPASS|NOAUTH|invalid password|NOPERM/i.test(reasonOf(error) + (last ?? ""))) {
-			client.disconnect();
-			throw new ReliableError("RELIABLE_ACCESS_REFUSED", `Redis ${address} refuses the credentials given in the option 'redis'.`, { option: "redis", address }, error);
-		}
+		if (REFUSED.test(reasonOf(error))) refused = error;
+	}
+	if (refused) {
+		client.disconnect();
+		throw new ReliableError("RELIABLE_ACCESS_REFUSED", `Redis ${address} refuses the credentials given in the option 'redis'.`, { option: "redis", address }, refused);
 	}
 	return { client, address, close: async () => client.disconnect() };
 }

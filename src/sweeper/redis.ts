@@ -1,6 +1,8 @@
 import type { Redis } from "ioredis";
 import { ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
+import { secured, type Secured } from "../options";
+import { tlsFailure } from "../tls";
 import type { RedisClient } from "./lease";
 
 /**
@@ -16,15 +18,18 @@ export interface RedisConnection {
 	close(): Promise<void>;
 }
 
-/** Rejects with RELIABLE_ACCESS_REFUSED on a wrong password; a Redis that is down is no error, the client goes on trying. */
+/** Rejects with RELIABLE_ACCESS_REFUSED on a wrong password and RELIABLE_TLS_FAILED; a Redis that is down is no error, the client goes on trying. */
 export async function connectRedis(redis: unknown, logger: Logger): Promise<RedisConnection> {
-	if (typeof redis !== "string") return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
+	const given: Secured | undefined = secured(redis);
+	if (!given) return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
 	const { Redis: Client } = await import("ioredis");
-	const client: Redis = new Client(redis, FAIL_FAST);
+	const client: Redis = new Client(given.url, { ...FAIL_FAST, ...(given.tls && { tls: given.tls }) });
 	const { host, port } = client.options;
 	const address = `${host}:${port}`;
 	let last: string | undefined;
+	let failure: Error | undefined;
 	client.on("error", (error: Error) => {
+		failure = error;
 		const reason = reasonOf(error) || "not reachable";
 		if (reason !== last) logger.warn(`Reliable: Redis ${address}: ${reason}`);
 		last = reason;
@@ -37,6 +42,11 @@ export async function connectRedis(redis: unknown, logger: Logger): Promise<Redi
 		await client.connect();
 		await client.ping();
 	} catch (error) {
+		const refused = tlsFailure("Redis", "redis", address, failure);
+		if (refused) {
+			client.disconnect();
+			throw refused;
+		}
 		if (/WRONGPASS|NOAUTH|invalid password|NOPERM/i.test(reasonOf(error) + (last ?? ""))) {
 			client.disconnect();
 			throw new ReliableError("RELIABLE_ACCESS_REFUSED", `Redis ${address} refuses the credentials given in the option 'redis'.`, { option: "redis", address }, error);

@@ -1,9 +1,15 @@
 // @moleculer/channels with its AMQP adapter: as durable as it can be told to be (quorum queue, persistent; it does not confirm).
-import { createRequire } from "node:module";
+import Module, { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
 import { closedLoop } from "../lib/load.mjs";
 import { EVENT, groupName, payloadOf, urls } from "../lib/world.mjs";
 
 const require = createRequire(import.meta.url);
+
+// The adapter reads the client's package.json for a version check (0.8 or 0.9, else a warning), which amqplib 2 does not export.
+const MANIFEST = fileURLToPath(new URL("../../node_modules/amqplib/package.json", import.meta.url));
+const resolve = Module._resolveFilename;
+Module._resolveFilename = (request, ...rest) => (request === "amqplib/package.json" ? MANIFEST : resolve(request, ...rest));
 
 async function node(namespace, maxInFlight, handler) {
 	const { ServiceBroker } = require("moleculer");

@@ -2,7 +2,7 @@ import { AmqpCourier } from "./couriers/amqp/courier";
 import type { Courier } from "./couriers/courier";
 import { MemoryCourier } from "./couriers/memory";
 import type { Logger } from "./logger";
-import type { NodeOptions } from "./options";
+import { secured, type NodeOptions } from "./options";
 import { EmbeddedStore } from "./stores/embedded";
 import { MongoStore } from "./stores/mongo";
 import type { Store } from "./stores/store";
@@ -34,7 +34,7 @@ export function newCourier({ amqp, confirmTimeoutMs, window, repairEveryMs }: No
 export function newStore(options: NodeOptions, { namespace, logger }: Where): Store | undefined {
 	const { mongo, database, path } = options;
 	const { store } = backendsOf(options);
-	if (store === "mongodb") return new MongoStore({ ...(typeof mongo === "string" ? { url: mongo } : { client: mongo }), database, namespace, logger });
+	if (store === "mongodb") return new MongoStore({ ...(secured(mongo) ?? { client: mongo }), database, namespace, logger });
 	return store === "embedded" ? new EmbeddedStore({ path, namespace, logger }) : undefined;
 }
 

@@ -49,7 +49,7 @@ it("a payload is in no log line, error, metric or event, however it fails", { ti
 		emit("order.fine", payload, { meta: { card: MARK.repeat(10_000) } }),
 		emit("order.fine", payload, { groups: "fine", commit: () => { throw new Error("no"); }, source: { action: "nowhere.asked", params: payload } })
 	];
-	for (const work of refused) told.push(text(await errorOf(work)));
+	for (const error of await Promise.all(refused.map(errorOf))) told.push(text(error));
 
 	// What comes from the wire and cannot be read.
 	const { courier, identity } = nodeOf(broker as Broker).runtime;

@@ -2,7 +2,7 @@ import type { Context, Service, Span } from "moleculer";
 import type { EmitOptions } from "../src/emit";
 import type { Origin } from "../src/message/message";
 import type { EmitResult } from "../src/strategies/strategy";
-import { originOf } from "./event-context";
+import { originOf } from "./emit-origin";
 
 /**
  * An emit as the handlers will see it, in a span of its own where tracing is enabled: a child of the context's span, and the parent of

@@ -2,7 +2,6 @@ import type { Context, Service } from "moleculer";
 import { notReached } from "../src/errors";
 import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer";
 import type { Envelope } from "../src/message/envelope";
-import type { Origin } from "../src/message/message";
 import { recordErrors, throwable, recorders, type Recorder } from "./handler-errors";
 import type { Broker } from "./node";
 
@@ -43,13 +42,14 @@ export function eventHandler(service: Service, pattern: string, baseGroup: strin
 	recordErrors(broker);
 	const event = (service as unknown as InnerService)._serviceSpecification.events[pattern] as InnerEvent;
 	const inner = broker as unknown as InnerBroker;
+	const handler = innermost(event);
 	const wrapped = inner.middlewares.wrapHandler(
 		"localEvent",
 		async ctx => {
 			const recorder = recorders.get(ctx);
 			if (recorder) recorder.reached = true;
 			try {
-				return await event.handler(ctx);
+				return await handler(ctx);
 			} catch (thrown) {
 				throw throwable(thrown);
 			}
@@ -70,6 +70,15 @@ export function eventHandler(service: Service, pattern: string, baseGroup: strin
 	};
 }
 
+const unwrapped = new WeakMap<InnerEvent, InnerEvent["handler"]>();
+
+/** Older 0.14 replace the handler in place by the wrapped one when the service is registered, which is after its first `started`. */
+function innermost(event: InnerEvent): InnerEvent["handler"] {
+	const handler = unwrapped.get(event) ?? event.handler;
+	unwrapped.set(event, handler);
+	return handler;
+}
+
 function contextOf(broker: InnerBroker, service: Service, event: InnerEvent, envelope: Envelope, baseGroup: string, locals: ReliableLocals): Context {
 	const { origin, meta } = envelope;
 	const { traceparent } = origin;
@@ -88,32 +97,4 @@ function contextOf(broker: InnerBroker, service: Service, event: InnerEvent, env
 	ctx.eventGroups = [baseGroup];
 	(ctx.locals as { reliable: ReliableLocals }).reliable = traceparent ? { ...locals, traceparent } : locals;
 	return ctx;
-}
-
-/** What of an emit's context goes on to the handlers. */
-export function originOf(ctx: Context | undefined, caller: string, nodeID: string, headers?: Record<string, unknown>): Origin {
-	const traceparent = traceparentOf(ctx, headers);
-	if (!ctx) return { caller, nodeID, ...(traceparent && { traceparent }) };
-	const { requestID, level, tracing } = ctx;
-	// An open span of the user's is the parent, as in Moleculer's own `Context.create`.
-	const id = (ctx as { span?: { id?: string } | null }).span?.id ?? ctx.id;
-	return {
-		caller,
-		nodeID,
-		...(requestID ? { requestID } : {}),
-		...(id ? { parentID: id } : {}),
-		...(typeof level === "number" ? { level } : {}),
-		...(typeof tracing === "boolean" ? { tracing } : {}),
-		...(traceparent && { traceparent })
-	};
-}
-
-/** W3C Trace Context; what has another shape is nobody's trace and does not travel. */
-const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(-[\da-f-]{0,100})?$/;
-
-/** From the emit's headers; else from the context: its headers (0.15), its meta, or the reliable delivery it is of. */
-function traceparentOf(ctx: Context | undefined, headers: Record<string, unknown> | undefined): string | undefined {
-	const { headers: own, meta, locals } = (ctx ?? {}) as { headers?: Record<string, unknown>; meta?: Record<string, unknown>; locals?: { reliable?: ReliableLocals } };
-	const found = headers?.traceparent ?? own?.traceparent ?? meta?.traceparent ?? locals?.reliable?.traceparent;
-	return typeof found === "string" && TRACEPARENT.test(found) ? found : undefined;
 }

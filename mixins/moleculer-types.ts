@@ -1,12 +1,15 @@
 import type { EmitOptions } from "../src/emit";
 import type { ConsumerOptions } from "../src/options";
+import type { JobOptions } from "../src/foreign-queue";
 import type { EmitResult } from "../src/strategies/strategy";
 
-/** Types `this.reliableEmit()` and `events.x.reliable` on both Moleculer lines. */
+/** Types `this.reliableEmit()`, `this.addAMQPJob()` and `events.x.reliable` on both Moleculer lines. */
 declare module "moleculer" {
 	interface Service {
 		/** Only on services with the `ReliableEmit` mixin. */
 		reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
+		/** Only on services with the `ReliableAmqpQueue` mixin. */
+		addAMQPJob(queue: string, payload: unknown, options?: JobOptions): Promise<EmitResult>;
 	}
 	/** 0.15 */
 	interface EventSchema {

@@ -44,13 +44,16 @@ export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
 
 /**
  * One microtask later, when all services created in the same turn have given their options, and still before `broker.start()` goes
- * on to start services.
+ * on to start services. A service of a later turn (moleculer-runner-esm imports them) may still say that there shall be none.
  */
 export function ensureReliableService(broker: Broker): void {
 	queueMicrotask(() => {
 		const node = nodeOf(broker);
-		const { service } = node.runtime.options;
-		if (node.automatic || !service || node.runtime.backends.store === "none" || broker.getLocalService(SERVICE_NAME)) return;
-		node.automatic = broker.createService(ReliableService());
+		const wanted = node.runtime.options.service && node.runtime.backends.store !== "none";
+		if (wanted && !node.automatic && !broker.getLocalService(SERVICE_NAME)) node.automatic = broker.createService(ReliableService());
+		if (!wanted && node.automatic) {
+			void broker.destroyService(node.automatic);
+			node.automatic = undefined;
+		}
 	});
 }

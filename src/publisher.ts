@@ -87,8 +87,12 @@ export class Publisher {
 
 	/** Whoever takes it owes nothing where the confirm settles it. */
 	#addressed(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
-		const { [HEADER.receipt]: receipt, [HEADER.echo]: echo, ...others } = this.#headers(message, attempt, groups);
-		return groups.some(settledByConfirm) ? others : { ...others, [HEADER.receipt]: receipt, ...(echo !== undefined && { [HEADER.echo]: echo }) };
+		const headers = this.#headers(message, attempt, groups);
+		if (groups.some(settledByConfirm)) {
+			delete headers[HEADER.receipt];
+			delete headers[HEADER.echo];
+		}
+		return headers;
 	}
 
 	async #publish(message: Message, to: { event: string } | { queue: string }, attempt: number, groups: string[]): Promise<PublishResult> {

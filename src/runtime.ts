@@ -5,7 +5,7 @@ import { Compensation, type Done } from "./compensation";
 import { Consumer, mustAgree, type ConsumerSpec } from "./consumer/consumer";
 import type { Courier } from "./couriers/courier";
 import { emitPlan, newMessage, type EmitOptions, type EmitSource } from "./emit";
-import { ReliableError, reasonOf } from "./errors";
+import { bare, ReliableError, reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { ANY_GROUP, type Message } from "./message/message";
 import { prefixOf, systemQueues } from "./message/pattern";
@@ -310,7 +310,7 @@ export class Runtime {
 	}
 
 	reportError(thrown: unknown, module: string): void {
-		const error = thrown instanceof Error ? thrown : new Error(reasonOf(thrown));
+		const error = bare(thrown);
 		for (const listener of this.#listeners) listener.error(error, module);
 	}
 

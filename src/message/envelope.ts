@@ -66,8 +66,9 @@ export function checkEvent(event: unknown): asserts event is string {
 
 /** Throws RELIABLE_BAD_OPTION. Ids travel as AMQP messageId (a short string) and are typed by people. */
 export function checkId(id: unknown): asserts id is string {
-	if (typeof id !== "string" || id.trim() === "" || Buffer.byteLength(id) > 200 || /[\u0000-\u001f\u007f]/.test(id)) {
-		throw new ReliableError("RELIABLE_BAD_OPTION", "The emit option 'id' must be a string of 1 to 200 bytes without control characters.", { option: "id" });
+	// NeDB gathers what it finds in an object by `_id`, where this one is no key.
+	if (typeof id !== "string" || id.trim() === "" || id === "__proto__" || Buffer.byteLength(id) > 200 || /[\u0000-\u001f\u007f]/.test(id)) {
+		throw new ReliableError("RELIABLE_BAD_OPTION", "The emit option 'id' must be a string of 1 to 200 bytes without control characters, and not '__proto__'.", { option: "id" });
 	}
 }
 
@@ -208,9 +209,9 @@ export function isCount(value: unknown): value is number {
 	return Number.isInteger(value) && (value as number) >= 1;
 }
 
-/** A value from the wire in an error's text: short, and no more of it. */
+/** Never more than a number: it may be a piece of somebody's payload that came to the wrong queue. */
 export function describe(value: unknown): string {
-	return JSON.stringify(value)?.slice(0, 50) ?? String(value);
+	return typeof value === "number" ? String(value) : typeof value;
 }
 
 /** Throws Unreadable. */

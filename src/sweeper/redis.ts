@@ -1,6 +1,8 @@
 import type { Redis } from "ioredis";
 import { ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
+import { secured, type Secured } from "../options";
+import { tlsFailure } from "../tls";
 import type { RedisClient } from "./lease";
 
 /**
@@ -9,6 +11,8 @@ import type { RedisClient } from "./lease";
  */
 const FAIL_FAST = { enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: 1000, connectTimeout: 2000, lazyConnect: true } as const;
 
+const REFUSED = /WRONGPASS|NOAUTH|invalid password|NOPERM/i;
+
 export interface RedisConnection {
 	client: RedisClient & { status: string };
 	/** Address without credentials, or how it came to us. */
@@ -16,16 +20,22 @@ export interface RedisConnection {
 	close(): Promise<void>;
 }
 
-/** Rejects with RELIABLE_ACCESS_REFUSED on a wrong password; a Redis that is down is no error, the client goes on trying. */
+/** Rejects with RELIABLE_ACCESS_REFUSED on a wrong password and RELIABLE_TLS_FAILED; a Redis that is down is no error, the client goes on trying. */
 export async function connectRedis(redis: unknown, logger: Logger): Promise<RedisConnection> {
-	if (typeof redis !== "string") return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
+	const given: Secured | undefined = secured(redis);
+	if (!given) return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
 	const { Redis: Client } = await import("ioredis");
-	const client: Redis = new Client(redis, FAIL_FAST);
+	const client: Redis = new Client(given.url, { ...FAIL_FAST, ...(given.tls && { tls: given.tls }) });
 	const { host, port } = client.options;
 	const address = `${host}:${port}`;
 	let last: string | undefined;
+	// ioredis 5.3 says so by an event alone, and is "ready" for a moment in spite of it.
+	let refused: unknown;
+	let failure: Error | undefined;
 	client.on("error", (error: Error) => {
+		failure = error;
 		const reason = reasonOf(error) || "not reachable";
+		if (REFUSED.test(reason)) refused = error;
 		if (reason !== last) logger.warn(`Reliable: Redis ${address}: ${reason}`);
 		last = reason;
 	});
@@ -37,10 +47,16 @@ export async function connectRedis(redis: unknown, logger: Logger): Promise<Redi
 		await client.connect();
 		await client.ping();
 	} catch (error) {
-		if (/WRONGPASS|NOAUTH|invalid password|NOPERM/i.test(reasonOf(error) + (last ?? ""))) {
+		if (REFUSED.test(reasonOf(error))) refused = error;
+		const broken = tlsFailure("Redis", "redis", address, failure);
+		if (broken) {
 			client.disconnect();
-			throw new ReliableError("RELIABLE_ACCESS_REFUSED", `Redis ${address} refuses the credentials given in the option 'redis'.`, { option: "redis", address }, error);
+			throw broken;
 		}
+	}
+	if (refused) {
+		client.disconnect();
+		throw new ReliableError("RELIABLE_ACCESS_REFUSED", `Redis ${address} refuses the credentials given in the option 'redis'.`, { option: "redis", address }, refused);
 	}
 	return { client, address, close: async () => client.disconnect() };
 }

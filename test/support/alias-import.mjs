@@ -1,3 +1,9 @@
+let aliases = {};
+
+export function initialize(data) {
+	aliases = data;
+}
+
 export function resolve(specifier, context, next) {
-	return next(specifier === "moleculer" ? "moleculer-014" : specifier, context);
+	return next(aliases[specifier] ?? specifier, context);
 }

@@ -4,7 +4,12 @@ import path from "node:path";
 import { afterAll, onTestFailed, onTestFinished } from "vitest";
 
 export interface NodeOptions {
-	env?: Record<string, string>;
+	/** Over this process's own; undefined takes a variable away. */
+	env?: Record<string, string | undefined>;
+	/** @default this process's */
+	cwd?: string;
+	/** Of Node.js itself. */
+	execArgv?: string[];
 	/** The Moleculer line that `moleculer` means in the child; the parent's own by default. */
 	line?: "0.14" | "0.15";
 	args?: string[];
@@ -113,12 +118,13 @@ export class TestNode {
  * Forks a script; a path is relative to the project's root. It is killed at the end of the test that started it (or of the
  * file, when a hook did), and what it printed is shown when that test fails.
  */
-export async function startNode(file: string, { env = {}, line, args = [], stdin = false }: NodeOptions = {}): Promise<TestNode> {
+export async function startNode(file: string, { env = {}, line, args = [], stdin = false, cwd, execArgv: own = [] }: NodeOptions = {}): Promise<TestNode> {
 	const script = path.resolve(file);
-	const execArgv = ["--require", path.join(__dirname, "alias.cjs")];
+	const execArgv = ["--require", path.join(__dirname, "alias.cjs"), ...own];
 	if (/\.[cm]?ts$/.test(script)) execArgv.push("--import", "tsx");
 	const child = fork(script, args, {
 		execArgv,
+		cwd,
 		stdio: [stdin ? "pipe" : "ignore", "pipe", "pipe", "ipc"],
 		env: { ...process.env, ...(line && { MOLECULER_LINE: line }), ...env }
 	});

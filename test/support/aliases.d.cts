@@ -1,0 +1,1 @@
+export function aliases(environment: { MOLECULER_LINE?: string; DEPENDENCIES?: string }): Record<string, string>;

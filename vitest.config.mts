@@ -41,6 +41,7 @@ const touching = ["*.both", "{adopting,lease,transactions,wire,shutdown}.real", 
 const programs = "test/integration/{demo,examples}.both.spec.ts";
 const lowest = { include: touching, exclude: [programs], globalSetup: servers, line: "0.14" as const, dependencies: "lowest" as const };
 const embedded = { include: ["test/integration/**/*.both.spec.ts"], exclude: [exclusive], backend: "embedded" as const };
+const chaos = project({ name: "chaos", include: ["test/chaos/**/*.spec.ts"] });
 const last = project({ name: "exclusive", include: [exclusive], globalSetup: servers });
 
 export default defineConfig({
@@ -66,7 +67,9 @@ export default defineConfig({
 			project({ name: "embedded-0.15", ...embedded }),
 			project({ name: "embedded-0.14", ...embedded, line: "0.14" }),
 			// These disturb the servers that all share: one file after the other, when all others have ended.
-			{ ...last, test: { ...last.test, fileParallelism: false, sequence: { groupOrder: 1 } } }
+			{ ...last, test: { ...last.test, fileParallelism: false, sequence: { groupOrder: 1 } } },
+			// A part of the fault matrix, on servers of its own: alone, for it takes the whole machine.
+			{ ...chaos, test: { ...chaos.test, fileParallelism: false, sequence: { groupOrder: 2 } } }
 		]
 	}
 });

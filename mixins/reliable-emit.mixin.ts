@@ -29,8 +29,7 @@ export type Hook = (this: Mixed) => unknown;
  * Mixin that adds `this.reliableEmit()` to a service and makes its `events` with `reliable: true | {…}` consumers that answer for what they
  * handle. Options: see OPTIONS; also from `settings.reliable` and the environment (RELIABLE_…), in this order of precedence.
  *
- * Throws RELIABLE_WRONG_VERSION on a Moleculer that is too old, RELIABLE_BAD_OPTION / RELIABLE_BAD_CONSUMER when the service is created; a start rejects with RELIABLE_ACCESS_REFUSED on refused
- * credentials, not while a server is merely down.
+ * Throws RELIABLE_WRONG_VERSION on a Moleculer that is too old, RELIABLE_BAD_OPTION / RELIABLE_BAD_CONSUMER when the service is created; a start rejects with RELIABLE_ACCESS_REFUSED on refused credentials and RELIABLE_TLS_FAILED on refused certificates, not while a server is merely down.
  */
 export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSchema> {
 	checkMoleculer(ServiceBroker.MOLECULER_VERSION);
@@ -65,8 +64,9 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 			const again = this.$reliable;
 			if (again) mergeService(again.given, values, schema.name);
 			const merged = again?.given ?? values;
-			this.$reliable = { runtime, given: merged, options: serviceOptions(merged), consumers: [], running: false };
-			reliableEvents(schema, this.$reliable.options);
+			// Not enumerable: it holds addresses, which a service that is logged must not show.
+			Object.defineProperty(this, "$reliable", { configurable: true, value: { runtime, given: merged, options: serviceOptions(merged), consumers: [], running: false } satisfies State });
+			reliableEvents(schema, this.$reliable?.options as ServiceOptions);
 			if (again) return;
 			// Outermost: after the user's own `started`, before the user's own `stopped` (research/moleculer.md §2.3).
 			schema.started = [...hooks(schema.started), startConsumers];

@@ -1,5 +1,6 @@
 import { ReliableError } from "../src/errors";
-import { isWildcard } from "../src/message/pattern";
+import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/message/announcement";
+import { isPattern } from "../src/message/pattern";
 import { consumerOptions, type ConsumerOptions, type ServiceOptions } from "../src/options";
 
 /** The part of a service schema that both Moleculer lines type in their own way. */
@@ -30,23 +31,13 @@ export function reliableEvents(schema: Schema, defaults: ServiceOptions): { patt
 		const consumer = consumerOptions(where, event.reliable, defaults);
 		const base = event.group ?? schema.name;
 		if (pattern.startsWith("$")) throw bad("cannot be reliable: '$' events stay on their node in Moleculer");
-		if (!readable(pattern)) throw bad("cannot be reliable: Moleculer cannot read its pattern as one of words, dots, *, ** and ?");
+		if (!isPattern(pattern)) throw bad("cannot be reliable: Moleculer cannot read its pattern as one of words, dots, *, ** and ?");
 		// Merged with a mixin, an event without a handler has an empty list of them, which Moleculer does not mind.
 		const handlers = [event.handler].flat();
 		if (!handlers.length || !handlers.every(handler => typeof handler === "function")) throw bad("has no handler");
 		if (event.debounce || event.throttle) throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
-		if (/[:/,*#]/.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
-		if (Buffer.byteLength(pattern) > 120 || Buffer.byteLength(base) > 60) throw bad("cannot be reliable: the event pattern may have 120 bytes and the group 60, since both are part of the queue's name");
+		if (RESERVED_IN_GROUPS.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
+		if (Buffer.byteLength(pattern) > MAX_BYTES.pattern || Buffer.byteLength(base) > MAX_BYTES.group) throw bad(`cannot be reliable: the event pattern may have ${MAX_BYTES.pattern} bytes and the group ${MAX_BYTES.group}, since both are part of the queue's name`);
 		return [{ pattern, base, options: consumer }];
 	});
-}
-
-/** Moleculer makes a regular expression of a pattern with wildcards, and throws at the first event where it is none. */
-function readable(pattern: string): boolean {
-	try {
-		new RegExp(isWildcard(pattern) ? pattern.replace(/[*?]+/g, ".") : "");
-		return true;
-	} catch {
-		return false;
-	}
 }

@@ -5,17 +5,19 @@ import { health, stats, subscriptions } from "../src/health";
 import type { Runtime } from "../src/runtime";
 import { nodeOf, type Broker } from "./node";
 
-/** The REPL makes numbers of what looks like one, so text may come as a number; `asText` takes it back. */
+/** The REPL makes numbers of what looks like one, so text may come as a number; `asParams` takes it back. */
 const textOrNumber = (max: number, empty: boolean) => [{ type: "string", empty, max }, { type: "number" }];
 const textOf = (max: number, empty: boolean) => ({ type: "multi", rules: textOrNumber(max, empty) });
 const text = { ...textOf(300, false), optional: true };
-const ms = { type: "number", integer: true, min: 0, convert: true, optional: true };
+/** Numbers may come as text, too; not by `convert`, which throws on an object with a `toString` of its own. `asParams` makes numbers of them. */
+const numberOf = (min: number, max: number, pattern: string) => ({ type: "multi", rules: [{ type: "number", integer: true, min, max }, { type: "string", pattern }], optional: true });
+const ms = numberOf(0, 1e13, "^\\d{1,13}$");
 const flag = { type: "boolean", convert: true, optional: true };
-const page = { type: "number", integer: true, min: 1, convert: true, optional: true };
-const pageSize = { type: "number", integer: true, min: 1, max: 500, convert: true, optional: true };
+const page = numberOf(1, 1e9, "^[1-9]\\d{0,8}$");
+const pageSize = numberOf(1, 500, "^([1-9]\\d?|[1-4]\\d\\d|500)$");
 /** Only strings and numbers pass, so nothing of a query language reaches the store. */
 const FILTER = {
-	status: { type: "multi", rules: [{ type: "string", empty: false }, { type: "array", items: "string", min: 1 }], optional: true },
+	status: { type: "multi", rules: [{ type: "string", empty: false, max: 300 }, { type: "array", items: { type: "string", max: 300 }, min: 1, max: 20 }], optional: true },
 	event: text,
 	group: text,
 	producer: text,
@@ -31,7 +33,7 @@ const ACT = {
 	note: { ...textOf(2000, true), optional: true },
 	by: text,
 	dryRun: flag,
-	limit: { type: "number", integer: true, min: 1, max: 10_000, convert: true, optional: true }
+	limit: numberOf(1, 10_000, "^([1-9]\\d{0,3}|10000)$")
 };
 
 /** Not reachable through an API gateway unless somebody publishes them on purpose. */
@@ -41,9 +43,12 @@ type Self = Service;
 
 const TEXTS = ["id", "ids", "status", "event", "group", "producer", "note", "by"];
 
-function asText<T>(params: T): T {
+const NUMBERS = ["olderThanMs", "youngerThanMs", "page", "pageSize", "limit"];
+
+function asParams<T>(params: T): T {
 	const text = (value: unknown): unknown => (typeof value === "number" ? String(value) : Array.isArray(value) ? value.map(text) : value);
-	return Object.fromEntries(Object.entries(params as object).map(([name, value]) => [name, TEXTS.includes(name) ? text(value) : value])) as T;
+	const param = ([name, value]: [string, unknown]) => [name, TEXTS.includes(name) ? text(value) : NUMBERS.includes(name) && value !== undefined ? Number(value) : value];
+	return Object.fromEntries(Object.entries(params as object).map(param)) as T;
 }
 
 function runtimeOf(service: Self): Runtime {
@@ -66,7 +71,7 @@ function act(name: "retry" | "resolve" | "discard") {
 		visibility,
 		params: ACT,
 		handler(this: Self, ctx: Context<Omit<ActParams, "ids"> & { ids?: string | string[] }>) {
-			const { ids, ...params } = asText(ctx.params);
+			const { ids, ...params } = asParams(ctx.params);
 			return compensation(this)[name]({ ...params, ...(ids !== undefined && { ids: [ids].flat() }) }, who(ctx));
 		}
 	};
@@ -77,10 +82,10 @@ export const reliableActions = {
 	stats: { visibility, params: { $$strict: true }, handler(this: Self) { return stats(runtimeOf(this)); } },
 	health: { visibility, params: { $$strict: true }, handler(this: Self) { return health(runtimeOf(this)); } },
 	subscriptions: { visibility, params: { $$strict: true }, handler(this: Self) { return subscriptions(runtimeOf(this)); } },
-	list: { visibility, params: { $$strict: true, ...FILTER, page, pageSize }, handler(this: Self, ctx: Context<object>) { return compensation(this).list(asText(ctx.params)); } },
-	get: { visibility, params: { $$strict: true, id: textOf(300, false) }, handler(this: Self, ctx: Context<{ id: string }>) { return compensation(this).get(asText(ctx.params).id); } },
+	list: { visibility, params: { $$strict: true, ...FILTER, page, pageSize }, handler(this: Self, ctx: Context<object>) { return compensation(this).list(asParams(ctx.params)); } },
+	get: { visibility, params: { $$strict: true, id: textOf(300, false) }, handler(this: Self, ctx: Context<{ id: string }>) { return compensation(this).get(asParams(ctx.params).id); } },
 	statuses: { visibility, params: { $$strict: true, ids: { type: "array", items: { type: "string", empty: false, max: 300 }, min: 1, max: 10_000 } }, handler(this: Self, ctx: Context<{ ids: string[] }>) { return compensation(this).statuses(ctx.params.ids); } },
-	parked: { visibility, params: { $$strict: true, page, pageSize }, handler(this: Self, ctx: Context<{ page?: number; pageSize?: number }>) { return compensation(this).parked(ctx.params.page, ctx.params.pageSize); } },
+	parked: { visibility, params: { $$strict: true, page, pageSize }, handler(this: Self, ctx: Context<{ page?: number; pageSize?: number }>) { const { page, pageSize } = asParams(ctx.params); return compensation(this).parked(page, pageSize); } },
 	audits: { visibility, params: { $$strict: true }, handler(this: Self) { return compensation(this).audits(); } },
 	retry: act("retry"),
 	resolve: act("resolve"),
@@ -92,7 +97,7 @@ export const reliableActions = {
 		handler(this: Self, ctx: Context<{ group: string; note?: string; by?: string; dryRun?: boolean; force?: boolean }>) {
 			const { courier } = runtimeOf(this);
 			if (!courier) throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", "The node is not connected.");
-			return compensation(this).forget(asText(ctx.params), who(ctx), async queue => (await courier.depth(queue))?.consumers ?? 0);
+			return compensation(this).forget(asParams(ctx.params), who(ctx), async queue => (await courier.depth(queue))?.consumers ?? 0);
 		}
 	}
 };

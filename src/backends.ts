@@ -2,7 +2,7 @@ import { AmqpCourier } from "./couriers/amqp/courier";
 import type { Courier } from "./couriers/courier";
 import { MemoryCourier } from "./couriers/memory";
 import type { Logger } from "./logger";
-import type { NodeOptions } from "./options";
+import { secured, type NodeOptions } from "./options";
 import { EmbeddedStore } from "./stores/embedded";
 import { MongoStore } from "./stores/mongo";
 import type { Store } from "./stores/store";
@@ -25,16 +25,16 @@ export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends 
 	return { courier: amqp ? "amqp" : "memory", store: mongo ? "mongodb" : !amqp || path ? "embedded" : "none", redis: redis ? "redis" : "none" };
 }
 
-export function newCourier({ amqp, confirmTimeoutMs, window }: NodeOptions, { nodeID, namespace, logger }: Where): Courier {
+export function newCourier({ amqp, confirmTimeoutMs, window, repairEveryMs }: NodeOptions, { nodeID, namespace, logger }: Where): Courier {
 	if (!amqp) return new MemoryCourier({ namespace, logger });
 	const given = typeof amqp === "string" || Array.isArray(amqp) ? { urls: amqp } : amqp;
-	return new AmqpCourier({ urls: given.urls, socket: given.tls, namespace, nodeID, logger, confirmTimeoutMs, window });
+	return new AmqpCourier({ urls: given.urls, socket: given.tls, namespace, nodeID, logger, confirmTimeoutMs, window, repairEveryMs });
 }
 
 export function newStore(options: NodeOptions, { namespace, logger }: Where): Store | undefined {
 	const { mongo, database, path } = options;
 	const { store } = backendsOf(options);
-	if (store === "mongodb") return new MongoStore({ ...(typeof mongo === "string" ? { url: mongo } : { client: mongo }), database, namespace, logger });
+	if (store === "mongodb") return new MongoStore({ ...(secured(mongo) ?? { client: mongo }), database, namespace, logger });
 	return store === "embedded" ? new EmbeddedStore({ path, namespace, logger }) : undefined;
 }
 

@@ -18,6 +18,7 @@ export type ErrorType =
 	| "RELIABLE_STOPPED"
 	| "RELIABLE_NO_STORE"
 	| "RELIABLE_ACCESS_REFUSED"
+	| "RELIABLE_TLS_FAILED"
 	| "RELIABLE_QUEUE_MISMATCH"
 	| "RELIABLE_NOT_FOUND"
 	| "RELIABLE_ILLEGAL_TRANSITION"
@@ -29,6 +30,7 @@ export type ErrorType =
 	| "RELIABLE_UNSUPPORTED"
 	| "RELIABLE_WITHDRAWN"
 	| "RELIABLE_DEAD"
+	| "RELIABLE_PARKED"
 	| "RELIABLE_NOT_STORED"
 	| "RELIABLE_OUTCOME_UNKNOWN"
 	| "RELIABLE_WAIT_TIMEOUT"
@@ -42,7 +44,7 @@ export interface ErrorData {
 export class ReliableError extends Errors.MoleculerError {
 	constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
 		super(message, 422, type, data);
-		if (cause !== undefined) (this as { cause?: unknown }).cause = cause;
+		if (cause !== undefined) (this as { cause?: unknown }).cause = bare(cause);
 	}
 }
 
@@ -50,7 +52,7 @@ export class ReliableError extends Errors.MoleculerError {
 export class ReliableRetryableError extends Errors.MoleculerRetryableError {
 	constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
 		super(message, 503, type, data);
-		if (cause !== undefined) (this as { cause?: unknown }).cause = cause;
+		if (cause !== undefined) (this as { cause?: unknown }).cause = bare(cause);
 	}
 }
 
@@ -65,7 +67,20 @@ export function reasonOf(thrown: unknown): string {
 	return redact(text);
 }
 
-/** Masks `user:password@` in anything that looks like an address. */
+/** Masks `user:password@` in anything that looks like an address, up to the last @: people forget to encode what a password has of / and @. */
 export function redact(text: string): string {
-	return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]*@/gi, "$1***@");
+	return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s"'`<>]*@/gi, "$1***@");
+}
+
+/**
+ * What may be kept, logged and told of a driver's error: its name, texts and code. Its other fields hold the request: ioredis' the AUTH
+ * command with the password, MongoDB's the documents it refused.
+ */
+export function bare(thrown: unknown): Error {
+	if (thrown instanceof ReliableError || thrown instanceof ReliableRetryableError) return thrown;
+	const { name, stack, code, type, cause } = (thrown instanceof Error ? thrown : {}) as Error & { code?: unknown; type?: unknown };
+	const own = { name, stack: stack && redact(stack), code, type, cause: cause === undefined ? undefined : bare(cause) };
+	const copy = new Error(reasonOf(thrown));
+	for (const [field, value] of Object.entries(own)) if (value !== undefined) Object.defineProperty(copy, field, { value, writable: true, configurable: true, enumerable: field === "code" || field === "type" });
+	return copy;
 }

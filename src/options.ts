@@ -26,9 +26,9 @@ const flag = { type: "boolean" };
 
 /** Every option of the mixin. README's options table is tested against this. */
 export const OPTIONS = {
-	amqp: { scope: "node", rule: { type: "any" }, doc: "RabbitMQ: URL, list of URLs tried in turn, or `{ urls, tls }`. Without it: an in-process courier" },
-	mongo: { scope: "node", rule: { type: "any" }, doc: "MongoDB: URL, or your own live `MongoClient`. Without it and without `amqp`: an embedded store; with `amqp` alone: no store on this node" },
-	redis: { scope: "node", rule: { type: "any" }, doc: "Redis: URL, or your own live ioredis client. Without it every sweeping node sweeps, slower; correct all the same" },
+	amqp: { scope: "node", rule: { type: "any" }, doc: "RabbitMQ: URL, list of URLs tried in turn, or `{ urls, tls }` ([TLS](#tls)). Without it: an in-process courier" },
+	mongo: { scope: "node", rule: { type: "any" }, doc: "MongoDB: URL, `{ url, tls }`, or your own live `MongoClient`. Without it and without `amqp`: an embedded store; with `amqp` alone: no store on this node" },
+	redis: { scope: "node", rule: { type: "any" }, doc: "Redis: URL, `{ url, tls }`, or your own live ioredis client. Without it every sweeping node sweeps, slower; correct all the same" },
 	path: { scope: "node", rule: { type: "string", empty: false }, doc: "Folder of the embedded store. Without it the embedded store is memory and ends with the process" },
 	database: { scope: "node", rule: { type: "string", empty: false }, doc: "MongoDB database. Default: the one in the URL, else `reliable`" },
 	service: { scope: "node", rule: flag, default: true, doc: "Run the service `reliable` (tracker, sweeper, actions) on this node, where it has a store" },
@@ -42,6 +42,7 @@ export const OPTIONS = {
 	refreshMs: { scope: "node", rule: ms(50), default: 5 * SECOND, doc: "How often the known groups are read from the store" },
 	confirmTimeoutMs: { scope: "node", rule: ms(100), default: 30 * SECOND, doc: "A publish without the broker's answer counts as unknown after this; not below heartbeat detection (30 s)" },
 	window: { scope: "node", rule: count(1, 10_000), default: 1000, doc: "Publishes in flight on the confirm channel. 100 → 1000: +40 % rate, 8× latency" },
+	repairEveryMs: { scope: "node", rule: ms(100), default: MINUTE, doc: "How often queues, bindings and the exchange are declared again: what somebody deleted comes back" },
 	emitTimeoutMs: { scope: "node", rule: ms(), default: 30 * SECOND, doc: "How long an emit waits for a store that is down before it rejects" },
 	maxPending: { scope: "node", rule: count(1), default: 10_000, doc: "Emits that may wait for the store at once (and 64 MiB); more reject at once" },
 	askTimeoutMs: { scope: "node", rule: ms(100), default: 10 * SECOND, doc: "How long the callback service waits for a producer's answer" },
@@ -75,14 +76,26 @@ export const OPTIONS = {
 
 export type OptionName = keyof typeof OPTIONS;
 
-/** RabbitMQ addresses. */
+/** RabbitMQ addresses. `tls`: options of Node.js' `tls.connect` (`ca`, `cert`, `key`, `servername`, …). */
 export type AmqpOption = string | string[] | { urls: string | string[]; tls?: Record<string, unknown> };
+
+/** One address, with options of Node.js' `tls.connect`. */
+export interface Secured {
+	url: string;
+	tls?: Record<string, unknown>;
+}
+
+/** undefined: a live client. */
+export function secured(option: unknown): Secured | undefined {
+	if (typeof option === "string") return { url: option };
+	return isPlain(option) && "url" in option ? (option as unknown as Secured) : undefined;
+}
 
 export interface NodeOptions {
 	amqp?: AmqpOption;
-	/** URL, or a live MongoClient (never closed by us). */
+	/** URL, Secured, or a live MongoClient (never closed by us). */
 	mongo?: unknown;
-	/** URL, or a live ioredis client (never closed by us). */
+	/** URL, Secured, or a live ioredis client (never closed by us). */
 	redis?: unknown;
 	path?: string;
 	database?: string;
@@ -97,6 +110,7 @@ export interface NodeOptions {
 	refreshMs: number;
 	confirmTimeoutMs: number;
 	window: number;
+	repairEveryMs: number;
 	emitTimeoutMs: number;
 	maxPending: number;
 	askTimeoutMs: number;
@@ -223,16 +237,34 @@ function checkAddresses(values: Values): void {
 	const bad = (option: string, want: string) => {
 		throw new ReliableError("RELIABLE_BAD_OPTION", `The option '${option}' must be ${want}.`, { option });
 	};
-	const urlOk = (url: unknown, protocols: string[]) => typeof url === "string" && protocols.some(protocol => url.startsWith(`${protocol}://`) && url.length > protocol.length + 3);
+	const urlOk = (url: unknown, protocols: string[]) => {
+		if (typeof url !== "string" || !protocols.some(protocol => url.startsWith(`${protocol}://`) && url.length > protocol.length + 3)) return false;
+		// Its part after the slash would be taken for host and path, and told as such.
+		if (/^[^/]*\/\/[^/?#]*[/?#][^?]*@/.test(url)) bad(protocols[0] === "mongodb" ? "mongo" : (protocols[0] as string).replace(/s$/, ""), "a URL whose user and password have / ? # and @ percent-encoded (%2F %3F %23 %40)");
+		return true;
+	};
 	const { amqp, mongo, redis } = values;
 	if (amqp !== undefined) {
-		if (isPlain(amqp) && !Object.keys(amqp).every(key => key === "urls" || key === "tls")) bad("amqp", "given as { urls, tls } and nothing else");
+		checkTls("amqp", "urls", amqp);
 		const given = isPlain(amqp) ? amqp.urls : amqp;
 		const urls = (Array.isArray(given) ? given : typeof given === "string" ? given.split(/[;,]/) : []).map(url => (typeof url === "string" ? url.trim() : url));
 		if (!urls.length || !urls.every(url => urlOk(url, ["amqp", "amqps"]))) bad("amqp", "an amqp:// or amqps:// URL, a list of them, or { urls, tls }");
+		if (isPlain(amqp) && amqp.tls && !urls.every(url => urlOk(url, ["amqps"]))) bad("amqp", "given with amqps:// where it has 'tls': amqp:// is not encrypted");
 	}
-	if (mongo !== undefined && !(typeof mongo === "object" && mongo !== null && "db" in mongo) && !urlOk(mongo, ["mongodb", "mongodb+srv"])) bad("mongo", "a mongodb:// URL or a MongoClient");
-	if (redis !== undefined && !(typeof redis === "object" && redis !== null && "defineCommand" in redis) && !urlOk(redis, ["redis", "rediss"])) bad("redis", "a redis:// URL or an ioredis client");
+	for (const [option, value, protocols, client, mark] of [["mongo", mongo, ["mongodb", "mongodb+srv"], "MongoClient", "db"], ["redis", redis, ["redis", "rediss"], "ioredis client", "defineCommand"]] as const) {
+		if (value === undefined || (typeof value === "object" && value !== null && mark in value)) continue;
+		if (isPlain(value)) checkTls(option, "url", value);
+		const { url, tls } = secured(value) ?? {};
+		if (!urlOk(url, [...protocols])) bad(option, `a ${protocols[0]}:// URL, { url, tls }, or a live ${client}`);
+		if (tls && option === "redis" && !urlOk(url, ["rediss"])) bad(option, "given with rediss:// where it has 'tls': redis:// is not encrypted");
+		if (tls && option === "mongo" && /[?&](tls|ssl)=false/i.test(url as string)) bad(option, "given without tls=false in the URL where it has 'tls'");
+	}
+}
+
+function checkTls(option: string, address: string, value: unknown): void {
+	if (!isPlain(value)) return;
+	const strange = Object.keys(value).find(key => key !== address && key !== "tls") ?? (value.tls !== undefined && !isPlain(value.tls) ? "tls" : undefined);
+	if (strange !== undefined) throw new ReliableError("RELIABLE_BAD_OPTION", `The option '${option}' must be given as { ${address}, tls } and nothing else, with 'tls' an object (see '${strange}').`, { option });
 }
 
 const ALL_RULES = rulesOf(namesOf(["node", "service", "event"]));

@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Delivery, Publication } from "./couriers/courier";
+import { ReliableError } from "./errors";
 import type { Logger } from "./logger";
 import { PARKED_TYPE } from "./message/envelope";
 import type { Parked } from "./message/message";
@@ -26,19 +27,39 @@ export function parkingOf(to: string, nodeID: string, reason: string, { queue, b
 	};
 }
 
+/** Who finds a message that must be parked. */
+interface Finder {
+	metrics: Metrics;
+	logger: Logger;
+	nodeID: string;
+	onError(error: unknown, module: string): void;
+}
+
+/** Said once, by the node that could not read it: metric, log and `$reliable.error`; never its content. */
+export function tellParked({ queue, messageId }: Delivery, reason: string, { metrics, logger, onError }: Finder, module: string): void {
+	const error = new ReliableError("RELIABLE_PARKED", `Parked a message from ${queue}: ${reason}.`, { queue, reason, messageId });
+	metrics.parked(queue);
+	logger.warn(`Reliable: ${error.message}`);
+	onError(error, module);
+}
+
+/** Found, and its reason told, elsewhere; anything else in the queue of parked messages is itself to be parked. */
+export function isParking({ type, messageId, headers }: Pick<Delivery, "type" | "messageId" | "headers">): boolean {
+	const text = (name: string) => typeof headers[name] === "string" && headers[name] !== "";
+	return type === PARKED_TYPE && !!messageId && ["x-reliable-reason", "x-reliable-queue", "x-reliable-node", "x-reliable-properties", "x-reliable-headers"].every(text);
+}
+
 /** A delivery that could not be taken for what it should have been, as the record that is kept of it: whole, with its raw bytes. */
-export function parkedOf(delivery: Delivery, reason: string, { metrics, logger, nodeID }: { metrics: Metrics; logger: Logger; nodeID: string }): Parked {
+export function parkedOf(delivery: Delivery, reason: string, parts: Finder): Parked {
 	const { messageId, type, contentType, timestamp, appId, headers } = delivery;
-	const own = type === PARKED_TYPE;
-	if (!own) {
-		metrics.parked(delivery.queue);
-		logger.warn(`Reliable: parked a message from ${delivery.queue}: ${reason}.`);
-	}
+	const { nodeID } = parts;
+	const own = isParking(delivery);
+	if (!own) tellParked(delivery, reason, parts, "tracker");
 	const { queue, epoch, tag, body } = delivery;
 	// Delivered again after a crash it must be the same record; strangers may bear the same id, or none.
 	const stranger = messageId ? `${queue}/${messageId}#${createHash("sha1").update(body).digest("hex")}` : `${queue}#${nodeID}#${epoch}#${tag}#${Date.now()}`;
 	return {
-		_id: own && messageId ? messageId : stranger,
+		_id: own ? (messageId as string) : stranger,
 		at: new Date(),
 		queue: own ? String(headers["x-reliable-queue"]) : queue,
 		reason,

@@ -3,10 +3,11 @@ import type { Courier, PublishResult } from "./couriers/courier";
 import { reasonOf } from "./errors";
 import { delayOf, encodePlan } from "./message/check";
 import { attemptsMade } from "./message/budget";
-import { HEADER, headersOf, RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "./message/envelope";
+import { HEADER, headersOf, WIRE_VERSION } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
 import { ANY_GROUP, type Message } from "./message/message";
 import type { Queues } from "./message/pattern";
+import { RECEIPT_TYPE, type ReceiptItem } from "./message/receipt";
 import { foreignQueueOf, foreignQueueOfMessage, settledByConfirm } from "./message/queue-group";
 import type { Metrics } from "./metrics";
 import type { Registry } from "./registry";
@@ -86,8 +87,12 @@ export class Publisher {
 
 	/** Whoever takes it owes nothing where the confirm settles it. */
 	#addressed(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
-		const { [HEADER.receipt]: receipt, [HEADER.echo]: echo, ...others } = this.#headers(message, attempt, groups);
-		return groups.some(settledByConfirm) ? others : { ...others, [HEADER.receipt]: receipt, ...(echo !== undefined && { [HEADER.echo]: echo }) };
+		const headers = this.#headers(message, attempt, groups);
+		if (groups.some(settledByConfirm)) {
+			delete headers[HEADER.receipt];
+			delete headers[HEADER.echo];
+		}
+		return headers;
 	}
 
 	async #publish(message: Message, to: { event: string } | { queue: string }, attempt: number, groups: string[]): Promise<PublishResult> {

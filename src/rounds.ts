@@ -18,13 +18,13 @@ export type Call = (action: string, params: unknown, options: { timeout?: number
 /** Moleculer's errors for "there is nobody, or nobody answers". */
 const UNREACHABLE = new Set(["SERVICE_NOT_FOUND", "SERVICE_NOT_AVAILABLE", "REQUEST_TIMEOUT", "REQUEST_SKIPPED", "REQUEST_REJECTED", "QUEUE_FULL", "BROKER_DISCONNECTED", "RELIABLE_NOT_STARTED", "RELIABLE_STOPPED", "RELIABLE_UNAVAILABLE"]);
 
-/** The callback service's side: has the producer asked, and has it send again. */
+/** The callback service's side: has the producer asked, and has it send again; for one that cannot be asked (`copies`) it sends itself. */
 export class Rounds {
 	/** Producers that do not answer; said once. */
 	readonly #silent = new Set<string>();
 
 	constructor(
-		readonly parts: { call: Call; queueOf(group: string, event: string): string | undefined; queues: Queues; askTimeoutMs: number; logger: Logger }
+		readonly parts: { call: Call; copies: Pick<Producer, "answer">; queueOf(group: string, event: string): string | undefined; queues: Queues; askTimeoutMs: number; logger: Logger }
 	) {}
 
 	/** Whether the business write of an intent happened. */
@@ -39,9 +39,10 @@ export class Rounds {
 	}
 
 	async #call(message: Message, rest: Pick<ResendRequest, "steps" | "question" | "round">): Promise<Asked> {
-		const { call, queues, askTimeoutMs } = this.parts;
+		const { call, copies, queues, askTimeoutMs } = this.parts;
 		const headers = headersOf(message, 1, [], message.strategy === "callback" ? queues.callbackReceipts : queues.receipts, encodePlan(message));
 		const request: ResendRequest = { id: message._id, event: message.event, headers, body: message.body.toString("base64"), ...(message.source && { source: message.source }), ...rest };
+		if (message.resend === "copy") return copies.answer(request).catch((error: unknown): Asked => ({ answer: "error", error: describeError(error) }));
 		try {
 			const answer = (await call(`${message.producer}.${RESEND_ACTION}`, request, { timeout: askTimeoutMs })) as ResendAnswer;
 			this.#silent.delete(message.producer);

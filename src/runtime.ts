@@ -5,7 +5,7 @@ import { Compensation, type Done } from "./compensation";
 import { Consumer, mustAgree, type ConsumerSpec } from "./consumer/consumer";
 import type { Courier } from "./couriers/courier";
 import { emitPlan, newMessage, type EmitOptions, type EmitSource } from "./emit";
-import { ReliableError, reasonOf } from "./errors";
+import { bare, ReliableError, reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { ANY_GROUP, type Message } from "./message/message";
 import { prefixOf, systemQueues } from "./message/pattern";
@@ -200,7 +200,7 @@ export class Runtime {
 	}
 
 	async #assemble(store: Store, registry: Registry, courier: Courier, publisher: Publisher): Promise<Storage> {
-		const { logger, namespace, nodeID } = this.identity;
+		const { call, logger, namespace, nodeID } = this.identity;
 		const { metrics, options } = this;
 		const queues = systemQueues(namespace);
 		if (options.redis) this.#redis = await connectRedis(options.redis, logger);
@@ -223,7 +223,8 @@ export class Runtime {
 		const outbox = new Outbox({ store, inserter, publisher, waiters, metrics, logger, recordFailures, confirmTimeoutMs: options.confirmTimeoutMs });
 		const leases = this.#redis && new Leases(this.#redis.client, { prefix: prefixOf(namespace), owner: `${nodeID}#${uuidv7()}`, ttlMs: options.leaseMs, partitions: options.partitions, logger });
 		leases?.on("unreachable", (error: Error) => onError(error, "redis"));
-		const rounds = new Rounds({ call: this.identity.call, queueOf: (group, event) => registry.queueOf(group, event), queues, askTimeoutMs: options.askTimeoutMs, logger });
+		const copies = new Producer({ publisher, store, call, askTimeoutMs: options.askTimeoutMs, maxPayloadBytes: 0, prefix: prefixOf(namespace), sendsJobs: false });
+		const rounds = new Rounds({ call, copies, queueOf: (group, event) => registry.queueOf(group, event), queues, askTimeoutMs: options.askTimeoutMs, logger });
 		const { pageSize, claimMs, producerGoneMs } = options;
 		const parts = { store, courier, publisher, registry, rounds, metrics, logger, nodeID, pageSize, claimMs, producerGoneMs, recordFailures, onError, tellDead: tracker.tellDead.bind(tracker), whoever: (messages: Message[]) => tracker.whoever(messages) };
 		const checks = new Checks(parts, options.retainMs);
@@ -309,7 +310,7 @@ export class Runtime {
 	}
 
 	reportError(thrown: unknown, module: string): void {
-		const error = thrown instanceof Error ? thrown : new Error(reasonOf(thrown));
+		const error = bare(thrown);
 		for (const listener of this.#listeners) listener.error(error, module);
 	}
 

@@ -3,13 +3,15 @@ import { reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { judgeFailure } from "./message/budget";
 import { rowOfEcho } from "./message/check";
-import { describeError, PARKED_TYPE, parseAnnouncement, parseEnvelope, parseReceipts, parseWithdrawal, Unreadable, WITHDRAWAL_TYPE, type Echo, type ReceiptItem } from "./message/envelope";
+import { parseAnnouncement } from "./message/announcement";
+import { describeError, parseEnvelope, Unreadable } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
-import { ANY_GROUP, type Message, type Parked, type Subscription } from "./message/message";
+import { ANY_GROUP, type FailureError, type Message, type Parked, type Subscription } from "./message/message";
 import type { Queues } from "./message/pattern";
+import { parseReceipts, parseWithdrawal, WITHDRAWAL_TYPE, type Echo, type ReceiptItem } from "./message/receipt";
 import type { Metrics } from "./metrics";
 import { Intake } from "./intake";
-import { parkedOf } from "./parking";
+import { isParking, parkedOf } from "./parking";
 import type { Registry } from "./registry";
 import type { DeadMessage, FailedRecord, HandledRecord, Store } from "./stores/store";
 import type { Waiters } from "./waiters";
@@ -32,6 +34,9 @@ export interface TrackerParts {
 	/** Older messages may have been pruned: what still comes of them must not bring them back. */
 	retainMs: number;
 }
+
+/** Faults of one receipt message that are named; the rest can be seen in its bytes. */
+const MAX_REASONS = 3;
 
 type Answer = { nodeID: string; group: string; item: ReceiptItem; delivery: Delivery };
 
@@ -77,11 +82,17 @@ export class Tracker {
 					withdrawn.push(...this.#learn({ id, echo }));
 					continue;
 				}
-				const { group, nodeID, items } = parseReceipts(delivery.body);
+				const { group, nodeID, items, bad } = parseReceipts(delivery.body);
 				for (const item of items) {
-					answers.push({ group, nodeID, item, delivery });
-					for (const row of this.#learn(item)) if (!rows.has(row._id) || !row.partial) rows.set(row._id, row);
+					try {
+						for (const row of this.#learn(item)) if (!rows.has(row._id) || !row.partial) rows.set(row._id, row);
+						answers.push({ group, nodeID, item, delivery });
+					} catch (error) {
+						if (!(error instanceof Unreadable)) throw error;
+						bad.push(`receipt for ${item.id}: ${error.message}`);
+					}
 				}
+				if (bad.length) parked.push(parkedOf(delivery, bad.slice(0, MAX_REASONS).join("; "), this.parts));
 			} catch (error) {
 				if (!(error instanceof Unreadable)) throw error;
 				parked.push(parkedOf(delivery, error.message, this.parts));
@@ -219,13 +230,13 @@ export class Tracker {
 		const parked: Parked[] = [];
 		const failures: FailedRecord[] = [];
 		for (const delivery of deliveries) {
-			if (delivery.type === PARKED_TYPE && delivery.headers["x-reliable-queue"]) {
-				parked.push(parkedOf(delivery, String(delivery.headers["x-reliable-reason"] ?? "unknown"), this.parts));
+			if (isParking(delivery)) {
+				parked.push(parkedOf(delivery, String(delivery.headers["x-reliable-reason"]), this.parts));
 				continue;
 			}
 			const failure = await this.#crashLoop(delivery);
 			if (failure) failures.push(failure);
-			else parked.push(parkedOf(delivery, "RabbitMQ gave up delivering it (x-delivery-limit)", this.parts));
+			else parked.push(parkedOf(delivery, deathOf(delivery)?.why ?? "neither a parked message nor one that RabbitMQ has dead-lettered", this.parts));
 		}
 		if (failures.length) await this.record(failures);
 		if (parked.length) {
@@ -236,18 +247,26 @@ export class Tracker {
 
 	/** A message of ours whose consumers died on it until the broker's fuse blew: one failed attempt of that group. */
 	async #crashLoop(delivery: Delivery): Promise<FailedRecord | undefined> {
-		const [death] = Array.isArray(delivery.headers["x-death"]) ? (delivery.headers["x-death"] as { queue?: unknown }[]) : [];
-		const group = typeof death?.queue === "string" ? this.parts.registry.groupOfQueue(death.queue) : undefined;
+		const death = deathOf(delivery);
+		const group = death && this.parts.registry.groupOfQueue(death.queue);
 		if (!group) return undefined;
 		try {
 			const { id, attempt } = parseEnvelope(delivery);
 			const [message] = await this.parts.store.find([id]);
 			if (!message?.open) return undefined;
-			const error = { name: "CrashLoop", message: "its consumers went away before they answered, until the broker gave up (x-delivery-limit)", code: "DELIVERY_LIMIT" };
-			return judgeFailure(message, group, attempt, "crash-loop", error, { now: new Date() });
+			return judgeFailure(message, group, attempt, "crash-loop", death.error, { now: new Date() });
 		} catch (error) {
 			if (error instanceof Unreadable) return undefined;
 			throw error;
 		}
 	}
+}
+
+/** Why RabbitMQ has dead-lettered it, by its `x-death`. Consumers in other languages may reject what they cannot read. */
+function deathOf({ headers }: Delivery): { queue: string; why: string; error: FailureError } | undefined {
+	const [death] = Array.isArray(headers["x-death"]) ? (headers["x-death"] as { queue?: unknown; reason?: unknown }[]) : [];
+	if (typeof death?.queue !== "string") return undefined;
+	if (death.reason === "rejected") return { queue: death.queue, why: `its consumer rejected it in ${death.queue}`, error: { name: "Rejected", message: "its consumer rejected it (basic.reject without requeue) instead of answering with a receipt", code: "REJECTED" } };
+	const message = "its consumers went away before they answered, until the broker gave up (x-delivery-limit)";
+	return { queue: death.queue, why: "RabbitMQ gave up delivering it (x-delivery-limit)", error: { name: "CrashLoop", message, code: "DELIVERY_LIMIT" } };
 }

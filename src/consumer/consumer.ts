@@ -4,11 +4,13 @@ import { Batcher } from "../batcher";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
-import { ANNOUNCEMENT_TYPE, HEADER, parseEnvelope, Unreadable, WIRE_VERSION, type Announcement, type Envelope, type ReceiptItem } from "../message/envelope";
+import { ANNOUNCEMENT_TYPE, type Announcement } from "../message/announcement";
+import { HEADER, parseEnvelope, Unreadable, WIRE_VERSION, type Envelope } from "../message/envelope";
 import { matches, namesGroup, type Queues } from "../message/pattern";
+import type { ReceiptItem } from "../message/receipt";
 import type { Metrics } from "../metrics";
 import type { ConsumerOptions } from "../options";
-import { parkingOf } from "../parking";
+import { parkingOf, tellParked } from "../parking";
 import type { Store } from "../stores/store";
 import { Receipts } from "./receipts";
 import { settle } from "./settle";
@@ -314,9 +316,8 @@ export class Consumer {
 
 	/** Into the parking queue with its raw bytes, then acked: the consumer goes on, a human can look at it. */
 	async #park(delivery: Delivery, reason: string): Promise<void> {
-		const { courier, queues, metrics, logger, nodeID } = this.parts;
-		metrics.parked(delivery.queue);
-		logger.warn(`Reliable: parked a message from ${delivery.queue}: ${reason}.`);
+		const { courier, queues, nodeID } = this.parts;
+		tellParked(delivery, reason, this.parts, "consumer");
 		const { queue, body, headers, messageId, type, contentType, timestamp, appId } = delivery;
 		const parking = parkingOf(queues.parked, nodeID, reason, { queue, body, headers, properties: { messageId, type, contentType, timestamp, appId } });
 		for (let tries = 1; !this.#stopping; tries++) {

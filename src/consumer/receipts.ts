@@ -3,8 +3,9 @@ import { backoffMs } from "../backoff";
 import type { Courier, Delivery } from "../couriers/courier";
 import type { Logger } from "../logger";
 import { reasonOf } from "../errors";
-import { RECEIPT_TYPE, WIRE_VERSION, type ReceiptItem } from "../message/envelope";
+import { WIRE_VERSION } from "../message/envelope";
 import type { Queues } from "../message/pattern";
+import { RECEIPT_TYPE, type ReceiptItem } from "../message/receipt";
 import { parkingOf } from "../parking";
 
 /** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */

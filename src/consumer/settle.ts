@@ -1,4 +1,5 @@
-import { describeError, type Envelope, type ReceiptItem } from "../message/envelope";
+import { describeError, type Envelope } from "../message/envelope";
+import type { ReceiptItem } from "../message/receipt";
 
 /**
  * Pure: which receipt a handler's end deserves. `rejected` marks an event that never reached its handler (params validation, a

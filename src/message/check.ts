@@ -1,6 +1,7 @@
-import { HEADER, parseEnvelope, Unreadable, type Echo, type Wire } from "./envelope";
+import { HEADER, isCount, parseEnvelope, Unreadable, type Wire } from "./envelope";
 import { STATUS } from "./lifecycle";
 import { bucketOf, type Backoff, type Message, type Source } from "./message";
+import type { Echo } from "./receipt";
 
 /**
  * Strategy `callback` keeps no row on the producer's side, so what the callback service must know of a message travels with it: as
@@ -17,6 +18,8 @@ interface Plan {
 	only?: string[];
 	source?: Source;
 	intent?: "source" | "barrier";
+	/** The producer cannot be asked; see `Message.resend`. */
+	resend?: "copy";
 }
 
 /** A check's body travels on through an RPC, so it stays far below what transporters take. */
@@ -25,12 +28,14 @@ export const MAX_CHECK_BYTES = 1024 * 1024;
 /** Above a check's delay and its lateness: then the row alone, without its check, is the sweeper's business. */
 export const LOST_CHECK_MARGIN_MS = 30_000;
 
+const JITTERS = new Set<unknown>(["none", "half", "full"]);
+
 /** Half of what a Date can hold: the sum of two is one still. */
 const MAX_INSTANT = 4e15;
 
 export function encodePlan(message: Message): string {
-	const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, source, intent } = message;
-	const plan: Plan = { v: 1, at: createdAt.getTime(), delays, max, backoff, ...(only && { only }), ...(source && { source }), ...(intent && { intent }) };
+	const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, source, intent, resend } = message;
+	const plan: Plan = { v: 1, at: createdAt.getTime(), delays, max, backoff, ...(only && { only }), ...(source && { source }), ...(intent && { intent }), ...(resend && { resend }) };
 	return JSON.stringify(plan);
 }
 
@@ -42,15 +47,18 @@ function parsePlan(text: string): Plan {
 	} catch {
 		throw new Unreadable("x-reliable-echo is not JSON");
 	}
-	const { v, at, delays, max, backoff, only, source, intent } = plan ?? {};
+	const { v, at, delays, max, backoff, only, source, intent, resend } = plan ?? {};
 	if (v !== 1) throw new Unreadable(`unknown version ${JSON.stringify(v)} of x-reliable-echo`);
 	// Bounded, because a date beyond it is none, and no store takes that.
 	const positive = (value: unknown) => typeof value === "number" && value > 0 && value < MAX_INSTANT;
-	if (!positive(at) || !positive(max) || !Array.isArray(delays) || !delays.length || !delays.every(positive)) throw new Unreadable("x-reliable-echo lacks at, max or delays");
-	if (typeof backoff !== "object" || backoff === null || !positive(backoff.initialMs) || !positive(backoff.maxMs)) throw new Unreadable("x-reliable-echo lacks backoff");
-	if (source !== undefined && (typeof source !== "object" || source === null || typeof source.action !== "string")) throw new Unreadable("x-reliable-echo has a bad source");
+	if (!positive(at) || !isCount(max) || !Array.isArray(delays) || !delays.length || !delays.every(positive)) throw new Unreadable("x-reliable-echo lacks at, max or delays");
+	if (typeof backoff !== "object" || backoff === null || !positive(backoff.initialMs) || !positive(backoff.maxMs) || !JITTERS.has(backoff.jitter)) throw new Unreadable("x-reliable-echo lacks backoff");
+	if (source !== undefined && (typeof source !== "object" || source === null || typeof source.action !== "string" || source.action === "")) throw new Unreadable("x-reliable-echo has a bad source");
 	if (only !== undefined && !(Array.isArray(only) && only.every(group => typeof group === "string" && group !== ""))) throw new Unreadable("x-reliable-echo has bad groups");
 	if (intent !== undefined && intent !== "source" && intent !== "barrier") throw new Unreadable("x-reliable-echo has a bad intent");
+	if (resend !== undefined && resend !== "copy") throw new Unreadable("x-reliable-echo has a bad resend");
+	// Both are questions, and with it there is nobody to be asked.
+	if (resend && (source || intent)) throw new Unreadable("x-reliable-echo has resend together with source or intent");
 	return plan as Plan;
 }
 
@@ -67,12 +75,13 @@ export interface Check {
 
 /** A check from the wire, as the row it stands for. Throws Unreadable. */
 export function parseCheck(wire: Wire, waitingFor: (event: string, only?: string[]) => string[]): Check {
-	const round = Number(wire.headers[HEADER.round]);
-	if (!Number.isInteger(round) || round < 1) throw new Unreadable("check without x-reliable-round");
+	const { [HEADER.round]: round, [HEADER.intent]: intent } = wire.headers;
+	if (!isCount(round)) throw new Unreadable("check without x-reliable-round");
+	if (intent !== undefined && intent !== "source" && intent !== "barrier") throw new Unreadable("check with a bad x-reliable-intent");
 	const row = rowOf(wire, waitingFor);
 	if (!wire.body.length && !row.source) throw new Unreadable("check without payload and without source");
 	row.round = round;
-	if (row.intent && wire.headers[HEADER.intent] !== undefined) {
+	if (row.intent && intent !== undefined) {
 		row.status = STATUS.intended;
 		// Whether the message went out is not known yet, nor whether it should have.
 		delete row.publishedAt;
@@ -92,15 +101,15 @@ export function rowOf(wire: Wire, waitingFor: (event: string, only?: string[]) =
 /** What a receipt tells of a message: all of it after a failure, else that it exists. Throws Unreadable. */
 export function rowOfEcho(id: string, echo: Echo, waitingFor: (event: string, only?: string[]) => string[]): Message {
 	const { headers, body } = echo;
-	const whole = headers === undefined || (typeof headers === "object" && headers !== null && typeof body === "string");
-	if (typeof echo.event !== "string" || typeof echo.producer !== "string" || typeof echo.plan !== "string" || !whole) throw new Unreadable("receipt with a bad echo");
-	if (echo.headers && echo.body) return rowOf({ messageId: id, type: echo.event, headers: echo.headers, body: Buffer.from(echo.body, "base64") }, waitingFor);
+	// The copy has the same; but nothing that breaks its schema shall pass because it was not needed.
+	parsePlan(echo.plan);
+	if (headers && body) return rowOf({ messageId: id, type: echo.event, headers, body: Buffer.from(body, "base64") }, waitingFor);
 	const row = newRow({ id, event: echo.event, producer: echo.producer, plan: echo.plan }, waitingFor, { body: Buffer.alloc(0), meta: {}, headers: {}, origin: {} });
 	return { ...row, partial: true };
 }
 
 function newRow(known: { id: string; event: string; producer: string; plan: string }, waitingFor: (event: string, only?: string[]) => string[], rest: Pick<Message, "body" | "meta" | "headers" | "origin">): Message {
-	const { at, delays, max, backoff, only, source, intent } = parsePlan(known.plan);
+	const { at, delays, max, backoff, only, source, intent, resend } = parsePlan(known.plan);
 	const [first = 0] = delays;
 	return {
 		_id: known.id,
@@ -127,6 +136,7 @@ function newRow(known: { id: string; event: string; producer: string; plan: stri
 		failures: [],
 		...(source && { source }),
 		...(intent && { intent }),
+		...(resend && { resend }),
 		delays,
 		round: 1,
 		createdAt: new Date(at),

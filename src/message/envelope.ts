@@ -66,8 +66,9 @@ export function checkEvent(event: unknown): asserts event is string {
 
 /** Throws RELIABLE_BAD_OPTION. Ids travel as AMQP messageId (a short string) and are typed by people. */
 export function checkId(id: unknown): asserts id is string {
-	if (typeof id !== "string" || id.trim() === "" || Buffer.byteLength(id) > 200 || /[\u0000-\u001f\u007f]/.test(id)) {
-		throw new ReliableError("RELIABLE_BAD_OPTION", "The emit option 'id' must be a string of 1 to 200 bytes without control characters.", { option: "id" });
+	// NeDB gathers what it finds in an object by `_id`, where this one is no key.
+	if (typeof id !== "string" || id.trim() === "" || id === "__proto__" || Buffer.byteLength(id) > 200 || /[\u0000-\u001f\u007f]/.test(id)) {
+		throw new ReliableError("RELIABLE_BAD_OPTION", "The emit option 'id' must be a string of 1 to 200 bytes without control characters, and not '__proto__'.", { option: "id" });
 	}
 }
 
@@ -133,8 +134,9 @@ export function headersOf(message: Message, attempt: number, groups: string[], r
 	};
 	if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = groups.join(",");
 	if (echo !== undefined) headers[HEADER.echo] = echo;
-	if (origin.requestID) headers[HEADER.requestID] = origin.requestID;
-	if (origin.parentID) headers[HEADER.parentID] = origin.parentID;
+	// Whatever the user's own code made of them: readers take text only.
+	if (origin.requestID) headers[HEADER.requestID] = String(origin.requestID);
+	if (origin.parentID) headers[HEADER.parentID] = String(origin.parentID);
 	if (origin.level !== undefined) headers[HEADER.level] = origin.level;
 	if (origin.tracing !== undefined) headers[HEADER.tracing] = origin.tracing;
 	if (origin.nodeID) headers[HEADER.nodeID] = origin.nodeID;
@@ -156,26 +158,36 @@ export interface Wire {
 /** Why something from the wire cannot be taken for an envelope. It is parked with its bytes, never dropped. */
 export class Unreadable extends Error {}
 
-/** Throws Unreadable. */
+/** Header by type; `docs/schemas/envelope.schema.json` says the same, and a test holds both against each other. */
+const TEXTS = [HEADER.strategy, HEADER.receipt, HEADER.producer, HEADER.groups, HEADER.only, HEADER.echo, HEADER.requestID, HEADER.parentID, HEADER.caller, HEADER.nodeID, HEADER.meta, HEADER.headers, HEADER.traceparent];
+
+/** Throws Unreadable. Headers it does not know are left alone. */
 export function parseEnvelope(wire: Wire): Envelope {
 	const { headers } = wire;
-	const text = (name: string): string | undefined => (typeof headers[name] === "string" ? (headers[name] as string) : undefined);
 	if (headers[HEADER.version] === undefined) throw new Unreadable("foreign message: no x-reliable-version header");
-	if (Number(headers[HEADER.version]) !== WIRE_VERSION) throw new Unreadable(`unknown x-reliable-version ${describe(headers[HEADER.version])}`);
+	if (headers[HEADER.version] !== WIRE_VERSION) throw new Unreadable(`unknown x-reliable-version ${describe(headers[HEADER.version])}`);
 	if (!wire.messageId) throw new Unreadable("no messageId");
 	if (!wire.type) throw new Unreadable("no type (event name)");
-	const receipt = text(HEADER.receipt);
-	if (!receipt) throw new Unreadable("no x-reliable-receipt header");
-	const attempt = Number(headers[HEADER.attempt]);
-	if (!Number.isInteger(attempt) || attempt < 1) throw new Unreadable(`bad x-reliable-attempt ${describe(headers[HEADER.attempt])}`);
+	const { [HEADER.attempt]: attempt, [HEADER.level]: level, [HEADER.tracing]: tracing } = headers;
+	if (!isCount(attempt)) throw new Unreadable(`bad x-reliable-attempt ${describe(attempt)}`);
+	const wrong = TEXTS.find(name => headers[name] !== undefined && (typeof headers[name] !== "string" || headers[name] === ""));
+	if (wrong) throw new Unreadable(`bad ${wrong} ${describe(headers[wrong])}`);
+	if (level !== undefined && typeof level !== "number") throw new Unreadable(`bad ${HEADER.level} ${describe(level)}`);
+	if (tracing !== undefined && typeof tracing !== "boolean") throw new Unreadable(`bad ${HEADER.tracing} ${describe(tracing)}`);
+	const text = (name: string) => headers[name] as string | undefined;
+	const needed = (name: string): string => {
+		const value = text(name);
+		if (value === undefined) throw new Unreadable(`no ${name} header`);
+		return value;
+	};
 	return {
 		id: wire.messageId,
 		event: wire.type,
 		payload: parseJson(wire.body, "body"),
 		strategy: text(HEADER.strategy) ?? "outbox",
 		attempt,
-		receipt,
-		producer: text(HEADER.producer) ?? "unknown",
+		receipt: needed(HEADER.receipt),
+		producer: needed(HEADER.producer),
 		meta: parseObject(text(HEADER.meta), HEADER.meta),
 		headers: parseObject(text(HEADER.headers), HEADER.headers),
 		only: text(HEADER.only)?.split(","),
@@ -183,8 +195,8 @@ export function parseEnvelope(wire: Wire): Envelope {
 		origin: {
 			requestID: text(HEADER.requestID),
 			parentID: text(HEADER.parentID),
-			level: typeof headers[HEADER.level] === "number" ? (headers[HEADER.level] as number) : undefined,
-			tracing: typeof headers[HEADER.tracing] === "boolean" ? (headers[HEADER.tracing] as boolean) : undefined,
+			level,
+			tracing,
 			caller: text(HEADER.caller),
 			nodeID: text(HEADER.nodeID),
 			traceparent: text(HEADER.traceparent)
@@ -192,8 +204,14 @@ export function parseEnvelope(wire: Wire): Envelope {
 	};
 }
 
-function describe(value: unknown): string {
-	return JSON.stringify(value)?.slice(0, 50) ?? String(value);
+/** What counts from 1: attempts, rounds. */
+export function isCount(value: unknown): value is number {
+	return Number.isInteger(value) && (value as number) >= 1;
+}
+
+/** Never more than a number: it may be a piece of somebody's payload that came to the wrong queue. */
+export function describe(value: unknown): string {
+	return typeof value === "number" ? String(value) : typeof value;
 }
 
 /** Throws Unreadable. */
@@ -212,83 +230,8 @@ function parseObject(json: string | undefined, what: string): Record<string, unk
 	return value as Record<string, unknown>;
 }
 
-export interface ReceiptItem {
-	id: string;
-	outcome: "handled" | "failed";
-	attempt: number;
-	durationMs: number;
-	/** Only with `failed`: false = no further attempt can help. */
-	retryable?: boolean;
-	/** Only with `failed`: the handler was not reached (validation, a middleware). */
-	rejected?: boolean;
-	error?: FailureError;
-	/** Only where the envelope asked for it. */
-	echo?: Echo;
-}
-
-/** What a receipt brings back of a message whose producer keeps none: enough to know it, and after a failure to send it again. */
-export interface Echo {
-	event: string;
-	producer: string;
-	/** The envelope's `x-reliable-echo`, as it was. */
-	plan: string;
-	/** Only with `failed`: the envelope's headers and its body in base64. */
-	headers?: Record<string, unknown>;
-	body?: string;
-}
-
-export interface ReceiptMessage {
-	v: number;
-	group: string;
-	nodeID: string;
-	items: ReceiptItem[];
-}
-
-export const RECEIPT_TYPE = "reliable.receipt";
-export const ANNOUNCEMENT_TYPE = "reliable.announcement";
+/** Kept for a human with its raw bytes; see `parking.ts`. */
 export const PARKED_TYPE = "reliable.parked";
-/** To the receipts of strategy `callback`: the business write of an intent has failed. Body: `{ v, id, echo }`. */
-export const WITHDRAWAL_TYPE = "reliable.withdrawal";
-
-/** Throws Unreadable. */
-export function parseReceipts(body: Buffer): ReceiptMessage {
-	const value = parseJson(body, "receipt") as Partial<ReceiptMessage> | null;
-	if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown receipt version ${describe(value?.v)}`);
-	if (typeof value.group !== "string" || !value.group || typeof value.nodeID !== "string") throw new Unreadable("receipt without group or nodeID");
-	if (!Array.isArray(value.items) || !value.items.every(isReceiptItem)) throw new Unreadable("receipt with bad items");
-	return value as ReceiptMessage;
-}
-
-function isReceiptItem(item: Partial<ReceiptItem> | null): boolean {
-	return (
-		typeof item?.id === "string" &&
-		item.id !== "" &&
-		(item.outcome === "handled" || item.outcome === "failed") &&
-		Number.isInteger(item.attempt) &&
-		(item.attempt as number) >= 1 &&
-		typeof item.durationMs === "number" &&
-		(item.error === undefined || (typeof item.error === "object" && item.error !== null))
-	);
-}
-
-export interface Announcement {
-	v: number;
-	pattern: string;
-	group: string;
-	queue: string;
-	nodeID: string;
-	service: string;
-}
-
-/** Throws Unreadable. */
-export function parseAnnouncement(body: Buffer): Announcement {
-	const value = parseJson(body, "announcement") as Partial<Announcement> | null;
-	if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown announcement version ${describe(value?.v)}`);
-	for (const field of ["pattern", "group", "queue", "nodeID", "service"] as const) {
-		if (typeof value[field] !== "string" || value[field] === "") throw new Unreadable(`announcement without ${field}`);
-	}
-	return value as Announcement;
-}
 
 const MAX_ERROR_TEXT = 1000;
 const MAX_STACK = 4000;
@@ -332,17 +275,4 @@ function json(value: unknown): string {
 	} catch {
 		return "[not JSON]";
 	}
-}
-
-export interface Withdrawal {
-	v: number;
-	id: string;
-	echo: Echo;
-}
-
-/** Throws Unreadable. */
-export function parseWithdrawal(body: Buffer): Withdrawal {
-	const value = parseJson(body, "withdrawal") as Partial<Withdrawal> | null;
-	if (value?.v !== WIRE_VERSION || typeof value.id !== "string" || !value.id || typeof value.echo !== "object" || value.echo === null) throw new Unreadable("withdrawal without version, id or echo");
-	return value as Withdrawal;
 }

@@ -127,6 +127,8 @@ export interface Message {
 	source?: Source;
 	/** How an intent is asked about: by `source`, or by the barrier row of its business transaction alone. */
 	intent?: "source" | "barrier";
+	/** Its producer cannot be asked (it is no Moleculer service): whoever holds the row sends it again, from the copy that came with the check. */
+	resend?: "copy";
 	/** Questions about an intent that were answered with "unknown" or an error. */
 	asks?: number;
 	/** Strategy `callback` and intents: delays in ms of the checks, and the number of the last one sent, from 1. */

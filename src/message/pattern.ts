@@ -19,6 +19,17 @@ export function isWildcard(pattern: string): boolean {
 	return /[*?]/.test(pattern);
 }
 
+/** Moleculer makes a regular expression of a pattern with wildcards, and throws at the first event where it is none. `$` events stay on their node. */
+export function isPattern(pattern: string): boolean {
+	if (pattern.startsWith("$")) return false;
+	try {
+		new RegExp(isWildcard(pattern) ? pattern.replace(/[*?]+/g, ".") : "");
+		return true;
+	} catch {
+		return false;
+	}
+}
+
 /**
  * AMQP topic key that covers a Moleculer pattern. Moleculer's wildcards also stand inside a word and `?` even for a dot, AMQP's only
  * for whole words, so the key may cover more than the pattern: the consumer checks each event with `matches`.

@@ -11,9 +11,10 @@ const FINAL = STATUSES.filter(isFinal);
 const CLOSED = { open: true, dueAt: true, claim: true } as const;
 
 /**
- * The normal course of a message, for every store with documents. Receipts and failures take two steps: first each record is
- * written to its message, then one command moves on those that are complete. A crash between the two is healed by the
- * redelivery of the receipts, because the second step looks at all messages named and not only at those the first has changed.
+ * The normal course of a message, for every store with documents. Failures, and receipts of messages that others owe one for too,
+ * take two steps: first each record is written to its message, then one command moves on those that are complete. A crash between the
+ * two is healed by the redelivery of the receipts, because the second step looks at all messages named and not only at those the first
+ * has changed.
  */
 export abstract class DocumentStore extends IntentStore {
 	async insert(messages: Message[]): Promise<InsertOutcome[]> {
@@ -62,12 +63,16 @@ export abstract class DocumentStore extends IntentStore {
 		if (!records.length) return { unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] };
 		const { messages } = this.collections;
 		const ids = idsOf(records);
-		const recorded = await messages.bulk(records.map(recordingReceipt));
+		const groups = alikeReceipts(records);
+		// Nearly every receipt is its message's last one, and then one write does both steps.
+		const closed = await messages.bulk(groups.map(closingReceipt));
+		const none = { unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] };
+		if (closed === records.length) return { ...none, consumed: ids };
+		const recorded = closed + (await messages.bulk(groups.map(recordingReceipt)));
 		const { settled, dead } = await this.#settle(ids);
-		const none = { unknown: [], duplicates: 0, consumed: [], dead, anyone: [] };
-		if (recorded === records.length && settled === ids.length) return { ...none, consumed: ids };
+		if (recorded === records.length && closed + settled === ids.length) return { ...none, consumed: ids, dead };
 		// Those that several groups owe receipts for: usually nothing is wrong, and only who waits for ANY_GROUP is of interest.
-		if (recorded === records.length && settled === 0) return { ...none, anyone: (await messages.find({ _id: { $in: ids }, waiting: ANY_GROUP }, { fields: ["_id"] })).map(doc => doc._id) };
+		if (recorded === records.length && closed + settled === 0) return { ...none, dead, anyone: (await messages.find({ _id: { $in: ids }, waiting: ANY_GROUP }, { fields: ["_id"] })).map(doc => doc._id) };
 		const rows = new Map((await messages.find({ _id: { $in: ids } }, { fields: ["status", "waiting"] })).map(doc => [doc._id, doc]));
 		const known = records.filter(({ id }) => rows.has(id)).length;
 		return {
@@ -185,12 +190,41 @@ function inOrder(ids: string[], messages: Message[]): Message[] {
 	return [...new Set(ids)].flatMap(id => byId.get(id) ?? []);
 }
 
-function recordingReceipt({ id, group, receipt }: HandledRecord): Operation {
+/** Those that say the same of many messages are one statement: a server updates many documents by one far faster than by one each. */
+function alikeReceipts(records: HandledRecord[]): HandledRecord[][] {
+	const alike = new Map<string, HandledRecord[]>();
+	for (const record of records) {
+		const { at, nodeID, durationMs, attempt } = record.receipt;
+		const key = JSON.stringify([record.group, at.getTime(), nodeID, durationMs, attempt]);
+		const group = alike.get(key);
+		if (group) group.push(record);
+		else alike.set(key, [record]);
+	}
+	return [...alike.values()];
+}
+
+function recordingReceipt(records: HandledRecord[]): Operation {
+	const [{ group, receipt }] = records as [HandledRecord];
 	const key = keyOf(group);
 	const out = { $in: [group] };
 	return {
-		filter: { _id: String(id), [`receipts.${key}`]: { $exists: false } },
-		change: { $set: { [`receipts.${key}`]: receipt }, $pull: { waiting: out, failed: out }, $unset: { [`next.${key}`]: true } }
+		filter: { _id: { $in: idsOf(records) }, [`receipts.${key}`]: { $exists: false } },
+		change: { $set: { [`receipts.${key}`]: receipt }, $pull: { waiting: out, failed: out }, $unset: { [`next.${key}`]: true } },
+		many: true
+	};
+}
+
+/** Records it and moves on those that wait for nobody else. */
+function closingReceipt(records: HandledRecord[]): Operation {
+	const [{ group, receipt }] = records as [HandledRecord];
+	const key = keyOf(group);
+	return {
+		filter: { _id: { $in: idsOf(records) }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [group], failed: [], [`receipts.${key}`]: { $exists: false } },
+		change: {
+			$set: { [`receipts.${key}`]: receipt, waiting: [], status: STATUS.consumed, consumedAt: receipt.at, doneAt: receipt.at },
+			$unset: { ...CLOSED, reason: true, deadAt: true, [`next.${key}`]: true }
+		},
+		many: true
 	};
 }
 

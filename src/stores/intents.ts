@@ -15,7 +15,7 @@ export const BARRIER = {
 } as const;
 
 /** What a row that was known from receipts only lacks. */
-const LEARNED = ["event", "body", "meta", "headers", "origin", "producer", "groups", "maxAttempts", "backoff", "source", "intent", "delays", "createdAt"] as const;
+const LEARNED = ["event", "body", "meta", "headers", "origin", "producer", "groups", "maxAttempts", "backoff", "source", "intent", "resend", "delays", "createdAt"] as const;
 
 /** Messages before they are `pending`: intents, and those of strategy `callback`, which no emit has stored. */
 export abstract class IntentStore extends OperatorStore {

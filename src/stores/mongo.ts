@@ -4,6 +4,7 @@ import { ReliableError, reasonOf, redact } from "../errors";
 import type { Logger } from "../logger";
 import type { Message } from "../message/message";
 import { prefixOf } from "../message/pattern";
+import { tlsFailure } from "../tls";
 import { decodeMessage, encodeMessage } from "./codec";
 import { COLLECTION_NAMES, type CollectionName, type Doc } from "./collection";
 import { DocumentStore } from "./documents";
@@ -42,6 +43,8 @@ const WRITABLE = ["RSPrimary", "Standalone", "Mongos", "LoadBalancer"];
 
 export interface MongoStoreOptions {
 	url?: string;
+	/** Of Node.js' `tls.connect`, `ca` above all; turns TLS on. */
+	tls?: Record<string, unknown>;
 	/** A live MongoClient of the user's, perhaps of another driver version: used as it is and never closed. */
 	client?: unknown;
 	/** Default: the one in the URL, else `reliable`; of a client handed in, its own default. */
@@ -227,7 +230,7 @@ export class MongoStore extends DocumentStore implements Store {
 			this.#examine(hello, from, Date.now());
 			for (const name of COLLECTION_NAMES) await this.#index(name);
 		} catch (thrown) {
-			throw isBadAddress(thrown) ? new ReliableError("RELIABLE_BAD_OPTION", `Option 'mongo': ${reasonOf(thrown)}`, { option: "mongo" }, thrown) : mongoError("connect", thrown);
+			throw isBadAddress(thrown) ? new ReliableError("RELIABLE_BAD_OPTION", `Option 'mongo': ${reasonOf(thrown)}`, { option: "mongo" }, thrown) : (tlsFailure("MongoDB", "mongo", client.options.hosts.join(), thrown) ?? mongoError("connect", thrown));
 		}
 		this.#become(() => {
 			this.#setUp = true;
@@ -300,7 +303,7 @@ function badSession(why: string): ReliableError {
 	return new ReliableError("RELIABLE_BAD_SESSION", `The given \`session\` cannot be used: ${why}.`, {});
 }
 
-async function openClient({ url, client }: MongoStoreOptions): Promise<MongoClient> {
+async function openClient({ url, tls, client }: MongoStoreOptions): Promise<MongoClient> {
 	if (client) {
 		const given = client as MongoClient;
 		if (typeof given.db === "function" && typeof given.startSession === "function" && typeof given.on === "function") return given;
@@ -312,7 +315,7 @@ async function openClient({ url, client }: MongoStoreOptions): Promise<MongoClie
 	// What the URL says counts.
 	const defaults = Object.entries(CLIENT_OPTIONS).filter(([option]) => !address.toLowerCase().includes(`${option.toLowerCase()}=`));
 	try {
-		return new MongoClient(address, Object.fromEntries(defaults));
+		return new MongoClient(address, { ...Object.fromEntries(defaults), ...(tls && { tls: true, ...tls }) });
 	} catch (thrown) {
 		throw new ReliableError("RELIABLE_BAD_OPTION", `Option 'mongo' (${redact(address)}): ${reasonOf(thrown)}`, { option: "mongo" }, thrown);
 	}

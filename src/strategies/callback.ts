@@ -1,9 +1,10 @@
 import type { PublishResult } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
 import { delayOf, encodePlan, MAX_CHECK_BYTES } from "../message/check";
-import { WITHDRAWAL_TYPE, WIRE_VERSION, type Withdrawal } from "../message/envelope";
+import { WIRE_VERSION } from "../message/envelope";
 import { STATUS } from "../message/lifecycle";
 import type { Message } from "../message/message";
+import { WITHDRAWAL_TYPE, type Withdrawal } from "../message/receipt";
 import type { Metrics } from "../metrics";
 import type { Publisher } from "../publisher";
 import type { Waiters } from "../waiters";

@@ -1,6 +1,8 @@
 import type { Redis } from "ioredis";
 import { ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
+import { secured, type Secured } from "../options";
+import { tlsFailure } from "../tls";
 import type { RedisClient } from "./lease";
 
 /**
@@ -18,17 +20,20 @@ export interface RedisConnection {
 	close(): Promise<void>;
 }
 
-/** Rejects with RELIABLE_ACCESS_REFUSED on a wrong password; a Redis that is down is no error, the client goes on trying. */
+/** Rejects with RELIABLE_ACCESS_REFUSED on a wrong password and RELIABLE_TLS_FAILED; a Redis that is down is no error, the client goes on trying. */
 export async function connectRedis(redis: unknown, logger: Logger): Promise<RedisConnection> {
-	if (typeof redis !== "string") return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
+	const given: Secured | undefined = secured(redis);
+	if (!given) return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
 	const { Redis: Client } = await import("ioredis");
-	const client: Redis = new Client(redis, FAIL_FAST);
+	const client: Redis = new Client(given.url, { ...FAIL_FAST, ...(given.tls && { tls: given.tls }) });
 	const { host, port } = client.options;
 	const address = `${host}:${port}`;
 	let last: string | undefined;
 	// ioredis 5.3 says so by an event alone, and is "ready" for a moment in spite of it.
 	let refused: unknown;
+	let failure: Error | undefined;
 	client.on("error", (error: Error) => {
+		failure = error;
 		const reason = reasonOf(error) || "not reachable";
 		if (REFUSED.test(reason)) refused = error;
 		if (reason !== last) logger.warn(`Reliable: Redis ${address}: ${reason}`);
@@ -43,6 +48,11 @@ export async function connectRedis(redis: unknown, logger: Logger): Promise<Redi
 		await client.ping();
 	} catch (error) {
 		if (REFUSED.test(reasonOf(error))) refused = error;
+		const broken = tlsFailure("Redis", "redis", address, failure);
+		if (broken) {
+			client.disconnect();
+			throw broken;
+		}
 	}
 	if (refused) {
 		client.disconnect();

@@ -438,3 +438,18 @@ describe("a broker that does not answer", () => {
 		await consumption.close();
 	});
 });
+
+describe("what somebody deletes at the broker", () => {
+	test("a binding and the exchange come back, and so does the traffic", async () => {
+		const consuming = await started(urls().amqp, { repairEveryMs: 100 });
+		const publishing = await started(urls().amqp);
+		const { until } = await collect(consuming, { name: queue("q"), bindings: ["a"] });
+		const taken = () => eventually(async () => (await publishing.publish(publication({ event: "a" }))).outcome === "confirmed");
+		await atBroker(channel => channel.unbindQueue(`${namespace}.q`, `${namespace}.reliable.events`, "a"));
+		await taken();
+		await until(1);
+		await atBroker(channel => channel.deleteExchange(`${namespace}.reliable.events`));
+		await taken();
+		await until(2);
+	});
+});

@@ -2,7 +2,7 @@ import type { ConfirmChannel } from "amqplib";
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { ReliableAmqpQueue, type AmqpQueueOptions, type QueueChannel, type QueueMessage } from "../../src";
-import { RECEIPT_TYPE } from "../../src/message/envelope";
+import { RECEIPT_TYPE } from "../../src/message/receipt";
 import { cluster, until, type Cluster } from "../support/brokers";
 import { addJobOf, jobQueue, payloadOf, plainMixin, plainNode, plainUrl, queued, type AddJob, type Handlers } from "../support/queues";
 import { atBroker } from "../support/rabbitmq";

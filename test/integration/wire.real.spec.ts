@@ -1,8 +1,12 @@
 import type { Options } from "amqplib";
+import type { Context } from "moleculer";
 import { expect, it } from "vitest";
+import type { ReliableError } from "../../src";
 import { cluster, until } from "../support/brokers";
 import { atBroker } from "../support/rabbitmq";
+import { storeOf } from "../support/runtime";
 import { consumer, errorOf, oneNode, reaches, story, subscribed } from "../support/services";
+import { faults } from "../support/schemas";
 
 interface ParkedRow {
 	queue: string;
@@ -13,11 +17,19 @@ interface ParkedRow {
 
 const GOOD = { "x-reliable-version": 1, "x-reliable-attempt": 1, "x-reliable-strategy": "outbox", "x-reliable-producer": "elsewhere" };
 
+interface Told {
+	error: ReliableError;
+	module: string;
+	type: string;
+}
+
 /** One node that emits, consumes `order.created` in group `stock`, and tracks. */
 async function started() {
 	const made = cluster();
 	const seen: unknown[] = [];
-	const { broker, emit } = await oneNode(made, [consumer(made.mixin({ maxInFlight: 2 }), "stock", "order.created", ctx => void seen.push(ctx.params))]);
+	const told: Told[] = [];
+	const watch = { name: "watch", events: { "$reliable.error": (ctx: Context<Told>) => void told.push(ctx.params) } };
+	const { broker, emit } = await oneNode(made, [watch, consumer(made.mixin({ maxInFlight: 2 }), "stock", "order.created", ctx => void seen.push(ctx.params))]);
 	await subscribed(broker, 1);
 	const queue = `${made.namespace}.reliable.on.stock/order.created`;
 	const receipts = `${made.namespace}.reliable.receipts.outbox`;
@@ -32,11 +44,11 @@ async function started() {
 				})
 		);
 	const parked = (count: number) => until(() => broker.call<{ rows: ParkedRow[] }, object>("reliable.parked", { pageSize: 100 }), ({ rows }) => rows.length === count).then(({ rows }) => rows);
-	return { broker, emit, seen, send, parked, queue, receipts, announcements };
+	return { made, broker, emit, seen, told, send, parked, queue, receipts, announcements };
 }
 
 it("parks what it cannot read with its raw bytes, counts it, and goes on", async () => {
-	const { broker, emit, seen, send, parked, queue, receipts } = await started();
+	const { broker, emit, seen, told, send, parked, queue, receipts } = await started();
 	const good = { ...GOOD, "x-reliable-receipt": receipts };
 	const bad: [reason: string, body: Buffer | string | object, properties: Options.Publish][] = [
 		["foreign message: no x-reliable-version header", "hello", {}],
@@ -45,6 +57,10 @@ it("parks what it cannot read with its raw bytes, counts it, and goes on", async
 		["no type (event name)", {}, { messageId: "m", headers: good }],
 		["unknown x-reliable-version 2", {}, { messageId: "m", type: "order.created", headers: { ...good, "x-reliable-version": 2 } }],
 		["no x-reliable-receipt header", {}, { messageId: "m", type: "order.created", headers: GOOD }],
+		["no x-reliable-producer header", {}, { messageId: "m", type: "order.created", headers: { ...good, "x-reliable-producer": undefined } }],
+		['unknown x-reliable-version "1"', {}, { messageId: "m", type: "order.created", headers: { ...good, "x-reliable-version": "1" } }],
+		["bad x-reliable-meta 5", {}, { messageId: "m", type: "order.created", headers: { ...good, "x-reliable-meta": 5 } }],
+		['bad x-reliable-level "deep"', {}, { messageId: "m", type: "order.created", headers: { ...good, "x-reliable-level": "deep" } }],
 		['bad x-reliable-attempt "first"', {}, { messageId: "m", type: "order.created", headers: { ...good, "x-reliable-attempt": "first" } }],
 		["body is not JSON", "{not json", { messageId: "m", type: "order.created", headers: good }],
 		["body is not JSON", "", { messageId: "m", type: "order.created", headers: good }],
@@ -61,6 +77,7 @@ it("parks what it cannot read with its raw bytes, counts it, and goes on", async
 	expect(rows.every(row => row.queue === queue)).toBe(true);
 	expect(rows.map(({ bytes }) => bytes)).toContain(3 * 1024 * 1024);
 	expect(rows.map(({ body }) => body)).toEqual(expect.arrayContaining(["hello", "{not json", "giant"]));
+	expect(told.map(({ error, module, type }) => [error.type, error.retryable, module, type, error.data.reason]).toSorted()).toEqual(bad.map(([reason]) => ["RELIABLE_PARKED", false, "consumer", "reliableConsumerError", reason]).toSorted());
 
 	// The consumer holds two at a time: had it kept one of them, nothing would pass any more.
 	await Promise.all([1, 2, 3, 4].map(n => emit("order.created", { n }, { waitFor: "consumed" })));
@@ -80,7 +97,7 @@ it("takes a message of a service in another language, and answers to the queue i
 });
 
 it("parks receipts it can do nothing with, and goes on tracking", async () => {
-	const { emit, send, parked, receipts, broker } = await started();
+	const { emit, send, parked, receipts, broker, told } = await started();
 	const item = { id: "nobody", outcome: "handled", attempt: 1, durationMs: 5 };
 	const bad: (Buffer | string | object)[] = [
 		"garbage",
@@ -91,6 +108,9 @@ it("parks receipts it can do nothing with, and goes on tracking", async () => {
 		{ v: 2, group: "stock", nodeID: "x", items: [item] },
 		{ v: 1, nodeID: "x", items: [item] },
 		{ v: 1, group: "", nodeID: "x", items: [item] },
+		{ v: 1, group: "*", nodeID: "x", items: [item] },
+		{ v: 1, group: "stock", nodeID: "", items: [item] },
+		{ v: 1, group: "stock", nodeID: "x", items: [] },
 		{ v: 1, group: "stock", nodeID: "x", items: "all" },
 		{ v: 1, group: "stock", nodeID: "x", items: [null] },
 		{ v: 1, group: "stock", nodeID: "x", items: [{ ...item, outcome: "eaten" }] },
@@ -100,6 +120,8 @@ it("parks receipts it can do nothing with, and goes on tracking", async () => {
 		{ v: 1, group: "stock", nodeID: "x", items: [{ ...item, id: "nobody-2", outcome: "failed", error: { name: "E", message: "m" } }] },
 		{ v: 1, group: "stock", nodeID: "x", items: [{ ...item, id: "$where" }] }
 	];
+	// All but the last three, which are about messages that are not there.
+	for (const body of bad.slice(0, -3)) if (typeof body === "object" && !Buffer.isBuffer(body)) expect(faults("receipt", body), JSON.stringify(body)).not.toEqual([]);
 	// Whoever writes garbage may give all of it the same id.
 	for (const body of bad) await send(receipts, body, { messageId: "the same" });
 	const rows = await parked(bad.length);
@@ -107,6 +129,51 @@ it("parks receipts it can do nothing with, and goes on tracking", async () => {
 	expect(rows.filter(({ reason }) => reason.includes("not in the store")).map(({ reason }) => reason.split(": ")[1]).sort()).toEqual(["$where", "nobody", "nobody-2"]);
 	expect((await emit("order.created", {}, { waitFor: "consumed" })).status).toBe("consumed");
 	expect(await broker.call("reliable.stats", {})).toMatchObject({ parkedMessages: bad.length, node: { parked: bad.length } });
+	expect(told.map(({ error, type }) => [error.type, type, error.data.queue])).toEqual(bad.map(() => ["RELIABLE_PARKED", "reliableTrackerError", receipts]));
+});
+
+it("one item that cannot be read does not cost the others of its receipt their answer", async () => {
+	const made = cluster();
+	const { broker, emit } = await oneNode(made, []);
+	const ids = [];
+	for (let n = 0; n < 3; n++) ids.push((await emit("order.created", { n }, { groups: "far" })).id);
+	const item = (id: string | undefined) => ({ id, outcome: "handled", attempt: 1, durationMs: 1 });
+	const body = { v: 1, group: "far", nodeID: "x", items: [item(ids[0]), { ...item(ids[1]), durationMs: -1 }, item(undefined), { ...item(ids[1]), outcome: "failed", retryable: "maybe" }, item(ids[2])] };
+	await atBroker(async channel => {
+		channel.sendToQueue(`${made.namespace}.reliable.receipts.outbox`, Buffer.from(JSON.stringify(body)), { persistent: true });
+		await (channel as typeof channel & { waitForConfirms(): Promise<void> }).waitForConfirms();
+	});
+	await reaches(broker, ids[0] as string, "consumed");
+	await reaches(broker, ids[2] as string, "consumed");
+	expect(await story(broker, ids[1] as string)).toMatchObject({ waiting: "far", handled: "" });
+	const { rows } = await until(() => broker.call<{ rows: ParkedRow[] }, object>("reliable.parked", {}), ({ rows }) => rows.length > 0);
+	expect(rows).toHaveLength(1);
+	expect(rows[0]).toMatchObject({ reason: 'receipt item 1: bad durationMs -1; receipt item 2: no id; receipt item 3: bad retryable "maybe"', bytes: JSON.stringify(body).length });
+	const [raw] = (await storeOf(broker).parked(0, 1)).rows;
+	expect(raw?.body.toString()).toBe(JSON.stringify(body));
+});
+
+it("what a consumer rejects is parked, or a failed attempt of its group where it can be read", async () => {
+	const made = cluster();
+	const { broker, emit } = await oneNode(made, []);
+	const queue = `${made.namespace}.reliable.on.far/order.created`;
+	const announcement = { v: 1, pattern: "order.created", group: "far", queue, nodeID: "x", service: "far" };
+	const dead = { "x-dead-letter-exchange": "", "x-dead-letter-routing-key": `${made.namespace}.reliable.parked`, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish" };
+	await atBroker(async channel => {
+		await channel.assertQueue(queue, { durable: true, arguments: { "x-queue-type": "quorum", "x-delivery-limit": 20, ...dead } });
+		await channel.bindQueue(queue, `${made.namespace}.reliable.events`, "order.created");
+		channel.sendToQueue(`${made.namespace}.reliable.announcements`, Buffer.from(JSON.stringify(announcement)), { persistent: true });
+		await (channel as typeof channel & { waitForConfirms(): Promise<void> }).waitForConfirms();
+		await subscribed(broker, 1);
+		const { id } = await emit("order.created", {}, { groups: "far", maxAttempts: 1, waitFor: "confirmed" });
+		channel.sendToQueue(queue, Buffer.from("what is this"), { persistent: true });
+		let rejected = 0;
+		await channel.consume(queue, message => message && (rejected++, channel.reject(message, false)));
+		expect((await reaches(broker, id, "dead")).reason).toBe("crash-loop in group far at attempt 1: its consumer rejected it (basic.reject without requeue) instead of answering with a receipt");
+		await until(() => rejected === 2);
+	});
+	const { rows } = await until(() => broker.call<{ rows: ParkedRow[] }, object>("reliable.parked", {}), ({ rows }) => rows.length > 0);
+	expect(rows).toMatchObject([{ reason: `its consumer rejected it in ${queue}`, body: "what is this" }]);
 });
 
 it("the receipt of a group that owes none changes nothing for those that do", async () => {
@@ -130,11 +197,22 @@ it("the receipt of a group that owes none changes nothing for those that do", as
 });
 
 it("parks announcements it cannot read, and does not learn from them", async () => {
-	const { broker, send, parked, announcements } = await started();
-	const bad = ["garbage", "null", { v: 9 }, { v: 1, pattern: "a", group: "b", queue: "", nodeID: "c", service: "d" }, { v: 1, pattern: 5, group: "b", queue: "q", nodeID: "c", service: "d" }];
+	const { broker, emit, told, send, parked, announcements } = await started();
+	const all = { v: 1, pattern: "order.created", group: "b", queue: "q", nodeID: "c", service: "d" };
+	const bad = [
+		...["garbage", "null", { v: 9 }, { ...all, queue: "" }, { ...all, pattern: 5 }, { ...all, service: undefined }],
+		// Each of these would have stood in the way of every later emit of the event.
+		...[{ ...all, pattern: "order.(*", group: "b:order.(*" }, { ...all, queue: "q".repeat(256) }, { ...all, group: "*" }, { ...all, group: "queue/b" }, { ...all, group: "a,b" }],
+		...[{ ...all, group: "b:order.created" }, { ...all, pattern: "order.*" }, { ...all, pattern: "$order" }, { ...all, pattern: `order.${"x".repeat(120)}` }]
+	];
 	for (const body of bad) await send(announcements, body);
 	expect((await parked(bad.length)).every(row => row.queue === announcements)).toBe(true);
 	expect(await subscribed(broker, 1)).toHaveLength(1);
+	expect(told.map(({ error, module }) => [error.type, module])).toEqual(bad.map(() => ["RELIABLE_PARKED", "tracker"]));
+	expect((await emit("order.created", {}, { waitFor: "consumed" })).status).toBe("consumed");
+	// One with something new in it is taken.
+	await send(announcements, { ...all, colour: "green" });
+	await subscribed(broker, 2);
 });
 
 it.each([

@@ -1,4 +1,4 @@
-import { RECEIPT_TYPE } from "../../src/message/envelope";
+import { RECEIPT_TYPE } from "../../src/message/receipt";
 import { TRANSITIONS, type Status } from "../../src/message/lifecycle";
 import type { Change, Doc, Filter } from "../../src/stores/collection";
 import { changed, match, read, stored } from "./database";

@@ -1,5 +1,5 @@
 import type { Filter } from "../../src/stores/collection";
-import { RECEIPT_TYPE } from "../../src/message/envelope";
+import { RECEIPT_TYPE } from "../../src/message/receipt";
 import { EVENT, QUEUES } from "./parts";
 import type { Effect } from "./stage";
 import type { Model, Mutation } from "./world";

@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { inspect } from "node:util";
 import { Loggers, ServiceBroker, type BrokerOptions, type ServiceSchema } from "moleculer";
 import { MongoClient } from "mongodb";
 import { inject, onTestFinished } from "vitest";
@@ -76,8 +77,9 @@ class Capture extends (Loggers.Base as unknown as new (options: object) => { lev
 	}
 }
 
-function text(value: unknown): string {
-	return value instanceof Error ? `${value.message} ${value.stack}` : typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+/** As Moleculer's loggers would print it, and deeper: with an error's cause and whatever hangs on it. */
+export function text(value: unknown): string {
+	return typeof value === "string" ? value : inspect(value, { depth: 8, breakLength: Infinity, compact: true, maxStringLength: null, maxArrayLength: null });
 }
 
 /** Waits until something holds, looking again at a short interval: for what has no event of its own. Fails with the last look. */

@@ -5,6 +5,7 @@ import { connect } from "amqplib";
 import { Redis } from "ioredis";
 import { MongoClient } from "mongodb";
 import type { TestProject } from "vitest/node" with { "resolution-mode": "import" };
+import { findPython, type Python } from "./python";
 import type { ServerUrls } from "./servers";
 
 const run = promisify(execFile);
@@ -219,10 +220,14 @@ async function find(): Promise<ServerUrls> {
 
 declare global {
 	var reliableTestServers: Promise<ServerUrls> | undefined;
+	var reliableTestPython: Promise<Python> | undefined;
 }
 
 /** Vitest loads this file once for each project that names it; they share one search. */
 export default async function setup(project: TestProject): Promise<void> {
 	globalThis.reliableTestServers ??= find();
 	project.provide("servers", await globalThis.reliableTestServers);
+	// After the servers, whose installation may hold apt's lock.
+	globalThis.reliableTestPython ??= findPython();
+	project.provide("python", await globalThis.reliableTestPython);
 }

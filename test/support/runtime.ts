@@ -1,7 +1,7 @@
 import type { ServiceBroker } from "moleculer";
 import { nodeOf, type Broker } from "../../mixins/node";
 import type { Courier, Delivery } from "../../src/couriers/courier";
-import { RECEIPT_TYPE, type ReceiptItem } from "../../src/message/envelope";
+import { RECEIPT_TYPE, type ReceiptItem } from "../../src/message/receipt";
 import type { Message } from "../../src/message/message";
 import { eventQueue, systemQueues } from "../../src/message/pattern";
 import type { Runtime } from "../../src/runtime";

@@ -13,6 +13,12 @@ export interface TcpProxy {
 	hold(): void;
 	/** Ends `hold`. What was sent meanwhile is passed on. */
 	release(): void;
+	/** What is sent from now on comes this much later; 0 ends it. */
+	delay(ms: number): void;
+	/** The next chunk of each connection comes through by half, then the connection is reset: a frame without its end. */
+	cut(): void;
+	/** The server's ends are gone, and the clients are not told: what they send from now on is lost. */
+	halfOpen(): void;
 	/** Resets all and refuses new ones. */
 	down(): Promise<void>;
 	up(): Promise<void>;
@@ -21,7 +27,11 @@ export interface TcpProxy {
 
 export async function tcpProxy(target: { host: string; port: number }): Promise<TcpProxy> {
 	const sockets = new Set<Socket>();
+	const upstreams = new Set<Socket>();
+	const ends = new Map<Socket, Socket>();
+	const cutting = new Set<Socket>();
 	let holding = false;
+	let delayMs = 0;
 	let accepted = 0;
 	let port = 0;
 	let server: Server | undefined;
@@ -29,17 +39,29 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
 	const accept = (client: Socket) => {
 		accepted++;
 		const upstream = connect(target);
+		upstreams.add(upstream);
+		upstream.on("close", () => upstreams.delete(upstream));
 		for (const [from, to] of [
 			[client, upstream],
 			[upstream, client]
 		]) {
 			sockets.add(from);
+			ends.set(from, to);
 			from.setNoDelay(true);
-			from.on("data", chunk => to.write(chunk));
+			from.on("data", chunk => {
+				if (cutting.has(from)) {
+					to.write(chunk.subarray(0, Math.ceil(chunk.length / 2)), () => (from.resetAndDestroy(), to.resetAndDestroy()));
+					from.pause();
+				} else if (delayMs) setTimeout(() => to.writable && to.write(chunk), delayMs);
+				else to.write(chunk);
+			});
 			from.on("error", () => undefined);
 			from.on("close", () => {
 				sockets.delete(from);
-				to.destroy();
+				cutting.delete(from);
+				// Half open: the other end is not told.
+				if (ends.get(from) === to) to.destroy();
+				ends.delete(from);
 			});
 			if (holding) from.pause();
 		}
@@ -84,6 +106,20 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
 		release() {
 			holding = false;
 			for (const socket of sockets) socket.resume();
+		},
+		delay(ms) {
+			delayMs = ms;
+		},
+		cut() {
+			for (const socket of sockets) cutting.add(socket);
+		},
+		halfOpen() {
+			for (const server of upstreams) {
+				const client = ends.get(server);
+				ends.delete(server);
+				server.destroy();
+				client?.removeAllListeners("data").resume();
+			}
 		},
 		down,
 		up: listen,

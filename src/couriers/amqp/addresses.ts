@@ -1,8 +1,10 @@
 import { ReliableError } from "../../errors";
 
-/** One broker host to try. `url` holds credentials and must not be logged; `label` is for humans. */
+/** One broker host to try. `url` and `login` hold credentials and must not be logged; `label` is for humans. */
 export interface BrokerAddress {
 	url: string;
+	/** User and password as they are; amqplib reads them from a URL as Latin-1, so that any letter outside ASCII is refused. */
+	login?: [user: string, password: string];
 	label: string;
 }
 
@@ -33,5 +35,6 @@ function parseAddress(text: unknown, index: number, count: number, heartbeatS: n
 	}
 	if (!url.searchParams.has("heartbeat")) url.searchParams.set("heartbeat", String(heartbeatS));
 	const port = url.port || (url.protocol === "amqps:" ? "5671" : "5672");
-	return { url: url.href, label: `${url.hostname}:${port}` };
+	const login = (url.username || url.password) && { login: [decodeURIComponent(url.username), decodeURIComponent(url.password)] as [string, string] };
+	return { url: url.href, ...login, label: `${url.hostname}:${port}` };
 }

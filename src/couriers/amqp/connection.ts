@@ -2,8 +2,9 @@ import type { EventEmitter } from "node:events";
 import type { Duplex } from "node:stream";
 import type { ChannelModel, SocketOptions } from "amqplib";
 import { backoffMs } from "../../backoff";
-import { ReliableError, reasonOf } from "../../errors";
+import { bare, ReliableError, reasonOf } from "../../errors";
 import type { Logger } from "../../logger";
+import { tlsFailure } from "../../tls";
 import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
 
@@ -135,11 +136,12 @@ export class AmqpConnection {
 
 	async #connect(address: BrokerAddress): Promise<ChannelModel> {
 		// Loaded here, so that a process with the embedded courier alone never loads it.
-		const { connect } = await import("amqplib");
+		const { connect, credentials } = await import("amqplib");
 		const { purpose, nodeID, socket } = this.options;
 		const connecting = (this.#connecting = new AbortController());
 		const model = await connect(address.url, {
 			timeout: CONNECT_TIMEOUT_MS,
+			...(address.login && { credentials: credentials.plain(...address.login) }),
 			...socket,
 			// Nagle and delayed acks together cost 44 ms a message above 2 KiB.
 			noDelay: true,
@@ -219,7 +221,7 @@ function connectError(thrown: unknown, label: string): Error {
 	}
 	// Happy eyeballs gather their errors in one without a text.
 	const why = thrown instanceof AggregateError ? String((thrown as { code?: string }).code) : text;
-	return Object.assign(new Error(`cannot connect to ${label}: ${why}`), { cause: thrown });
+	return tlsFailure("RabbitMQ", "amqp", label, thrown) ?? Object.assign(new Error(`cannot connect to ${label}: ${why}`), { cause: bare(thrown) });
 }
 
 /** amqplib's `close()` never settles when the socket is lost before the answer. */

@@ -1,0 +1,53 @@
+// How a load is made and what is kept of it; the same for every side.
+import { performance } from "node:perf_hooks";
+
+export const at = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+
+export function percentiles(samples) {
+	const sorted = Float64Array.from(samples).sort();
+	return { p50: at(sorted, 0.5), p99: at(sorted, 0.99) };
+}
+
+/**
+ * Keeps `concurrency` calls of `op` going for `warmMs` + `ms`, and counts those that end in the second part; then waits for the rest.
+ * Returns calls per second and their times in ms.
+ */
+export async function closedLoop({ concurrency, warmMs, ms, op }) {
+	const from = performance.now() + warmMs;
+	const to = from + ms;
+	const times = [];
+	let cpu;
+	const timer = setTimeout(() => (cpu = process.cpuUsage()), warmMs);
+	const loop = async () => {
+		for (let now = performance.now(); now < to; ) {
+			const started = now;
+			await op();
+			now = performance.now();
+			if (now >= from && now < to) times.push(now - started);
+		}
+	};
+	await Promise.all(Array.from({ length: concurrency }, loop));
+	clearTimeout(timer);
+	const { user, system } = process.cpuUsage(cpu);
+	return { perSecond: (times.length / ms) * 1000, ...percentiles(times), cpuMicros: (user + system) / times.length };
+}
+
+/** One call after the other, with a pause between them in which everything comes to rest. `op` returns its time in ms. */
+export async function oneByOne({ count, pauseMs, op }) {
+	const times = [];
+	for (let i = 0; i < count + 20; i++) {
+		const ms = await op(i);
+		if (i >= 20) times.push(ms);
+		await new Promise(resolve => setTimeout(resolve, pauseMs));
+	}
+	return percentiles(times);
+}
+
+/** Runs `start` for each of `count` items, at most `concurrency` at a time. */
+export async function each(count, concurrency, start) {
+	let next = 0;
+	const loop = async () => {
+		while (next < count) await start(next++);
+	};
+	await Promise.all(Array.from({ length: Math.min(concurrency, count) }, loop));
+}

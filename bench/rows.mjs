@@ -1,0 +1,110 @@
+// The rows of the table: what each measures, against what, and what it must reach. `round` returns a sample per line.
+import { backlog, partitions, sweeping } from "./rows-sweep.mjs";
+
+const BYTES = 512;
+const warm = quick => (quick ? { warmMs: 200, ms: 500 } : { warmMs: 2000, ms: 5000 });
+
+/** Runs the sides of a round in turn, the other way round in every second one. */
+export async function inTurn(round, sides) {
+	const entries = Object.entries(sides);
+	const results = {};
+	for (const [name, run] of round % 2 ? entries : entries.toReversed()) results[name] = await run();
+	return results;
+}
+
+const rate = (value, unit) => ({ value, unit });
+
+export const rows = [
+	{
+		id: "P1",
+		note: "emits of strategy `callback` (check and message: two publishes) against publishes by plain amqplib, both with 1000 at a time; nobody consumes.",
+		async round({ round, run, quick }) {
+			const { ours, raw } = await inTurn(round, {
+				raw: () => run("raw.publish", { bytes: BYTES, window: 1000, ...warm(quick) }),
+				ours: () => run("ours.emits", { bytes: BYTES, strategy: "callback", concurrency: 1000, ...warm(quick) })
+			});
+			return [
+				{ what: "`callback` emits ÷ amqplib's confirmed publishes", ours: rate(ours.perSecond, "/s"), theirs: rate(raw.perSecond, "/s"), ratio: ours.perSecond / raw.perSecond, target: { atLeast: 0.45 } },
+				{ what: "the same in CPU time of the process, µs each", ours: rate(ours.cpuMicros, "µs"), theirs: rate(raw.cpuMicros, "µs"), ratio: ours.cpuMicros / raw.cpuMicros }
+			];
+		}
+	},
+	{
+		id: "P2",
+		note: "emits of strategy `outbox` with 1000 at a time, publishes and status writes included, against `insertMany` of batches of 500, two at a time, and nothing else; of our very documents with our indexes, and of the least a hand-written outbox would keep (body, status, date, one index).",
+		async round({ round, run, quick }) {
+			const insert = { bytes: BYTES, batch: 500, parallel: 2, ...warm(quick) };
+			const { ours, same, plain } = await inTurn(round, {
+				same: () => run("raw.insertMany", { ...insert, rows: "ours" }),
+				ours: () => run("ours.emits", { bytes: BYTES, strategy: "outbox", concurrency: 1000, ...warm(quick) }),
+				plain: () => run("raw.insertMany", { ...insert, rows: "plain" })
+			});
+			return [
+				{ what: "`outbox` emits ÷ `insertMany` of the same documents", ours: rate(ours.perSecond, "/s"), theirs: rate(same.perSecond, "/s"), ratio: ours.perSecond / same.perSecond, target: { atLeast: 0.9 } },
+				{ what: "`outbox` emits ÷ `insertMany` of plain rows", ours: rate(ours.perSecond, "/s"), theirs: rate(plain.perSecond, "/s"), ratio: ours.perSecond / plain.perSecond }
+			];
+		}
+	},
+	{
+		id: "P3",
+		note: "from the first emit to the last message that is `consumed` in the store, against publish, consume and ack by plain amqplib without any record; one process each, 1000 at a time, prefetch 500.",
+		async round({ round, run, quick }) {
+			const counts = quick ? { count: 1000, warm: 200 } : { count: 20_000, warm: 5000 };
+			const { ours, callback, raw } = await inTurn(round, {
+				raw: () => run("raw.pipeline", { bytes: BYTES, window: 1000, prefetch: 500, ...counts }),
+				ours: () => run("ours.pipeline", { bytes: BYTES, strategy: "outbox", concurrency: 1000, prefetch: 500, ...counts }),
+				callback: () => run("ours.pipeline", { bytes: BYTES, strategy: "callback", concurrency: 1000, prefetch: 500, ...counts })
+			});
+			return [
+				{ what: "`outbox`: consumed and recorded ÷ published, consumed, acked", ours: rate(ours.perSecond, "/s"), theirs: rate(raw.perSecond, "/s"), ratio: ours.perSecond / raw.perSecond, target: { atLeast: 0.6 } },
+				{ what: "`callback`: consumed and recorded ÷ published, consumed, acked", ours: rate(callback.perSecond, "/s"), theirs: rate(raw.perSecond, "/s"), ratio: callback.perSecond / raw.perSecond, target: { atLeast: 0.6 } }
+			];
+		}
+	},
+	{
+		id: "P4",
+		note: "one message at a time, everything at rest before the next; against one `insertOne` and then one publish, until the consumer has it.",
+		async round({ round, run, quick }) {
+			const load = { bytes: BYTES, count: quick ? 20 : 300, pauseMs: 25 };
+			const { ours, raw } = await inTurn(round, { raw: () => run("raw.latency", load), ours: () => run("ours.latency", { ...load, strategy: "outbox" }) });
+			return ["p50", "p99"].map(p => ({ what: `emit → handler, idle, ${p}`, ours: rate(ours[p], "ms"), theirs: rate(raw[p], "ms"), ratio: ours[p] / raw[p], target: { atMost: 1.3 } }));
+		}
+	},
+	{
+		id: "P5",
+		note: "@moleculer/channels with its AMQP adapter, told to be as durable as it can be (quorum queue, persistent): no confirms, nothing stored. Both on Moleculer 0.14, which it asks for. As many messages between send and handler as `maxInFlight`; latency is the p50 of the same loop.",
+		async round({ round, run, quick }) {
+			const load = inFlight => ({ bytes: BYTES, inFlight, ...warm(quick) });
+			const line = { line: "0.14" };
+			const samples = [];
+			for (const inFlight of quick ? [1] : [1, 10, 100]) {
+				const { outbox, callback, theirs } = await inTurn(round, {
+					theirs: () => run("channels.throughput", load(inFlight), line),
+					outbox: () => run("ours.throughput", { ...load(inFlight), strategy: "outbox" }, line),
+					callback: () => run("ours.throughput", { ...load(inFlight), strategy: "callback" }, line)
+				});
+				for (const [strategy, ours] of Object.entries({ outbox, callback })) {
+					samples.push({ what: `\`${strategy}\` ÷ channels: throughput, ${inFlight} in flight`, ours: rate(ours.perSecond, "/s"), theirs: rate(theirs.perSecond, "/s"), ratio: ours.perSecond / theirs.perSecond, target: { atLeast: 1 } });
+					if (inFlight === 1) samples.push({ what: `channels ÷ \`${strategy}\`: latency, 1 in flight`, ours: rate(ours.p50, "ms"), theirs: rate(theirs.p50, "ms"), ratio: theirs.p50 / ours.p50, target: { atLeast: 20 } });
+				}
+			}
+			return samples;
+		}
+	},
+	sweeping,
+	backlog,
+	{
+		id: "P9",
+		note: "commands sent to the store from the first emit to the last `consumed` message, per message, 1000 emits at a time, prefetch 500; with `callback` those of a node that only emits.",
+		async round({ run, quick }) {
+			const load = { bytes: BYTES, concurrency: 1000, prefetch: 500, count: quick ? 2000 : 20_000 };
+			const outbox = await run("ours.operations", { ...load, strategy: "outbox" });
+			const callback = await run("ours.operations", { ...load, strategy: "callback", producerOnly: true });
+			return [
+				{ what: "store commands per message, whole life, `outbox`", ratio: outbox.perMessage, target: { atMost: 0.05 } },
+				{ what: "store commands per message on the producer, `callback`", ratio: callback.perMessage, target: { atMost: 0 } }
+			];
+		}
+	},
+	partitions
+];

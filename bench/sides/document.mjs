@@ -1,0 +1,24 @@
+// The documents that the insertMany peers store.
+import { uuidv7 } from "uuidv7";
+import { newMessage } from "../../dist/src/emit.js";
+import { serviceOptions } from "../../dist/src/options.js";
+import { encodeMessage } from "../../dist/src/stores/codec.js";
+import { INDEXES } from "../../dist/src/stores/indexes.js";
+import { EVENT } from "../lib/world.mjs";
+
+const source = { service: "producer", options: serviceOptions({}), origin: { caller: "producer", nodeID: "bench" }, meta: {} };
+
+/** A message as an emit makes it. */
+export function messageOf(payload, waiting, more = {}) {
+	return { ...newMessage(source, EVENT, payload, {}, { id: () => uuidv7(), waitingFor: () => waiting }), dueAt: new Date(Date.now() + 40_000), ...more };
+}
+
+export const indexesOf = name => INDEXES[name].map(({ key, openOnly, sparse }) => ({ key, ...(openOnly && { partialFilterExpression: { open: true } }), ...(sparse && { sparse }) }));
+
+export const shapes = {
+	ours: { document: payload => encodeMessage(messageOf(payload, ["group-1"])), indexes: indexesOf("messages") },
+	plain: {
+		document: payload => ({ _id: uuidv7(), event: EVENT, body: Buffer.from(JSON.stringify(payload)), status: "pending", createdAt: new Date() }),
+		indexes: [{ key: { status: 1, createdAt: 1 } }]
+	}
+};

@@ -1,0 +1,106 @@
+// Our side.
+import { closedLoop, each, oneByOne } from "../lib/load.mjs";
+import { consumerService, emitOf, emitterService, mongo, payloadOf, reliableNode, runtimeOf, subscribed, until } from "../lib/world.mjs";
+
+/** A group's queue and its subscription, left behind by a consumer that is gone: messages stay in it. */
+async function groupAway(namespace) {
+	const broker = await reliableNode({ namespace, nodeID: "away", options: { redis: undefined }, services: mixin => [consumerService(mixin, 1, () => undefined)] });
+	await until(async () => (await runtimeOf(broker).storage.store.subscriptions()).length === 1, "the group's announcement");
+	await broker.stop();
+}
+
+/** Emits as fast as `concurrency` waiting callers can, on a node that does nothing else. */
+async function emits({ namespace, bytes, strategy, concurrency, warmMs, ms, options = {} }) {
+	await groupAway(namespace);
+	const broker = await reliableNode({ namespace, options: { strategy, service: false, redis: undefined, ...(strategy === "callback" && { mongo: undefined }), ...options }, services: mixin => [emitterService(mixin)] });
+	const emit = emitOf(broker);
+	const payload = payloadOf(bytes);
+	const result = await closedLoop({ concurrency, warmMs, ms, op: () => emit(payload) });
+	const totals = { ...runtimeOf(broker).metrics.totals };
+	await broker.stop();
+	return { ...result, totals };
+}
+
+/** Emits until the last one is `consumed` in the store. */
+async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, count, warm, groups = 1, options = {} }) {
+	const numbers = Array.from({ length: groups }, (_, i) => i + 1);
+	const broker = await reliableNode({ namespace, options: { strategy, ...options }, services: mixin => [emitterService(mixin), ...numbers.map(n => consumerService(mixin, n, () => undefined, { maxInFlight: prefetch }))] });
+	await subscribed(broker, groups);
+	const emit = emitOf(broker);
+	const { totals } = runtimeOf(broker).metrics;
+	const payload = payloadOf(bytes);
+	const send = () => emit(payload);
+	const recorded = count => until(() => (totals.consumed ?? 0) >= count, `${count} messages to be consumed; ${JSON.stringify(totals)}`);
+	await Promise.all([each(warm, concurrency, send), recorded(warm)]);
+	const from = performance.now();
+	const cpu = process.cpuUsage();
+	let emitted;
+	await Promise.all([each(count, concurrency, send).then(() => (emitted = performance.now())), recorded(warm + count)]);
+	const ms = performance.now() - from;
+	const { user, system } = process.cpuUsage(cpu);
+	await broker.stop();
+	return { perSecond: (count / ms) * 1000, emitsPerSecond: (count / (emitted - from)) * 1000, cpuMicros: (user + system) / count, totals };
+}
+
+/** From the call of an emit until the handler has it, one after the other. */
+async function latency({ namespace, bytes, strategy, count, pauseMs, options = {} }) {
+	let arrived;
+	const broker = await reliableNode({ namespace, options: { strategy, ...options }, services: mixin => [emitterService(mixin), consumerService(mixin, 1, () => arrived())] });
+	await subscribed(broker, 1);
+	const emit = emitOf(broker);
+	const payload = payloadOf(bytes);
+	const op = async () => {
+		const from = performance.now();
+		let ms;
+		const came = new Promise(resolve => (arrived = () => resolve((ms = performance.now() - from))));
+		await Promise.all([emit(payload), came]);
+		return ms;
+	};
+	const result = await oneByOne({ count, pauseMs, op });
+	await broker.stop();
+	return result;
+}
+
+/** As many messages on their way, from emit to handler, as may be in flight. */
+async function throughput({ namespace, bytes, strategy, inFlight, warmMs, ms, options = {} }) {
+	const waiting = [];
+	const broker = await reliableNode({ namespace, options: { strategy, ...options }, services: mixin => [emitterService(mixin), consumerService(mixin, 1, () => waiting.shift()?.(), { maxInFlight: inFlight })] });
+	await subscribed(broker, 1);
+	const emit = emitOf(broker);
+	const payload = payloadOf(bytes);
+	const op = async () => {
+		const came = new Promise(resolve => waiting.push(resolve));
+		await emit(payload);
+		await came;
+	};
+	const result = await closedLoop({ concurrency: inFlight, warmMs, ms, op });
+	await broker.stop();
+	return result;
+}
+
+/** Commands sent to the store per message, from the first emit to the last `consumed`. */
+async function operations({ namespace, bytes, strategy, concurrency, prefetch, count, producerOnly }) {
+	if (producerOnly) await groupAway(namespace);
+	const client = await mongo({ monitorCommands: true });
+	const services = mixin => (producerOnly ? [emitterService(mixin)] : [emitterService(mixin), consumerService(mixin, 1, () => undefined, { maxInFlight: prefetch })]);
+	const broker = await reliableNode({ namespace, options: { strategy, mongo: client, ...(producerOnly && { service: false, redis: undefined, refreshMs: 3_600_000 }) }, services });
+	await subscribed(broker, 1);
+	const commands = {};
+	const counting = ({ commandName, command }) => {
+		const collection = String(command[commandName]).replace(`${namespace}.reliable.`, "");
+		if (["ping", "hello", "endSessions"].includes(commandName)) return;
+		commands[`${commandName} ${collection}`] = (commands[`${commandName} ${collection}`] ?? 0) + 1;
+	};
+	client.on("commandStarted", counting);
+	const emit = emitOf(broker);
+	const payload = payloadOf(bytes);
+	await each(count, concurrency, () => emit(payload));
+	const { totals } = runtimeOf(broker).metrics;
+	if (!producerOnly) await until(() => (totals.consumed ?? 0) >= count, "the last receipt");
+	client.off("commandStarted", counting);
+	await broker.stop();
+	await client.close();
+	return { perMessage: Object.values(commands).reduce((sum, n) => sum + n, 0) / count, commands };
+}
+
+export default { emits, pipeline, latency, throughput, operations };

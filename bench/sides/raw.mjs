@@ -1,0 +1,104 @@
+// The peers: what the servers do for a program that knows nothing but their clients.
+import { randomUUID } from "node:crypto";
+import { closedLoop, each, oneByOne } from "../lib/load.mjs";
+import { amqp, DATABASE, EVENT, mongo, payloadOf, rawExchange, rawQueue } from "../lib/world.mjs";
+
+const WRITE_CONCERN = { w: "majority", j: true };
+
+/** A topic exchange with quorum queues bound to it, and a function that publishes into it as carefully as one can. */
+async function publisher(namespace, groups = 1) {
+	const model = await amqp();
+	const channel = await model.createConfirmChannel();
+	const exchange = rawExchange(namespace);
+	await channel.assertExchange(exchange, "topic", { durable: true });
+	for (let n = 1; n <= groups; n++) {
+		await channel.assertQueue(rawQueue(namespace, n), { durable: true, arguments: { "x-queue-type": "quorum" } });
+		await channel.bindQueue(rawQueue(namespace, n), exchange, EVENT);
+	}
+	const publish = body =>
+		new Promise((resolve, reject) => {
+			const properties = { persistent: true, mandatory: true, messageId: randomUUID(), type: EVENT, contentType: "application/json" };
+			channel.publish(exchange, EVENT, body, properties, error => (error ? reject(error) : resolve()));
+		});
+	return { publish, close: () => model.close() };
+}
+
+/** On a connection of its own, like ours. */
+async function consumer(namespace, prefetch, onMessage, n = 1) {
+	const model = await amqp();
+	const channel = await model.createChannel();
+	await channel.prefetch(prefetch);
+	await channel.consume(rawQueue(namespace, n), message => {
+		onMessage(JSON.parse(message.content.toString()));
+		channel.ack(message);
+	});
+	return { close: () => model.close() };
+}
+
+async function publish({ namespace, bytes, window, warmMs, ms }) {
+	const { publish, close } = await publisher(namespace);
+	const body = Buffer.from(JSON.stringify(payloadOf(bytes)));
+	const result = await closedLoop({ concurrency: window, warmMs, ms, op: () => publish(body) });
+	await close();
+	return result;
+}
+
+/** Until the last message has been consumed and acked: what a pipeline without any tracking reaches. */
+async function pipeline({ namespace, bytes, window, prefetch, count, warm }) {
+	const { publish, close } = await publisher(namespace);
+	let consumed = 0;
+	let onCount;
+	const consuming = await consumer(namespace, prefetch, () => ++consumed === onCount?.count && onCount.resolve());
+	const reach = count => new Promise(resolve => (consumed >= count ? resolve() : (onCount = { count, resolve })));
+	const body = payloadOf(bytes);
+	const send = () => publish(Buffer.from(JSON.stringify(body)));
+	await Promise.all([each(warm, window, send), reach(warm)]);
+	const from = performance.now();
+	await Promise.all([each(count, window, send), reach(warm + count)]);
+	const perSecond = (count / (performance.now() - from)) * 1000;
+	await consuming.close();
+	await close();
+	return { perSecond };
+}
+
+/** One after the other: the insert, then the publish, until the consumer has it. */
+async function latency({ namespace, bytes, count, pauseMs, insert = true }) {
+	const { publish, close } = await publisher(namespace);
+	let arrived;
+	const consuming = await consumer(namespace, 50, () => arrived());
+	const client = await mongo();
+	const collection = client.db(DATABASE).collection(`${namespace}.rows`, { writeConcern: WRITE_CONCERN });
+	const body = payloadOf(bytes);
+	const op = async () => {
+		const from = performance.now();
+		const came = new Promise(resolve => (arrived = resolve));
+		const bytes = Buffer.from(JSON.stringify(body));
+		if (insert) await collection.insertOne({ _id: randomUUID(), body: bytes, status: "pending", createdAt: new Date() });
+		await Promise.all([came, publish(bytes)]);
+		await came;
+		return performance.now() - from;
+	};
+	const result = await oneByOne({ count, pauseMs, op });
+	await consuming.close();
+	await close();
+	await client.close();
+	return result;
+}
+
+/** `rows`: "ours" = the documents and indexes of our store, "plain" = the least a hand-written outbox would keep. */
+async function insertMany({ namespace, bytes, batch, parallel, warmMs, ms, rows }) {
+	const client = await mongo();
+	const collection = client.db(DATABASE).collection(`${namespace}.rows`, { writeConcern: WRITE_CONCERN });
+	const body = payloadOf(bytes);
+	const { document, indexes } = await import("./document.mjs").then(({ shapes }) => shapes[rows]);
+	await collection.createIndexes(indexes);
+	const op = async () => {
+		const documents = Array.from({ length: batch }, () => document(body));
+		await collection.insertMany(documents, { ordered: false });
+	};
+	const { perSecond, ...rest } = await closedLoop({ concurrency: parallel, warmMs, ms, op });
+	await client.close();
+	return { perSecond: perSecond * batch, ...rest };
+}
+
+export default { publish, pipeline, latency, insertMany };

@@ -1,0 +1,132 @@
+import { expect, it } from "vitest";
+import { parseAnnouncement } from "../../src/message/announcement";
+import { parseCheck, rowOfEcho } from "../../src/message/check";
+import { parseEnvelope, Unreadable } from "../../src/message/envelope";
+import { parseReceipts, parseWithdrawal } from "../../src/message/receipt";
+import { isParking } from "../../src/parking";
+import { faults, names, type SchemaName } from "../support/schemas";
+
+type Doc = Record<string, unknown>;
+
+const plan = { v: 1, at: 1_700_000_000_000, delays: [1000, 2000], max: 2, backoff: { initialMs: 500, maxMs: 1000, jitter: "none" }, only: ["mail"] };
+const withSource = { ...plan, source: { action: "orders.find", params: { id: 7 } }, intent: "source" };
+const headers = {
+	...{ "x-reliable-version": 1, "x-reliable-strategy": "callback", "x-reliable-attempt": 1, "x-reliable-producer": "orders", "x-reliable-receipt": "receipts", "x-reliable-groups": "mail,stock" },
+	...{ "x-reliable-request-id": "r", "x-reliable-parent-id": "p", "x-reliable-level": 1, "x-reliable-tracing": true, "x-reliable-caller": "api", "x-reliable-node": "node-1", "x-reliable-only": "mail" },
+	...{ "x-reliable-meta": '{"user":1}', "x-reliable-headers": '{"tenant":"a"}', traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "x-reliable-echo": JSON.stringify(plan) }
+};
+const envelope = { messageId: "id-1", type: "order.created", headers, body: { order: 1 } };
+const { "x-reliable-receipt": _receipt, "x-reliable-echo": _echo, ...unanswered } = headers;
+const echo = { event: "order.created", producer: "orders", plan: JSON.stringify(plan), headers, body: "eyJvcmRlciI6MX0=" };
+const item = { id: "id-1", outcome: "failed", attempt: 1, durationMs: 2.5, retryable: true, rejected: false, error: { name: "Error", message: "no", code: 1, type: "T", stack: "at", data: "{}" } };
+const { headers: _headers, body: _body, ...short } = echo;
+
+const good: Record<SchemaName, Doc[]> = {
+	envelope: [envelope, { ...envelope, body: null }],
+	job: [{ ...envelope, headers: unanswered }],
+	check: [
+		{ ...envelope, headers: { ...headers, "x-reliable-round": 1 } },
+		{ ...envelope, headers: { ...headers, "x-reliable-round": 2, "x-reliable-echo": JSON.stringify({ ...plan, resend: "copy" }) } },
+		{ messageId: "id-1", type: "order.created", headers: { ...headers, "x-reliable-round": 1, "x-reliable-intent": "source", "x-reliable-echo": JSON.stringify(withSource) } }
+	],
+	plan: [plan, withSource, { ...plan, resend: "copy" }],
+	receipt: [{ v: 1, group: "mail", nodeID: "n", items: [item, { ...item, echo }, { id: "id-2", outcome: "handled", attempt: 2, durationMs: 0, echo: short }] }],
+	announcement: [
+		{ v: 1, pattern: "order.created", group: "mail", queue: "q", nodeID: "n", service: "s" },
+		{ v: 1, pattern: "order.**", group: "mail:order.**", queue: "q", nodeID: "n", service: "s" }
+	],
+	withdrawal: [{ v: 1, id: "id-1", echo: short }],
+	parked: [{ type: "reliable.parked", messageId: "m", headers: { "x-reliable-reason": "r", "x-reliable-queue": "q", "x-reliable-node": "n", "x-reliable-properties": "{}", "x-reliable-headers": "{}" } }]
+};
+
+const anyone = () => ["mail"];
+const bytes = (value: unknown) => Buffer.from(value === undefined ? "" : JSON.stringify(value));
+const wire = (doc: Doc) => ({ messageId: doc["messageId"] as string, type: doc["type"] as string, headers: doc["headers"] as Doc, body: bytes(doc["body"]) });
+
+/** Throws, or returns false, for what our readers refuse. */
+const read: Record<SchemaName, (doc: Doc) => unknown> = {
+	envelope: doc => parseEnvelope(wire(doc)),
+	job: doc => !("x-reliable-receipt" in (doc["headers"] as Doc)) && !("x-reliable-echo" in (doc["headers"] as Doc)) && parseEnvelope(wire({ ...doc, headers: { ...(doc["headers"] as Doc), "x-reliable-receipt": "r" } })),
+	check: doc => parseCheck(wire(doc), anyone),
+	plan: doc => parseCheck(wire({ ...envelope, headers: { ...headers, "x-reliable-round": 1, "x-reliable-echo": JSON.stringify(doc) } }), anyone),
+	receipt: doc => {
+		const { items, bad } = parseReceipts(bytes(doc));
+		for (const { id, echo } of items) if (echo) rowOfEcho(id, echo, anyone);
+		return !bad.length;
+	},
+	announcement: doc => parseAnnouncement(bytes(doc)),
+	withdrawal: doc => {
+		const { id, echo } = parseWithdrawal(bytes(doc));
+		return rowOfEcho(id, echo, anyone);
+	},
+	parked: doc => isParking(doc as never)
+};
+
+function accepted(name: SchemaName, doc: Doc): boolean {
+	try {
+		return read[name](doc) !== false;
+	} catch (error) {
+		if (error instanceof Unreadable) return false;
+		throw error;
+	}
+}
+
+const WRONG = [null, true, 0, -1, 1.5, 2, 5e15, "", "x", "1", "*", "(*", "a:b", "x".repeat(300), [], [null], {}, { a: null }];
+/** Text that carries JSON: changed inside as well. */
+const CARRIERS = ["x-reliable-echo", "x-reliable-meta", "x-reliable-headers", "plan"];
+
+/** What no schema can say: that a wildcard group is named after its pattern, what a regular expression can be made of, and what is in base64. */
+const BEYOND: Partial<Record<SchemaName, string[]>> = { announcement: ['/pattern = "*"', '/pattern = "(*"', '/group = "a:b"'], receipt: [`/items/1/echo/body = ${JSON.stringify("x".repeat(300)).slice(0, 40)}`] };
+
+interface Mutant {
+	what: string;
+	doc: unknown;
+	/** Only something unknown was added. */
+	extra?: boolean;
+}
+
+/** Every place of a document: missing, of every wrong kind, or with something unknown beside it. */
+function* mutants(value: unknown, at = ""): Generator<Mutant> {
+	if (typeof value !== "object" || value === null) return;
+	const put = (key: string, changed: unknown) => (Array.isArray(value) ? value.map((old: unknown, i) => (String(i) === key ? changed : old)) : { ...value, [key]: changed });
+	if (!Array.isArray(value)) yield { what: `${at} with something unknown`, doc: { ...value, "x-unknown": { deep: [1] } }, extra: true };
+	for (const [key, inner] of Object.entries(value as Doc)) {
+		const where = `${at}/${key}`;
+		if (!Array.isArray(value)) yield { what: `${where} missing`, doc: Object.fromEntries(Object.entries(value).filter(([name]) => name !== key)) };
+		for (const wrong of WRONG) yield { what: `${where} = ${JSON.stringify(wrong).slice(0, 40)}`, doc: put(key, wrong) };
+		const carrier = CARRIERS.includes(key) && typeof inner === "string";
+		for (const { what, doc, extra } of mutants(carrier ? (JSON.parse(inner) as unknown) : inner, where)) yield { what, doc: put(key, carrier ? JSON.stringify(doc) : doc), extra };
+	}
+}
+
+/** Whether AMQP itself can carry it. */
+function carried({ headers, messageId = "", type = "" }: Doc): boolean {
+	return typeof headers === "object" && headers !== null && !Array.isArray(headers) && typeof messageId === "string" && typeof type === "string";
+}
+
+it("there is an example of every schema", () => {
+	expect(names.toSorted()).toEqual(Object.keys(good).toSorted());
+});
+
+it.each(names)("%s: the schema and our reader say the same of every example and of every change to it", name => {
+	const differ: string[] = [];
+	let refused = 0;
+	let extras = 0;
+	for (const doc of good[name]) {
+		expect(faults(name, doc)).toEqual([]);
+		expect(accepted(name, doc)).toBe(true);
+		for (const { what, doc: mutant, extra } of mutants(doc)) {
+			if ("headers" in doc && !carried(mutant as Doc)) continue;
+			const bySchema = faults(name, mutant).length === 0;
+			const byReader = accepted(name, mutant as Doc);
+			if (!bySchema) refused++;
+			if (extra) extras++;
+			if (bySchema && !byReader && BEYOND[name]?.includes(what)) continue;
+			if (bySchema !== byReader) differ.push(`${what}: the schema ${bySchema ? "takes" : "refuses"} it, the reader does not`);
+			else if (extra && !bySchema) differ.push(`${what}: refused`);
+		}
+	}
+	expect(differ).toEqual([]);
+	expect(refused).toBeGreaterThan(20);
+	expect(extras).toBeGreaterThan(0);
+});

@@ -49,7 +49,7 @@ export const rows = [
 		id: "P3",
 		note: "from the first emit to the last message that is `consumed` in the store, against publish, consume and ack by plain amqplib without any record; one process each, 1000 at a time, prefetch 500.",
 		async round({ round, run, quick }) {
-			const counts = quick ? { count: 1000, warm: 200 } : { count: 20_000, warm: 5000 };
+			const counts = quick ? { count: 1000, warm: 200 } : { count: 10_000, warm: 1000 };
 			const { ours, callback, raw } = await inTurn(round, {
 				raw: () => run("raw.pipeline", { bytes: BYTES, window: 1000, prefetch: 500, ...counts }),
 				ours: () => run("ours.pipeline", { bytes: BYTES, strategy: "outbox", concurrency: 1000, prefetch: 500, ...counts }),
@@ -65,7 +65,7 @@ export const rows = [
 		id: "P4",
 		note: "one message at a time, everything at rest before the next; against one `insertOne` and then one publish, until the consumer has it.",
 		async round({ round, run, quick }) {
-			const load = { bytes: BYTES, count: quick ? 20 : 300, pauseMs: 25 };
+			const load = { bytes: BYTES, count: quick ? 20 : 200, pauseMs: 20 };
 			const { ours, raw } = await inTurn(round, { raw: () => run("raw.latency", load), ours: () => run("ours.latency", { ...load, strategy: "outbox" }) });
 			return ["p50", "p99"].map(p => ({ what: `emit → handler, idle, ${p}`, ours: rate(ours[p], "ms"), theirs: rate(raw[p], "ms"), ratio: ours[p] / raw[p], target: { atMost: 1.3 } }));
 		}
@@ -74,7 +74,7 @@ export const rows = [
 		id: "P5",
 		note: "@moleculer/channels with its AMQP adapter, told to be as durable as it can be (quorum queue, persistent): no confirms, nothing stored. Both on Moleculer 0.14, which it asks for. As many messages between send and handler as `maxInFlight`; latency is the p50 of the same loop.",
 		async round({ round, run, quick }) {
-			const load = inFlight => ({ bytes: BYTES, inFlight, ...warm(quick) });
+			const load = inFlight => ({ bytes: BYTES, inFlight, ...(quick ? warm(quick) : { warmMs: 1000, ms: 3000 }) });
 			const line = { line: "0.14" };
 			const samples = [];
 			for (const inFlight of quick ? [1] : [1, 10, 100]) {
@@ -97,7 +97,7 @@ export const rows = [
 		id: "P9",
 		note: "commands sent to the store from the first emit to the last `consumed` message, per message, 1000 emits at a time, prefetch 500; with `callback` those of a node that only emits.",
 		async round({ run, quick }) {
-			const load = { bytes: BYTES, concurrency: 1000, prefetch: 500, count: quick ? 2000 : 20_000 };
+			const load = { bytes: BYTES, concurrency: 1000, prefetch: 500, count: quick ? 500 : 20_000 };
 			const outbox = await run("ours.operations", { ...load, strategy: "outbox" });
 			const callback = await run("ours.operations", { ...load, strategy: "callback", producerOnly: true });
 			return [

@@ -34,15 +34,28 @@ function lineOf(id, samples) {
 	return [id, what, figure(ours && "ours"), figure(theirs && "theirs"), `**${short(ratio)}**`, spread(ratios), wanted, reached];
 }
 
-/** A row's lines of an earlier run stay until it is measured again. */
-function merged(lines, id) {
-	return lines.filter(line => line[0] === id).length ? [] : readSection(HEADING).split("\n").filter(line => line.startsWith(`| ${id} |`)).map(line => line.slice(2, -2).split(" | "));
+const HEAD = ["", "measure", "ours", "peer", "ratio (median)", "spread", "must reach", "reached", "rounds", "load average"];
+
+/** Written after each row; the lines of rows that are not measured in this run stay. */
+async function save(lines) {
+	const before = readSection(HEADING).split("\n");
+	const kept = id => before.filter(line => line.startsWith(`| ${id} |`)).map(line => line.slice(2, -2).split(" | "));
+	const all = rows.flatMap(({ id }) => (lines.some(line => line[0] === id) ? lines.filter(line => line[0] === id) : kept(id)));
+	const notes = rows.map(({ id, note }) => `- ${id}: ${note}`).join("\n");
+	writeSection(HEADING, `512 B of payload, quorum queues, persistent + mandatory + confirmed publishes, \`noDelay\`; each side of a round is a process of its own, the sides of a ratio take turns. Figures are medians of the rounds; the spread is that of the ratio.
+Only the ratios mean something beyond this machine: the servers, both sides and whatever else ran shared its cores. The load average is that of the row's rounds.
+
+${table(HEAD, all)}
+
+${notes}
+
+\`npm run bench\`, last on ${new Date().toISOString().slice(0, 10)} (${lines.map(line => line[0]).filter((id, i, ids) => ids.indexOf(id) === i).join(", ")}): ${await bed()}; servers and benchmark on the same machine.`);
 }
 
-const load = [os.loadavg()[0]];
 const lines = [];
 for (const row of rows.filter(({ id }) => !only || only.includes(id))) {
 	const collected = new Map();
+	const load = [os.loadavg()[0]];
 	const world = { quick, run: (side, params, options) => runSide(side, params, { profile, ...options }) };
 	const prepared = await row.prepare?.(world);
 	try {
@@ -56,21 +69,9 @@ for (const row of rows.filter(({ id }) => !only || only.includes(id))) {
 	} finally {
 		await prepared?.end?.();
 	}
-	for (const samples of collected.values()) lines.push(lineOf(row.id, samples));
+	const loads = `${Math.min(...load).toFixed(0)} – ${Math.max(...load).toFixed(0)}`;
+	for (const samples of collected.values()) lines.push([...lineOf(row.id, samples), samples.length, loads]);
+	if (!quick && !profile) await save(lines);
 }
-
-const head = ["", "measure", "ours", "peer", "ratio (median)", "spread", "must reach", "reached"];
-console.log(`\n${table(head, lines)}\n`);
-if (!quick && !profile) {
-	const all = rows.flatMap(({ id }) => [...lines.filter(line => line[0] === id), ...merged(lines, id)]);
-	const body = `512 B of payload, quorum queues, persistent + mandatory + confirmed publishes, \`noDelay\`; each side of a round is a process of its own, the sides of a ratio take turns. Figures are medians of the rounds; the spread is that of the ratio.
-Only the ratios mean something beyond this machine: servers, both sides and whatever else ran shared it.
-
-${table(head, all)}
-
-${rows.map(({ id, note }) => `- ${id}: ${note}`).join("\n")}
-
-\`npm run bench\`, last on ${new Date().toISOString().slice(0, 10)}${only ? ` (${only.join(", ")})` : ""}, ${rounds} rounds: ${await bed()}; load average ${Math.min(...load).toFixed(1)} – ${Math.max(...load).toFixed(1)} (of 2 cores) in between.`;
-	writeSection(HEADING, body);
-	console.log("Written to bench/results.md.");
-}
+console.log(`\n${table(HEAD, lines)}\n`);
+if (!quick && !profile) console.log("Written to bench/results.md.");

@@ -240,7 +240,7 @@ function checkAddresses(values: Values): void {
 	const urlOk = (url: unknown, protocols: string[]) => {
 		if (typeof url !== "string" || !protocols.some(protocol => url.startsWith(`${protocol}://`) && url.length > protocol.length + 3)) return false;
 		// Its part after the slash would be taken for host and path, and told as such.
-		if (/^[^/]*\/\/[^/?#]*[/?#][^?]*@/.test(url)) bad(protocols[0] === "mongodb" ? "mongo" : (protocols[0] as string).replace(/s$/, ""), "a URL whose user and password have / ? # and @ percent-encoded (%2F %3F %23 %40)");
+		if (/^[^/]*\/\/[^/?#]*[/?#][^?]*@/.test(url)) bad(protocols[0] === "mongodb" ? "mongo" : (protocols[0] as string), "a URL whose user and password have / ? # and @ percent-encoded (%2F %3F %23 %40)");
 		return true;
 	};
 	const { amqp, mongo, redis } = values;

@@ -326,7 +326,7 @@ export class Runtime {
 		const deadline = performance.now() + this.options.drainTimeoutMs;
 		const left = () => Math.max(0, deadline - performance.now());
 		const storage = this.#storage;
-		await storage?.sweeper.stop();
+		await storage?.sweeper.stop(left());
 		await atMost(this.#callback?.idle() ?? Promise.resolve(), left());
 		this.#callback?.stop();
 		if (storage) {

@@ -7,7 +7,7 @@ const ALIAS = fileURLToPath(new URL("../../test/support/alias.cjs", import.meta.
 const PROFILES = fileURLToPath(new URL("../profiles", import.meta.url));
 
 /** Runs a side ("file.export") in a process of its own, in a namespace of its own that is removed afterwards. */
-export async function runSide(side, params, { line = "0.15", profile = false, timeoutMs = 600_000, namespace = newNamespace(), keep = false } = {}) {
+export async function runSide(side, params, { line = process.env.MOLECULER_LINE ?? "0.15", profile = false, timeoutMs = 600_000, namespace = newNamespace(), keep = false } = {}) {
 	const execArgv = ["--require", ALIAS, ...(profile ? ["--cpu-prof", `--cpu-prof-dir=${PROFILES}`, `--cpu-prof-name=${side}.${Date.now()}.cpuprofile`] : [])];
 	try {
 		return await new Promise((resolve, reject) => {

@@ -1,5 +1,6 @@
 // Our side.
-import { closedLoop, each, oneByOne } from "../lib/load.mjs";
+import { meter } from "../lib/cpu.mjs";
+import { closedLoop, each, oneByOne, percentiles } from "../lib/load.mjs";
 import { consumerService, emitOf, emitterService, mongo, payloadOf, reliableNode, runtimeOf, subscribed, until } from "../lib/world.mjs";
 
 /** A group's queue and its subscription, left behind by a consumer that is gone: messages stay in it. */
@@ -22,7 +23,7 @@ async function emits({ namespace, bytes, strategy, concurrency, warmMs, ms, opti
 }
 
 /** Emits until the last one is `consumed` in the store. */
-async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, count, warm, groups = 1, options = {} }) {
+async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, count, warm, groups = 1, pids, options = {} }) {
 	const numbers = Array.from({ length: groups }, (_, i) => i + 1);
 	const broker = await reliableNode({ namespace, options: { strategy, ...options }, services: mixin => [emitterService(mixin), ...numbers.map(n => consumerService(mixin, n, () => undefined, { maxInFlight: prefetch }))] });
 	await subscribed(broker, groups);
@@ -33,13 +34,12 @@ async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, cou
 	const recorded = count => until(() => (totals.consumed ?? 0) >= count, `${count} messages to be consumed; ${JSON.stringify(totals)}`);
 	await Promise.all([each(warm, concurrency, send), recorded(warm)]);
 	const from = performance.now();
-	const cpu = process.cpuUsage();
-	let emitted;
-	await Promise.all([each(count, concurrency, send).then(() => (emitted = performance.now())), recorded(warm + count)]);
+	const spent = meter(pids);
+	await Promise.all([each(count, concurrency, send), recorded(warm + count)]);
 	const ms = performance.now() - from;
-	const { user, system } = process.cpuUsage(cpu);
+	const cost = spent(count);
 	await broker.stop();
-	return { perSecond: (count / ms) * 1000, emitsPerSecond: (count / (emitted - from)) * 1000, cpuMicros: (user + system) / count, totals };
+	return { perSecond: (count / ms) * 1000, cpuMicros: cost.process, cost };
 }
 
 /** From the call of an emit until the handler has it, one after the other. */
@@ -78,6 +78,45 @@ async function throughput({ namespace, bytes, strategy, inFlight, warmMs, ms, op
 	return result;
 }
 
+/** Emits at a fixed rate, whether the system keeps up or not: from the instant an emit was due until its handler ran, and what was handled in time. */
+async function offered({ namespace, bytes, strategy, rate, warmMs, ms }) {
+	const times = [];
+	let from = Infinity;
+	let handledInTime = 0;
+	let handled = 0;
+	const to = () => from + ms;
+	const onEvent = ctx => {
+		handled++;
+		const now = performance.timeOrigin + performance.now();
+		if (now >= from && now < to()) handledInTime++;
+		if (ctx.params.due >= from && ctx.params.due < to()) times.push(now - ctx.params.due);
+	};
+	const broker = await reliableNode({ namespace, options: { strategy, maxPending: 100_000 }, services: mixin => [emitterService(mixin), consumerService(mixin, 1, onEvent, { maxInFlight: 500 })] });
+	await subscribed(broker, 1);
+	const emit = emitOf(broker);
+	const payload = payloadOf(bytes - 30);
+	const begun = performance.timeOrigin + performance.now();
+	from = begun + warmMs;
+	let sent = 0;
+	let refused = 0;
+	const emits = [];
+	while (true) {
+		const now = performance.timeOrigin + performance.now();
+		if (now >= to()) break;
+		for (const due = Math.floor(((now - begun) / 1000) * rate); sent < due; sent++) {
+			const at = begun + ((sent + 1) / rate) * 1000;
+			emits.push(emit({ ...payload, due: at }).catch(() => refused++));
+		}
+		await new Promise(resolve => setTimeout(resolve, 2));
+	}
+	await Promise.all(emits);
+	// What is late belongs to the p99 as well.
+	await until(() => handled >= sent - refused, "the late ones", 60_000).catch(() => undefined);
+	const { p50, p99 } = percentiles(times);
+	await broker.stop();
+	return { perSecond: (handledInTime / ms) * 1000, p50, p99, refused };
+}
+
 /** Commands sent to the store per message, from the first emit to the last `consumed`. */
 async function operations({ namespace, bytes, strategy, concurrency, prefetch, count, producerOnly }) {
 	if (producerOnly) await groupAway(namespace);
@@ -103,4 +142,4 @@ async function operations({ namespace, bytes, strategy, concurrency, prefetch, c
 	return { perMessage: Object.values(commands).reduce((sum, n) => sum + n, 0) / count, commands };
 }
 
-export default { emits, pipeline, latency, throughput, operations };
+export default { emits, pipeline, latency, throughput, offered, operations };

@@ -1,5 +1,6 @@
 // The peers: what the servers do for a program that knows nothing but their clients.
 import { randomUUID } from "node:crypto";
+import { meter } from "../lib/cpu.mjs";
 import { closedLoop, each, oneByOne } from "../lib/load.mjs";
 import { amqp, DATABASE, EVENT, mongo, payloadOf, rawExchange, rawQueue } from "../lib/world.mjs";
 
@@ -44,7 +45,7 @@ async function publish({ namespace, bytes, window, warmMs, ms }) {
 }
 
 /** Until the last message has been consumed and acked: what a pipeline without any tracking reaches. */
-async function pipeline({ namespace, bytes, window, prefetch, count, warm }) {
+async function pipeline({ namespace, bytes, window, prefetch, count, warm, pids }) {
 	const { publish, close } = await publisher(namespace);
 	let consumed = 0;
 	let onCount;
@@ -54,11 +55,13 @@ async function pipeline({ namespace, bytes, window, prefetch, count, warm }) {
 	const send = () => publish(Buffer.from(JSON.stringify(body)));
 	await Promise.all([each(warm, window, send), reach(warm)]);
 	const from = performance.now();
+	const spent = meter(pids);
 	await Promise.all([each(count, window, send), reach(warm + count)]);
 	const perSecond = (count / (performance.now() - from)) * 1000;
+	const cost = spent(count);
 	await consuming.close();
 	await close();
-	return { perSecond };
+	return { perSecond, cpuMicros: cost.process, cost };
 }
 
 /** One after the other: the insert, then the publish, until the consumer has it. */

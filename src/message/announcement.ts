@@ -27,10 +27,10 @@ export function parseAnnouncement(body: Buffer): Announcement {
 	}
 	const { pattern, group, queue } = value as Announcement;
 	if (Buffer.byteLength(queue) > MAX_BYTES.queue) throw new Unreadable(`announcement of a queue whose name is longer than ${MAX_BYTES.queue} bytes`);
-	if (!isPattern(pattern) || Buffer.byteLength(pattern) > MAX_BYTES.pattern) throw new Unreadable(`announcement of ${describe(pattern)}, which is no event pattern`);
+	if (!isPattern(pattern) || Buffer.byteLength(pattern) > MAX_BYTES.pattern) throw new Unreadable(`announcement whose pattern is no event pattern of at most ${MAX_BYTES.pattern} bytes`);
 	const [base = ""] = group.split(":");
 	if (!base || RESERVED_IN_GROUPS.test(base) || Buffer.byteLength(base) > MAX_BYTES.group || group !== consumerGroup(base, pattern)) {
-		throw new Unreadable(`announcement of group ${describe(group)}, which ${isWildcard(pattern) ? `must be <name>:${pattern}` : "must be a name"} without : / , * #`);
+		throw new Unreadable(`announcement whose group must be ${isWildcard(pattern) ? "<name>:<pattern>" : "<name>"}, a name of at most ${MAX_BYTES.group} bytes without : / , * #`);
 	}
 	return value as Announcement;
 }

@@ -16,6 +16,8 @@ import type { EmitPlan, EmitResult, Strategy } from "./strategy";
 
 /** Status writes per store command. */
 const MAX_BATCH = 500;
+/** More, since whoever waits longer under load has often been handled meanwhile, and then there is nothing left to write. */
+const MAX_PUBLISHED = 5000;
 /** After a publish without a positive answer; the broker may be back by then, and a sweep looks whether it is. */
 const POSTPONE_MS = 1000;
 /** A row of a transaction is published when its session ends; should that be missed, the sweeper has it after this. */
@@ -44,7 +46,7 @@ export class Outbox implements Strategy {
 
 	constructor(readonly parts: OutboxParts) {
 		const { store } = parts;
-		this.#published = new Batcher({ maxItems: MAX_BATCH, write: records => store.published(records).then(() => []) });
+		this.#published = new Batcher({ maxItems: MAX_PUBLISHED, write: records => store.published(records).then(() => []) });
 		this.#postponed = new Batcher({ maxItems: MAX_BATCH, write: ids => store.postponed(ids, new Date(Date.now() + POSTPONE_MS)).then(() => []) });
 		this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => parts.recordFailures(records).then(() => []) });
 	}

@@ -1,3 +1,4 @@
+import { atMost } from "../at-most";
 import { reasonOf } from "../errors";
 import { BUCKETS } from "../message/message";
 import type { LeaseMode, Leases } from "./lease";
@@ -7,6 +8,8 @@ import { sweep, type SweepCounts, type SweepParts } from "./sweep";
 const UNLOCKED_FACTOR = 3;
 const PRUNE_EVERY_MS = 60_000;
 const PRUNE_PAGE = 1000;
+/** Two commands to Redis, each of which a client of ours gives up after one second. */
+const LEAVE_MS = 2500;
 
 export interface SweeperOptions {
 	everyMs: number;
@@ -43,13 +46,16 @@ export class Sweeper {
 		this.#schedule(0);
 	}
 
-	/** Ends the running pass at its page's end, gives the leases back. */
-	async stop(): Promise<void> {
+	/**
+	 * Ends the running pass at its page's end, gives the leases back. A page that a broker holds up is given up after `drainTimeoutMs`: its
+	 * claim runs out, as the lease does that cannot be given back.
+	 */
+	async stop(drainTimeoutMs: number): Promise<void> {
 		this.#stopped = true;
 		clearTimeout(this.#timer);
 		for (const unsubscribe of this.#unsubscribe) unsubscribe();
-		await this.#pass?.catch(() => undefined);
-		await this.leases?.stop();
+		if (this.#pass) await atMost(this.#pass, drainTimeoutMs);
+		if (this.leases) await atMost(this.leases.stop(), LEAVE_MS);
 	}
 
 	/** Whether this node does sweep just now: started, and not waiting for another's lease. */

@@ -72,6 +72,17 @@ it("receipts with a bad echo, and those older than what is kept, are parked", as
 	expect(await broker.call("reliable.stats")).toMatchObject({ consumed: 1, published: 0, pending: 0 });
 });
 
+it("a bad echo does not cost the other items of its receipt their answer", async () => {
+	const { broker, emit } = await world("callback", { stock: () => undefined });
+	const { id } = await emit("order.created", { n: 1 }, { groups: "far" });
+	const echo = { event: "order.created", producer: "shop", plan: plan({ only: ["far"] }) };
+	const items = [{ id: "a", echo: { ...echo, plan: "{" } }, { id, echo }, { id: "b", echo: { ...echo, headers: {}, body: "e30=" } }].map(item => ({ outcome: "handled", attempt: 1, durationMs: 1, ...item }));
+	await courierOf(broker).publish({ to: { queue: systemQueues(broker.namespace).callbackReceipts }, messageId: "three", type: "reliable.receipt", headers: {}, body: Buffer.from(JSON.stringify({ v: 1, group: "far", nodeID: "far", items })) });
+	expect(await reaches(broker, id, "consumed")).toMatchObject({ handled: "far" });
+	const [row] = await until(() => parked(broker), rows => rows.length === 1);
+	expect(row?.reason).toBe("receipt for a: x-reliable-echo is not JSON; receipt for b: foreign message: no x-reliable-version header");
+});
+
 it("a check with the id of another message is parked, and that message stays as it is", async () => {
 	const { broker, emit } = await world("callback", { stock: () => undefined });
 	await emit("order.created", { n: 1 }, { id: "order 1", waitFor: "consumed" });

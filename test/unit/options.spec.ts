@@ -99,13 +99,15 @@ describe("addresses", () => {
 		["mongo", "mongodb://localhost:27017/app"],
 		["mongo", "mongodb+srv://user:secret@cluster.example"],
 		["mongo", new MongoClient("mongodb://localhost")],
+		["mongo", { url: "mongodb://a/?tls=true", tls: { ca: "x" } }],
+		["redis", { url: "rediss://a", tls: { ca: "x" } }],
 		["redis", "redis://localhost"],
 		["redis", "rediss://:secret@a.example:6380/2"],
 		["redis", new Redis({ lazyConnect: true })]
 	])("%s takes %s", (name, value) => {
 		const values = given({ [name]: value }, none, none);
 		// A live client stays itself: a copy of it would be of no use.
-		if (!["tls", "urls"].some(key => key in Object(value))) expect(values[name]).toBe(value);
+		if (!["tls", "urls", "url"].some(key => key in Object(value))) expect(values[name]).toBe(value);
 		else expect(values[name]).toEqual(value);
 	});
 
@@ -121,6 +123,14 @@ describe("addresses", () => {
 		["amqp", 5672],
 		["amqp", null],
 		["mongo", "redis://user:secret@localhost"],
+		["amqp", { urls: "amqp://user:secret@a", tls: { ca: "x" } }],
+		["amqp", { urls: "amqps://user:secret@a", tls: "secret" }],
+		["amqp", "amqp://user:se/secret@a"],
+		["mongo", "mongodb://user:se?secret@a"],
+		["mongo", { url: "mongodb://a/?tls=false", tls: {} }],
+		["mongo", { url: "mongodb://user:secret@a", ca: "x" }],
+		["redis", { url: "redis://:secret@a", tls: {} }],
+		["redis", "redis://:se#secret@a"],
 		["mongo", {}],
 		["mongo", ""],
 		["redis", "user:secret@localhost"],

@@ -82,7 +82,8 @@ export class Cluster {
 	static readonly ALL = ROLES.flatMap(role => Cluster.NAMES[role]);
 
 	async start(): Promise<void> {
-		for (const name of Cluster.ALL) this.ports[name] = await freePort();
+		// Above the servers' ports and what the kernel gives to clients: a node that is down must find its own again.
+		for (const name of Cluster.ALL) this.ports[name] = await freePort(61_000, 65_000);
 		for (const [role, links] of Object.entries(this.shape.through ?? {})) {
 			for (const link of links) this.proxies.set(`${role}:${link}`, await tcpProxy({ host: "127.0.0.1", port: this.servers.port(link) }));
 		}

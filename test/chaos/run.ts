@@ -110,8 +110,11 @@ export async function runFault(fault: Fault, servers: Servers, { seed, messages,
 	const place = path.join(folder, `${fault.name}-${seed}`);
 	rmSync(place, { recursive: true, force: true });
 	mkdirSync(place, { recursive: true });
-	const cluster = new Cluster(namespace, place, servers, { ...SHAPE, cap: messages * 1.5, ...fault.shape, line });
-	const run = new Run(cluster, servers, namespace, messages, seed, text => progress(`${fault.name}: ${text}`));
+	const rate = fault.shape?.rate ?? SHAPE.rate;
+	// A slower load is a smaller one, so that every run takes about as long.
+	const wanted = Math.ceil((messages * Math.min(rate, SHAPE.rate)) / SHAPE.rate);
+	const cluster = new Cluster(namespace, place, servers, { ...SHAPE, cap: wanted * 1.5, ...fault.shape, line });
+	const run = new Run(cluster, servers, namespace, wanted, seed, text => progress(`${fault.name}: ${text}`));
 	const queues = [...PATTERNS.map(({ group, event }) => eventQueue(namespace, group, event)), ...Object.values(systemQueues(namespace)), ...CHECK_DELAYS.map(delay => bucketName(systemQueues(namespace).checks, delay))];
 	try {
 		run.progress("starts");

@@ -37,7 +37,7 @@ const steps: Record<Role, string> = { producer: "emit", consumer: "settle", swee
 const atEveryAwait = (role: Role): Fault => ({
 	name: `awaits-${role}`,
 	title: `SIGKILL of ${called[role]} before and after every await of ${steps[role]}`,
-	shape: { rate: 400, poisonEvery: 100, env: Object.fromEntries(Cluster.NAMES[role].map(name => [name, { CRASH_POINTS: "all" }])) },
+	shape: { rate: 300, cap: 1e6, poisonEvery: 100, env: Object.fromEntries(Cluster.NAMES[role].map(name => [name, { CRASH_POINTS: "all" }])) },
 	async inject(run) {
 		const name = Cluster.NAMES[role][0] as string;
 		const points = await census(run, name);

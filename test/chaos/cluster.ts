@@ -33,6 +33,8 @@ const HEARTBEAT_S = 2;
 export interface Shape {
 	/** Emits a second, of all producers. */
 	rate: number;
+	/** Where a fault takes its time, at most so many emits in all. */
+	cap: number;
 	poisonEvery: number;
 	padBytes: number;
 	/** Clocks that go wrong, by node. */
@@ -107,8 +109,8 @@ export class Cluster {
 		const journal = path.join(this.folder, `${name}.${life}.journal`);
 		this.journals.push(journal);
 		const role = name.replace(/\d+$/, "") as Role;
-		const { rate, poisonEvery, padBytes, clockMs } = this.shape;
-		const spec = { nodeID: name, namespace: this.namespace, role, journal, line: `${name}.${life}`, ports: this.ports, rate: rate / Cluster.NAMES.producer.length, poisonEvery, padBytes, clockMs: clockMs?.[name], options: this.options(name, role) };
+		const { rate, cap, poisonEvery, padBytes, clockMs } = this.shape;
+		const spec = { nodeID: name, namespace: this.namespace, role, journal, line: `${name}.${life}`, ports: this.ports, rate: rate / Cluster.NAMES.producer.length, poisonEvery, padBytes, clockMs: clockMs?.[name], cap: Math.max(0, cap - this.emits) / Cluster.NAMES.producer.length, options: this.options(name, role) };
 		const execArgv = ["--require", path.resolve("test/support/alias.cjs")];
 		if (env["CRASH_POINTS"] ?? this.shape.env?.[name]?.["CRASH_POINTS"]) execArgv.push("--require", path.resolve("test/support/crash-preload.cjs"));
 		const child = fork(path.resolve("test/chaos/node.cjs"), [], {

@@ -3,7 +3,7 @@
 // many of these. See `journal.ts` for the lines.
 const { openSync, writeSync } = require("node:fs");
 
-const { nodeID, namespace, role, journal, line, options, ports, rate, poisonEvery, padBytes, clockMs } = JSON.parse(process.env.CHAOS_NODE);
+const { nodeID, namespace, role, journal, line, options, ports, rate, poisonEvery, padBytes, clockMs, cap } = JSON.parse(process.env.CHAOS_NODE);
 
 // Before anything else is loaded: what reads the clock reads this one.
 if (clockMs) {
@@ -92,7 +92,7 @@ function producer() {
 		// At the pace wanted, without making up for a time in which nothing could be emitted.
 		wanted = Math.min(wanted + ((at - last) / 1000) * rate, 100);
 		last = at;
-		for (; wanted >= 1 && inFlight < 300; wanted--) {
+		for (; wanted >= 1 && inFlight < 300 && n < cap; wanted--) {
 			inFlight++;
 			void emit(n++).finally(() => inFlight--);
 		}

@@ -82,7 +82,7 @@ export class Run {
 
 	/** Until this part of the load has been emitted, or it comes no further. */
 	async load(part: number): Promise<void> {
-		for (let seen = -1, still = 0; this.cluster.emits < part * this.messages && still < 20; ) {
+		for (let seen = -1, still = 0; this.cluster.emits < part * this.messages && still < 40; ) {
 			still = this.cluster.emits === seen ? still + 1 : 0;
 			seen = this.cluster.emits;
 			await this.sleep(250);
@@ -110,7 +110,7 @@ export async function runFault(fault: Fault, servers: Servers, { seed, messages,
 	const place = path.join(folder, `${fault.name}-${seed}`);
 	rmSync(place, { recursive: true, force: true });
 	mkdirSync(place, { recursive: true });
-	const cluster = new Cluster(namespace, place, servers, { ...SHAPE, ...fault.shape, line });
+	const cluster = new Cluster(namespace, place, servers, { ...SHAPE, cap: messages * 1.5, ...fault.shape, line });
 	const run = new Run(cluster, servers, namespace, messages, seed, text => progress(`${fault.name}: ${text}`));
 	const queues = [...PATTERNS.map(({ group, event }) => eventQueue(namespace, group, event)), ...Object.values(systemQueues(namespace)), ...CHECK_DELAYS.map(delay => bucketName(systemQueues(namespace).checks, delay))];
 	try {

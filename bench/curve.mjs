@@ -118,3 +118,6 @@ ${table(["strategy", "groups", "messages /s", "CPU µs each"], rowsOf(byGroups, 
 	);
 	console.log("Written to bench/results.md, bench/load.svg and bench/cost.svg.");
 }
+
+// ECharts leaves a timer running.
+process.exit();

@@ -97,7 +97,7 @@ export const rows = [
 		id: "P9",
 		note: "commands sent to the store from the first emit to the last `consumed` message, per message, 1000 emits at a time, prefetch 500; with `callback` those of a node that only emits.",
 		async round({ run, quick }) {
-			const load = { bytes: BYTES, concurrency: 1000, prefetch: 500, count: quick ? 500 : 20_000 };
+			const load = { bytes: BYTES, concurrency: 1000, prefetch: 500, count: quick ? 200 : 20_000 };
 			const outbox = await run("ours.operations", { ...load, strategy: "outbox" });
 			const callback = await run("ours.operations", { ...load, strategy: "callback", producerOnly: true });
 			return [

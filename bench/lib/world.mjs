@@ -19,7 +19,7 @@ export const urls = {
 	redis: process.env.REDIS_URL ?? "redis://127.0.0.1:6379"
 };
 
-/** Frozen, so that a lost setting is seen: what is loaded here would be loaded in the shared servers of a team as well. */
+// Servers that others rely on must not be loaded by mistake.
 for (const url of Object.values(urls)) {
 	if (!["127.0.0.1", "localhost", "[::1]"].includes(new URL(url).hostname)) throw new Error(`The benchmark is for servers on this machine only, not for ${new URL(url).host}.`);
 }
@@ -86,10 +86,9 @@ export async function clean(namespace) {
 	await client.close();
 	const system = systemQueues(namespace);
 	const numbers = Array.from({ length: GROUPS }, (_, i) => i + 1);
-	const queues = [...Object.values(system), ...OPTIONS.checkDelaysMs.default.map(delay => bucketName(system.checks, delay)), ...numbers.flatMap(n => [groupQueue(namespace, n), rawQueue(namespace, n), `${namespace}.group-${n}.${EVENT}`])];
+	const queues = [...Object.values(system), ...OPTIONS.checkDelaysMs.default.map(delay => bucketName(system.checks, delay)), ...numbers.flatMap(n => [groupQueue(namespace, n), rawQueue(namespace, n), `${groupName(n)}.${namespace}.${EVENT}`])];
 	const model = await amqp();
 	const channel = await model.createChannel();
-	for (const queue of queues) await channel.deleteQueue(queue);
-	for (const exchange of [`${prefixOf(namespace)}.events`, rawExchange(namespace), EVENT]) await channel.deleteExchange(exchange);
+	await Promise.all([...queues.map(queue => channel.deleteQueue(queue)), ...[`${prefixOf(namespace)}.events`, rawExchange(namespace), `${namespace}.${EVENT}`].map(exchange => channel.deleteExchange(exchange))]);
 	await model.close();
 }

@@ -15,7 +15,7 @@ async function node(namespace, maxInFlight, handler) {
 	const { ServiceBroker } = require("moleculer");
 	const { Middleware } = require("@moleculer/channels");
 	const amqp = { url: urls.amqp, messageOptions: { persistent: true }, queueOptions: { durable: true, arguments: { "x-queue-type": "quorum" } } };
-	const adapter = { type: "AMQP", options: { prefix: `${namespace}.`, maxInFlight, amqp } };
+	const adapter = { type: "AMQP", options: { prefix: namespace, maxInFlight, amqp } };
 	const broker = new ServiceBroker({ nodeID: "bench", namespace, logger: false, middlewares: [Middleware({ adapter })] });
 	broker.createService({ name: "consumer", channels: { [EVENT]: { group: groupName(1), maxInFlight, handler } } });
 	await broker.start();

@@ -151,10 +151,10 @@ export abstract class DocumentStore extends IntentStore {
 		return plain + (await messages.bulk(overtaken.map(reschedulingOvertaken)));
 	}
 
-	async prune(before: Date, limit: number): Promise<number> {
-		const removed = await this.removePage(this.collections.messages, { doneAt: { $gte: EPOCH, $lt: before }, status: { $in: FINAL } }, limit);
-		await this.pruneRecords(before, limit);
-		return removed;
+	async prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }> {
+		const messages = await this.removePage(this.collections.messages, { doneAt: { $gte: EPOCH, $lt: before }, status: { $in: FINAL } }, limit);
+		const records = await this.pruneRecords(before, limit);
+		return { messages, more: messages >= limit || records };
 	}
 
 	async find(ids: string[]): Promise<Message[]> {

@@ -66,10 +66,12 @@ export abstract class RecordStore {
 		return docs.length ? collection.remove({ ...filter, _id: { $in: docs.map(doc => doc._id) } }) : 0;
 	}
 
-	protected async pruneRecords(before: Date, limit: number): Promise<void> {
+	/** True: there may be more. With several groups there are more inbox rows than messages. */
+	protected async pruneRecords(before: Date, limit: number): Promise<boolean> {
 		const filter = { at: { $gte: EPOCH, $lt: before } };
-		await this.removePage(this.collections.inbox, filter, limit);
-		await this.removePage(this.collections.parked, filter, limit);
-		await this.removePage(this.collections.barriers, filter, limit);
+		const { inbox, parked, barriers } = this.collections;
+		let more = false;
+		for (const collection of [inbox, parked, barriers]) if ((await this.removePage(collection, filter, limit)) >= limit) more = true;
+		return more;
 	}
 }

@@ -213,8 +213,11 @@ export interface Store {
 	named(records: NamingRecord[]): Promise<Set<string>>;
 	/** Only where the claim still holds. Returns how many did. */
 	rescheduled(records: RescheduleRecord[]): Promise<number>;
-	/** Deletes final messages (never `dead`) and inbox rows done before `before`, parked ones too; a bounded page. Returns how many messages. */
-	prune(before: Date, limit: number): Promise<number>;
+	/**
+	 * Deletes final messages (never `dead`), and inbox, parked and barrier rows, that are older than `before`: a page of `limit` of each.
+	 * `messages`: how many of the first; `more`: one of the pages was full.
+	 */
+	prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }>;
 
 	find(ids: string[]): Promise<Message[]>;
 	/** Newest first. */

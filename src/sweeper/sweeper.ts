@@ -8,6 +8,8 @@ import { sweep, type SweepCounts, type SweepParts } from "./sweep";
 const UNLOCKED_FACTOR = 3;
 const PRUNE_EVERY_MS = 60_000;
 const PRUNE_PAGE = 1000;
+/** In one go; what is left goes on with the next pass, so that messages that are due need not wait for it. */
+const PRUNE_PAGES = 20;
 /** Two commands to Redis, each of which a client of ours gives up after one second. */
 const LEAVE_MS = 2500;
 
@@ -121,11 +123,12 @@ export class Sweeper {
 		if (performance.now() - this.#prunedAt < PRUNE_EVERY_MS && this.#prunedAt) return;
 		this.#prunedAt = performance.now();
 		const before = new Date(Date.now() - this.options.retainMs);
-		for (let page = 0; page < 100 && !this.#stopped; page++) {
-			const pruned = await this.parts.store.prune(before, PRUNE_PAGE);
-			this.parts.metrics.count("pruned", pruned);
-			if (pruned < PRUNE_PAGE) return;
+		for (let page = 0; page < PRUNE_PAGES && !this.#stopped; page++) {
+			const { messages, more } = await this.parts.store.prune(before, PRUNE_PAGE);
+			this.parts.metrics.count("pruned", messages);
+			if (!more) return;
 		}
+		this.#prunedAt = 0;
 	}
 }
 

@@ -127,8 +127,8 @@ export function transitions(kind: StoreKind): void {
 			expect(await store.rescheduled(ids.map(id => ({ id, claim: "c", dueAt: at(70_000), attempts: { stock: 2 } })))).toBe(500);
 			const { unknown, duplicates, consumed } = await store.handled(ids.map(id => handledBy(id)));
 			expect({ unknown, duplicates, consumed: new Set(consumed) }).toEqual({ unknown: [], duplicates: 0, consumed: new Set(ids)});
-			expect(await store.prune(new Date(Date.now() + 1000), 400)).toBe(400);
-			expect(await store.prune(new Date(Date.now() + 1000), 400)).toBe(100);
+			expect(await store.prune(new Date(Date.now() + 1000), 400)).toEqual({ messages: 400, more: true });
+			expect(await store.prune(new Date(Date.now() + 1000), 400)).toEqual({ messages: 100, more: false });
 		});
 	});
 
@@ -434,17 +434,25 @@ export function transitions(kind: StoreKind): void {
 			await store.insert([...old, ...kept]);
 			await store.inboxAdd("g", ["old"], at(0));
 			await store.inboxAdd("g", ["new"], at(100));
-			expect(await store.prune(at(100), 2)).toBe(2);
-			expect(await store.prune(at(100), 2)).toBe(1);
-			expect(await store.prune(at(100), 2)).toBe(0);
+			expect(await store.prune(at(100), 2)).toEqual({ messages: 2, more: true });
+			expect(await store.prune(at(100), 2)).toEqual({ messages: 1, more: false });
+			expect(await store.prune(at(100), 2)).toEqual({ messages: 0, more: false });
 			expect((await store.find([...old, ...kept].map(({ _id }) => _id))).map(({ _id }) => _id)).toEqual(kept.map(({ _id }) => _id));
 			expect(await store.inboxHandled("g", ["old", "new"])).toEqual(new Set(["new"]));
+		});
+
+		one("says that there is more when only inbox rows are left: several groups have more of them than there are messages", async store => {
+			await store.insert([finalOf("consumed", at(0))]);
+			for (const group of ["a", "b", "c"]) await store.inboxAdd(group, ["old"], at(0));
+			expect(await store.prune(at(100), 2)).toEqual({ messages: 1, more: true });
+			expect(await store.prune(at(100), 2)).toEqual({ messages: 0, more: false });
+			for (const group of ["a", "b", "c"]) expect(await store.inboxHandled(group, ["old"])).toEqual(new Set());
 		});
 
 		one("never touches a dead message, however old, even one with a doneAt", async store => {
 			const dead = [deadOf({ createdAt: at(-1e9), deadAt: at(-1e9) }), deadOf({ doneAt: at(-1e9) })];
 			await store.insert(dead);
-			expect(await store.prune(at(1e9), 100)).toBe(0);
+			expect(await store.prune(at(1e9), 100)).toEqual({ messages: 0, more: false });
 			expect(await store.find(dead.map(({ _id }) => _id))).toHaveLength(2);
 		});
 	});

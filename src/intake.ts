@@ -1,3 +1,4 @@
+import { atMost, type Deadline } from "./at-most";
 import { backoffMs } from "./backoff";
 import type { Consumption, Courier, Delivery } from "./couriers/courier";
 import { reasonOf } from "./errors";
@@ -41,13 +42,11 @@ export class Intake {
 			});
 	}
 
-	async stop(drainTimeoutMs: number): Promise<void> {
-		await this.#consumption?.cancel();
-		let timer: NodeJS.Timeout | undefined;
-		await Promise.race([this.#running, new Promise(resolve => (timer = setTimeout(resolve, drainTimeoutMs)))]);
-		clearTimeout(timer);
+	async stop(deadline: Deadline): Promise<void> {
+		await this.#consumption?.cancel(deadline.toClose);
+		if (this.#running) await atMost(this.#running, deadline.left);
 		this.#stopping = true;
-		await this.#consumption?.close();
+		await this.#consumption?.close(deadline.toClose);
 	}
 
 	#take(delivery: Delivery): void {

@@ -7,9 +7,9 @@ import { expect, it, onTestFinished } from "vitest";
 import type { ReliableOptions } from "../../src";
 import { Runtime } from "../../src/runtime";
 import { backend, cluster, until, type Cluster } from "../support/brokers";
+import { proxied } from "../support/proxied";
 import { consumer, emitter, emitterOf, errorOf } from "../support/services";
 import { urls } from "../support/servers";
-import { tcpProxy, type TcpProxy } from "../support/tcp-proxy";
 
 const ROUNDS = 50;
 /** Until modules, pools and caches have come to rest. */
@@ -63,13 +63,6 @@ it("50 starts and stops leave no timer, listener, broker or handle behind", { ti
 	const { before, after } = await rounds(cluster(), { retainMs: 60_000 });
 	expect(grown(before, after)).toEqual([]);
 });
-
-async function proxied(): Promise<{ options: ReliableOptions; proxies: TcpProxy[] }> {
-	const proxies = await Promise.all([urls().amqp, urls().mongo, urls().redis].map(url => tcpProxy({ host: "127.0.0.1", port: Number(new URL(url).port) })));
-	onTestFinished(() => Promise.all(proxies.map(proxy => proxy.close())).then(() => undefined));
-	const [amqp, mongo, redis] = proxies.map(({ port }) => port);
-	return { proxies, options: { amqp: `amqp://guest:guest@127.0.0.1:${amqp}`, mongo: `mongodb://127.0.0.1:${mongo}/?directConnection=true`, redis: `redis://127.0.0.1:${redis}` } };
-}
 
 if (backend === "real") {
 	it("nor a connection to any server, not after a start that failed either", { timeout: 240_000 }, async () => {

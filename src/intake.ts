@@ -37,6 +37,8 @@ export class Intake {
 		if (courier.ready) await consumed;
 		else
 			consumed.catch(error => {
+				// The stop has closed what it was waiting for.
+				if (this.#stopping) return;
 				this.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`);
 				this.onError?.(error);
 			});

@@ -136,7 +136,7 @@ export class Consumer {
 			if (this.#stopping) await this.#consumption.close();
 		};
 		if (courier.ready) await begin();
-		else void begin().catch(error => this.#failed(error, `group ${group} cannot consume '${pattern}'`));
+		else void begin().catch(error => (this.#stopping ? undefined : this.#failed(error, `group ${group} cannot consume '${pattern}'`)));
 		// Before its start was through.
 		if (this.#stopping) return;
 		this.#unsubscribe = courier.on("ready", () => void this.#announce(1));

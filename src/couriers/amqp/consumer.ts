@@ -83,6 +83,12 @@ export class AmqpConsumption implements Consumption {
 		await closeChannel(epoch.channel, Math.max(0, until - performance.now()));
 	}
 
+	/** Its connection is about to be closed: what fails by that is neither told nor tried again. */
+	abandon(): void {
+		this.#cancelled = true;
+		clearTimeout(this.#timer);
+	}
+
 	get #queue(): string {
 		return this.options.spec.queue.name;
 	}

@@ -210,6 +210,7 @@ export class AmqpCourier implements Courier {
 			await this.#publisher.close(left());
 		}
 		this.#publisher.detach("courier closed");
+		for (const consumption of this.#consumptions) consumption.abandon();
 		await Promise.all([this.#publish.close(left()), this.#consume.close(left())]);
 	}
 

@@ -4,6 +4,7 @@ import { checkQueues, consumeQueue, emitOptionsOf, type JobOptions, type QueuesO
 import type { QueueHandler } from "../src/consumer/manual-ack";
 import { given, type ReliableOptions } from "../src/options";
 import type { EmitResult } from "../src/strategies/strategy";
+import { startAll } from "./consumers";
 import { hooks, ReliableEmit, type Mixed, type State } from "./reliable-emit.mixin";
 import type { Schema } from "./reliable-events";
 
@@ -86,11 +87,13 @@ function queuesOf({ name: service, AMQPQueues: queues = {} }: QueueSchema): [str
 }
 
 async function startQueues(this: Queued): Promise<void> {
-	const { runtime, options: defaults, consumers } = this.$reliable as State;
+	const state = this.$reliable as State;
+	const { runtime, options: defaults } = state;
 	// Not before: a further ReliableEmit in `mixins` makes the options anew.
 	defaults.sendsJobs = true;
-	for (const [queue, handler] of queuesOf(this.schema as unknown as QueueSchema)) {
+	const starts = queuesOf(this.schema as unknown as QueueSchema).map(([queue, handler]) => () => {
 		const options = this.$reliableQueues?.[queue] ?? {};
-		consumers.push(await consumeQueue(runtime, { queue, service: this.fullName, defaults, options, handler: handler.bind(this) }));
-	}
+		return consumeQueue(runtime, { queue, service: this.fullName, defaults, options, handler: handler.bind(this) });
+	});
+	await startAll(this, state, starts);
 }

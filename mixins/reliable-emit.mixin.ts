@@ -6,6 +6,7 @@ import { given, mergeService, serviceOptions, type ReliableOptions, type Service
 import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/message/resend";
 import type { Runtime } from "../src/runtime";
 import type { EmitResult } from "../src/strategies/strategy";
+import { startAll, stopAll } from "./consumers";
 import { inSpan } from "./emit-span";
 import { eventHandler } from "./event-context";
 import { checkMoleculer } from "./moleculer-version";
@@ -19,7 +20,6 @@ export interface State {
 	given: Record<string, unknown>;
 	options: ServiceOptions;
 	consumers: Consumer[];
-	running: boolean;
 }
 
 export type Mixed = Service & { $reliable?: State };
@@ -65,8 +65,11 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 			if (again) mergeService(again.given, values, schema.name);
 			const merged = again?.given ?? values;
 			// Not enumerable: it holds addresses, which a service that is logged must not show.
-			Object.defineProperty(this, "$reliable", { configurable: true, value: { runtime, given: merged, options: serviceOptions(merged), consumers: [], running: false } satisfies State });
+			Object.defineProperty(this, "$reliable", { configurable: true, value: { runtime, given: merged, options: serviceOptions(merged), consumers: [] } satisfies State });
 			reliableEvents(schema, this.$reliable?.options as ServiceOptions);
+			// Of several ReliableEmit in `mixins` one start and one stop.
+			schema.started = [...new Set(hooks(schema.started))];
+			schema.stopped = [...new Set(hooks(schema.stopped))];
 			if (again) return;
 			// Outermost: after the user's own `started`, before the user's own `stopped` (research/moleculer.md §2.3).
 			schema.started = [...hooks(schema.started), startConsumers];
@@ -77,19 +80,8 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 			ensureReliableService(this.broker as Broker);
 		},
 
-		async started(this: Mixed): Promise<void> {
-			const state = this.$reliable as State;
-			if (state.running) return;
-			await state.runtime.acquire();
-			state.running = true;
-		},
-
-		async stopped(this: Mixed): Promise<void> {
-			const state = this.$reliable as State;
-			if (!state.running) return;
-			state.running = false;
-			await state.runtime.release();
-		}
+		started: acquire,
+		stopped: release
 	} as unknown as Partial<ServiceSchema>;
 }
 
@@ -104,17 +96,24 @@ export function hooks(value: unknown): Hook[] {
 	return value === undefined ? [] : ([value].flat() as Hook[]);
 }
 
+async function acquire(this: Mixed): Promise<void> {
+	await (this.$reliable as State).runtime.acquire(this);
+}
+
+async function release(this: Mixed): Promise<void> {
+	await (this.$reliable as State).runtime.release(this);
+}
+
 async function startConsumers(this: Mixed): Promise<void> {
-	const { runtime, options, consumers } = this.$reliable as State;
-	for (const { pattern, base, options: consumer } of reliableEvents(this.schema as unknown as Schema, options)) {
+	const state = this.$reliable as State;
+	const starts = reliableEvents(this.schema as unknown as Schema, state.options).map(({ pattern, base, options }) => () => {
 		const group = consumerGroup(base, pattern);
 		const queue = eventQueue(this.broker.namespace ?? "", base, pattern);
-		const handle = eventHandler(this, pattern, base, group);
-		consumers.push(await runtime.consume({ pattern, group, queue, bindings: [bindingKey(pattern)], service: this.fullName, options: consumer, handle }));
-	}
+		return state.runtime.consume({ pattern, group, queue, bindings: [bindingKey(pattern)], service: this.fullName, options, handle: eventHandler(this, pattern, base, group) });
+	});
+	await startAll(this, state, starts);
 }
 
 async function stopConsumers(this: Mixed): Promise<void> {
-	const { runtime, consumers } = this.$reliable as State;
-	await Promise.all(consumers.splice(0).map(consumer => runtime.stopConsumer(consumer)));
+	await stopAll(this, this.$reliable as State);
 }

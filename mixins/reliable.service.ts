@@ -30,14 +30,13 @@ export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
 
 		async started(this: Service): Promise<void> {
 			const { runtime } = nodeOf(this.broker as Broker);
-			await runtime.acquire();
+			if (!(await runtime.acquire(this))) return;
 			runtime.needStorage();
 			await runtime.track();
 		},
 
 		async stopped(this: Service): Promise<void> {
-			const { runtime } = nodeOf(this.broker as Broker);
-			if (runtime.running) await runtime.release();
+			await nodeOf(this.broker as Broker).runtime.release(this);
 		}
 	} as unknown as ServiceSchema;
 }

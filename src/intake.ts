@@ -1,3 +1,4 @@
+import { atMost, type Deadline } from "./at-most";
 import { backoffMs } from "./backoff";
 import type { Consumption, Courier, Delivery } from "./couriers/courier";
 import { reasonOf } from "./errors";
@@ -36,18 +37,18 @@ export class Intake {
 		if (courier.ready) await consumed;
 		else
 			consumed.catch(error => {
+				// The stop has closed what it was waiting for.
+				if (this.#stopping) return;
 				this.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`);
 				this.onError?.(error);
 			});
 	}
 
-	async stop(drainTimeoutMs: number): Promise<void> {
-		await this.#consumption?.cancel();
-		let timer: NodeJS.Timeout | undefined;
-		await Promise.race([this.#running, new Promise(resolve => (timer = setTimeout(resolve, drainTimeoutMs)))]);
-		clearTimeout(timer);
+	async stop(deadline: Deadline): Promise<void> {
+		await this.#consumption?.cancel(deadline.toClose);
+		if (this.#running) await atMost(this.#running, deadline.left);
 		this.#stopping = true;
-		await this.#consumption?.close();
+		await this.#consumption?.close(deadline.toClose);
 	}
 
 	#take(delivery: Delivery): void {

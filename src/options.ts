@@ -47,7 +47,7 @@ export const OPTIONS = {
 	maxPending: { scope: "node", rule: count(1), default: 10_000, doc: "Emits that may wait for the store at once (and 64 MiB); more reject at once" },
 	askTimeoutMs: { scope: "node", rule: ms(100), default: 10 * SECOND, doc: "How long the callback service waits for a producer's answer" },
 	producerGoneMs: { scope: "node", rule: ms(1000), default: DAY, doc: "A message whose producer nobody answers for is `dead` after this" },
-	drainTimeoutMs: { scope: "node", rule: ms(0), default: 10 * SECOND, doc: "How long a stop waits for handlers, receipts and confirms" },
+	drainTimeoutMs: { scope: "node", rule: ms(0), default: 10 * SECOND, doc: "How long the stop of a node waits in all, from its first service's stop on, for handlers, receipts, confirms and status writes. Then connections are closed, which takes up to 2 s more where a server does not answer (a handshake is one round trip; after 2 s the server is taken for frozen and the socket is destroyed). What is not finished is sent again later. Give the process 5 s more than this before SIGKILL" },
 	lifecycleEvents: { scope: "node", rule: { type: "enum", values: [false, "emit", "broadcast"] }, default: false, doc: "Tell other nodes what becomes of messages, as Moleculer events `reliable.consumed`, `reliable.dead`, …: to one instance of each service (`emit`), or to all. One event per batch of receipts" },
 	strategy: { scope: "service", rule: { type: "enum", values: ["outbox", "callback"] }, default: "outbox", doc: "`outbox`: message in the store first. `callback`: no store on the producer's path; a delayed check asks for it afterwards" },
 	maxAttempts: { scope: "service", rule: count(1, 100), default: 3, doc: "Attempts per message and group before it is `dead`" },

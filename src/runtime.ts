@@ -1,5 +1,5 @@
 import { uuidv7 } from "uuidv7";
-import { atMost } from "./at-most";
+import { atMost, Deadline } from "./at-most";
 import { backendsOf, describeBackends, newCourier, newStore, type Backends } from "./backends";
 import { Compensation, type Done } from "./compensation";
 import { Consumer, mustAgree, type ConsumerSpec } from "./consumer/consumer";
@@ -7,6 +7,7 @@ import type { Courier } from "./couriers/courier";
 import { emitPlan, newMessage, type EmitOptions, type EmitSource } from "./emit";
 import { bare, ReliableError, reasonOf } from "./errors";
 import type { Logger } from "./logger";
+import { Members } from "./members";
 import { ANY_GROUP, type Message } from "./message/message";
 import { prefixOf, systemQueues } from "./message/pattern";
 import { Metrics } from "./metrics";
@@ -15,6 +16,7 @@ import { Publisher } from "./publisher";
 import { Registry } from "./registry";
 import type { ResendAnswer, ResendRequest } from "./message/resend";
 import { Sampler } from "./sampler";
+import { shutDown, type Storage } from "./shutdown";
 import { Producer, Rounds, type Call } from "./rounds";
 import type { DeadMessage, Store } from "./stores/store";
 import { Callback } from "./strategies/callback";
@@ -46,34 +48,23 @@ export interface LifecycleListener {
 	error(error: Error, module: string): void;
 }
 
-/** What exists once the store part of a node is up. */
-interface Storage {
-	store: Store;
-	registry: Registry;
-	inserter: Inserter;
-	outbox: Outbox;
-	tracker: Tracker;
-	sweeper: Sweeper;
-	compensation: Compensation;
-}
-
-type Phase = "created" | "started" | "stopped";
+type Phase = "created" | "starting" | "started" | "stopped";
 
 /**
  * The composition root, one per Moleculer broker: one pair of RabbitMQ connections, one store client, one Redis client, whatever the
  * number of services. Built at the first service's start, closed after the last one's stop:
  *
  *   start   store + courier → registry → (service `reliable`: tracker, sweeper) → consumers, each after its service's `started`
- *   stop    consumers, each before its service's `stopped` → sweeper → emits' publishes → tracker → courier → store → Redis
+ *   stop    consumers, each before its service's `stopped` → the rest, in the order and with the deadline of `shutdown.ts`
  */
 export class Runtime {
 	readonly metrics = new Metrics();
+	readonly members = new Members();
 	readonly startedAt = Date.now();
 	readonly #values: Record<string, unknown> = {};
 	readonly #consumers = new Set<Consumer>();
 	readonly #listeners = new Set<LifecycleListener>();
 	#phase: Phase = "created";
-	#users = 0;
 	#starting: Promise<void> | undefined;
 	#stopping: Promise<void> | undefined;
 	#tracking: Promise<void> | undefined;
@@ -140,35 +131,56 @@ export class Runtime {
 		return this.#consumers;
 	}
 
-	/** Counts a service in; the node's parts start with the first. Rejects on refused credentials and bad addresses, not on servers that are down. */
-	async acquire(): Promise<void> {
-		this.#users++;
+	/**
+	 * Counts a service in, once; the node's parts start with the first. Rejects on refused credentials and bad addresses, not on servers
+	 * that are down. False = its stop has overtaken it: that is not a start that failed, and a SIGTERM in its middle ends with exit code 0.
+	 */
+	async acquire(service: object): Promise<boolean> {
+		this.members.enter(service);
 		await this.#stopping;
-		this.#starting ??= this.#start();
+		// An overtaken start may still be on its way out.
+		if (this.#overtaken) await this.#starting?.catch(() => undefined);
+		if (!this.members.serves(service)) return false;
 		try {
-			await this.#starting;
+			await (this.#starting ??= this.#start());
 		} catch (error) {
-			this.#users--;
-			throw error;
+			if (this.members.remove(service)) throw error;
 		}
+		return this.members.serves(service);
+	}
+
+	/** A service begins to stop; `release` has to follow. */
+	leave(service: object): Deadline {
+		return this.members.leave(service, this.options.drainTimeoutMs);
 	}
 
 	/** Counts a service out; the last one closes everything. */
-	async release(): Promise<void> {
-		if (--this.#users > 0) return;
-		this.#stopping = this.#stop().finally(() => (this.#stopping = undefined));
-		await this.#stopping;
+	async release(service: object): Promise<void> {
+		const deadline = this.leave(service);
+		try {
+			if (this.members.remove(service) && this.members.empty) await (this.#stopping ??= this.#stop(deadline).finally(() => (this.#stopping = undefined)));
+		} finally {
+			this.members.left(service);
+		}
 	}
 
 	async #start(): Promise<void> {
+		this.#phase = "starting";
 		try {
 			await this.#open();
+			if (this.#overtaken) throw this.#notRunning();
+			this.#phase = "started";
+			this.identity.logger.info(`Reliable: node ${this.identity.nodeID} runs on ${describeBackends(this.options, this.#store)}.`);
 		} catch (error) {
 			// Nothing of it may keep the process alive; a further start begins anew.
+			await this.#close(new Deadline(0));
 			this.#starting = undefined;
-			await this.#close(0);
 			throw error;
 		}
+	}
+
+	get #overtaken(): boolean {
+		return this.#phase === "stopped";
 	}
 
 	async #open(): Promise<void> {
@@ -186,17 +198,10 @@ export class Runtime {
 		this.#publisher = new Publisher(this.#courier, registry, queues, nodeID, this.metrics);
 		this.#callback = new Callback({ publisher: this.#publisher, waiters: this.#waiters, metrics: this.metrics });
 		if (store && registry) this.#storage = await this.#assemble(store, registry, this.#courier, this.#publisher);
-		this.#sampler = this.#sample(this.#courier);
-		this.#phase = "started";
-		logger.info(`Reliable: node ${nodeID} runs on ${describeBackends(this.#options, store)}.`);
-	}
-
-	#sample(courier: Courier): Sampler {
-		const { metrics, identity, storage } = this;
 		const handling = () => [...this.#consumers].reduce((sum, { inFlight }) => sum + inFlight, 0);
-		const sampler = new Sampler({ metrics, courier, store: storage?.store, logger: identity.logger, handling, sweeping: () => storage?.sweeper.sweeping ?? false, leaseChanges: () => storage?.sweeper.leases?.changes ?? 0 });
-		sampler.start();
-		return sampler;
+		const sweeper = this.#storage?.sweeper;
+		this.#sampler = new Sampler({ metrics: this.metrics, courier: this.#courier, store, logger, handling, sweeping: () => sweeper?.sweeping ?? false, leaseChanges: () => sweeper?.leases?.changes ?? 0 });
+		this.#sampler.start();
 	}
 
 	async #assemble(store: Store, registry: Registry, courier: Courier, publisher: Publisher): Promise<Storage> {
@@ -238,7 +243,8 @@ export class Runtime {
 	/** Tracker and sweeper: what the service `reliable` runs. Idempotent. */
 	track(): Promise<void> {
 		const { tracker, sweeper } = this.needStorage();
-		this.#tracking ??= tracker.start().then(() => (this.options.sweeper ? sweeper.start() : undefined));
+		const sweeps = async () => (this.running && this.options.sweeper ? sweeper.start() : undefined);
+		this.#tracking ??= tracker.start().then(sweeps).catch(error => (this.#overtaken ? undefined : Promise.reject(error)));
 		return this.#tracking;
 	}
 
@@ -283,7 +289,7 @@ export class Runtime {
 		return producer.answer(request);
 	}
 
-	/** Starts a consumer. Rejects with RELIABLE_QUEUE_MISMATCH or RELIABLE_BAD_CONSUMER. */
+	/** Starts a consumer. Rejects with RELIABLE_QUEUE_MISMATCH or RELIABLE_BAD_CONSUMER; with RELIABLE_STOPPED when the node's stop overtakes it. */
 	async consume(spec: ConsumerSpec): Promise<Consumer> {
 		const courier = this.#courier;
 		if (this.#phase !== "started" || !courier) throw this.#notRunning();
@@ -299,13 +305,13 @@ export class Runtime {
 			await consumer.start();
 		} catch (error) {
 			this.#consumers.delete(consumer);
-			throw error;
+			throw this.#overtaken ? this.#notRunning() : error;
 		}
 		return consumer;
 	}
 
-	async stopConsumer(consumer: Consumer): Promise<void> {
-		await consumer.stop(this.options.drainTimeoutMs);
+	async stopConsumer(consumer: Consumer, deadline = new Deadline(this.options.drainTimeoutMs)): Promise<void> {
+		await consumer.stop(deadline);
 		this.#consumers.delete(consumer);
 	}
 
@@ -321,30 +327,23 @@ export class Runtime {
 			: new ReliableError("RELIABLE_NOT_STARTED", `${what}: the service has not started yet; \`started()\` is the earliest place. Nothing was stored.`, { event });
 	}
 
-	async #stop(): Promise<void> {
+	async #stop(deadline: Deadline): Promise<void> {
+		const overtakes = this.#phase === "starting";
 		this.#phase = "stopped";
-		const deadline = performance.now() + this.options.drainTimeoutMs;
-		const left = () => Math.max(0, deadline - performance.now());
-		const storage = this.#storage;
-		await storage?.sweeper.stop(left());
-		await atMost(this.#callback?.idle() ?? Promise.resolve(), left());
-		this.#callback?.stop();
-		if (storage) {
-			await atMost(storage.outbox.idle(), left());
-			storage.inserter.stop();
-			if (this.#tracking) await storage.tracker.stop(left());
-			storage.registry.stop();
+		if (overtakes) {
+			// What the start waits for fails at once, and it closes what it has made.
+			void this.#store?.close(0);
+			await this.#courier?.close(0, 0);
+			return atMost(this.#starting ?? Promise.resolve(), deadline.toClose);
 		}
-		this.#waiters.stop();
-		await this.#close(left());
+		await this.#close(deadline);
 		this.#starting = this.#tracking = undefined;
 	}
 
-	async #close(drainTimeoutMs: number): Promise<void> {
-		await this.#sampler?.stop();
-		await this.#courier?.close(drainTimeoutMs);
-		await this.#store?.close();
-		await this.#redis?.close();
+	async #close(deadline: Deadline): Promise<void> {
+		const parts = { consumers: this.#consumers, storage: this.#storage, callback: this.#callback, waiters: this.#waiters, sampler: this.#sampler, courier: this.#courier, store: this.#store, redis: this.#redis };
+		await shutDown(parts, deadline);
+		this.#consumers.clear();
 		this.#courier = this.#store = this.#storage = this.#redis = this.#publisher = this.#callback = this.#sampler = undefined;
 	}
 }

@@ -1,3 +1,4 @@
+import type { Deadline } from "./at-most";
 import type { Courier, Delivery } from "./couriers/courier";
 import { reasonOf } from "./errors";
 import type { Logger } from "./logger";
@@ -47,6 +48,7 @@ type Answer = { nodeID: string; group: string; item: ReceiptItem; delivery: Deli
  */
 export class Tracker {
 	readonly #intakes: Intake[] = [];
+	#stopped = false;
 
 	constructor(readonly parts: TrackerParts) {}
 
@@ -60,14 +62,16 @@ export class Tracker {
 			[queues.announcements, deliveries => this.#announcements(deliveries)]
 		];
 		for (const [queue, handle] of intakes) {
+			if (this.#stopped) return;
 			const intake = new Intake(queue, handle, (delivery, reason) => store.park([parkedOf(delivery, reason, this.parts)]), store, logger, error => this.parts.onError(error, "tracker"));
 			this.#intakes.push(intake);
 			await intake.start(courier);
 		}
 	}
 
-	async stop(drainTimeoutMs: number): Promise<void> {
-		await Promise.all(this.#intakes.map(intake => intake.stop(drainTimeoutMs)));
+	async stop(deadline: Deadline): Promise<void> {
+		this.#stopped = true;
+		await Promise.all(this.#intakes.map(intake => intake.stop(deadline)));
 	}
 
 	async #receipts(deliveries: Delivery[]): Promise<void> {

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { atMost, type Deadline } from "../at-most";
 import { backoffMs } from "../backoff";
 import { Batcher } from "../batcher";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
@@ -135,23 +136,22 @@ export class Consumer {
 			if (this.#stopping) await this.#consumption.close();
 		};
 		if (courier.ready) await begin();
-		else void begin().catch(error => this.#failed(error, `group ${group} cannot consume '${pattern}'`));
+		else void begin().catch(error => (this.#stopping ? undefined : this.#failed(error, `group ${group} cannot consume '${pattern}'`)));
+		// Before its start was through.
+		if (this.#stopping) return;
 		this.#unsubscribe = courier.on("ready", () => void this.#announce(1));
 		this.#timer = setInterval(() => void this.#announce(1), ANNOUNCE_EVERY_MS).unref();
 	}
 
-	/** No further deliveries; handlers finish, receipts are confirmed, deliveries acked, within `drainTimeoutMs`. What is left comes again elsewhere. */
-	async stop(drainTimeoutMs: number): Promise<void> {
+	/** No further deliveries; handlers finish, receipts are confirmed, deliveries acked, until the deadline. What is left comes again elsewhere. */
+	async stop(deadline: Deadline): Promise<void> {
 		this.#stopping = true;
 		clearInterval(this.#timer);
 		this.#unsubscribe?.();
-		await this.#consumption?.cancel();
-		const settled = this.#idle().then(() => this.receipts.idle());
-		let timer: NodeJS.Timeout | undefined;
-		await Promise.race([settled, new Promise(resolve => (timer = setTimeout(resolve, drainTimeoutMs)))]);
-		clearTimeout(timer);
+		await this.#consumption?.cancel(deadline.toClose);
+		await atMost(this.#idle().then(() => this.receipts.idle()), deadline.left);
 		this.receipts.stop();
-		await this.#consumption?.close();
+		await this.#consumption?.close(deadline.toClose);
 		this.spec.foreign?.close();
 	}
 

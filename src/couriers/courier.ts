@@ -82,10 +82,10 @@ export interface ConsumeSpec {
 }
 
 export interface Consumption {
-	/** Resolves when no further delivery will come; those held may still be acked. Idempotent. */
-	cancel(): Promise<void>;
-	/** Cancels and gives back what is unacked. Idempotent. */
-	close(): Promise<void>;
+	/** Resolves when no further delivery will come; those held may still be acked, unless the broker did not answer within `withinMs`. Idempotent. */
+	cancel(withinMs?: number): Promise<void>;
+	/** Cancels and gives back what is unacked; waits for the broker's answer up to `withinMs`. Idempotent. */
+	close(withinMs?: number): Promise<void>;
 	readonly active: boolean;
 }
 
@@ -127,8 +127,8 @@ export interface Courier {
 	 * jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED or RELIABLE_BAD_OPTION on a wrong password, vhost or address.
 	 */
 	start(): Promise<void>;
-	/** Waits for publishes in flight up to `drainTimeoutMs`, then closes; what is left ends as `unknown`. Idempotent. */
-	close(drainTimeoutMs: number): Promise<void>;
+	/** Waits for publishes in flight up to `drainTimeoutMs`, then closes; what is left ends as `unknown`. In all it takes `withinMs` at most. Idempotent. */
+	close(drainTimeoutMs: number, withinMs?: number): Promise<void>;
 	/** `ready` after each (re)connect or unblock, `down` when it stops being so, `error` for background failures. */
 	on(event: "ready" | "down", listener: () => void): () => void;
 	on(event: "error", listener: (error: Error) => void): () => void;

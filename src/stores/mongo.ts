@@ -1,4 +1,5 @@
 import type { ClientSession, Db, Document, MongoClient, MongoClientOptions, TopologyDescriptionChangedEvent } from "mongodb";
+import { atMost, CLOSE_MS } from "../at-most";
 import { backoffMs } from "../backoff";
 import { ReliableError, reasonOf, redact } from "../errors";
 import type { Logger } from "../logger";
@@ -87,7 +88,10 @@ export class MongoStore extends DocumentStore implements Store {
 	}
 
 	async start(): Promise<void> {
-		const client = (this.#client = await openClient(this.options));
+		const client = await openClient(this.options);
+		// Before it had connected, a client holds nothing.
+		if (this.#closed) return;
+		this.#client = client;
 		this.#db = client.db(databaseOf(this.options), { writeConcern: WRITE_CONCERN, readPreference: "primary", ignoreUndefined: true, promoteBuffers: true });
 		const prefix = prefixOf(this.options.namespace).replace(/[$\0]/g, "_");
 		const entries = COLLECTION_NAMES.map(name => [name, new MongoCollection((this.#db as Db).collection<Doc>(`${prefix}.${name}`))]);
@@ -102,13 +106,13 @@ export class MongoStore extends DocumentStore implements Store {
 		}
 	}
 
-	async close(): Promise<void> {
+	async close(withinMs = CLOSE_MS): Promise<void> {
 		if (this.#closed) return;
 		this.#closed = true;
 		clearTimeout(this.#retry);
 		this.#listeners.clear();
 		this.#client?.off("topologyDescriptionChanged", this.#onTopology);
-		if (!this.options.client) await this.#client?.close();
+		if (!this.options.client && this.#client) await atMost(this.#client.close(), withinMs);
 	}
 
 	async ping(): Promise<number> {
@@ -239,6 +243,7 @@ export class MongoStore extends DocumentStore implements Store {
 	}
 
 	#connectLater(attempt: number, thrown: unknown): void {
+		if (this.#closed) return;
 		const text = reasonOf(thrown);
 		// The same failure is told once, not at every try.
 		if (text !== this.#lastError) {
@@ -246,7 +251,6 @@ export class MongoStore extends DocumentStore implements Store {
 			this.#tellDown(thrown as Error);
 		}
 		this.#lastError = text;
-		if (this.#closed) return;
 		const again = () => this.#connect(this.#client as MongoClient, this.#db as Db).catch((later: unknown) => this.#connectLater(attempt + 1, later));
 		this.#retry = setTimeout(() => void again(), backoffMs(RECONNECT, attempt)).unref();
 	}

@@ -153,7 +153,7 @@ export interface Store {
 	 * jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED / RELIABLE_BAD_OPTION on a wrong password or address.
 	 */
 	start(): Promise<void>;
-	close(): Promise<void>;
+	close(withinMs?: number): Promise<void>;
 	/** Round trip in ms; rejects when down. */
 	ping(): Promise<number>;
 	/** Called each time it becomes reachable; returns the unsubscribe function. */

@@ -1,4 +1,4 @@
-import { atMost } from "../at-most";
+import { atMost, type Deadline } from "../at-most";
 import { reasonOf } from "../errors";
 import { BUCKETS } from "../message/message";
 import type { LeaseMode, Leases } from "./lease";
@@ -42,6 +42,8 @@ export class Sweeper {
 	async start(): Promise<void> {
 		this.#stopped = false;
 		await this.leases?.start();
+		// Stopped meanwhile.
+		if (this.#stopped) return;
 		const now = () => this.#schedule(0);
 		this.leases?.on("changed", now);
 		this.#unsubscribe = [this.parts.courier.on("ready", now), this.parts.store.onReady(now)];
@@ -49,15 +51,15 @@ export class Sweeper {
 	}
 
 	/**
-	 * Ends the running pass at its page's end, gives the leases back. A page that a broker holds up is given up after `drainTimeoutMs`: its
-	 * claim runs out, as the lease does that cannot be given back.
+	 * Ends the running pass at its page's end, gives the leases back. A page that a broker holds up is given up at the deadline: its claim runs
+	 * out, as the lease does that cannot be given back.
 	 */
-	async stop(drainTimeoutMs: number): Promise<void> {
+	async stop(deadline: Deadline): Promise<void> {
 		this.#stopped = true;
 		clearTimeout(this.#timer);
 		for (const unsubscribe of this.#unsubscribe) unsubscribe();
-		if (this.#pass) await atMost(this.#pass, drainTimeoutMs);
-		if (this.leases) await atMost(this.leases.stop(), LEAVE_MS);
+		if (this.#pass) await atMost(this.#pass, deadline.left);
+		if (this.leases) await atMost(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose));
 	}
 
 	/** Whether this node does sweep just now: started, and not waiting for another's lease. */

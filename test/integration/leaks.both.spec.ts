@@ -5,11 +5,13 @@ import { MongoClient } from "mongodb";
 import { Redis } from "ioredis";
 import { expect, it, onTestFinished } from "vitest";
 import type { ReliableOptions } from "../../src";
+import { Consumer } from "../../src/consumer/consumer";
 import { Runtime } from "../../src/runtime";
 import { backend, cluster, until, type Cluster } from "../support/brokers";
+import { proxied } from "../support/proxied";
+import { channelsOf } from "../support/rabbitmq";
 import { consumer, emitter, emitterOf, errorOf } from "../support/services";
 import { urls } from "../support/servers";
-import { tcpProxy, type TcpProxy } from "../support/tcp-proxy";
 
 const ROUNDS = 50;
 /** Until modules, pools and caches have come to rest. */
@@ -26,11 +28,11 @@ function held(emitters: EventEmitter[]): Record<string, number> {
 	const listeners = emitters.map(at => at.eventNames().reduce((sum, name) => sum + at.listenerCount(name), 0));
 	const { Timeout: _, ...others } = resources;
 	// Unreferenced timers, too, which that list does not name.
-	return { ...others, timers: v8.queryObjects(Timeout, { format: "count" }), runtimes: v8.queryObjects(Runtime, { format: "count" }), brokers: v8.queryObjects(ServiceBroker, { format: "count" }), ...Object.fromEntries(listeners.map((count, i) => [`listeners ${i}`, count])) };
+	return { ...others, timers: v8.queryObjects(Timeout, { format: "count" }), runtimes: v8.queryObjects(Runtime, { format: "count" }), consumers: v8.queryObjects(Consumer, { format: "count" }), brokers: v8.queryObjects(ServiceBroker, { format: "count" }), ...Object.fromEntries(listeners.map((count, i) => [`listeners ${i}`, count])) };
 }
 
 const node = (made: Cluster, options: ReliableOptions) => {
-	const broker = new ServiceBroker({ nodeID: "leaky", namespace: made.namespace, logger: false });
+	const broker = new ServiceBroker({ nodeID: `leaky-${made.namespace}`, namespace: made.namespace, logger: false });
 	broker.createService(emitter(made.mixin(options)));
 	broker.createService(consumer(made.mixin(options), "stock", "order.created", () => undefined));
 	return broker;
@@ -64,12 +66,27 @@ it("50 starts and stops leave no timer, listener, broker or handle behind", { ti
 	expect(grown(before, after)).toEqual([]);
 });
 
-async function proxied(): Promise<{ options: ReliableOptions; proxies: TcpProxy[] }> {
-	const proxies = await Promise.all([urls().amqp, urls().mongo, urls().redis].map(url => tcpProxy({ host: "127.0.0.1", port: Number(new URL(url).port) })));
-	onTestFinished(() => Promise.all(proxies.map(proxy => proxy.close())).then(() => undefined));
-	const [amqp, mongo, redis] = proxies.map(({ port }) => port);
-	return { proxies, options: { amqp: `amqp://guest:guest@127.0.0.1:${amqp}`, mongo: `mongodb://127.0.0.1:${mongo}/?directConnection=true`, redis: `redis://127.0.0.1:${redis}` } };
-}
+it("50 services that come and go on a node that stays leave no channel, timer or listener behind", { timeout: 240_000 }, async () => {
+	const made = cluster();
+	const nodeID = `staying-${made.namespace}`;
+	const broker = await made.node(nodeID, [emitter(made.mixin())]);
+	const comeAndGo = async () => {
+		const service = broker.createService(consumer(made.mixin(), "stock", "order.created", () => undefined));
+		await broker.waitForServices("stock", 10_000, 5);
+		await emitterOf(broker)("order.created", {}, { groups: ["stock"], waitFor: "consumed" });
+		await broker.destroyService(service);
+	};
+	const channels = () => (backend === "real" ? channelsOf(nodeID) : []);
+	for (let i = 0; i < WARM_UP; i++) await comeAndGo();
+	const [before, open] = [held([process]), await channels()];
+	for (let i = 0; i < ROUNDS; i++) await comeAndGo();
+	let after = before;
+	await until(() => (after = held([process])), seen => grown(before, seen).length === 0, 10_000).catch(() => undefined);
+	expect(grown(before, after)).toEqual([]);
+	if (backend === "real") expect(open).toHaveLength(2);
+	// Channels for one declare come and go.
+	await until(channels, now => now.length === open.length && now.every((count, i) => count <= Number(open[i]) + 2));
+});
 
 if (backend === "real") {
 	it("nor a connection to any server, not after a start that failed either", { timeout: 240_000 }, async () => {
@@ -77,6 +94,7 @@ if (backend === "real") {
 		const made = cluster();
 		for (let i = 0; i < 10; i++) await startAndStop(made, options);
 		await until(() => proxies.map(({ open }) => open), open => open.every(count => count === 0), 10_000);
+		await until(() => channelsOf(`leaky-${made.namespace}`), connections => connections.length === 0);
 		const opened = proxies.map(({ accepted }) => accepted);
 		// They were used.
 		expect(opened.every(count => count >= 10)).toBe(true);

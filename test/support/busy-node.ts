@@ -7,7 +7,7 @@ interface BusyNode {
 	options: ReliableOptions;
 }
 
-/** Emits and handles as fast as it can until it is told to stop. Tells "promised" and "handled" with the number, "refused" with the type. */
+/** Emits and handles as fast as it can until it is told to stop. Tells "starting", "started", "promised" and "handled" with the number, "refused" with the type. */
 async function main(): Promise<void> {
 	const { namespace, options } = JSON.parse(process.env["NODE"] ?? "{}") as BusyNode;
 	const broker = new ServiceBroker({ namespace, nodeID: "busy", logger: { type: "Console", options: { level: "warn" } } } as BrokerOptions);
@@ -21,6 +21,7 @@ async function main(): Promise<void> {
 	};
 	broker.createService({ name: "stock", mixins: [ReliableEmit(options)], events: { "order.created": { reliable: { maxInFlight: 100 }, handler } } } as unknown as ServiceSchema);
 	const orders = broker.createService({ name: "orders", mixins: [ReliableEmit(options)] } as unknown as ServiceSchema);
+	await tell("starting");
 	await broker.start();
 	let n = 0;
 	let open = true;

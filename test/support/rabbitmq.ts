@@ -25,6 +25,15 @@ export async function closeConnectionsOf(nodeID: string): Promise<number> {
 	return pids.length;
 }
 
+/** How many channels RabbitMQ itself counts on each connection of one node of ours. */
+export async function channelsOf(nodeID: string): Promise<number[]> {
+	const listed = await rabbitmqctl("-q", "list_connections", "channels", "client_properties");
+	return listed
+		.split("\n")
+		.filter(line => line.includes(`reliable:${nodeID}:`))
+		.map(line => Number(line.split("\t")[0]));
+}
+
 /** Does something to the broker behind the library's back. */
 export async function atBroker<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
 	const model = await connect(urls().amqp, { noDelay: true });

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { Deadline } from "../../src/at-most";
 import type { SweepParts } from "../../src/sweeper/sweep";
 import { Sweeper } from "../../src/sweeper/sweeper";
 
@@ -12,6 +13,6 @@ it("a stop gives up a pass that does not come to its end", async () => {
 	const sweeper = new Sweeper(parts, undefined, { everyMs: 1000, partitions: 1, retainMs: 1000 });
 	await sweeper.start();
 	await begins;
-	await sweeper.stop(50);
+	await sweeper.stop(new Deadline(50));
 	expect(sweeper.sweeping).toBe(false);
 });

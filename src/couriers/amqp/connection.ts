@@ -1,6 +1,7 @@
 import type { EventEmitter } from "node:events";
 import type { Duplex } from "node:stream";
 import type { ChannelModel, SocketOptions } from "amqplib";
+import { CLOSE_MS } from "../../at-most";
 import { backoffMs } from "../../backoff";
 import { bare, ReliableError, reasonOf } from "../../errors";
 import type { Logger } from "../../logger";
@@ -16,9 +17,6 @@ const STABLE_MS = 10_000;
 
 /** TCP's own limit is minutes. */
 const CONNECT_TIMEOUT_MS = 10_000;
-
-/** A close handshake takes one round trip; after this the socket is destroyed. */
-const CLOSE_TIMEOUT_MS = 2_000;
 
 export interface ConnectionOptions {
 	purpose: "publish" | "consume";
@@ -63,13 +61,14 @@ export class AmqpConnection {
 		});
 	}
 
-	async close(): Promise<void> {
+	/** With a handshake; a socket whose other end has not answered within `withinMs` is destroyed. */
+	async close(withinMs = CLOSE_MS): Promise<void> {
 		if (this.#closed) return this.#loop;
 		this.#closed = true;
 		this.#stop.abort();
 		this.#connecting?.abort();
 		const { model } = this;
-		if (model && !this.options.given) await closeModel(model);
+		if (model && !this.options.given) await closeModel(model, Math.min(withinMs, CLOSE_MS));
 		await this.#loop;
 	}
 
@@ -225,9 +224,9 @@ function connectError(thrown: unknown, label: string): Error {
 }
 
 /** amqplib's `close()` never settles when the socket is lost before the answer. */
-function closeModel(model: ChannelModel): Promise<void> {
+function closeModel(model: ChannelModel, withinMs: number): Promise<void> {
 	return new Promise(resolve => {
-		const timer = setTimeout(() => destroySocket(model, "no answer to close"), CLOSE_TIMEOUT_MS);
+		const timer = setTimeout(() => destroySocket(model, "no answer to close"), withinMs);
 		model.once("close", () => {
 			clearTimeout(timer);
 			resolve();

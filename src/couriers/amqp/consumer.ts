@@ -1,4 +1,5 @@
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
+import { CLOSE_MS } from "../../at-most";
 import { backoffMs } from "../../backoff";
 import { ReliableError, reasonOf } from "../../errors";
 import type { Logger } from "../../logger";
@@ -53,19 +54,20 @@ export class AmqpConsumption implements Consumption {
 		return this.#opening;
 	}
 
-	async cancel(): Promise<void> {
+	async cancel(withinMs = CANCEL_TIMEOUT_MS): Promise<void> {
 		this.#cancelled = true;
 		clearTimeout(this.#timer);
 		let timer: NodeJS.Timeout | undefined;
-		const late = new Promise<boolean>(resolve => void (timer = setTimeout(resolve, CANCEL_TIMEOUT_MS, true)));
+		const late = new Promise<boolean>(resolve => void (timer = setTimeout(resolve, Math.min(withinMs, CANCEL_TIMEOUT_MS), true)));
 		const tooLate = await Promise.race([this.#stop(), late]);
 		clearTimeout(timer);
 		// From a broker that does not answer nothing is taken any more; what is held goes back with the channel.
 		if (tooLate && this.#epoch) this.#drop(this.#epoch);
 	}
 
-	async close(): Promise<void> {
-		await this.cancel();
+	async close(withinMs = CANCEL_TIMEOUT_MS + CLOSE_MS): Promise<void> {
+		const until = performance.now() + withinMs;
+		await this.cancel(withinMs);
 		const epoch = this.#epoch;
 		this.options.onClosed(this);
 		if (!epoch?.live) return;
@@ -78,7 +80,13 @@ export class AmqpConsumption implements Consumption {
 				this.options.logger.debug(`Giving back to ${this.#queue}: ${reasonOf(thrown)}`);
 			}
 		}
-		await closeChannel(epoch.channel);
+		await closeChannel(epoch.channel, Math.max(0, until - performance.now()));
+	}
+
+	/** Its connection is about to be closed: what fails by that is neither told nor tried again. */
+	abandon(): void {
+		this.#cancelled = true;
+		clearTimeout(this.#timer);
 	}
 
 	get #queue(): string {

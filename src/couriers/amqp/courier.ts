@@ -1,4 +1,5 @@
 import type { ChannelModel, SocketOptions } from "amqplib";
+import { CLOSE_MS } from "../../at-most";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Logger } from "../../logger";
 import type { ConsumeSpec, Consumption, Courier, CourierFeatures, CourierStatus, Outcome, Publication, PublishResult, QueueDepth, QueueSpec } from "../courier";
@@ -110,8 +111,8 @@ export class AmqpCourier implements Courier {
 		}
 	}
 
-	close(drainTimeoutMs: number): Promise<void> {
-		this.#closing ??= this.#close(drainTimeoutMs);
+	close(drainTimeoutMs: number, withinMs = drainTimeoutMs + CLOSE_MS): Promise<void> {
+		this.#closing ??= this.#close(drainTimeoutMs, performance.now() + withinMs);
 		this.#signal();
 		return this.#closing;
 	}
@@ -192,7 +193,8 @@ export class AmqpCourier implements Courier {
 		};
 	}
 
-	async #close(drainTimeoutMs: number): Promise<void> {
+	async #close(drainTimeoutMs: number, until: number): Promise<void> {
+		const left = () => Math.max(0, until - performance.now());
 		clearInterval(this.#repairing);
 		if (this.#unsettled && drainTimeoutMs > 0) {
 			await new Promise<void>(resolve => {
@@ -204,11 +206,12 @@ export class AmqpCourier implements Courier {
 			});
 		}
 		if (this.#given) {
-			await Promise.all([...this.#consumptions].map(consumption => consumption.close()));
-			await this.#publisher.close();
+			await Promise.all([...this.#consumptions].map(consumption => consumption.close(left())));
+			await this.#publisher.close(left());
 		}
 		this.#publisher.detach("courier closed");
-		await Promise.all([this.#publish.close(), this.#consume.close()]);
+		for (const consumption of this.#consumptions) consumption.abandon();
+		await Promise.all([this.#publish.close(left()), this.#consume.close(left())]);
 	}
 
 	/** Exchange and queues first: publishing to an exchange that is not there closes the channel for all in flight. */

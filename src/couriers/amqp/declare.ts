@@ -1,9 +1,7 @@
 import type { Channel, ChannelModel, Replies } from "amqplib";
+import { CLOSE_MS } from "../../at-most";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
-
-/** A close takes one round trip; whoever waits for it longer waits for a dead connection. */
-const CLOSE_TIMEOUT_MS = 2_000;
 
 /** Runs `work` on a channel of its own, so that what the broker refuses there (it closes the channel) harms nothing else. */
 export async function onThrowAwayChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
@@ -23,9 +21,9 @@ export function swallowErrors(channel: Channel): void {
 }
 
 /** amqplib's `close()` never settles when the connection is lost before the answer, and rejects when it was closed already. */
-export function closeChannel(channel: Channel): Promise<void> {
+export function closeChannel(channel: Channel, withinMs = CLOSE_MS): Promise<void> {
 	return new Promise(resolve => {
-		const timer = setTimeout(resolve, CLOSE_TIMEOUT_MS);
+		const timer = setTimeout(resolve, Math.min(withinMs, CLOSE_MS));
 		const done = () => {
 			clearTimeout(timer);
 			resolve();

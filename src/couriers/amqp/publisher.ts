@@ -119,10 +119,10 @@ export class Publisher {
 	}
 
 	/** For a connection that is not ours to close. */
-	async close(): Promise<void> {
+	async close(withinMs: number): Promise<void> {
 		const channel = this.#channel;
 		this.detach("courier closed");
-		if (channel) await closeChannel(channel);
+		if (channel) await closeChannel(channel, withinMs);
 	}
 
 	detach(reason: string): void {

@@ -30,12 +30,12 @@ export async function health(runtime: Runtime): Promise<Health> {
 	const courier = runtime.courier?.status();
 	const describe = (connection: { connected: boolean; address?: string; lastError?: string } | undefined) =>
 		connection?.connected ? `up${connection.address ? ` (${connection.address})` : ""}` : `down${connection?.lastError ? `: ${connection.lastError}` : ""}`;
-	const [ping, counts, holders] = await Promise.all([
+	const [ping, oldest, holders] = await Promise.all([
 		store.ping().then(
 			ms => ({ up: true, text: `up (${store.name}, ${ms.toFixed(1)} ms)` }),
 			error => ({ up: false, text: `down (${store.name}): ${reasonOf(error)}` })
 		),
-		store.stats().catch(() => undefined),
+		store.oldest().catch(() => undefined),
 		sweeper.leases?.holders().then(
 			found => ({ up: true, text: found.map((holder, partition) => `${partition}: ${holder ?? "nobody"}`).join(", ") }),
 			error => ({ up: false, text: `unknown: ${reasonOf(error)}` })
@@ -54,8 +54,8 @@ export async function health(runtime: Runtime): Promise<Health> {
 		sweeping: runtime.options.sweeper ? sweeper.mode : "off",
 		leaseHolders: holders?.text ?? "no lease",
 		lastSweep: pass ? `${pass.at.toISOString()}: ${pass.counts.claimed} claimed in ${pass.ms} ms` : "none on this node",
-		oldestPendingMs: ageOf(counts?.oldestPendingAt),
-		oldestUnconsumedMs: ageOf(counts?.oldestPublishedAt),
+		oldestPendingMs: ageOf(oldest?.pending),
+		oldestUnconsumedMs: ageOf(oldest?.published),
 		inFlightPublishes: courier?.inFlight ?? 0,
 		inFlightHandlers: [...runtime.consumers].reduce((sum, consumer) => sum + consumer.inFlight, 0),
 		reconnects: courier?.reconnects ?? 0

@@ -38,13 +38,9 @@ export abstract class DocumentStore extends IntentStore {
 	async published(records: PublishedRecord[]): Promise<number> {
 		if (!records.length) return 0;
 		const { messages } = this.collections;
-		const alike = new Map<string, PublishedRecord[]>();
-		for (const record of records) {
-			const key = `${record.at.getTime()} ${record.dueAt.getTime()}`;
-			alike.set(key, [...(alike.get(key) ?? []), record]);
-		}
+		const groups = alike(records, ({ at, dueAt }) => [at, dueAt]);
 		const operations = (filter: Filter, withDue: boolean): Operation[] =>
-			[...alike.values()].map(group => ({
+			groups.map(group => ({
 				filter: { _id: { $in: group.map(({ id }) => String(id)) }, status: STATUS.pending, ...filter },
 				change: { $set: { status: STATUS.published, publishedAt: group[0]?.at, ...(withDue && { dueAt: group[0]?.dueAt }) } },
 				many: true
@@ -63,7 +59,7 @@ export abstract class DocumentStore extends IntentStore {
 		if (!records.length) return { unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] };
 		const { messages } = this.collections;
 		const ids = idsOf(records);
-		const groups = alikeReceipts(records);
+		const groups = alike(records, ({ group, receipt }) => [group, receipt]);
 		// Nearly every receipt is its message's last one, and then one write does both steps.
 		const closed = await messages.bulk(groups.map(closingReceipt));
 		const none = { unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] };
@@ -143,7 +139,8 @@ export abstract class DocumentStore extends IntentStore {
 	async rescheduled(records: RescheduleRecord[]): Promise<number> {
 		if (!records.length) return 0;
 		const { messages } = this.collections;
-		const plain = await messages.bulk(records.map(rescheduling));
+		// A page that was sent in one go differs by its ids alone, but for a few milliseconds.
+		const plain = await messages.bulk(alike(records, ({ id, ...rest }) => rest).map(rescheduling));
 		const overtaken = records.filter(({ about }) => about);
 		if (plain === records.length || !overtaken.length) return plain;
 		// Some claims are gone, or a failure came in since: it has scheduled the next attempt, and only the rest is written.
@@ -191,16 +188,15 @@ function inOrder(ids: string[], messages: Message[]): Message[] {
 }
 
 /** Those that say the same of many messages are one statement: a server updates many documents by one far faster than by one each. */
-function alikeReceipts(records: HandledRecord[]): HandledRecord[][] {
-	const alike = new Map<string, HandledRecord[]>();
+function alike<T>(records: T[], said: (record: T) => unknown): T[][] {
+	const groups = new Map<string, T[]>();
 	for (const record of records) {
-		const { at, nodeID, durationMs, attempt } = record.receipt;
-		const key = JSON.stringify([record.group, at.getTime(), nodeID, durationMs, attempt]);
-		const group = alike.get(key);
+		const key = JSON.stringify(said(record));
+		const group = groups.get(key);
 		if (group) group.push(record);
-		else alike.set(key, [record]);
+		else groups.set(key, [record]);
 	}
-	return [...alike.values()];
+	return [...groups.values()];
 }
 
 function recordingReceipt(records: HandledRecord[]): Operation {
@@ -247,13 +243,14 @@ function claimed({ id, claim, status }: RescheduleRecord): Filter {
 	return { _id: String(id), claim, open: true, ...(from && { status: { $in: from } }) };
 }
 
-function rescheduling(record: RescheduleRecord): Operation {
+function rescheduling(records: RescheduleRecord[]): Operation {
+	const [record] = records as [RescheduleRecord];
 	const { dueAt, next = {}, about = {} } = record;
 	const change = reschedule(record);
 	const set: Record<string, unknown> = { ...change.$set, dueAt };
 	for (const [group, at] of Object.entries(next)) set[`next.${keyOf(group)}`] = at;
 	const $and = Object.entries(about).map(([group, attempt]) => notFailed(group, attempt));
-	return { filter: { ...claimed(record), ...($and.length && { $and }) }, change: { ...change, $set: set } };
+	return { filter: { ...claimed(record), _id: { $in: idsOf(records) }, ...($and.length && { $and }) }, change: { ...change, $set: set }, many: true };
 }
 
 function reschedulingGroup(record: RescheduleRecord, group: string): Operation {

@@ -17,5 +17,5 @@ export function holds(strategy: Scenario["strategy"], runs: Run[]): void {
 		console.log(`${strategy}, ${what}: ${states} states, ${transitions} transitions, ends ${JSON.stringify(ends)}`);
 		expect(broken).toBeUndefined();
 		expect(complete).toBe(true);
-	}, 300_000);
+	}, 1_200_000);
 }

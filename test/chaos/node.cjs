@@ -57,7 +57,7 @@ const broker = new ServiceBroker({
 /** Which event a number stands for: alone for a group of each kind of inbox, or shared by two. */
 function eventOf(n) {
 	const at = n % 20;
-	return at < 8 ? "order.plain" : at < 16 ? "order.kept" : at < 18 ? "order.shared" : "order.ledger";
+	return at < 9 ? "order.plain" : at < 17 ? "order.kept" : at < 19 ? "order.shared" : "order.ledger";
 }
 
 function producer() {

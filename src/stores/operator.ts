@@ -64,7 +64,9 @@ export abstract class OperatorStore extends RecordStore {
 		if ((await messages.remove(asGiven(message))) > 0) return true;
 		const [still] = await messages.find({ _id: String(message._id) }, { fields: ["_id"] });
 		// The audit record of an earlier try whose answer was lost: that try has deleted the message.
-		if (!first && !still) return true;
+		if (!still && !first) return true;
+		// Another operator deleted it in this instant, on the strength of this record, which therefore stays.
+		if (!still && (await this.audits(String(message._id))).every(({ _id }) => _id === record._id)) return false;
 		await audit.remove({ _id: record._id });
 		return false;
 	}

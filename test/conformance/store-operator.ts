@@ -232,6 +232,14 @@ export function operations(kind: StoreKind): void {
 			expect(await store.parked(0, 10)).toEqual({ rows: [young, old], total: 2 });
 		});
 
+		two("keeps the audit record of a message that two operators discard in the same instant", async (store, other) => {
+			const all = Array.from({ length: 150 }, () => deadOf());
+			await store.insert(all);
+			await Promise.all(all.flatMap(dead => [store.discard(dead, auditOf(dead, { _id: `same ${dead._id}` })), other.discard(dead, auditOf(dead, { _id: `same ${dead._id}` }))]));
+			const lost = await Promise.all(all.map(async dead => ((await store.audits(dead._id)).length === 1 ? [] : [dead._id])));
+			expect(lost.flat()).toEqual([]);
+		});
+
 		two("discards a parked message and keeps an audit record, whoever of two operators is first", async (store, other) => {
 			const [gone, kept] = [parkedOf(), parkedOf()];
 			const { _id: id, at: parkedAt, queue, reason, body } = gone;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { backoffMs } from "../backoff";
 import { Batcher } from "../batcher";
 import type { Courier, QueueDepth } from "../couriers/courier";
-import { reasonOf } from "../errors";
+import { ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
 import { currentAttempt, judgeFailure } from "../message/budget";
 import { delayOf, LOST_CHECK_MARGIN_MS } from "../message/check";
@@ -189,6 +189,7 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 			attempts[group] = attempt;
 			next.set(group, answerBy);
 		} else if (outcome === "returned") {
+			tellMissing(parts, message, group);
 			failures.push(judgeFailure(message, group, attempt, "unroutable", { name: "Unroutable", message: reason ?? "no queue took it", code: "NO_ROUTE" }, { now: at }));
 		} else {
 			next.set(group, new Date(at.getTime() + pauseMs));
@@ -220,4 +221,10 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 	if (round) record.round = round;
 	if (unreachableSince !== undefined) record.unreachableSince = unreachableSince;
 	return { record, failures };
+}
+
+/** Its consumers announced a queue that is not there (any more): all that comes for the group ends as `dead`, so it is said before. */
+function tellMissing({ registry, onError }: SweepParts, { _id: id, event }: Message, group: string): void {
+	const queue = registry.queueOf(group, event);
+	if (queue) onError(new ReliableError("RELIABLE_QUEUE_MISSING", `Nothing could be sent to group ${group}: it announced the queue '${queue}' for '${event}', and RabbitMQ has none of that name.`, { group, queue, event, id }), "sweeper");
 }

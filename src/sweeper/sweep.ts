@@ -137,7 +137,9 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 			})
 		)
 	);
-	await parts.recordFailures(settled.flatMap(({ failures }) => failures));
+	const failures = settled.flatMap(({ failures }) => failures);
+	tellMissing(parts, claimed, failures);
+	await parts.recordFailures(failures);
 	const records = settled.flatMap(({ record }) => record ?? []);
 	counts.lost += records.length - (await parts.store.rescheduled(records));
 }
@@ -189,7 +191,6 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 			attempts[group] = attempt;
 			next.set(group, answerBy);
 		} else if (outcome === "returned") {
-			tellMissing(parts, message, group);
 			failures.push(judgeFailure(message, group, attempt, "unroutable", { name: "Unroutable", message: reason ?? "no queue took it", code: "NO_ROUTE" }, { now: at }));
 		} else {
 			next.set(group, new Date(at.getTime() + pauseMs));
@@ -223,8 +224,15 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 	return { record, failures };
 }
 
-/** Its consumers announced a queue that is not there (any more): all that comes for the group ends as `dead`, so it is said before. */
-function tellMissing({ registry, onError }: SweepParts, { _id: id, event }: Message, group: string): void {
-	const queue = registry.queueOf(group, event);
-	if (queue) onError(new ReliableError("RELIABLE_QUEUE_MISSING", `Nothing could be sent to group ${group}: it announced the queue '${queue}' for '${event}', and RabbitMQ has none of that name.`, { group, queue, event, id }), "sweeper");
+/** Queues that groups have announced and that are not there (any more): each once for all of a page. What comes for the group meanwhile ends as `dead`. */
+function tellMissing({ registry, onError }: SweepParts, page: Message[], failures: FailedRecord[]): void {
+	const events = new Map(page.map(({ _id, event }) => [_id, event]));
+	const told = new Set<string>();
+	for (const { id, group, failure } of failures) {
+		const event = events.get(id) as string;
+		const queue = failure.error.message.includes("NO_ROUTE") && registry.queueOf(group, event);
+		if (!queue || told.has(queue)) continue;
+		told.add(queue);
+		onError(new ReliableError("RELIABLE_QUEUE_MISSING", `Message ${id} could not be sent to group ${group}: there is no queue '${queue}', which is the group's for '${event}'.`, { group, queue, event, id }), "sweeper");
+	}
 }

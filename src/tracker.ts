@@ -225,7 +225,10 @@ export class Tracker {
 		for (const delivery of deliveries) {
 			try {
 				const { pattern, group, queue, nodeID, service } = parseAnnouncement(delivery.body, this.parts.prefix);
-				known.set(queue, { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now });
+				// As the store knows them apart: one queue may serve two patterns. The last one wins there, so here too.
+				const key = JSON.stringify([group, pattern]);
+				known.delete(key);
+				known.set(key, { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now });
 			} catch (error) {
 				if (!(error instanceof Unreadable)) throw error;
 				parked.push(parkedOf(delivery, error.message, this.parts));

@@ -1,6 +1,6 @@
 import type { Context, Service } from "moleculer";
 import { ReliableRetryableError } from "../src/errors";
-import type { ActParams } from "../src/compensation";
+import type { DiscardParams } from "../src/compensation";
 import { health, stats, subscriptions } from "../src/health";
 import type { Runtime } from "../src/runtime";
 import { nodeOf, type Broker } from "./node";
@@ -8,6 +8,8 @@ import { nodeOf, type Broker } from "./node";
 /** The REPL makes numbers of what looks like one, so text may come as a number; `asParams` takes it back. */
 const textOrNumber = (max: number, empty: boolean) => [{ type: "string", empty, max }, { type: "number" }];
 const textOf = (max: number, empty: boolean) => ({ type: "multi", rules: textOrNumber(max, empty) });
+/** One alone, too; the validator that comes with the oldest Moleculer cannot make a list of it. */
+const listOf = (max: number) => ({ type: "multi", rules: [{ type: "array", items: textOf(max, false), min: 1, max: 500 }, ...textOrNumber(max, false)], optional: true });
 const text = { ...textOf(300, false), optional: true };
 /** Numbers may come as text, too; not by `convert`, which throws on an object with a `toString` of its own. `asParams` makes numbers of them. */
 const numberOf = (min: number, max: number, pattern: string) => ({ type: "multi", rules: [{ type: "number", integer: true, min, max }, { type: "string", pattern }], optional: true });
@@ -24,11 +26,12 @@ const FILTER = {
 	olderThanMs: ms,
 	youngerThanMs: ms
 };
+/** Parked ones bear the names of a queue and of a stranger's message. */
+const parkedId = textOf(1000, false);
 const ACT = {
 	$$strict: true,
 	id: text,
-	// One alone, too; the validator that comes with the oldest Moleculer cannot make a list of it.
-	ids: { type: "multi", rules: [{ type: "array", items: textOf(300, false), min: 1, max: 500 }, ...textOrNumber(300, false)], optional: true },
+	ids: listOf(300),
 	...FILTER,
 	note: { ...textOf(2000, true), optional: true },
 	by: text,
@@ -41,7 +44,7 @@ const visibility = "public";
 
 type Self = Service;
 
-const TEXTS = ["id", "ids", "status", "event", "group", "producer", "note", "by"];
+const TEXTS = ["id", "ids", "parked", "status", "event", "group", "producer", "note", "by"];
 
 const NUMBERS = ["olderThanMs", "youngerThanMs", "page", "pageSize", "limit"];
 
@@ -69,10 +72,10 @@ function who(ctx: Context): string {
 function act(name: "retry" | "resolve" | "discard") {
 	return {
 		visibility,
-		params: ACT,
-		handler(this: Self, ctx: Context<Omit<ActParams, "ids"> & { ids?: string | string[] }>) {
-			const { ids, ...params } = asParams(ctx.params);
-			return compensation(this)[name]({ ...params, ...(ids !== undefined && { ids: [ids].flat() }) }, who(ctx));
+		params: name === "discard" ? { ...ACT, parked: listOf(1000) } : ACT,
+		handler(this: Self, ctx: Context<Omit<DiscardParams, "ids" | "parked"> & { ids?: string | string[]; parked?: string | string[] }>) {
+			const { ids, parked, ...params } = asParams(ctx.params);
+			return compensation(this)[name]({ ...params, ...(ids !== undefined && { ids: [ids].flat() }), ...(parked !== undefined && { parked: [parked].flat() }) }, who(ctx));
 		}
 	};
 }
@@ -85,7 +88,14 @@ export const reliableActions = {
 	list: { visibility, params: { $$strict: true, ...FILTER, page, pageSize }, handler(this: Self, ctx: Context<object>) { return compensation(this).list(asParams(ctx.params)); } },
 	get: { visibility, params: { $$strict: true, id: textOf(300, false) }, handler(this: Self, ctx: Context<{ id: string }>) { return compensation(this).get(asParams(ctx.params).id); } },
 	statuses: { visibility, params: { $$strict: true, ids: { type: "array", items: { type: "string", empty: false, max: 300 }, min: 1, max: 10_000 } }, handler(this: Self, ctx: Context<{ ids: string[] }>) { return compensation(this).statuses(ctx.params.ids); } },
-	parked: { visibility, params: { $$strict: true, page, pageSize }, handler(this: Self, ctx: Context<{ page?: number; pageSize?: number }>) { const { page, pageSize } = asParams(ctx.params); return compensation(this).parked(page, pageSize); } },
+	parked: {
+		visibility,
+		params: { $$strict: true, id: { ...parkedId, optional: true }, page, pageSize },
+		handler(this: Self, ctx: Context<{ id?: string; page?: number; pageSize?: number }>) {
+			const { id, page, pageSize } = asParams(ctx.params);
+			return id === undefined ? compensation(this).parked(page, pageSize) : compensation(this).oneParked(id);
+		}
+	},
 	audits: { visibility, params: { $$strict: true }, handler(this: Self) { return compensation(this).audits(); } },
 	retry: act("retry"),
 	resolve: act("resolve"),

@@ -1,7 +1,7 @@
 import { ReliableError } from "./errors";
-import { auditRow, parkedRow, toRow, toStory, type MessageRow, type MessageStory } from "./inspect";
+import { auditRow, parkedRow, parkedWhole, toRow, toStory, type MessageRow, type MessageStory } from "./inspect";
 import { sourcesOf, STATUS, STATUSES, type Status } from "./message/lifecycle";
-import type { AuditRecord, Message, Note } from "./message/message";
+import type { AuditRecord, Message, Note, Parked } from "./message/message";
 import { namesGroup } from "./message/pattern";
 import type { ListQuery, Store } from "./stores/store";
 import type { Seen } from "./waiters";
@@ -27,6 +27,12 @@ export interface ActParams extends Filter {
 	dryRun?: boolean;
 	/** @default 100 of a filter; all ids */
 	limit?: number;
+}
+
+/** A discard of parked messages, which has ids only. */
+export interface DiscardParams extends ActParams {
+	/** Ids of parked messages; `note` is required then, and `id`, `ids`, the filter and `limit` are not for them. */
+	parked?: string[];
 }
 
 export interface ActResult {
@@ -78,6 +84,12 @@ export class Compensation {
 		return { rows: rows.map(parkedRow), total, page, pageSize, totalPages: Math.ceil(total / pageSize) };
 	}
 
+	/** The whole record. Rejects with RELIABLE_NOT_FOUND. */
+	async oneParked(id: string): Promise<Record<string, unknown>> {
+		const [parked] = await this.#findParked([id]);
+		return parkedWhole(parked as Parked);
+	}
+
 	async audits(): Promise<Record<string, unknown>[]> {
 		return (await this.store.audits()).map(auditRow);
 	}
@@ -90,7 +102,9 @@ export class Compensation {
 		return this.#act("resolve", params, who, (message, note) => this.store.resolve(message, note));
 	}
 
-	discard(params: ActParams, who: string): Promise<ActResult> {
+	/** Rejects with RELIABLE_BAD_OPTION, RELIABLE_NOT_FOUND or RELIABLE_ILLEGAL_TRANSITION before anything is deleted. */
+	async discard(params: DiscardParams, who: string): Promise<ActResult> {
+		if (params.parked) return this.#discardParked({ ...params, parked: [...new Set(params.parked)] }, who);
 		return this.#act("discard", params, who, (message, note) => this.store.discard(message, auditOf(message, note)));
 	}
 
@@ -118,6 +132,28 @@ export class Compensation {
 		const [audit] = await this.store.audits(id);
 		if (audit) throw new ReliableError("RELIABLE_NOT_FOUND", `The message '${id}' was discarded by ${audit.by} at ${audit.at.toISOString()}${audit.note ? `: ${audit.note}` : ""}.`, { id, discardedAt: audit.at, by: audit.by });
 		throw new ReliableError("RELIABLE_NOT_FOUND", `No message '${id}' is in the store; final ones are pruned after retainMs.`, { id });
+	}
+
+	/** In the order of `ids`. */
+	async #findParked(ids: string[]): Promise<Parked[]> {
+		const found = new Map((await this.store.findParked(ids)).map(parked => [parked._id, parked]));
+		return ids.map(id => {
+			const parked = found.get(id);
+			if (!parked) throw new ReliableError("RELIABLE_NOT_FOUND", `No parked message '${id}' is in the store; those that were discarded are told by 'audits'.`, { id });
+			return parked;
+		});
+	}
+
+	async #discardParked(params: DiscardParams & { parked: string[] }, who: string): Promise<ActResult> {
+		const { parked: ids, note = "", by = who, dryRun = false } = params;
+		const other = params.id !== undefined || params.ids || params.limit !== undefined || hasFilter(params);
+		if (other) throw new ReliableError("RELIABLE_BAD_OPTION", "'discard' takes either 'parked' or ids and filters of messages, not both.", { option: "parked" });
+		if (!dryRun && note.trim() === "") throw new ReliableError("RELIABLE_BAD_OPTION", "'discard' of parked messages needs a 'note': why they may go. It is all that is left of them.", { option: "note" });
+		const rows = await this.#findParked(ids);
+		const result: ActResult = { matched: rows.length, done: 0, lost: 0, dryRun, ids };
+		if (dryRun) return result;
+		for (const parked of rows) await this.store.discardParked(parked, parkedAuditOf(parked, { at: new Date(), by, act: "discard", note }));
+		return { ...result, done: rows.length };
 	}
 
 	async #act(act: Act, params: ActParams, who: string, apply: (message: Message, note: Note) => Promise<boolean>): Promise<ActResult> {
@@ -186,4 +222,9 @@ function auditOf(message: Message, note: Note): AuditRecord {
 		...(note.note ? { note: note.note } : {}),
 		message: { id, event, producer, createdAt, ...(reason ? { reason } : {}), failed, bytes: body.length }
 	};
+}
+
+function parkedAuditOf({ _id: id, at, queue, reason, body }: Parked, note: Note): AuditRecord {
+	// Of this parking: the same message may be parked and discarded again.
+	return { _id: `discard-parked:${id}@${at.getTime()}`, ...note, act: "discard", parked: { id, queue, reason, at, bytes: body.length } };
 }

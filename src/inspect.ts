@@ -1,6 +1,10 @@
+import { isUtf8 } from "node:buffer";
 import { isFinal, STATUS } from "./message/lifecycle";
 import { foreignQueueOf, foreignQueueOfMessage, type Settle } from "./message/queue-group";
 import { ANY_GROUP, type AuditRecord, type Message, type Parked } from "./message/message";
+
+/** Of a parked body in a list; divisible by three, so that base64 ends without padding. */
+const PREVIEW_BYTES = 198;
 
 /** Flat: the Moleculer REPL prints results four levels deep. Instants are ISO strings. */
 export interface MessageRow {
@@ -106,10 +110,29 @@ function groupsText(waiting: string[], message: Message): string {
 }
 
 export function auditRow(audit: AuditRecord): Record<string, unknown> {
-	const { at, by, act, note, message, group } = audit;
-	return { at: at.toISOString(), act, by, note, group, id: message?.id, event: message?.event, reason: message?.reason };
+	const { at, by, act, note, message, parked, group } = audit;
+	return { at: at.toISOString(), act, by, note, group, id: message?.id ?? parked?.id, event: message?.event, queue: parked?.queue, reason: message?.reason ?? parked?.reason };
 }
 
+/** Bytes as text that loses none of them: UTF-8 where they are that, else base64. */
+function textOf(bytes: Buffer): { encoding: "utf8" | "base64"; body: string } {
+	const encoding = isUtf8(bytes) ? "utf8" : "base64";
+	return { encoding, body: bytes.toString(encoding) };
+}
+
+/** As a row of a list: the beginning of its body, and whether that is `cut`. */
 export function parkedRow(parked: Parked): Record<string, unknown> {
-	return { id: parked._id, at: parked.at.toISOString(), queue: parked.queue, reason: parked.reason, nodeID: parked.nodeID, bytes: parked.body.length, body: parked.body.subarray(0, 200).toString("utf8") };
+	const { body } = parked;
+	let end = Math.min(body.length, PREVIEW_BYTES);
+	// Not in the middle of a character.
+	if (isUtf8(body)) while (end < body.length && ((body[end] as number) & 0xc0) === 0x80) end--;
+	return { ...parkedHead(parked), cut: end < body.length, ...textOf(body.subarray(0, end)) };
+}
+
+export function parkedWhole(parked: Parked): Record<string, unknown> {
+	return { ...parkedHead(parked), ...textOf(parked.body), properties: parked.properties, headers: parked.headers };
+}
+
+function parkedHead({ _id: id, at, queue, reason, nodeID, body }: Parked): Record<string, unknown> {
+	return { id, at: at.toISOString(), queue, reason, nodeID, bytes: body.length };
 }

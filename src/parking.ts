@@ -28,15 +28,15 @@ export function parkingOf(to: string, nodeID: string, reason: string, { queue, b
 }
 
 /** Who finds a message that must be parked. */
-interface Finder {
+export interface Finder {
 	metrics: Metrics;
 	logger: Logger;
 	nodeID: string;
 	onError(error: unknown, module: string): void;
 }
 
-/** Said once, by the node that could not read it: metric, log and `$reliable.error`; never its content. */
-export function tellParked({ queue, messageId }: Delivery, reason: string, { metrics, logger, onError }: Finder, module: string): void {
+/** Said once, by the node that found it: metric, log and `$reliable.error`; never its content. */
+export function tellParked({ queue, messageId }: Pick<Delivery, "queue"> & Partial<Pick<Delivery, "messageId">>, reason: string, { metrics, logger, onError }: Finder, module: string): void {
 	const error = new ReliableError("RELIABLE_PARKED", `Parked a message from ${queue}: ${reason}.`, { queue, reason, messageId });
 	metrics.parked(queue);
 	logger.warn(`Reliable: ${error.message}`);

@@ -7,7 +7,7 @@ import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
 import { ANNOUNCEMENT_TYPE, type Announcement } from "../message/announcement";
 import { HEADER, parseEnvelope, Unreadable, WIRE_VERSION, type Envelope } from "../message/envelope";
-import { matches, namesGroup, type Queues } from "../message/pattern";
+import { isExact, matches, namesGroup, type Queues } from "../message/pattern";
 import type { ReceiptItem } from "../message/receipt";
 import type { Metrics } from "../metrics";
 import type { ConsumerOptions } from "../options";
@@ -98,7 +98,7 @@ export class Consumer {
 		readonly parts: ConsumerParts
 	) {
 		const { store } = parts;
-		this.receipts = new Receipts(parts.courier, spec.group, parts.nodeID, parts.queues, parts.logger);
+		this.receipts = new Receipts(parts, spec.group, spec.queue);
 		this.#lookups = new Batcher({
 			maxItems: 500,
 			write: async ids => {
@@ -204,8 +204,9 @@ export class Consumer {
 			if (!(error instanceof Unreadable)) throw error;
 			return this.#park(delivery, error.message);
 		}
-		// The binding may cover more than the pattern (see `bindingKey`): nobody expects a receipt of this group then.
 		if (!foreign && !matches(envelope.event, pattern)) {
+			if (isExact(pattern)) return this.#park(delivery, `its type is '${envelope.event}', and this queue is for '${pattern}' alone`);
+			// The binding may cover more than the pattern (see `bindingKey`): nobody expects a receipt of this group then.
 			this.parts.metrics.count("ignored");
 			this.parts.logger.debug(`Reliable: '${envelope.event}' (${envelope.id}) came into ${delivery.queue}, whose pattern it does not match; it is acked.`);
 			return this.receipts.ack(delivery);
@@ -288,7 +289,8 @@ export class Consumer {
 	async #handled(envelope: Envelope, started: number, delivery?: Delivery): Promise<void> {
 		if (this.inbox === true) {
 			// The receipt matters more than the row: without the row a duplicate may be handled again, without the receipt there will be one.
-			await this.#records.add(envelope.id).catch(error => this.#failed(error, `the inbox of group ${this.spec.group} could not be written`));
+			// Given up by a stop there is no receipt either: it comes again, and the closed store is nobody's trouble.
+			await this.#records.add(envelope.id).catch(error => this.receipts.stopped || this.#failed(error, `the inbox of group ${this.spec.group} could not be written`));
 		}
 		this.#settle(envelope, {}, started, delivery);
 	}

@@ -1,12 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { backoffMs } from "../backoff";
 import type { Courier, Delivery } from "../couriers/courier";
-import type { Logger } from "../logger";
 import { reasonOf } from "../errors";
 import { WIRE_VERSION } from "../message/envelope";
 import type { Queues } from "../message/pattern";
 import { RECEIPT_TYPE, type ReceiptItem } from "../message/receipt";
-import { parkingOf } from "../parking";
+import { parkingOf, tellParked, type Finder } from "../parking";
 
 /** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
@@ -23,6 +22,11 @@ interface Owed {
 	delivery?: Delivery;
 }
 
+interface ReceiptParts extends Finder {
+	courier: Courier;
+	queues: Queues;
+}
+
 /**
  * Sends a consumer's receipts and acks its deliveries, in this order: handler done → receipt confirmed → ack. Many receipts travel as
  * one message: while one is on its way the next ones collect, without a timer. A receipt the broker did not take is sent again; until
@@ -37,12 +41,16 @@ export class Receipts {
 	readonly #returns = new Map<string, number>();
 
 	constructor(
-		readonly courier: Courier,
+		readonly parts: ReceiptParts,
+		/** The consumer's. */
 		readonly group: string,
-		readonly nodeID: string,
-		readonly queues: Queues,
-		readonly logger: Logger
+		readonly queue: string
 	) {}
+
+	/** Nothing is sent or acked any more. */
+	get stopped(): boolean {
+		return this.#stopped;
+	}
 
 	send(owed: Owed): void {
 		this.#owed.push(owed);
@@ -67,10 +75,11 @@ export class Receipts {
 	async #run(): Promise<void> {
 		await Promise.resolve();
 		let failures = 0;
+		const { courier, logger } = this.parts;
 		while (this.#owed.length && !this.#stopped) {
 			const address = (this.#owed[0] as Owed).address;
 			const batch = cut(this.#owed.filter(owed => owed.address === address));
-			const { outcome, reason } = await this.courier.publish({
+			const { outcome, reason } = await courier.publish({
 				to: { queue: address },
 				messageId: randomUUID(),
 				type: RECEIPT_TYPE,
@@ -83,7 +92,7 @@ export class Receipts {
 				continue;
 			}
 			failures++;
-			if (failures === 1 && this.courier.ready) this.logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
+			if (failures === 1 && courier.ready) logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
 			if (outcome === "returned" && (await this.#homeless(address, batch))) continue;
 			// A missing receipt queue of one producer must not hold up the receipts for others.
 			this.#owed.push(...this.#owed.splice(0, this.#owed.length).sort((a, b) => Number(a.address === address) - Number(b.address === address)));
@@ -96,25 +105,27 @@ export class Receipts {
 	 * waiting for it would fill the prefetch window: they are parked. True = parked.
 	 */
 	async #homeless(address: string, batch: Owed[]): Promise<boolean> {
-		const { receipts, callbackReceipts, parked } = this.queues;
+		const { courier, logger, nodeID, queues } = this.parts;
+		const { receipts, callbackReceipts, parked } = queues;
 		if (address === receipts || address === callbackReceipts) {
-			await this.courier.declare({ name: address }).catch(error => this.logger.debug(`Reliable: ${address} could not be declared: ${reasonOf(error)}`));
+			await courier.declare({ name: address }).catch(error => logger.debug(`Reliable: ${address} could not be declared: ${reasonOf(error)}`));
 			return false;
 		}
 		const returns = (this.#returns.get(address) ?? 0) + 1;
 		this.#returns.set(address, returns);
 		if (returns < MAX_RETURNS) return false;
-		const reason = `receipts for '${address}', which does not exist`;
-		const { outcome } = await this.courier.publish(parkingOf(parked, this.nodeID, reason, { queue: address, body: this.#body(batch) }));
+		const reason = `receipts for '${address}', which does not exist, of group ${this.group}`;
+		const { outcome } = await courier.publish(parkingOf(parked, nodeID, reason, { queue: this.queue, body: this.#body(batch) }));
 		if (outcome !== "confirmed") return false;
-		this.logger.warn(`Reliable: parked ${reason}, of group ${this.group}.`);
+		// Under the queue of their deliveries: strangers choose the address, and there is no end to the metrics' labels then.
+		tellParked({ queue: this.queue }, reason, this.parts, "consumer");
 		this.#returns.delete(address);
 		this.#done(batch);
 		return true;
 	}
 
 	#body(batch: Owed[]): Buffer {
-		return Buffer.from(JSON.stringify({ v: WIRE_VERSION, group: this.group, nodeID: this.nodeID, items: batch.map(owed => owed.item) }));
+		return Buffer.from(JSON.stringify({ v: WIRE_VERSION, group: this.group, nodeID: this.parts.nodeID, items: batch.map(owed => owed.item) }));
 	}
 
 	#done(batch: Owed[]): void {

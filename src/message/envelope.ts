@@ -68,7 +68,7 @@ export function checkEvent(event: unknown): asserts event is string {
 export function checkId(id: unknown): asserts id is string {
 	// NeDB gathers what it finds in an object by `_id`, where this one is no key.
 	if (typeof id !== "string" || id.trim() === "" || id === "__proto__" || Buffer.byteLength(id) > 200 || /[\u0000-\u001f\u007f]/.test(id)) {
-		throw new ReliableError("RELIABLE_BAD_OPTION", "The emit option 'id' must be a string of 1 to 200 bytes without control characters, and not '__proto__'.", { option: "id" });
+		throw new ReliableError("RELIABLE_BAD_OPTION", "The emit option 'id' must be a string of 1 to 200 bytes without control characters, not blank and not '__proto__'.", { option: "id" });
 	}
 }
 

@@ -185,7 +185,7 @@ export interface Parked {
 	headers: Record<string, unknown>;
 }
 
-/** Kept after `discard` deleted a message. */
+/** Kept after `discard` deleted a message or a parked one, and of each `forget`. */
 export interface AuditRecord {
 	_id: string;
 	at: Date;
@@ -193,5 +193,6 @@ export interface AuditRecord {
 	act: "discard" | "forget";
 	note?: string;
 	message?: { id: string; event: string; producer: string; createdAt: Date; reason?: string; failed: string[]; bytes: number };
+	parked?: { id: string; queue: string; reason: string; at: Date; bytes: number };
 	group?: string;
 }

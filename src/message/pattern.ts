@@ -19,6 +19,11 @@ export function isWildcard(pattern: string): boolean {
 	return /[*?]/.test(pattern);
 }
 
+/** Its binding covers this one event: what else comes by it was not routed here by its type. */
+export function isExact(pattern: string): boolean {
+	return !/[*#]/.test(bindingKey(pattern));
+}
+
 /** Moleculer makes a regular expression of a pattern with wildcards, and throws at the first event where it is none. `$` events stay on their node. */
 export function isPattern(pattern: string): boolean {
 	if (pattern.startsWith("$")) return false;

@@ -1,7 +1,7 @@
 import type { ServiceBroker } from "moleculer";
 import { ReliableError, reasonOf } from "../errors";
 import { check } from "../options";
-import { actTable, auditsTable, countsTable, healthTable, listTable, overviewTable, parkedTable, storyText, subscriptionsTable } from "./tables";
+import { actTable, auditsTable, countsTable, healthTable, listTable, overviewTable, parkedTable, parkedText, storyText, subscriptionsTable } from "./tables";
 
 /** A custom command of moleculer-repl: fits `replCommands` of Moleculer 0.14 and `replOptions.customCommands` of 0.15. */
 export interface ReplCommand {
@@ -36,7 +36,7 @@ interface Verb {
 	/** Options it takes, `node` aside. */
 	options: string[];
 	/** What the words after the verb are. */
-	takes: "nothing" | "id" | "ids" | "group";
+	takes: "nothing" | "id" | "maybe id" | "ids" | "group";
 	run(call: Call, params: Record<string, unknown>): Promise<string>;
 }
 
@@ -50,14 +50,21 @@ const VERBS: Record<string, Verb> = {
 	get: { options: [], takes: "id", run: async (call, params) => storyText(await call("get", params)) },
 	retry: act("retry"),
 	resolve: act("resolve"),
-	discard: act("discard"),
+	discard: { options: [...ACT, "parked"], takes: "ids", run: async (call, params) => actTable("discard", await call("discard", parkedParams(params))) },
 	subscriptions: { options: [], takes: "nothing", run: async call => subscriptionsTable(await call("subscriptions")) },
 	forget: { options: ["note", "by", "dryRun", "force"], takes: "group", run: async (call, params) => countsTable(await call("forget", params)) },
 	health: { options: [], takes: "nothing", run: async call => healthTable(await call("health")) },
 	sweep: { options: [], takes: "nothing", run: async call => countsTable(await call("sweep")) },
-	parked: { options: ["page", "pageSize"], takes: "nothing", run: async (call, params) => parkedTable(await call("parked", params)) },
+	parked: { options: ["page", "pageSize"], takes: "maybe id", run: async (call, params) => (params["id"] === undefined ? parkedTable(await call("parked", params)) : parkedText(await call("parked", params))) },
 	audits: { options: [], takes: "nothing", run: async call => auditsTable(await call("audits")) }
 };
+
+/** With `--parked` the ids are those of parked messages. */
+function parkedParams({ parked, id, ids = id, ...rest }: Record<string, unknown>): Record<string, unknown> {
+	if (!parked) return { ...rest, ...(id !== undefined ? { id } : ids !== undefined ? { ids } : {}) };
+	if (ids === undefined) throw new ReliableError("RELIABLE_BAD_OPTION", "'reliable discard --parked' needs an id.", { option: "parked" });
+	return { ...rest, parked: ids };
+}
 
 /** The params of the verb's action. Throws RELIABLE_BAD_OPTION. */
 function paramsOf(what: string, verb: Verb, ids: string[], options: Record<string, unknown>): Record<string, unknown> {
@@ -112,6 +119,7 @@ export const reliableReplCommands: ReplCommand[] = [
 			{ option: "--by <name>", description: "Who; kept on the message" },
 			{ option: "--dry-run", description: "Only tell what would be done" },
 			{ option: "--limit <number>", description: "Act on so many messages at most" },
+			{ option: "--parked", description: "Discard parked messages: the ids are theirs" },
 			{ option: "--force", description: "Forget a group that still has consumers" },
 			{ option: "--node <nodeID>", description: "Ask this node" }
 		],

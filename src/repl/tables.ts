@@ -28,14 +28,14 @@ export function age(ms: unknown): string {
 	return unit ? `${Math.floor(ms / unit[1])} ${unit[0]}` : `${Math.max(0, Math.round(ms))} ms`;
 }
 
-/** A cell: one line, without control characters, which `table` refuses. */
-function cell(value: unknown): string {
+/** A cell: one line, without control characters, which `table` refuses. Ids are whole, since they are to be copied. */
+function cell(value: unknown, column?: unknown): string {
 	const text = value === undefined || value === null ? "" : String(value).replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
-	return text.length > WIDEST ? `${text.slice(0, WIDEST - 1)}…` : text;
+	return text.length > WIDEST && column !== "id" ? `${text.slice(0, WIDEST - 1)}…` : text;
 }
 
 function grid(head: string[], rows: unknown[][]): string {
-	return table([head, ...rows.map(row => row.map(cell))], { border: getBorderCharacters("norc"), drawHorizontalLine: (at, count) => at < 2 || at === count }).trimEnd();
+	return table([head, ...rows.map(row => row.map((value, i) => cell(value, head[i])))], { border: getBorderCharacters("norc"), drawHorizontalLine: (at, count) => at < 2 || at === count }).trimEnd();
 }
 
 /** Names and values, one pair a line. */
@@ -88,10 +88,17 @@ export function countsTable(counts: Record<string, unknown>): string {
 
 export function parkedTable({ rows, total, page, totalPages }: Page<Record<string, unknown>>): string {
 	if (!rows.length) return "Nothing is parked.";
-	return [grid(["id", "at", "queue", "reason", "bytes", "body"], rows.map(row => [row["id"], row["at"], row["queue"], row["reason"], row["bytes"], row["body"]])), `Page ${page} of ${totalPages}, ${total} parked.`].join("\n");
+	const body = (row: Record<string, unknown>) => `${row["encoding"] === "base64" ? "base64: " : ""}${row["body"]}${row["cut"] ? "…" : ""}`;
+	return [grid(["id", "at", "queue", "reason", "bytes", "body"], rows.map(row => [row["id"], row["at"], row["queue"], row["reason"], row["bytes"], body(row)])), `Page ${page} of ${totalPages}, ${total} parked. All of one: reliable parked <id>`].join("\n");
+}
+
+export function parkedText({ body, encoding, properties, headers, ...row }: Record<string, unknown>): string {
+	const lines = Object.entries({ ...row, properties, headers }).map(([name, value]) => `${name.padEnd(10)} ${JSON.stringify(value)}`);
+	// Strangers wrote it: a terminal must not take it for commands.
+	return [...lines, `body       ${encoding}:`, body].join("\n").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 export function auditsTable(rows: Record<string, unknown>[]): string {
 	if (!rows.length) return "No audit records.";
-	return grid(["at", "act", "by", "id", "group", "event", "note"], rows.map(row => [row["at"], row["act"], row["by"], row["id"], row["group"], row["event"], row["note"]]));
+	return grid(["at", "act", "by", "id", "group", "event", "queue", "note"], rows.map(row => [row["at"], row["act"], row["by"], row["id"], row["group"], row["event"], row["queue"], row["note"]]));
 }

@@ -25,7 +25,7 @@ export const INDEXES: Record<CollectionName, Index[]> = {
 	],
 	// A row per group and pattern: always read whole.
 	subscriptions: [],
-	// parked, newest first; prune: at < before
+	// parked, newest first
 	parked: [{ key: { at: 1 } }],
 	// prune: at < before
 	inbox: [{ key: { at: 1 } }],

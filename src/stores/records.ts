@@ -44,6 +44,18 @@ export abstract class RecordStore {
 		return { rows: docs.map(decodeParked), total };
 	}
 
+	async findParked(ids: string[]): Promise<Parked[]> {
+		return (await this.collections.parked.find({ _id: { $in: ids.map(String) } })).map(decodeParked);
+	}
+
+	async discardParked({ _id, at }: Parked, record: AuditRecord): Promise<void> {
+		const { parked, audit } = this.collections;
+		// Nothing else deletes it, so the record is true whoever of two operators has deleted the row, and never taken back.
+		await audit.insert([{ ...record }]);
+		// Of this parking: what was parked again meanwhile has been seen by nobody.
+		await parked.remove({ _id: String(_id), at });
+	}
+
 	async audits(messageId?: string): Promise<AuditRecord[]> {
 		const filter = messageId === undefined ? {} : { "message.id": String(messageId) };
 		return (await this.collections.audit.find(filter, { sort: { at: -1, _id: -1 }, limit: MAX_AUDITS })) as unknown as AuditRecord[];
@@ -69,9 +81,9 @@ export abstract class RecordStore {
 	/** True: there may be more. With several groups there are more inbox rows than messages. */
 	protected async pruneRecords(before: Date, limit: number): Promise<boolean> {
 		const filter = { at: { $gte: EPOCH, $lt: before } };
-		const { inbox, parked, barriers } = this.collections;
+		const { inbox, barriers } = this.collections;
 		let more = false;
-		for (const collection of [inbox, parked, barriers]) if ((await this.removePage(collection, filter, limit)) >= limit) more = true;
+		for (const collection of [inbox, barriers]) if ((await this.removePage(collection, filter, limit)) >= limit) more = true;
 		return more;
 	}
 }

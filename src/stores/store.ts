@@ -214,7 +214,7 @@ export interface Store {
 	/** Only where the claim still holds. Returns how many did. */
 	rescheduled(records: RescheduleRecord[]): Promise<number>;
 	/**
-	 * Deletes final messages (never `dead`), and inbox, parked and barrier rows, that are older than `before`: a page of `limit` of each.
+	 * Deletes final messages (never `dead`), and inbox and barrier rows, that are older than `before`: a page of `limit` of each. Parked ones stay until a human discards them.
 	 * `messages`: how many of the first; `more`: one of the pages was full.
 	 */
 	prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }>;
@@ -243,7 +243,12 @@ export interface Store {
 
 	/** Repeating it with the same `_id` is harmless. */
 	park(records: Parked[]): Promise<void>;
+	/** Newest first. */
 	parked(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }>;
+	/** Those of these ids that are there. */
+	findParked(ids: string[]): Promise<Parked[]>;
+	/** → deleted; the audit record is written first. Repeating it with the same record is harmless. */
+	discardParked(parked: Parked, audit: AuditRecord): Promise<void>;
 
 	/** Which of these ids the group has handled already. */
 	inboxHandled(group: string, ids: string[]): Promise<Set<string>>;

@@ -1,20 +1,21 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { FAULTS } from "./matrix";
 import { report } from "./report";
-import { runFault, type Outcome } from "./run";
+import { commitOf, earlierOutcome, runFault, type Outcome } from "./run";
 import { Servers } from "./servers";
 
-const HELP = `npm run faults                      the whole matrix; prints the table and writes test/chaos/results.md
+const HELP = `npm run faults                      the whole matrix; prints the table and writes test/chaos/results.md and README
 npm run faults -- --only NAME[,…]   these faults
                  --seed N           the seed of every chance (default: random, printed)
                  --messages N       emits of each run, at least (default 26000)
                  --line 0.14        on Moleculer 0.14
                  --folder PATH      where journals and logs go (default: /tmp/reliable-faults)
+                 --continue         what this seed has an outcome of in the folder is not run again
                  --list             the names`;
 
 async function main(): Promise<void> {
-	const { values } = parseArgs({ options: { only: { type: "string" }, seed: { type: "string" }, messages: { type: "string" }, line: { type: "string" }, folder: { type: "string" }, list: { type: "boolean" }, help: { type: "boolean" } } });
+	const { values } = parseArgs({ options: { only: { type: "string" }, seed: { type: "string" }, messages: { type: "string" }, line: { type: "string" }, folder: { type: "string" }, continue: { type: "boolean" }, list: { type: "boolean" }, help: { type: "boolean" } } });
 	if (values.help) return console.log(HELP);
 	if (values.list) return console.log(FAULTS.map(({ name, title }) => `${name.padEnd(28)} ${title}`).join("\n"));
 	const wanted = values.only?.split(",");
@@ -37,7 +38,7 @@ async function main(): Promise<void> {
 		for (const [i, fault] of faults.entries()) {
 			if (stopped) break;
 			const place = `[${i + 1}/${faults.length}, ${Math.round((performance.now() - started) / 60_000)} min]`;
-			const outcome = await runFault(fault, servers, { seed, messages, line, folder, progress: progress(place) }).catch((error: Error) => failed(fault, seed, line, error));
+			const outcome = (values.continue && earlierOutcome(fault, folder, seed)) || await runFault(fault, servers, { seed, messages, line, folder, progress: progress(place) }).catch((error: Error) => failed(fault, seed, line, error));
 			outcomes.push(outcome);
 			clear();
 			console.log(`${place} ${summary(outcome)}`);
@@ -45,10 +46,18 @@ async function main(): Promise<void> {
 	} finally {
 		await servers.wipe();
 	}
-	const text = report(outcomes, { seed, messages, minutes: Math.round((performance.now() - started) / 60_000), whole: !wanted });
+	const text = report(outcomes, { seed, messages, of: wanted ? undefined : FAULTS.length });
 	console.log(`\n${text}`);
-	if (!wanted && !stopped) writeFileSync("test/chaos/results.md", text);
+	if (!wanted) publish(text);
 	if (outcomes.some(({ complaints }) => complaints.length)) process.exitCode = 1;
+}
+
+/** Into the results and into the README. */
+function publish(text: string): void {
+	writeFileSync("test/chaos/results.md", text);
+	const [begin, end] = ["<!-- test/chaos/results.md -->\n", "<!-- /test/chaos/results.md -->"];
+	const readme = readFileSync("README.md", "utf8");
+	writeFileSync("README.md", readme.slice(0, readme.indexOf(begin) + begin.length) + text + readme.slice(readme.indexOf(end)));
 }
 
 function number(name: string, text: string | undefined): number | undefined {
@@ -79,7 +88,7 @@ function summary({ fault, verdict, complaints, seconds }: Outcome): string {
 
 function failed({ name, title }: { name: string; title: string }, seed: number, line: string, error: Error): Outcome {
 	const verdict = { attempted: 0, promised: 0, unknown: 0, refused: 0, handled: 0, lost: [], undead: [], redelivered: 0, twice: [], between: 0, doubled: [], dead: 0, wrong: [], parked: 0, strays: [], errors: [], recoverMs: 0 };
-	return { fault: name, title, seed, line, verdict, complaints: [`the run broke off: ${error.stack ?? error.message}`], seconds: 0 };
+	return { fault: name, title, seed, line, commit: commitOf(), verdict, complaints: [`the run broke off: ${error.stack ?? error.message}`], seconds: 0 };
 }
 
 void main().catch((error: Error) => {

@@ -1,4 +1,5 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { connect, type ChannelModel } from "amqplib";
 import { MongoClient } from "mongodb";
@@ -36,6 +37,8 @@ export interface Outcome {
 	title: string;
 	seed: number;
 	line: string;
+	/** Of the code that ran. */
+	commit: string;
 	verdict: Verdict;
 	complaints: string[];
 	seconds: number;
@@ -132,13 +135,23 @@ export async function runFault(fault: Fault, servers: Servers, { seed, messages,
 		const journal = readJournals(cluster.journals);
 		const expected = { healedAt, parked };
 		const verdict = judge(journal, ending, expected);
-		const outcome: Outcome = { fault: fault.name, title: fault.title, seed, line, verdict, complaints: [...complaints(verdict, expected), ...cluster.accidents, ...drained], seconds: Math.round((performance.now() - started) / 1000) };
+		const outcome: Outcome = { fault: fault.name, title: fault.title, seed, line, commit: commitOf(), verdict, complaints: [...complaints(verdict, expected), ...cluster.accidents, ...drained], seconds: Math.round((performance.now() - started) / 1000) };
 		writeFileSync(path.join(place, "outcome.json"), JSON.stringify({ ...outcome, rejections: [...journal.rejections] }, null, 1));
 		return outcome;
 	} finally {
 		cluster.abandon();
 		await removeAll(servers, namespace, queues).catch((error: Error) => progress(`${fault.name}: cannot clean up: ${error.message}`));
 	}
+}
+
+export function commitOf(): string {
+	return execFileSync("git", ["rev-parse", "--short", "HEAD"], { encoding: "utf8" }).trim();
+}
+
+/** Of an earlier command with the same seed, folder and load. */
+export function earlierOutcome({ name }: Fault, folder: string, seed: number): Outcome | undefined {
+	const file = path.join(folder, `${name}-${seed}`, "outcome.json");
+	return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Outcome) : undefined;
 }
 
 /** Until nothing is open in the store and nothing is in a queue. Returns what was left, if it stands still before that. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ANY_GROUP, type Message } from "../../src/message/message";
+import { ANY_GROUP, type AuditRecord, type Message } from "../../src/message/message";
 import type { ListQuery, Store } from "../../src/stores/store";
 import { at, auditOf, deadOf, failedBy, finalOf, handledBy, messageOf, noteOf, parkedOf, receiptOf, subscriptionOf } from "../support/messages";
 import { rawOf, withStores, type StoreKind } from "./store";
@@ -220,15 +220,33 @@ export function operations(kind: StoreKind): void {
 			expect(await other.subscriptions()).toEqual([subscriptionOf("$b.c"), { ...again, firstSeenAt: at(0) }, subscriptionOf("a", { pattern: "x" })]);
 		});
 
-		one("keeps parked messages whole, once, newest first, until they are pruned", async store => {
+		one("keeps parked messages whole, once, newest first, whatever is pruned", async store => {
 			const [old, young] = [parkedOf({ headers: { "x.y": { $z: [1, null] } }, properties: { messageId: "m" } }), parkedOf({ at: at(10) })];
 			await store.park([old]);
 			await store.park([old, young]);
 			await store.park([]);
 			expect(await store.parked(0, 10)).toEqual({ rows: [young, old], total: 2 });
 			expect(await store.parked(1, 1)).toEqual({ rows: [old], total: 2 });
-			await store.prune(at(5), 10);
-			expect(await store.parked(0, 10)).toEqual({ rows: [young], total: 1 });
+			expect(await store.findParked([old._id, "unknown", { $gt: "" } as never])).toEqual([old]);
+			expect(await store.prune(at(1e9), 10)).toEqual({ messages: 0, more: false });
+			expect(await store.parked(0, 10)).toEqual({ rows: [young, old], total: 2 });
+		});
+
+		two("discards a parked message and keeps an audit record, whoever of two operators is first", async (store, other) => {
+			const [gone, kept] = [parkedOf(), parkedOf()];
+			const { _id: id, at: parkedAt, queue, reason, body } = gone;
+			const record: AuditRecord = { _id: "discard-parked", at: at(9000), by: "tester", act: "discard", note: "spam", parked: { id, queue, reason, at: parkedAt, bytes: body.length } };
+			await store.park([gone, kept]);
+			await Promise.all([store.discardParked(gone, record), other.discardParked(gone, { ...record, by: "other" })]);
+			expect(await store.parked(0, 10)).toEqual({ rows: [kept], total: 1 });
+			const [audit, ...more] = await store.audits();
+			expect(audit).toEqual({ ...record, by: expect.stringMatching(/^(tester|other)$/) });
+			expect(more).toEqual([]);
+			// Parked again: another parking, which the operator has not seen.
+			const again = { ...gone, at: at(77) };
+			await store.park([again]);
+			await store.discardParked(gone, record);
+			expect((await store.parked(0, 10)).rows).toEqual([again, kept]);
 		});
 
 		one("remembers per group which ids were handled", async store => {

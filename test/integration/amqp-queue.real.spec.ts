@@ -1,6 +1,6 @@
 import type { ConfirmChannel } from "amqplib";
 import type { ServiceBroker } from "moleculer";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { ReliableAmqpQueue, type AmqpQueueOptions, type QueueChannel, type QueueMessage } from "../../src";
 import { RECEIPT_TYPE } from "../../src/message/receipt";
 import { cluster, until, type Cluster } from "../support/brokers";
@@ -279,9 +279,12 @@ describe("answers that are none", () => {
 		const { id } = await add(queue, {});
 		await until(() => held);
 		await worker.stop();
+		const told = vi.spyOn(worker, "broadcastLocal");
 		expect(await errorOf(() => held?.())).toMatchObject({ type: "RELIABLE_BAD_ACK", message: expect.stringContaining("is gone") });
 		await made.node("worker-2", [queued(made, "mail", {}, { [queue]: (channel, message) => channel.ack(message) })]);
 		await reaches(shop, id, "consumed");
+		// And not that the store is closed, which is no news after a stop.
+		expect((told.mock.calls as unknown as [string, { error: { type: string } }][]).map(([, { error }]) => error.type)).toEqual(["RELIABLE_BAD_ACK"]);
 	});
 });
 

@@ -166,6 +166,7 @@ it("bad emit options are refused with a suggestion, and nothing is stored", () =
 		[{ headers: 5 }, "'headers'"],
 		[{ ctx: "x" }, "'ctx'"],
 		[{ id: "" }, "'id'"],
+		[{ id: " " }, "not blank"],
 		[{ id: 5 }, "'id'"],
 		[{ id: "x".repeat(201) }, "'id'"],
 		[[] as object, "must be an object"],

@@ -62,6 +62,10 @@ it("what is wrong is said plainly in a REPL session", async () => {
 		["reliable list --status gone", /Unknown status 'gone'/],
 		["reliable list --page x", /'page' field must be a number/],
 		["reliable retry", /'retry' needs an id, ids, or a filter/],
+		["reliable parked", /Nothing is parked/],
+		["reliable parked q/m#1", /Error RELIABLE_NOT_FOUND: No parked message 'q\/m#1' is in the store/],
+		["reliable discard --parked q/m#1 --note spam", /No parked message 'q\/m#1'/],
+		["reliable discard q/m#1 --parked", /of parked messages needs a 'note'/],
 		["reliable health now", /does not know what 'now' is for/],
 		["reliable health --node nowhere", /No node with the service 'reliable' can be reached/]
 	];

@@ -10,6 +10,7 @@ import { consumer, errorOf, oneNode, reaches, story, subscribed } from "../suppo
 import { faults } from "../support/schemas";
 
 interface ParkedRow {
+	id: string;
 	queue: string;
 	reason: string;
 	bytes: number;
@@ -86,6 +87,63 @@ it("parks what it cannot read with its raw bytes, counts it, and goes on", async
 	const stats = await broker.call<{ parkedMessages: number; node: Record<string, number> }, object>("reliable.stats", {});
 	expect(stats).toMatchObject({ parkedMessages: bad.length });
 	expect(stats.node.parked).toBe(bad.length);
+});
+
+it("parks an event that an exact pattern does not name, and acks what only a wildcard's wide binding brought", async () => {
+	const { made, broker, send, parked, queue, receipts, told } = await started();
+	const wide: unknown[] = [];
+	// A `?` may stand for a dot, so everything is bound to it.
+	await made.node("node-2", [consumer(made.mixin(), "wide", "order.?aid", ctx => void wide.push(ctx.params))]);
+	await subscribed(broker, 2);
+	const headers = { ...GOOD, "x-reliable-receipt": receipts };
+	const wideQueue = `${made.namespace}.reliable.on.wide/order.?aid`;
+	await send(wideQueue, { n: 1 }, { messageId: "w-1", type: "order.created", headers });
+	await send(wideQueue, { n: 2 }, { messageId: "w-2", type: "order.paid", headers });
+	await send(queue, { n: 3 }, { messageId: "e-1", type: "order.creatd", headers });
+	const reason = "its type is 'order.creatd', and this queue is for 'order.created' alone";
+	// Beside the receipt for what the wildcard's group has handled.
+	const rows = await parked(2);
+	expect(rows.find(row => row.queue === queue)).toMatchObject({ reason, body: '{"n":3}', encoding: "utf8" });
+	expect(rows.map(row => row.queue).sort()).toEqual([queue, receipts].sort());
+	expect(wide).toEqual([{ n: 2 }]);
+	expect(told.map(({ error }) => [error.type, error.data.reason])).toContainEqual(["RELIABLE_PARKED", reason]);
+});
+
+it("parks receipts for a queue that does not exist, tells and counts it", async () => {
+	const { broker, send, parked, queue, told } = await started();
+	await send(queue, {}, { messageId: "m-1", type: "order.created", headers: { ...GOOD, "x-reliable-receipt": "nowhere" } });
+	const [row] = await parked(1);
+	const reason = "receipts for 'nowhere', which does not exist, of group stock";
+	expect(row).toMatchObject({ queue, reason });
+	expect(JSON.parse(row?.body ?? "").items).toMatchObject([{ id: "m-1", outcome: "handled" }]);
+	expect(told.map(({ error, type }) => [error.type, type, error.data])).toEqual([["RELIABLE_PARKED", "reliableConsumerError", expect.objectContaining({ queue, reason })]]);
+	expect(await broker.call("reliable.stats", {})).toMatchObject({ parkedMessages: 1, node: { parked: 1 } });
+});
+
+it("shows a parked message whole, and lets go of it by a human's act alone", async () => {
+	const { broker, send, parked, queue } = await started();
+	await send(queue, Buffer.from([0, 255, 254, 1]), { headers: { something: "else" }, messageId: "stranger", contentType: "image/png" });
+	await send(queue, "keep me");
+	const rows = await parked(2);
+	const { id } = rows.find(row => row.bytes === 4) as ParkedRow;
+	expect(await broker.call("reliable.parked", { id })).toMatchObject({ id, queue, bytes: 4, body: "AP/+AQ==", encoding: "base64", headers: { something: "else" }, properties: { messageId: "stranger", contentType: "image/png" } });
+	const refused: [params: object, type: string][] = [
+		[{ parked: id }, "RELIABLE_BAD_OPTION"],
+		[{ parked: id, note: " " }, "RELIABLE_BAD_OPTION"],
+		[{ parked: id, note: "spam", status: "dead" }, "RELIABLE_BAD_OPTION"],
+		[{ parked: id, note: "spam", id: "m" }, "RELIABLE_BAD_OPTION"],
+		[{ parked: [id, "nope"], note: "spam" }, "RELIABLE_NOT_FOUND"],
+		[{ parked: { $gt: "" }, note: "spam" }, "VALIDATION_ERROR"],
+		[{ parked: [], note: "spam" }, "VALIDATION_ERROR"]
+	];
+	for (const [params, type] of refused) expect(await errorOf(broker.call("reliable.discard", params)), JSON.stringify(params)).toMatchObject({ type });
+	expect(await errorOf(broker.call("reliable.resolve", { parked: id }))).toMatchObject({ type: "VALIDATION_ERROR" });
+	expect(await errorOf(broker.call("reliable.parked", { id: "nope" }))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
+	expect(await broker.call("reliable.discard", { parked: id, dryRun: true })).toMatchObject({ matched: 1, done: 0, dryRun: true });
+	await parked(2);
+	expect(await broker.call("reliable.discard", { parked: [id, id], note: "a picture", by: "emma" })).toMatchObject({ matched: 1, done: 1, ids: [id] });
+	expect((await parked(1))[0]).toMatchObject({ body: "keep me" });
+	expect(await broker.call("reliable.audits", {})).toMatchObject([{ act: "discard", by: "emma", note: "a picture", id, queue, reason: "foreign message: no x-reliable-version header" }]);
 });
 
 it("takes a message of a service in another language, and answers to the queue it names", async () => {

@@ -4,6 +4,7 @@ import type { Courier, Delivery, Publication } from "../../src/couriers/courier"
 import { Intake } from "../../src/intake";
 import { Publisher } from "../../src/publisher";
 import { systemQueues } from "../../src/message/pattern";
+import type { Metrics } from "../../src/metrics";
 import type { Store } from "../../src/stores/store";
 import { messageOf } from "../support/messages";
 
@@ -61,7 +62,11 @@ it("receipts for a queue that does not exist are parked and their deliveries ack
 		sent.push({ queue, items: (JSON.parse(body.toString()) as { items: { id: string }[] }).items.map(({ id }) => id) });
 		return Promise.resolve({ outcome: "confirmed" });
 	};
-	const receipts = new Receipts({ publish, ready: true } as unknown as Courier, "stock", "node-1", queues, logger);
+	const parked: string[] = [];
+	const told: [Error, string][] = [];
+	const metrics = { parked: (queue: string) => parked.push(queue) } as unknown as Metrics;
+	const onError = (error: unknown, module: string) => void told.push([error as Error, module]);
+	const receipts = new Receipts({ courier: { publish, ready: true } as unknown as Courier, nodeID: "node-1", queues, logger, metrics, onError }, "stock", "q.stock");
 	const acked: number[] = [];
 	const item = (id: string) => ({ id, outcome: "handled", attempt: 1, durationMs: 0 }) as const;
 	const [first, second] = deliveries(2, acked).map(delivery => Object.assign(delivery, { ack: () => acked.push(delivery.tag) > 0 })) as [Delivery, Delivery];
@@ -72,5 +77,7 @@ it("receipts for a queue that does not exist are parked and their deliveries ack
 		{ queue: queues.receipts, items: ["b"] },
 		{ queue: queues.parked, items: ["a"] }
 	]);
+	expect(parked).toEqual(["q.stock"]);
+	expect(told).toMatchObject([[{ type: "RELIABLE_PARKED", data: { queue: "q.stock", reason: "receipts for 'gone', which does not exist, of group stock" } }, "consumer"]]);
 	await receipts.idle();
 });

@@ -43,3 +43,8 @@ it("the README's links lead somewhere", () => {
 	const links = [...readme.matchAll(/\]\(([^)]+)\)/g)].map(([, link]) => link as string).filter(link => !link.startsWith("https:"));
 	expect(links.filter(link => (link.startsWith("#") ? !anchors.includes(link) : !existsSync(link)))).toEqual([]);
 });
+
+it("the README's table of faults is that of the last full run", () => {
+	const shown = /<!-- test\/chaos\/results.md -->\n([^]*)<!-- \/test\/chaos\/results.md -->/.exec(readme)?.[1];
+	expect(shown?.trim()).toBe(readFileSync("test/chaos/results.md", "utf8").trim());
+});

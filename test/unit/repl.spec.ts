@@ -1,9 +1,9 @@
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
-import { toRow, toStory } from "../../src/inspect";
+import { parkedRow, parkedWhole, toRow, toStory } from "../../src/inspect";
 import { reliableCommand, reliableReplCommands } from "../../src/repl/command";
-import { actTable, age, healthTable, listTable, overviewTable, storyText, subscriptionsTable } from "../../src/repl/tables";
-import { at, deadOf, messageOf } from "../support/messages";
+import { actTable, age, healthTable, listTable, overviewTable, parkedTable, parkedText, storyText, subscriptionsTable } from "../../src/repl/tables";
+import { at, deadOf, messageOf, parkedOf } from "../support/messages";
 
 const health = {
 	...{ ok: true, nodeID: "desk", publish: "up", consume: "up", blocked: "no", store: "up (embedded, 1 ms)", redis: "not configured", sweeping: "unlocked", leaseHolders: "no lease" },
@@ -57,6 +57,30 @@ describe("tables", () => {
 		[{ matched: 2, done: 1, lost: 1, dryRun: false, ids: ["a", "b"] }, "1 of 2 message(s) discarded; 1 had changed meanwhile and were left alone."]
 	])("act %j", (result, expected) => expect(actTable("discard", result)).toContain(expected));
 
+	it.each([
+		["text", Buffer.from("hello"), { body: "hello", encoding: "utf8", cut: false }, "hello"],
+		["nothing", Buffer.alloc(0), { body: "", encoding: "utf8", cut: false }, ""],
+		["bytes", Buffer.from([0, 255]), { body: "AP8=", encoding: "base64", cut: false }, "base64: AP8="],
+		["long text, not cut within a character", Buffer.from(`${"x".repeat(197)}€uro`), { body: "x".repeat(197), encoding: "utf8", cut: true }, "xxx…"],
+		["many bytes", Buffer.alloc(300, 255), { body: "/".repeat(264), encoding: "base64", cut: true }, "///…"]
+	])("parked: %s", (_, body, expected, shown) => {
+		const parked = parkedOf({ _id: `reliable.on.stock/order.created/m#${"0".repeat(100)}`, body });
+		const row = parkedRow(parked);
+		expect(row).toMatchObject({ ...expected, reason: "unparsable", bytes: body.length });
+		const text = parkedTable({ rows: [row], total: 1, page: 1, totalPages: 1 });
+		expect(text).toContain(shown);
+		// To be copied into the next command.
+		expect(text).toContain(parked._id);
+	});
+
+	it("one parked: all of it, and nothing that a terminal would obey", () => {
+		const whole = parkedWhole(parkedOf({ _id: "p", body: Buffer.from(`\u001b[31m{\n"a": "\u009b"}${"x".repeat(500)}`), properties: { type: "t" }, headers: { "x-a": [1, "\u009bm"] } }));
+		expect(whole).toMatchObject({ encoding: "utf8", properties: { type: "t" }, headers: { "x-a": [1, "\u009bm"] } });
+		const text = parkedText(whole);
+		for (const part of ['id         "p"', 'properties {"type":"t"}', 'headers    {"x-a":[1,"\\u009bm"]}', `\\u001b[31m{\n"a": "\\u009b"}${"x".repeat(500)}`]) expect(text).toContain(part);
+		expect(parkedText(parkedWhole(parkedOf({ body: Buffer.from([255]) })))).toContain("base64:\n/w==");
+	});
+
 	it("subscriptions: an unknown depth is told as such", () => {
 		const row = { group: "mail", pattern: "order.*", queue: "reliable.on.mail/order.*", ready: null, consumers: null, service: "mail", lastNode: "n1", firstSeenAt: "x", seenAt: "y" };
 		expect(subscriptionsTable([row])).toMatch(/mail +│ order\.\* │ reliable\.on\.mail\/order\.\* │ \? +│ \?/);
@@ -71,6 +95,11 @@ describe("the command", () => {
 	it.each([
 		["retry", ["a"], { note: "fixed" }, "reliable.retry", { id: "a", note: "fixed" }],
 		["discard", ["a", "b"], {}, "reliable.discard", { ids: ["a", "b"] }],
+		["discard", ["a"], { parked: true, note: "spam" }, "reliable.discard", { parked: "a", note: "spam" }],
+		["discard", ["a", "b"], { parked: true }, "reliable.discard", { parked: ["a", "b"] }],
+		["discard", [], { status: "dead" }, "reliable.discard", { status: "dead" }],
+		["parked", [], { page: "2" }, "reliable.parked", { page: "2" }],
+		["parked", ["q/m#1"], {}, "reliable.parked", { id: "q/m#1" }],
 		["resolve", [], { status: "dead", dryRun: true }, "reliable.resolve", { status: "dead", dryRun: true }],
 		["forget", ["mail"], { force: true }, "reliable.forget", { group: "mail", force: true }],
 		["list", [], { status: "dead", pageSize: "5" }, "reliable.list", { status: "dead", pageSize: "5" }]
@@ -91,6 +120,9 @@ describe("the command", () => {
 		["retry", ["a"], { pge: 1 }, /Unknown option 'pge'/],
 		["get", [], {}, /needs an id/],
 		["forget", [], {}, /needs a group/],
+		["discard", [], { parked: true }, /--parked' needs an id/],
+		["retry", ["a"], { parked: true }, /Unknown option 'parked'/],
+		["parked", ["a", "b"], {}, /does not know what 'b' is for/],
 		["get", ["a", "b"], {}, /does not know what 'b' is for/]
 	])("reliable %s %j %j says what is wrong", async (what, ids, options, expected) => {
 		expect(await reliableCommand(broker, { what, ids, options })).toMatch(expected);

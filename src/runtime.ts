@@ -218,7 +218,7 @@ export class Runtime {
 		};
 		const onError = this.reportError.bind(this);
 		const tracker = new Tracker({
-			...{ store, courier, registry, waiters, queues, metrics, logger, nodeID, onDead, onError, retainMs: options.retainMs },
+			...{ store, courier, registry, waiters, queues, metrics, logger, nodeID, onDead, onError, prefix: prefixOf(namespace), retainMs: options.retainMs },
 			onChecks: deliveries => checks.take(deliveries),
 			onConsumed: ids => {
 				for (const listener of this.#listeners) listener.consumed(ids);

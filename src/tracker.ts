@@ -2,7 +2,7 @@ import type { Deadline } from "./at-most";
 import type { Courier, Delivery } from "./couriers/courier";
 import { reasonOf } from "./errors";
 import type { Logger } from "./logger";
-import { judgeFailure } from "./message/budget";
+import { highestAttempt, judgeFailure } from "./message/budget";
 import { rowOfEcho } from "./message/check";
 import { parseAnnouncement } from "./message/announcement";
 import { describeError, parseEnvelope, Unreadable } from "./message/envelope";
@@ -26,6 +26,8 @@ export interface TrackerParts {
 	metrics: Metrics;
 	logger: Logger;
 	nodeID: string;
+	/** Of the namespace's names. */
+	prefix: string;
 	/** Tells the world of messages that became consumed or dead here. */
 	onConsumed(ids: string[]): void;
 	onDead(messages: DeadMessage[]): void;
@@ -138,7 +140,7 @@ export class Tracker {
 		return answers.filter(({ item }) => missing.has(item.id)).map(answer => [answer, `receipt for an id that is not in the store: ${answer.item.id}`]);
 	}
 
-	/** Returns what found no message, or a closed one that did not expect this group: nothing will be done about such a failure but by a human. */
+	/** Returns what found no message, or a closed one that did not expect this group, or names an attempt that was never made: nothing will be done about such a failure but by a human. */
 	async #failed(answers: Answer[]): Promise<[Answer, string][]> {
 		if (!answers.length) return [];
 		const { store, metrics } = this.parts;
@@ -152,6 +154,12 @@ export class Tracker {
 			const message = messages.get(item.id);
 			if (!message) {
 				homeless.push([answer, `receipt for an id that is not in the store: ${item.id}`]);
+				continue;
+			}
+			const highest = highestAttempt(message, group);
+			// Taken at its word it would use up the attempts that nobody has made. What it is about stays without an answer, and is sent again.
+			if (item.attempt > highest) {
+				homeless.push([answer, `failed receipt of group ${group} for attempt ${item.attempt} of message ${item.id}, of which at most ${highest} can have been sent`]);
 				continue;
 			}
 			if (!message.open && !message.receipts[group] && !message.failed.includes(group)) homeless.push([answer, `failed receipt of group ${group}, which message ${item.id} (${message.status}) did not expect`]);
@@ -216,8 +224,11 @@ export class Tracker {
 		const now = new Date();
 		for (const delivery of deliveries) {
 			try {
-				const { pattern, group, queue, nodeID, service } = parseAnnouncement(delivery.body);
-				known.set(queue, { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now });
+				const { pattern, group, queue, nodeID, service } = parseAnnouncement(delivery.body, this.parts.prefix);
+				// As the store knows them apart: one queue may serve two patterns. The last one wins there, so here too.
+				const key = JSON.stringify([group, pattern]);
+				known.delete(key);
+				known.set(key, { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now });
 			} catch (error) {
 				if (!(error instanceof Unreadable)) throw error;
 				parked.push(parkedOf(delivery, error.message, this.parts));
@@ -257,7 +268,7 @@ export class Tracker {
 		try {
 			const { id, attempt } = parseEnvelope(delivery);
 			const [message] = await this.parts.store.find([id]);
-			if (!message?.open) return undefined;
+			if (!message?.open || attempt > highestAttempt(message, group)) return undefined;
 			return judgeFailure(message, group, attempt, "crash-loop", death.error, { now: new Date() });
 		} catch (error) {
 			if (error instanceof Unreadable) return undefined;

@@ -19,6 +19,8 @@ from pika.exceptions import AMQPError
 GROUP, EVENT = "invoices", "order.created"
 PREFIX = ".".join(filter(None, [os.environ.get("NAMESPACE"), "reliable"]))
 EXCHANGE, ANNOUNCEMENTS, PARKED = f"{PREFIX}.events", f"{PREFIX}.announcements", f"{PREFIX}.parked"
+# The only two addresses of receipts there are.
+RECEIPTS = (f"{PREFIX}.receipts.outbox", f"{PREFIX}.receipts.callback")
 QUEUE = f"{PREFIX}.on.{GROUP}/{EVENT}"
 NODE = f"python-{socket.gethostname()}-{os.getpid()}"
 
@@ -34,6 +36,11 @@ OURS = {
     "x-overflow": "reject-publish",
 }
 ANNOUNCE_EVERY_S = 600
+
+NEEDED = ("x-reliable-receipt", "x-reliable-producer")
+# Headers that are text where they are present; those of OBJECTS have a JSON object in it.
+OBJECTS = ("x-reliable-meta", "x-reliable-headers")
+TEXTS = (*NEEDED, *OBJECTS, "traceparent", *(f"x-reliable-{name}" for name in ("strategy", "echo", "only", "groups", "request-id", "parent-id", "caller", "node")))
 
 
 class Invalid(Exception):
@@ -57,14 +64,41 @@ def send(channel, queue, kind, body):
     channel.basic_publish("", queue, json.dumps(body).encode(), properties, mandatory=True)
 
 
+def no_json(name):
+    raise ValueError(f"{name} is no JSON")
+
+
+def parse(text):
+    """ValueError for what is no JSON (Python takes NaN and Infinity), and for what is nested too deeply for Python."""
+    try:
+        return json.loads(text, parse_constant=no_json)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def read(properties, body):
-    """The headers and the payload; raises ValueError for what is no message of version 1."""
+    """
+    The headers and the payload; raises ValueError for what is no message of version 1. All is looked at here, before the work is done:
+    what failed only in the receipt would be handled, and delivered again, and handled again.
+    """
     headers = properties.headers or {}
-    if headers.get("x-reliable-version") != 1 or not properties.message_id or not properties.type:
+    # A bool is an int to Python.
+    if type(headers.get("x-reliable-version")) is not int or headers["x-reliable-version"] != 1:
         raise ValueError("no message of version 1")
-    if not isinstance(headers.get("x-reliable-receipt"), str) or not isinstance(headers.get("x-reliable-attempt"), int):
-        raise ValueError("no receipt address or attempt")
-    return headers, json.loads(body)
+    if not all(isinstance(text, str) and text for text in (properties.message_id, properties.type)):
+        raise ValueError("no message id or event name")
+    if type(headers.get("x-reliable-attempt")) is not int or headers["x-reliable-attempt"] < 1:
+        raise ValueError("no attempt")
+    for name in TEXTS:
+        if (name in headers or name in NEEDED) and not (isinstance(headers.get(name), str) and headers[name]):
+            raise ValueError(f"{name} is no text")
+        if name in OBJECTS and name in headers and not isinstance(parse(headers[name]), dict):
+            raise ValueError(f"{name} is no JSON object")
+    if not isinstance(headers.get("x-reliable-level", 0), (int, float)) or not isinstance(headers.get("x-reliable-tracing", True), bool):
+        raise ValueError("x-reliable-level is no number, or x-reliable-tracing neither true nor false")
+    if headers["x-reliable-receipt"] not in RECEIPTS:
+        raise ValueError(f"nobody takes receipts at {headers['x-reliable-receipt']}")
+    return headers, parse(body.decode())
 
 
 def receipt(properties, headers, body, started, error=None):
@@ -74,7 +108,8 @@ def receipt(properties, headers, body, started, error=None):
     if "x-reliable-echo" in headers:
         item["echo"] = {"event": properties.type, "producer": headers["x-reliable-producer"], "plan": headers["x-reliable-echo"]}
         if error:  # brings the message back, so that it can be sent again
-            ours = {name: value for name, value in headers.items() if name.startswith("x-reliable-") or name == "traceparent"}
+            # AMQP also knows bytes and dates, which JSON does not; none of ours is one.
+            ours = {name: value for name, value in headers.items() if (name.startswith("x-reliable-") or name == "traceparent") and isinstance(value, (str, int))}
             item["echo"].update(headers=ours, body=base64.b64encode(body).decode())
     return {"v": 1, "group": GROUP, "nodeID": NODE, "items": [item]}
 
@@ -102,8 +137,8 @@ def consume(connection, stopping):
     channel = connection.channel()
     channel.confirm_delivery()
     channel.exchange_declare(EXCHANGE, "topic", durable=True)
-    channel.queue_declare(PARKED, durable=True, arguments=SYSTEM)
-    channel.queue_declare(ANNOUNCEMENTS, durable=True, arguments=SYSTEM)
+    for name in (PARKED, ANNOUNCEMENTS, *RECEIPTS):
+        channel.queue_declare(name, durable=True, arguments=SYSTEM)
     channel.queue_declare(QUEUE, durable=True, arguments=OURS)
     channel.queue_bind(QUEUE, EXCHANGE, EVENT)
     channel.basic_qos(prefetch_count=10)  # without it RabbitMQ sends all it has

@@ -18,8 +18,11 @@ export interface Announcement {
 	service: string;
 }
 
-/** Throws Unreadable. What is taken here is matched against every event that is emitted, so nothing may pass that cannot be. */
-export function parseAnnouncement(body: Buffer): Announcement {
+/**
+ * Throws Unreadable. What is taken here is matched against every event that is emitted, so nothing may pass that cannot be; and what the
+ * group has failed is sent to its queue, so that may be none of the system's own, all of which begin with `prefix`.
+ */
+export function parseAnnouncement(body: Buffer, prefix: string): Announcement {
 	const value = parseJson(body, "announcement") as Partial<Announcement> | null;
 	if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown announcement version ${describe(value?.v)}`);
 	for (const field of ["pattern", "group", "queue", "nodeID", "service"] as const) {
@@ -27,6 +30,7 @@ export function parseAnnouncement(body: Buffer): Announcement {
 	}
 	const { pattern, group, queue } = value as Announcement;
 	if (Buffer.byteLength(queue) > MAX_BYTES.queue) throw new Unreadable(`announcement of a queue whose name is longer than ${MAX_BYTES.queue} bytes`);
+	if (queue.startsWith(`${prefix}.`) && !queue.startsWith(`${prefix}.on.`)) throw new Unreadable(`announcement of the queue '${queue}': of the names below ${prefix}. only those below ${prefix}.on. are for groups`);
 	if (!isPattern(pattern) || Buffer.byteLength(pattern) > MAX_BYTES.pattern) throw new Unreadable(`announcement whose pattern is no event pattern of at most ${MAX_BYTES.pattern} bytes`);
 	const [base = ""] = group.split(":");
 	if (!base || RESERVED_IN_GROUPS.test(base) || Buffer.byteLength(base) > MAX_BYTES.group || group !== consumerGroup(base, pattern)) {

@@ -1,5 +1,6 @@
 import { backoffMs } from "../backoff";
 import { ANY_GROUP, type Failure, type FailureCause, type FailureError, type Message } from "./message";
+import { namesGroup } from "./pattern";
 
 /**
  * One budget per message and group. Attempts are numbered from 1 and never used twice; a failure names the attempt it is about, so
@@ -24,6 +25,15 @@ export function attemptsMade(message: Message, group: string): number {
 export function currentAttempt(message: Message, group: string): number {
 	const spent = message.spent[group] ?? 0;
 	return Math.max(attemptsMade(message, group), spent + 1);
+}
+
+/**
+ * The highest attempt a receipt of the group may name: a receipt may overtake the record of its publish, by one. What was sent to a
+ * name that stood for the group (ANY_GROUP, the `groups` of the emit) is recorded under that name.
+ */
+export function highestAttempt(message: Message, group: string): number {
+	const names = [...new Set([...Object.keys(message.attempts), ...Object.keys(message.spent)])].filter(name => name === ANY_GROUP || namesGroup(name, group));
+	return Math.max(attemptsMade(message, group), ...names.flatMap(name => [message.attempts[name] ?? 0, message.spent[name] ?? 0])) + 1;
 }
 
 export function attemptsLeft(message: Message, group: string, spent: number): number {

@@ -52,6 +52,8 @@ function parsePlan(text: string): Plan {
 	// Bounded, because a date beyond it is none, and no store takes that.
 	const positive = (value: unknown) => typeof value === "number" && value > 0 && value < MAX_INSTANT;
 	if (!positive(at) || !isCount(max) || !Array.isArray(delays) || !delays.length || !delays.every(positive)) throw new Unreadable("x-reliable-echo lacks at, max or delays");
+	// Of two checks that came out together one would find the other's attempt without an answer.
+	if (!delays.every((delay, i) => i === 0 || delay > (delays[i - 1] as number))) throw new Unreadable("x-reliable-echo has delays that do not increase");
 	if (typeof backoff !== "object" || backoff === null || !positive(backoff.initialMs) || !positive(backoff.maxMs) || !JITTERS.has(backoff.jitter)) throw new Unreadable("x-reliable-echo lacks backoff");
 	if (source !== undefined && (typeof source !== "object" || source === null || typeof source.action !== "string" || source.action === "")) throw new Unreadable("x-reliable-echo has a bad source");
 	if (only !== undefined && !(Array.isArray(only) && only.every(group => typeof group === "string" && group !== ""))) throw new Unreadable("x-reliable-echo has bad groups");

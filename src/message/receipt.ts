@@ -76,7 +76,10 @@ function faultOf(item: unknown): string | undefined {
 	if (!isFlag(retryable)) return `bad retryable ${describe(retryable)}`;
 	if (!isFlag(rejected)) return `bad rejected ${describe(rejected)}`;
 	if (error !== undefined && !isError(error)) return "bad error";
-	return echo === undefined || isEcho(echo) ? undefined : "bad echo";
+	if (echo === undefined) return undefined;
+	if (!isEcho(echo)) return "bad echo";
+	// Its next attempt may be due before its check has come, and nobody else has a copy.
+	return outcome === "failed" && !echo.body ? "bad echo: with outcome 'failed' it must bring back headers and body" : undefined;
 }
 
 function isError(error: unknown): boolean {

@@ -25,7 +25,7 @@ export class Checks {
 
 	/** A batch of checks from the wire. Rejects when the store cannot be reached; doing it again is harmless. */
 	async take(deliveries: Delivery[]): Promise<void> {
-		const checks = new Map<string, Check>();
+		const read: { check: Check; delivery: Delivery }[] = [];
 		const parked: Parked[] = [];
 		for (const delivery of deliveries) {
 			try {
@@ -33,21 +33,22 @@ export class Checks {
 				const { _id, createdAt } = check.row;
 				// Its row may have been pruned long ago: adopting it would send what was handled once more.
 				if (createdAt.getTime() < Date.now() - this.retainMs) throw new Unreadable(`check of message ${_id}, older than retainMs (emitted ${createdAt.toISOString()})`);
-				const other = checks.get(_id);
-				if (!other || other.round < check.round) checks.set(_id, check);
+				read.push({ check, delivery });
 			} catch (error) {
 				if (!(error instanceof Unreadable)) throw error;
 				parked.push(parkedOf(delivery, error.message, this.parts));
 			}
 		}
-		const rows = await this.parts.store.adopt([...checks.values()].map(({ row }) => row));
-		for (const row of rows) {
-			const check = checks.get(row._id) as Check;
-			if (isOther(row, check.row)) {
-				const delivery = deliveries.find(({ messageId }) => messageId === row._id) as Delivery;
-				parked.push(parkedOf(delivery, `id '${row._id}' was emitted before with another event or payload`, this.parts));
-				checks.delete(row._id);
-			}
+		// One row for each id, that of its latest round; a batch may hold several checks of it, and one of something else.
+		const latest = new Map(read.toSorted((a, b) => a.check.round - b.check.round).map(({ check }) => [check.row._id, check.row]));
+		const rows = await this.parts.store.adopt([...latest.values()]);
+		const stored = new Map(rows.map(row => [row._id, row]));
+		const checks = new Map<string, Check>();
+		for (const { check, delivery } of read) {
+			const { _id } = check.row;
+			const row = stored.get(_id);
+			if (row && isOther(row, check.row)) parked.push(parkedOf(delivery, `id '${_id}' was emitted before with another event or payload`, this.parts));
+			else if ((checks.get(_id)?.round ?? 0) < check.round) checks.set(_id, check);
 		}
 		if (parked.length) await this.parts.store.park(parked);
 		await this.#work(rows.filter(row => row.open && checks.has(row._id) && (row.round ?? 1) <= (checks.get(row._id) as Check).round));

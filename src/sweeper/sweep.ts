@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { backoffMs } from "../backoff";
 import { Batcher } from "../batcher";
 import type { Courier, QueueDepth } from "../couriers/courier";
-import { reasonOf } from "../errors";
+import { ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
 import { currentAttempt, judgeFailure } from "../message/budget";
 import { delayOf, LOST_CHECK_MARGIN_MS } from "../message/check";
@@ -137,7 +137,9 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 			})
 		)
 	);
-	await parts.recordFailures(settled.flatMap(({ failures }) => failures));
+	const failures = settled.flatMap(({ failures }) => failures);
+	tellMissing(parts, claimed, failures);
+	await parts.recordFailures(failures);
 	const records = settled.flatMap(({ record }) => record ?? []);
 	counts.lost += records.length - (await parts.store.rescheduled(records));
 }
@@ -220,4 +222,17 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
 	if (round) record.round = round;
 	if (unreachableSince !== undefined) record.unreachableSince = unreachableSince;
 	return { record, failures };
+}
+
+/** Queues that groups have announced and that are not there (any more): each once for all of a page. What comes for the group meanwhile ends as `dead`. */
+function tellMissing({ registry, onError }: SweepParts, page: Message[], failures: FailedRecord[]): void {
+	const events = new Map(page.map(({ _id, event }) => [_id, event]));
+	const told = new Set<string>();
+	for (const { id, group, failure } of failures) {
+		const event = events.get(id) as string;
+		const queue = failure.error.message.includes("NO_ROUTE") && registry.queueOf(group, event);
+		if (!queue || told.has(queue)) continue;
+		told.add(queue);
+		onError(new ReliableError("RELIABLE_QUEUE_MISSING", `Message ${id} could not be sent to group ${group}: there is no queue '${queue}', which is the group's for '${event}'.`, { group, queue, event, id }), "sweeper");
+	}
 }

@@ -3,9 +3,10 @@ import { describe, expect, it } from "vitest";
 import { ReliableEmit } from "../../src";
 import { systemQueues } from "../../src/message/pattern";
 import { until } from "../support/brokers";
-import { courierOf } from "../support/runtime";
+import type { Delivery } from "../../src/couriers/courier";
+import { courierOf, foreignGroup, sendReceipt } from "../support/runtime";
 import { errorOf, reaches, story } from "../support/services";
-import { asked, world } from "../support/strategies";
+import { asked, echoOf, world } from "../support/strategies";
 
 const plan = (more: object = {}) => JSON.stringify({ v: 1, at: Date.now(), delays: [300], max: 2, backoff: { initialMs: 10, maxMs: 10, jitter: "none" }, ...more });
 const HOUR = 3_600_000;
@@ -32,6 +33,7 @@ const bad: [what: string, check: Parameters<typeof sendCheck>[1], reason: RegExp
 	["whose plan is null", { echo: "null" }, /unknown version/],
 	["whose plan is of another version", { echo: plan({ v: 2 }) }, /unknown version 2 of x-reliable-echo/],
 	["with an empty ladder", { echo: plan({ delays: [] }) }, /lacks at, max or delays/],
+	["with a ladder that does not increase", { echo: plan({ delays: [300, 300] }) }, /delays that do not increase/],
 	["with a negative ladder", { echo: plan({ delays: [-5] }) }, /lacks at, max or delays/],
 	["with a backoff of nonsense", { echo: plan({ backoff: { initialMs: "soon" } }) }, /lacks backoff/],
 	["with groups of nonsense", { echo: plan({ only: "stock" }) }, /bad groups/],
@@ -83,13 +85,47 @@ it("a bad echo does not cost the other items of its receipt their answer", async
 	expect(row?.reason).toBe("receipt for a: x-reliable-echo is not JSON; receipt for b: foreign message: no x-reliable-version header");
 });
 
+describe("a group in another language that fails", () => {
+	const failing = async () => {
+		const made = await world("callback", {});
+		const far = await foreignGroup(made.broker, "far", "order.created");
+		const { id } = await made.emit("order.created", { n: 1 }, { maxAttempts: 2, backoff: { initialMs: 10, maxMs: 10, jitter: "none" } });
+		await until(() => far.deliveries.length === 1);
+		const [first] = far.deliveries as [Delivery];
+		return { ...made, far, id, first };
+	};
+	const failed = (id: string, more: object) => ({ id, outcome: "failed" as const, attempt: 1, retryable: true, error: { name: "Error", message: "not yet" }, ...more });
+
+	it("and brings nothing back of the message: parked, and its check sends it again", async () => {
+		const { broker, far, id, first } = await failing();
+		await sendReceipt(broker, "far", failed(id, { echo: echoOf(first) }));
+		const [row] = await until(() => parked(broker), rows => rows.length === 1);
+		expect(row?.reason).toMatch(/bad echo: with outcome 'failed' it must bring back headers and body/);
+		const [, again] = await until(() => far.deliveries, deliveries => deliveries.length === 2);
+		await sendReceipt(broker, "far", { id, attempt: 2, echo: echoOf(again as Delivery) });
+		expect(await reaches(broker, id, "consumed")).toMatchObject({ handled: "far", attempts: 2 });
+	});
+
+	it("at an attempt that was never made: parked, and no attempt is lost by it", async () => {
+		const { broker, far, id, first } = await failing();
+		const echo = { ...echoOf(first), headers: first.headers, body: first.body.toString("base64") };
+		await sendReceipt(broker, "far", failed(id, { attempt: 999, echo }));
+		const [row] = await until(() => parked(broker), rows => rows.length === 1);
+		expect(row?.reason).toBe(`failed receipt of group far for attempt 999 of message ${id}, of which at most 2 can have been sent`);
+		const [, again] = await until(() => far.deliveries, deliveries => deliveries.length === 2);
+		expect(again?.headers).toMatchObject({ "x-reliable-attempt": 2 });
+		await sendReceipt(broker, "far", { id, attempt: 2, echo: echoOf(again as Delivery) });
+		await reaches(broker, id, "consumed");
+	});
+});
+
 it("a check with the id of another message is parked, and that message stays as it is", async () => {
 	const { broker, emit } = await world("callback", { stock: () => undefined });
 	await emit("order.created", { n: 1 }, { id: "order 1", waitFor: "consumed" });
 	await until(() => story(broker, "order 1"), ({ payload }) => (payload as { n?: number }).n === 1);
-	await sendCheck(broker, { id: "order 1", body: '{"n":2}' });
-	await sendCheck(broker, { id: "order 1", type: "order.paid" });
-	const rows = await until(() => parked(broker), rows => rows.length === 2);
+	// Together: they may come in one batch, and each is looked at.
+	await Promise.all([sendCheck(broker, { id: "order 1", type: "order.paid" }), ...[2, 3, 4, 5, 6].map(n => sendCheck(broker, { id: "order 1", body: `{"n":${n}}` }))]);
+	const rows = await until(() => parked(broker), rows => rows.length === 6);
 	for (const { reason } of rows) expect(reason).toMatch(/id 'order 1' was emitted before with another event or payload/);
 	expect(await story(broker, "order 1")).toMatchObject({ status: "consumed", payload: { n: 1 } });
 });

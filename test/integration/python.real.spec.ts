@@ -77,6 +77,45 @@ it("all that the two scripts send is as the schemas say", async () => {
 	expect(await consuming.ended).toBe(0);
 });
 
+it("consumer.py rejects what breaks the contract before it handles it, and handles the good one behind", async () => {
+	const world = made();
+	const { broker, emit } = await oneNode(world, []);
+	const consuming = startPython(["consumer.py"], envOf(world));
+	await subscribed(broker, 1);
+	const { namespace } = world;
+	const good = { "x-reliable-version": 1, "x-reliable-attempt": 1, "x-reliable-producer": "elsewhere", "x-reliable-receipt": systemQueues(namespace).receipts };
+	const bad: [what: string, headers: Record<string, unknown>, body?: string][] = [
+		["no producer, with an echo", { "x-reliable-producer": undefined, "x-reliable-echo": "{}" }],
+		["no producer", { "x-reliable-producer": undefined }],
+		["groups that are a number", { "x-reliable-only": 5 }],
+		["an echo that is a number", { "x-reliable-echo": 5 }],
+		["meta that is a list", { "x-reliable-meta": "[]" }],
+		["meta nested too deeply", { "x-reliable-meta": "[".repeat(50_000) }],
+		["a trace that is a number", { "x-reliable-tracing": 1 }],
+		["an attempt that is none", { "x-reliable-attempt": 0 }],
+		["a version that is true", { "x-reliable-version": true }],
+		["nested too deeply", {}, `{"order":${"[".repeat(100_000)}${"]".repeat(100_000)}}`],
+		["no number", {}, '{"order":NaN}'],
+		["a receipt for a queue that is not there", { "x-reliable-receipt": `${namespace}.reliable.receipts.nowhere` }],
+		["a receipt for a queue that is none of receipts", { "x-reliable-receipt": systemQueues(namespace).announcements }]
+	];
+	await atBroker(async channel => {
+		for (const [what, headers, body = '{"order":666}'] of bad) {
+			const given = Object.fromEntries(Object.entries({ ...good, ...headers }).filter(([, value]) => value !== undefined));
+			channel.publish(`${namespace}.reliable.events`, "order.created", Buffer.from(body), { messageId: what, type: "order.created", headers: given });
+		}
+		await (channel as typeof channel & { waitForConfirms(): Promise<void> }).waitForConfirms();
+	});
+	expect(await reaches(broker, (await emit("order.created", { order: 1 })).id, "consumed")).toMatchObject({ attempts: 1 });
+	const { rows } = await until(() => broker.call<{ rows: { id: string; reason: string }[] }, object>("reliable.parked", { pageSize: 100 }), ({ rows }) => rows.length === bad.length);
+	expect(bad.filter(([what]) => !rows.some(({ id }) => id.includes(`/${what}#`)))).toEqual([]);
+	for (const { reason } of rows) expect(reason).toMatch(/its consumer rejected it/);
+	expect(consuming.output).not.toContain("order 666");
+	expect(consuming.output).not.toContain("lost RabbitMQ");
+	consuming.kill("SIGTERM");
+	expect(await consuming.ended).toBe(0);
+});
+
 it("what RabbitMQ cannot route is no success: producer.py says so, and the message does not disappear", async () => {
 	const world = made();
 	const { broker } = await oneNode(world, []);

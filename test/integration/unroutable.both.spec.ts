@@ -1,4 +1,6 @@
+import type { Context } from "moleculer";
 import { expect, it } from "vitest";
+import type { ReliableError } from "../../src";
 import { ANY_GROUP } from "../../src/message/message";
 import { cluster, until } from "../support/brokers";
 import { courierOf, rowOf } from "../support/runtime";
@@ -57,9 +59,11 @@ it("a wildcard group that was named by the emit before it was known gets it", as
 	expect(seen).toEqual([{ n: 7 }]);
 });
 
-it("a group whose queue has been deleted burns its attempts, the others do not notice", async () => {
+it("a group whose queue has been deleted burns its attempts, and $reliable.error names it; the others do not notice", async () => {
 	const made = cluster();
-	const { broker, emit } = await oneNode(made, []);
+	const told: { error: ReliableError; module: string }[] = [];
+	const watch = { name: "watch", events: { "$reliable.error": (ctx: Context<(typeof told)[0]>) => void told.push(ctx.params) } };
+	const { broker, emit } = await oneNode(made, [watch]);
 	const other = await made.node("other", [consumer(made.mixin(), "stock", "order.created", () => undefined), consumer(made.mixin(), "mail", "order.created", () => undefined)]);
 	const [row] = (await subscribed(broker, 2)).filter(({ group }) => group === "mail");
 	await other.stop();
@@ -68,4 +72,6 @@ it("a group whose queue has been deleted burns its attempts, the others do not n
 	await until(() => rowOf(broker, id), ({ failed }) => failed.includes("mail"));
 	const { failures, waiting, status } = await rowOf(broker, id);
 	expect([failures.map(({ cause, group }) => `${cause} ${group}`), waiting, status]).toEqual([["unroutable mail", "unroutable mail"], ["stock"], "published"]);
+	const missing = told.filter(({ error }) => error.type === "RELIABLE_QUEUE_MISSING");
+	expect(missing[0]).toMatchObject({ module: "sweeper", error: { message: expect.stringContaining("group mail"), data: { group: "mail", queue: row?.queue, event: "order.created", id } } });
 });

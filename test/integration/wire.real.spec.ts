@@ -3,6 +3,7 @@ import type { Context } from "moleculer";
 import { expect, it } from "vitest";
 import type { ReliableError } from "../../src";
 import { cluster, until } from "../support/brokers";
+import { systemQueues } from "../../src/message/pattern";
 import { atBroker } from "../support/rabbitmq";
 import { storeOf } from "../support/runtime";
 import { consumer, errorOf, oneNode, reaches, story, subscribed } from "../support/services";
@@ -254,8 +255,21 @@ it("the receipt of a group that owes none changes nothing for those that do", as
 	await reaches(broker, id, "consumed");
 });
 
+it("learns of groups and patterns that share a queue and are announced in one breath; of two queues of a group the last one counts", async () => {
+	const { broker, announcements } = await started();
+	const all = { v: 1, pattern: "order.created", group: "b", queue: "q", nodeID: "c", service: "d" };
+	await atBroker(async channel => {
+		for (const more of [{ queue: "q2" }, { pattern: "order.paid" }, { group: "c" }, {}]) channel.sendToQueue(announcements, Buffer.from(JSON.stringify({ ...all, ...more })), { persistent: true });
+		await (channel as typeof channel & { waitForConfirms(): Promise<void> }).waitForConfirms();
+	});
+	await subscribed(broker, 4);
+	const learnt = async () => (await storeOf(broker).subscriptions()).filter(({ group }) => group !== "stock").map(({ group, pattern, queue }) => `${group} ${pattern} ${queue}`);
+	await until(async () => (await learnt()).includes("b order.created q"));
+	expect(await learnt()).toEqual(["b order.created q", "b order.paid q", "c order.created q"]);
+});
+
 it("parks announcements it cannot read, and does not learn from them", async () => {
-	const { broker, emit, told, send, parked, announcements } = await started();
+	const { made, broker, emit, told, send, parked, announcements } = await started();
 	const all = { v: 1, pattern: "order.created", group: "b", queue: "q", nodeID: "c", service: "d" };
 	const bad = [
 		...["garbage", "null", { v: 9 }, { ...all, queue: "" }, { ...all, pattern: 5 }, { ...all, service: undefined }],
@@ -263,6 +277,8 @@ it("parks announcements it cannot read, and does not learn from them", async () 
 		...[{ ...all, pattern: "order.(*", group: "b:order.(*" }, { ...all, queue: "q".repeat(256) }, { ...all, group: "*" }, { ...all, group: "queue/b" }, { ...all, group: "a,b" }],
 		...[{ ...all, group: "b:order.created" }, { ...all, pattern: "order.*" }, { ...all, pattern: "$order" }, { ...all, pattern: `order.${"x".repeat(120)}` }]
 	];
+	// What the group fails would be sent to these, and read as something else there.
+	bad.push(...Object.values(systemQueues(made.namespace)).map(name => ({ ...all, queue: name })), { ...all, queue: `${systemQueues(made.namespace).checks}.delay.1000` });
 	for (const body of bad) await send(announcements, body);
 	expect((await parked(bad.length)).every(row => row.queue === announcements)).toBe(true);
 	expect(await subscribed(broker, 1)).toHaveLength(1);

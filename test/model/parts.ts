@@ -184,7 +184,7 @@ function node(stage: Stage, groups: string[], nodeID: string) {
 	const parts = house(stage, groups);
 	const courier = parts.courier as unknown as Courier;
 	const nothing = () => undefined;
-	const tracker: Tracker = new Tracker({ ...parts, courier, nodeID, onConsumed: nothing, onDead: nothing, retainMs: 1e9, onChecks: deliveries => checks.take(deliveries) });
+	const tracker: Tracker = new Tracker({ ...parts, courier, nodeID, prefix: "reliable", onConsumed: nothing, onDead: nothing, retainMs: 1e9, onChecks: deliveries => checks.take(deliveries) });
 	const rounds = new Rounds({ call: parts.call, copies: { answer: () => Promise.reject(new Error("every producer here can be asked")) }, queueOf: parts.registry.queueOf, queues: QUEUES, askTimeoutMs: 1000, logger: silent });
 	const sweepParts: SweepParts = { ...parts, courier, nodeID, rounds, pageSize: 100, claimMs: 1000, producerGoneMs: 1e9, recordFailures: records => tracker.record(records), tellDead: nothing, whoever: messages => tracker.whoever(messages) };
 	const checks = new Checks(sweepParts, 1e9);

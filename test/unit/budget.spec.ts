@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attemptsLeft, attemptsMade, judgeFailure } from "../../src/message/budget";
+import { attemptsLeft, attemptsMade, highestAttempt, judgeFailure } from "../../src/message/budget";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import { at, messageOf } from "../support/messages";
 
@@ -16,6 +16,25 @@ describe("attemptsMade", () => {
 	];
 	it.each(table)("%s", (_, fields, made) => {
 		expect(attemptsMade(messageOf(fields), "stock")).toBe(made);
+	});
+});
+
+describe("highestAttempt", () => {
+	const table: [what: string, fields: Partial<Message>, highest: number][] = [
+		["never published: its receipt may overtake the record", {}, 1],
+		["published, nothing counted yet", { publishedAt: at(1) }, 2],
+		["counted", { publishedAt: at(1), attempts: { stock: 2 } }, 3],
+		["failed, the next one is on its way", { publishedAt: at(1), attempts: { stock: 2 }, spent: { stock: 4 } }, 5],
+		["counted for another group only", { publishedAt: at(1), attempts: { mail: 7 }, spent: { mail: 7 } }, 2],
+		["sent to whoever is there", { publishedAt: at(1), attempts: { [ANY_GROUP]: 3 } }, 4],
+		["after a retry by hand", { publishedAt: at(1), attempts: { stock: 3 }, spent: { stock: 3 }, base: { stock: 3 } }, 4]
+	];
+	it.each(table)("%s", (_, fields, highest) => {
+		expect(highestAttempt(messageOf(fields), "stock")).toBe(highest);
+	});
+
+	it("what was sent to the name of a wildcard group counts for it", () => {
+		expect(highestAttempt(messageOf({ publishedAt: at(1), attempts: { stock: 3, sto: 9 } }), "stock:order.**")).toBe(4);
 	});
 });
 

@@ -1,7 +1,10 @@
 import { createServer } from "node:net";
 
-/** By default low enough that RabbitMQ's distribution, 20000 away, has a legal port too. */
-export async function freePort(from = 6000, to = 26_000): Promise<number> {
+/**
+ * By default so low that the port of RabbitMQ's distribution, 20000 above, is below those that the kernel gives to clients (from 32768
+ * on): a broker whose distribution port is taken by somebody's connection ends without a word.
+ */
+export async function freePort(from = 6000, to = 12_700): Promise<number> {
 	for (;;) {
 		const port = from + Math.floor(Math.random() * (to - from));
 		const free = await new Promise<boolean>(resolve => {

@@ -40,6 +40,10 @@ const integration = { include: ["test/integration/**/*.spec.ts"], exclude: [excl
 const touching = ["*.both", "{adopting,lease,transactions,wire,shutdown}.real", "amqp-faults", "amqp-queue.real", "hot-path"].map(name => `test/integration/${name}.spec.ts`);
 const programs = "test/integration/{demo,examples}.both.spec.ts";
 const lowest = { include: touching, exclude: [programs], globalSetup: servers, line: "0.14" as const, dependencies: "lowest" as const };
+/** Neither knows anything of Moleculer: once is enough. */
+const lineless = "test/integration/{amqp-faults,lease.real,bench.real}.spec.ts";
+/** What the two lines do differently; all of it runs on 0.14 with the real servers, too. */
+const lineful = "test/integration/{first-run,line,strategies,emit,groups,repl,context,middlewares,odd-handlers,lifecycle-events,tracing,metrics}.both.spec.ts";
 const embedded = { include: ["test/integration/**/*.both.spec.ts"], exclude: [exclusive], backend: "embedded" as const };
 const chaos = project({ name: "chaos", include: ["test/chaos/**/*.spec.ts"] });
 const last = project({ name: "exclusive", include: [exclusive], globalSetup: servers });
@@ -51,7 +55,7 @@ export default defineConfig({
 		hookTimeout: 60_000,
 		teardownTimeout: 20_000,
 		// Two cores is what CI has; integration tests mostly wait for servers.
-		maxWorkers: 2,
+		maxWorkers: 3,
 		allowOnly: false,
 		// A landing must not fail by a busy machine; each test that needed another try is named at the end, to be looked into.
 		retry: process.env["CI"] ? 2 : 0,
@@ -62,10 +66,10 @@ export default defineConfig({
 			project({ name: "package", include: ["test/package/**/*.spec.ts"], globalSetup: [...servers, "./test/support/package-setup.ts"] }),
 			project({ name: "conformance", include: ["test/conformance/**/*.spec.ts"], globalSetup: servers }),
 			project({ name: "integration-0.15", ...integration }),
-			project({ name: "integration-0.14", ...integration, line: "0.14" }),
+			project({ name: "integration-0.14", ...integration, exclude: [exclusive, lineless], line: "0.14" }),
 			project({ name: "integration-lowest", ...lowest }),
 			project({ name: "embedded-0.15", ...embedded }),
-			project({ name: "embedded-0.14", ...embedded, line: "0.14" }),
+			project({ name: "embedded-0.14", ...embedded, include: [lineful], line: "0.14" }),
 			// These disturb the servers that all share: one file after the other, when all others have ended.
 			{ ...last, test: { ...last.test, fileParallelism: false, sequence: { groupOrder: 1 } } },
 			// A part of the fault matrix, on servers of its own: alone, for it takes the whole machine.

@@ -38,7 +38,9 @@ it("a day passes: sweeps, renewals, prunings and refreshes come as often as they
 	const mixin = ReliableEmit({ ...options, redis });
 	broker.createService(emitter(mixin));
 	broker.createService(
-		consumer(mixin, "stock", "order.created", ({ params: { n } }: { params: { n: number } }) => {
+		// Moleculer 0.14 tells a handler of contexts by the name of its argument.
+		consumer(mixin, "stock", "order.created", ctx => {
+			const { n } = (ctx as { params: { n: number } }).params;
 			if (n % 10 === 0 && !failed.has(n)) {
 				failed.add(n);
 				failures++;

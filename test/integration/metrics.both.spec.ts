@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
-import { createServer } from "node:net";
 import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { METRICS } from "../../src/metrics";
 import { cluster, until } from "../support/brokers";
+import { freePort } from "../support/ports";
 import { courierOf, foreignGroup, runtimeOf, sendReceipt, storeOf } from "../support/runtime";
 import { messageOf } from "../support/messages";
 import { consumer, emitter, emitterOf, oneNode, reaches, subscribed } from "../support/services";
@@ -31,14 +31,6 @@ const registryOf = (broker: ServiceBroker) => broker.metrics as unknown as Regis
 const valuesOf = (broker: ServiceBroker, name: string): Value[] => registryOf(broker).getMetric(PREFIX + name)?.snapshot() ?? [];
 /** The sum over all labels. */
 const total = (broker: ServiceBroker, name: string) => valuesOf(broker, name).reduce((sum, { value, count }) => sum + (value ?? count ?? 0), 0);
-
-async function freePort(): Promise<number> {
-	const server = createServer();
-	await new Promise<void>(resolve => server.listen(0, resolve));
-	const { port } = server.address() as { port: number };
-	await new Promise(resolve => server.close(resolve));
-	return port;
-}
 
 it("registers every metric and counts what happens to messages", async () => {
 	const made = cluster();

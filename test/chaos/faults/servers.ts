@@ -1,19 +1,25 @@
 import { eventQueue, prefixOf } from "../../../src/message/pattern";
 import type { Fault, Run } from "../run";
+import type { ServerName, Servers } from "../servers";
 
 const OUTAGE_MS = 4000;
 /** Longer than every timeout, socket timeouts of the driver included. */
 const STORE_FROZEN_MS = 22_000;
 
-const alarm = (name: string, title: string, on: string[], off: string[]): Fault => ({
+/** Begun, and ended after so long. */
+const lasting = (name: string, title: string, ms: number, begin: (servers: Servers) => Promise<unknown>, end: (servers: Servers) => Promise<unknown>): Fault => ({
 	name,
 	title,
 	async inject(run) {
-		await run.servers.ctl(...on);
-		await run.sleep(OUTAGE_MS);
-		await run.servers.ctl(...off);
+		await begin(run.servers);
+		await run.sleep(ms);
+		await end(run.servers);
 	}
 });
+
+const frozen = (name: string, title: string, server: ServerName, ms: number): Fault => lasting(name, title, ms, servers => servers.freeze(server), servers => servers.thaw(server));
+
+const alarm = (name: string, title: string, on: string[], off: string[]): Fault => lasting(name, title, OUTAGE_MS, servers => servers.ctl(...on), servers => servers.ctl(...off));
 
 const crash = async (run: Run): Promise<void> => {
 	await run.servers.kill("rabbitmq");
@@ -34,15 +40,7 @@ const rabbitmq: Fault[] = [
 			await crash(run);
 		}
 	},
-	{
-		name: "rabbitmq-stop-app",
-		title: "RabbitMQ: `stop_app`, `start_app`",
-		async inject(run) {
-			await run.servers.ctl("stop_app");
-			await run.sleep(OUTAGE_MS);
-			await run.servers.ctl("start_app");
-		}
-	},
+	lasting("rabbitmq-stop-app", "RabbitMQ: `stop_app`, `start_app`", OUTAGE_MS, servers => servers.ctl("stop_app"), servers => servers.ctl("start_app")),
 	{
 		name: "rabbitmq-close-connections",
 		title: "RabbitMQ: `close_all_connections`, four times",
@@ -55,15 +53,7 @@ const rabbitmq: Fault[] = [
 	},
 	alarm("rabbitmq-memory", "RabbitMQ: memory alarm", ["set_vm_memory_high_watermark", "0.00001"], ["set_vm_memory_high_watermark", "0.6"]),
 	alarm("rabbitmq-disk", "RabbitMQ: disk alarm", ["set_disk_free_limit", "900GB"], ["set_disk_free_limit", "50MB"]),
-	{
-		name: "rabbitmq-freeze",
-		title: "RabbitMQ: frozen for 9 s, longer than every timeout",
-		async inject(run) {
-			await run.servers.freeze("rabbitmq");
-			await run.sleep(9000);
-			await run.servers.thaw("rabbitmq");
-		}
-	},
+	frozen("rabbitmq-freeze", "RabbitMQ: frozen for 9 s, longer than every timeout", "rabbitmq", 9000),
 	{
 		name: "rabbitmq-queue-deleted",
 		title: "RabbitMQ: a group's queue deleted with all that is in it, under its consumers",
@@ -127,15 +117,7 @@ const store: Fault[] = [
 			}
 		}
 	},
-	{
-		name: "store-freeze",
-		title: `store: frozen for ${STORE_FROZEN_MS / 1000} s, longer than every timeout`,
-		async inject(run) {
-			await run.servers.freeze("mongo");
-			await run.sleep(STORE_FROZEN_MS);
-			await run.servers.thaw("mongo");
-		}
-	},
+	frozen("store-freeze", `store: frozen for ${STORE_FROZEN_MS / 1000} s, longer than every timeout`, "mongo", STORE_FROZEN_MS),
 	{
 		name: "store-slow",
 		title: "store: every answer 300 ms late",
@@ -156,24 +138,8 @@ const flush = async (run: Run) => {
 };
 
 const redis: Fault[] = [
-	{
-		name: "redis-stop",
-		title: "Redis: stopped, and replaced by an empty one",
-		async inject(run) {
-			await run.servers.stop("redis");
-			await run.sleep(OUTAGE_MS);
-			await run.servers.start("redis");
-		}
-	},
-	{
-		name: "redis-freeze",
-		title: "Redis: frozen for 6 s",
-		async inject(run) {
-			await run.servers.freeze("redis");
-			await run.sleep(6000);
-			await run.servers.thaw("redis");
-		}
-	},
+	lasting("redis-stop", "Redis: stopped, and replaced by an empty one", OUTAGE_MS, servers => servers.stop("redis"), servers => servers.start("redis")),
+	frozen("redis-freeze", "Redis: frozen for 6 s", "redis", 6000),
 	{
 		name: "redis-flush",
 		title: "Redis: `FLUSHALL`, twenty times",

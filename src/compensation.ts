@@ -182,7 +182,7 @@ export class Compensation {
 		const by = params.by ?? who;
 		const done: string[] = [];
 		for (const message of messages) {
-			const note: Note = { at: new Date(), by, act, ...(params.note ? { note: params.note } : {}) };
+			const note: Note = { at: this.store.now(), by, act, ...(params.note ? { note: params.note } : {}) };
 			if (await apply(message, note)) done.push(message._id);
 			else result.lost++;
 		}

@@ -95,7 +95,7 @@ export class Producer {
 			body = Buffer.from(asked.body ?? "", "base64");
 		}
 		if (!body.length) return { answer: "error", error: { name: "NoPayload", message: "neither a payload nor a source is known of it", code: "NO_PAYLOAD" } };
-		const message = rowOf({ messageId: request.id, type: request.event, headers: request.headers, body }, () => request.steps.map(step => step.group));
+		const message = rowOf({ messageId: request.id, type: request.event, headers: request.headers, body }, () => request.steps.map(step => step.group), new Date());
 		// The check first: should this process die in between, it comes again.
 		const check = request.round ? await publisher.check(message, request.round) : undefined;
 		const results = await Promise.all(request.steps.map(step => this.#publish(message, step)));

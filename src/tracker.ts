@@ -114,7 +114,7 @@ export class Tracker {
 	/** The row of a message that no emit has stored, from what its receipt brings back. Throws Unreadable. */
 	#learn({ id, echo }: { id: string; echo?: Echo }): Message[] {
 		if (!echo) return [];
-		const row = rowOfEcho(id, echo, (event, only) => this.parts.registry.waitingFor(event, only));
+		const row = rowOfEcho(id, echo, (event, only) => this.parts.registry.waitingFor(event, only), this.parts.store.now());
 		return row.createdAt.getTime() < Date.now() - this.parts.retainMs ? [] : [row];
 	}
 
@@ -128,7 +128,7 @@ export class Tracker {
 	/** Returns what found no message. */
 	async #handled(answers: Answer[]): Promise<[Answer, string][]> {
 		if (!answers.length) return [];
-		const at = new Date();
+		const at = this.parts.store.now();
 		const records: HandledRecord[] = answers.map(({ group, nodeID, item }) => ({ id: item.id, group, receipt: { at, nodeID, durationMs: item.durationMs, attempt: item.attempt } }));
 		const { unknown, duplicates, consumed, dead, anyone } = await this.parts.store.handled(records);
 		this.parts.metrics.count("receipts", records.length);
@@ -145,7 +145,7 @@ export class Tracker {
 		if (!answers.length) return [];
 		const { store, metrics } = this.parts;
 		const messages = new Map((await store.find([...new Set(answers.map(answer => answer.item.id))])).map(message => [message._id, message]));
-		const now = new Date();
+		const now = store.now();
 		await this.whoever([...messages.values()], answers);
 		const records: FailedRecord[] = [];
 		const homeless: [Answer, string][] = [];
@@ -185,7 +185,7 @@ export class Tracker {
 		if (!open.length) return;
 		const { store, registry } = this.parts;
 		await registry.refresh();
-		const now = new Date();
+		const now = store.now();
 		const groupsOf = ({ _id, event, groups, failed }: Message) =>
 			[...registry.waitingFor(event, groups), ...answered.filter(({ item }) => item.id === _id).map(({ group }) => group)].filter(group => group !== ANY_GROUP && !failed.includes(group));
 		const { consumed, dead } = await store.whoever(open.map(message => ({ id: message._id, groups: [...new Set(groupsOf(message))] })));
@@ -269,7 +269,7 @@ export class Tracker {
 			const { id, attempt } = parseEnvelope(delivery);
 			const [message] = await this.parts.store.find([id]);
 			if (!message?.open || attempt > highestAttempt(message, group)) return undefined;
-			return judgeFailure(message, group, attempt, "crash-loop", death.error, { now: new Date() });
+			return judgeFailure(message, group, attempt, "crash-loop", death.error, { now: this.parts.store.now() });
 		} catch (error) {
 			if (error instanceof Unreadable) return undefined;
 			throw error;

@@ -76,11 +76,11 @@ export interface Check {
 }
 
 /** A check from the wire, as the row it stands for. Throws Unreadable. */
-export function parseCheck(wire: Wire, waitingFor: (event: string, only?: string[]) => string[]): Check {
+export function parseCheck(wire: Wire, waitingFor: (event: string, only?: string[]) => string[], now: Date): Check {
 	const { [HEADER.round]: round, [HEADER.intent]: intent } = wire.headers;
 	if (!isCount(round)) throw new Unreadable("check without x-reliable-round");
 	if (intent !== undefined && intent !== "source" && intent !== "barrier") throw new Unreadable("check with a bad x-reliable-intent");
-	const row = rowOf(wire, waitingFor);
+	const row = rowOf(wire, waitingFor, now);
 	if (!wire.body.length && !row.source) throw new Unreadable("check without payload and without source");
 	row.round = round;
 	if (row.intent && intent !== undefined) {
@@ -92,25 +92,25 @@ export function parseCheck(wire: Wire, waitingFor: (event: string, only?: string
 }
 
 /** The row of a message of strategy `callback`, from its headers and body; an empty body stands for "ask the source". Throws Unreadable. */
-export function rowOf(wire: Wire, waitingFor: (event: string, only?: string[]) => string[]): Message {
+export function rowOf(wire: Wire, waitingFor: (event: string, only?: string[]) => string[], now: Date): Message {
 	// An envelope's body is never empty; a check's may be. Named one by one: a delivery's are getters, which a spread would leave behind.
 	const { messageId, type, body } = wire;
 	const { id, event, producer, meta, headers, origin, echo } = parseEnvelope({ messageId, type, headers: wire.headers, body: body.length ? body : Buffer.from("null") });
 	if (echo === undefined) throw new Unreadable("no x-reliable-echo");
-	return newRow({ id, event, producer, plan: echo }, waitingFor, { body: wire.body, meta, headers, origin });
+	return newRow({ id, event, producer, plan: echo }, waitingFor, now, { body: wire.body, meta, headers, origin });
 }
 
 /** What a receipt tells of a message: all of it after a failure, else that it exists. Throws Unreadable. */
-export function rowOfEcho(id: string, echo: Echo, waitingFor: (event: string, only?: string[]) => string[]): Message {
+export function rowOfEcho(id: string, echo: Echo, waitingFor: (event: string, only?: string[]) => string[], now: Date): Message {
 	const { headers, body } = echo;
 	// The copy has the same; but nothing that breaks its schema shall pass because it was not needed.
 	parsePlan(echo.plan);
-	if (headers && body) return rowOf({ messageId: id, type: echo.event, headers, body: Buffer.from(body, "base64") }, waitingFor);
-	const row = newRow({ id, event: echo.event, producer: echo.producer, plan: echo.plan }, waitingFor, { body: Buffer.alloc(0), meta: {}, headers: {}, origin: {} });
+	if (headers && body) return rowOf({ messageId: id, type: echo.event, headers, body: Buffer.from(body, "base64") }, waitingFor, now);
+	const row = newRow({ id, event: echo.event, producer: echo.producer, plan: echo.plan }, waitingFor, now, { body: Buffer.alloc(0), meta: {}, headers: {}, origin: {} });
 	return { ...row, partial: true };
 }
 
-function newRow(known: { id: string; event: string; producer: string; plan: string }, waitingFor: (event: string, only?: string[]) => string[], rest: Pick<Message, "body" | "meta" | "headers" | "origin">): Message {
+function newRow(known: { id: string; event: string; producer: string; plan: string }, waitingFor: (event: string, only?: string[]) => string[], now: Date, rest: Pick<Message, "body" | "meta" | "headers" | "origin">): Message {
 	const { at, delays, max, backoff, only, source, intent, resend } = parsePlan(known.plan);
 	const [first = 0] = delays;
 	return {
@@ -123,7 +123,8 @@ function newRow(known: { id: string; event: string; producer: string; plan: stri
 		...(only && { groups: only }),
 		status: STATUS.published,
 		open: true,
-		dueAt: new Date(Math.max(Date.now(), at + first) + LOST_CHECK_MARGIN_MS),
+		// The producer's clock may be ahead, but it has emitted.
+		dueAt: new Date(Math.max(now.getTime(), Math.min(at, now.getTime()) + first) + LOST_CHECK_MARGIN_MS),
 		bucket: bucketOf(known.id),
 		waiting: waitingFor(known.event, only),
 		failed: [],

@@ -17,6 +17,10 @@ const CLOSED = { open: true, dueAt: true, claim: true } as const;
  * has changed.
  */
 export abstract class DocumentStore extends IntentStore {
+	now(): Date {
+		return new Date();
+	}
+
 	async insert(messages: Message[]): Promise<InsertOutcome[]> {
 		const outcomes = new Map<number, InsertOutcome>();
 		let open = messages.map((_, i) => i);
@@ -99,7 +103,7 @@ export abstract class DocumentStore extends IntentStore {
 
 	/** Moves on those that nobody with budget left owes a receipt for. */
 	async #settle(ids: string[]): Promise<{ settled: number; dead: DeadMessage[] }> {
-		const now = new Date();
+		const now = this.now();
 		const settled = await this.collections.messages.update(
 			{ _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
 			{ $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: { ...CLOSED, reason: true, deadAt: true } }
@@ -112,7 +116,7 @@ export abstract class DocumentStore extends IntentStore {
 		const { messages } = this.collections;
 		const ids = idsOf(records);
 		const applied = await messages.bulk(records.map(recordingFailure));
-		return { applied, dead: await this.#bury(ids, new Date()) };
+		return { applied, dead: await this.#bury(ids, this.now()) };
 	}
 
 	async claim({ now, until, claim, limit, buckets, ids: wanted }: ClaimQuery): Promise<Message[]> {

@@ -1,4 +1,4 @@
-import type { ClientSession, Db, Document, MongoClient, MongoClientOptions, TopologyDescriptionChangedEvent } from "mongodb";
+import type { ClientSession, Db, Document, MongoClient, MongoClientOptions, ServerHeartbeatSucceededEvent, TopologyDescriptionChangedEvent } from "mongodb";
 import { atMost, CLOSE_MS } from "../at-most";
 import { backoffMs } from "../backoff";
 import { ReliableError, reasonOf, redact } from "../errors";
@@ -18,7 +18,7 @@ import type { InsertOutcome, Store, StoreFeatures } from "./store";
 
 const RECONNECT = { initialMs: 500, maxMs: 15_000, jitter: "half" } as const;
 
-/** Due times come from the nodes' clocks, claims last a minute: a difference this large is still harmless, but on its way. */
+/** Due times and claims go by the store's clock; creation times, and so ages and what is pruned, by the nodes'. */
 const SKEW_MS = 2000;
 
 /** Of the client made here; one that is handed in keeps its own. */
@@ -70,6 +70,8 @@ export class MongoStore extends DocumentStore implements Store {
 	#collections: MongoCollections | undefined;
 	#setUp = false;
 	#writable = false;
+	/** What the server's clock is ahead of this node's. */
+	#aheadMs = 0;
 	#closed = false;
 	#retry: NodeJS.Timeout | undefined;
 	#lastError: string | undefined;
@@ -80,6 +82,10 @@ export class MongoStore extends DocumentStore implements Store {
 
 	get ready(): boolean {
 		return this.#setUp && this.#writable && !this.#closed;
+	}
+
+	override now(): Date {
+		return new Date(Date.now() + this.#aheadMs);
 	}
 
 	protected get collections(): MongoCollections {
@@ -97,6 +103,7 @@ export class MongoStore extends DocumentStore implements Store {
 		const entries = COLLECTION_NAMES.map(name => [name, new MongoCollection((this.#db as Db).collection<Doc>(`${prefix}.${name}`))]);
 		this.#collections = Object.fromEntries(entries) as MongoCollections;
 		client.on("topologyDescriptionChanged", this.#onTopology);
+		client.on("serverHeartbeatSucceeded", this.#onHeartbeat);
 		try {
 			await this.#connect(client, this.#db);
 		} catch (thrown) {
@@ -112,6 +119,7 @@ export class MongoStore extends DocumentStore implements Store {
 		clearTimeout(this.#retry);
 		this.#listeners.clear();
 		this.#client?.off("topologyDescriptionChanged", this.#onTopology);
+		this.#client?.off("serverHeartbeatSucceeded", this.#onHeartbeat);
 		if (!this.options.client && this.#client) await atMost(this.#client.close(), withinMs);
 	}
 
@@ -229,9 +237,8 @@ export class MongoStore extends DocumentStore implements Store {
 	async #connect(client: MongoClient, db: Db): Promise<void> {
 		try {
 			await deadline("connect", client.connect());
-			const from = Date.now();
 			const hello = await deadline("hello", db.command({ hello: 1 }));
-			this.#examine(hello, from, Date.now());
+			this.#examine(hello);
 			for (const name of COLLECTION_NAMES) await this.#index(name);
 		} catch (thrown) {
 			throw isBadAddress(thrown) ? new ReliableError("RELIABLE_BAD_OPTION", `Option 'mongo': ${reasonOf(thrown)}`, { option: "mongo" }, thrown) : (tlsFailure("MongoDB", "mongo", client.options.hosts.join(), thrown) ?? mongoError("connect", thrown));
@@ -255,7 +262,7 @@ export class MongoStore extends DocumentStore implements Store {
 		this.#retry = setTimeout(() => void again(), backoffMs(RECONNECT, attempt)).unref();
 	}
 
-	#examine(hello: Document, from: number, to: number): void {
+	#examine(hello: Document): void {
 		const { logger } = this.options;
 		if (hello.isWritablePrimary !== true) throw unavailable("connect", new Error("no writable primary"));
 		const replicated = Boolean(hello.setName) || hello.msg === "isdbgrid";
@@ -263,9 +270,9 @@ export class MongoStore extends DocumentStore implements Store {
 		if (!replicated) {
 			logger.warn("MongoDB is a standalone server, not a replica set: no transactions, and some versions lose confirmed writes in a crash. Start it with --replSet (one member will do) and run rs.initiate().");
 		}
-		const here = (from + to) / 2;
-		const skew = hello.localTime instanceof Date ? Math.abs(hello.localTime.getTime() - here) - (to - from) / 2 : 0;
-		if (skew > SKEW_MS) logger.warn(`The clocks of this node and of MongoDB differ by ${Math.round(skew)} ms. Due times and claims rely on them; check NTP.`);
+		this.#setClock(hello);
+		const skew = Math.abs(this.#aheadMs);
+		if (skew > SKEW_MS) logger.warn(`The clocks of this node and of MongoDB differ by ${Math.round(skew)} ms. Due times go by MongoDB's; creation times, ages and what is pruned by this node's: check NTP.`);
 	}
 
 	async #index(name: CollectionName): Promise<void> {
@@ -278,6 +285,15 @@ export class MongoStore extends DocumentStore implements Store {
 			this.options.logger.warn(`${reasonOf(thrown)}. The store works without that index, slower.`);
 		}
 	}
+
+	/** Every answer tells the time: late by the way back and by what this process was busy with, never early. */
+	#setClock({ localTime }: Document): void {
+		if (localTime instanceof Date) this.#aheadMs = localTime.getTime() - Date.now();
+	}
+
+	readonly #onHeartbeat = ({ reply }: ServerHeartbeatSucceededEvent): void => {
+		if (reply.isWritablePrimary === true) this.#setClock(reply);
+	};
 
 	readonly #onTopology = (event: TopologyDescriptionChangedEvent): void => {
 		const writable = [...event.newDescription.servers.values()].some(server => WRITABLE.includes(server.type));

@@ -147,6 +147,8 @@ export interface Store {
 	readonly features: StoreFeatures;
 	/** True while it answers. */
 	readonly ready: boolean;
+	/** The time by which due times and claims are written and read: one clock for all nodes, however wrong their own are. */
+	now(): Date;
 
 	/**
 	 * Starts connecting. Resolves when connected, or when the first try failed in a way that may pass (it goes on trying, with

@@ -47,7 +47,7 @@ export class Outbox implements Strategy {
 	constructor(readonly parts: OutboxParts) {
 		const { store } = parts;
 		this.#published = new Batcher({ maxItems: MAX_PUBLISHED, write: records => store.published(records).then(() => []) });
-		this.#postponed = new Batcher({ maxItems: MAX_BATCH, write: ids => store.postponed(ids, new Date(Date.now() + POSTPONE_MS)).then(() => []) });
+		this.#postponed = new Batcher({ maxItems: MAX_BATCH, write: ids => store.postponed(ids, new Date(store.now().getTime() + POSTPONE_MS)).then(() => []) });
 		this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => parts.recordFailures(records).then(() => []) });
 	}
 
@@ -55,7 +55,7 @@ export class Outbox implements Strategy {
 		const started = performance.now();
 		if (plan.commit) return this.#emitIntent(message, plan, plan.commit, started);
 		const { courier } = this.parts.publisher;
-		const now = Date.now();
+		const now = this.parts.store.now().getTime();
 		// Not reachable or too much in line already: the row is due at once and the sweeper's, no second write is needed.
 		const direct = courier.ready && courier.writable;
 		message.dueAt = new Date(direct ? now + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : now);
@@ -81,7 +81,7 @@ export class Outbox implements Strategy {
 		const { store, logger, metrics } = this.parts;
 		const { _id: id } = message;
 		message.status = STATUS.intended;
-		message.dueAt = new Date(Date.now() + delayOf(message, 1));
+		message.dueAt = new Date(store.now().getTime() + delayOf(message, 1));
 		// Stored too late, it is an intent whose business write was never begun: asked about, it is withdrawn.
 		const existing = await this.#insert(message, plan, () => undefined);
 		if (existing) {
@@ -98,7 +98,7 @@ export class Outbox implements Strategy {
 			throw error;
 		}
 		const direct = this.parts.publisher.courier.ready && this.parts.publisher.courier.writable;
-		const dueAt = new Date(direct ? Date.now() + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : Date.now());
+		const dueAt = new Date(store.now().getTime() + (direct ? this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : 0));
 		// The business write has happened, so this emit does not fail any more: unconfirmed, the intent is asked about when it comes due.
 		const confirmed = await store.happened(id, dueAt).catch(failed => (logger.warn(`Reliable: intent ${id} was not confirmed yet: ${reasonOf(failed)}`), false));
 		message.status = STATUS.pending;
@@ -180,7 +180,7 @@ export class Outbox implements Strategy {
 		const results = restricted ? await publisher.toGroups(message, steps) : [await publisher.toAll(message, 1)];
 		for (const { outcome } of results) metrics.outcome(message.event, outcome);
 
-		const at = new Date();
+		const at = this.parts.store.now();
 		if (results.some(result => result.outcome === "confirmed")) {
 			const dueAt = new Date(at.getTime() + message.receiptTimeoutMs);
 			this.parts.waiters.saw(message._id, STATUS.published);

@@ -2,7 +2,7 @@ import type { PublishResult } from "../couriers/courier";
 import { delayOf } from "../message/check";
 import type { FailureError, Message, Note } from "../message/message";
 import type { Step } from "../publisher";
-import type { Asked, Rounds } from "../rounds";
+import type { Asked } from "../rounds";
 import type { RescheduleRecord } from "../stores/store";
 import type { Settled, SweepParts } from "./sweep";
 
@@ -20,19 +20,26 @@ export interface Published {
 }
 
 /** Longer pauses the longer it lasts: a producer that is down for hours must not be asked every second for each of its messages. */
-function pauseMs(message: Message, since: Date): number {
+function pauseMs(message: Message, { since, now }: Silence): number {
 	const { initialMs, maxMs } = message.backoff;
-	const grown = Math.max(initialMs, (Date.now() - since.getTime()) / 2);
+	const grown = Math.max(initialMs, (now.getTime() - since.getTime()) / 2);
 	return Math.round(Math.min(grown, Math.max(initialMs, maxMs)) * (0.75 + Math.random() / 2));
+}
+
+interface Silence {
+	since: Date;
+	now: Date;
+	/** It has lasted too long to go on waiting. */
+	gone: boolean;
 }
 
 type Answered = Exclude<Asked, { answer: "unreachable" }>;
 
-/** undefined = it answers; else since when it does not, and whether that is too long to go on waiting. */
-function silenceOf(message: Message, asked: Asked, goneMs: number): { since: Date; gone: boolean } | undefined {
+/** undefined = it answers. */
+function silenceOf(message: Message, asked: Asked, now: Date, goneMs: number): Silence | undefined {
 	if (asked.answer !== "unreachable") return undefined;
-	const since = message.unreachableSince ?? new Date();
-	return { since, gone: Date.now() - since.getTime() >= goneMs };
+	const since = message.unreachableSince ?? now;
+	return { since, now, gone: now.getTime() - since.getTime() >= goneMs };
 }
 
 function gone(message: Message, since: Date, reason: string): FailureError {
@@ -40,13 +47,13 @@ function gone(message: Message, since: Date, reason: string): FailureError {
 }
 
 /** An RPC to the emitting service: it sends the message and the next check. Only answers count against the budget. */
-export async function resendByProducer(rounds: Rounds, message: Message, steps: Step[], goneMs: number): Promise<Published> {
+export async function resendByProducer({ rounds, store, producerGoneMs }: SweepParts, message: Message, steps: Step[]): Promise<Published> {
 	const asked = await rounds.resend(message, steps);
 	const each = (result: StepResult, rest: Partial<Published> = {}): Published => ({ results: steps.map(() => result), unreachableSince: message.unreachableSince ? null : undefined, ...rest });
 	if (asked.answer === "unreachable") {
-		const silence = silenceOf(message, asked, goneMs) as { since: Date; gone: boolean };
+		const silence = silenceOf(message, asked, store.now(), producerGoneMs) as Silence;
 		if (silence.gone) return each({ error: gone(message, silence.since, asked.reason), retryable: false }, { unreachableSince: undefined });
-		return each({ outcome: "unknown", reason: asked.reason }, { unreachableSince: silence.since, pauseMs: pauseMs(message, silence.since) });
+		return each({ outcome: "unknown", reason: asked.reason }, { unreachableSince: silence.since, pauseMs: pauseMs(message, silence) });
 	}
 	return byAnswer(asked, message, each);
 }
@@ -77,12 +84,12 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
 	const { store, rounds, logger, metrics } = parts;
 	const { _id: id } = message;
 	const asked = await rounds.ask(message);
-	const at = new Date();
+	const at = store.now();
 	const again = (ms: number, rest: Partial<RescheduleRecord> = {}): Settled => ({ record: { id, claim, dueAt: new Date(at.getTime() + ms), ...rest }, failures: [] });
 	const left: Settled = { failures: [] };
-	const silence = silenceOf(message, asked, parts.producerGoneMs);
+	const silence = silenceOf(message, asked, at, parts.producerGoneMs);
 	if (silence) {
-		if (!silence.gone) return again(pauseMs(message, silence.since), { unreachableSince: silence.since });
+		if (!silence.gone) return again(pauseMs(message, silence), { unreachableSince: silence.since });
 		await lapse(parts, message, gone(message, silence.since, (asked as { reason: string }).reason), at);
 		return left;
 	}

@@ -29,7 +29,7 @@ export class Checks {
 		const parked: Parked[] = [];
 		for (const delivery of deliveries) {
 			try {
-				const check = parseCheck(delivery, (event, only) => this.parts.registry.waitingFor(event, only));
+				const check = parseCheck(delivery, (event, only) => this.parts.registry.waitingFor(event, only), this.parts.store.now());
 				const { _id, createdAt } = check.row;
 				// Its row may have been pruned long ago: adopting it would send what was handled once more.
 				if (createdAt.getTime() < Date.now() - this.retainMs) throw new Unreadable(`check of message ${_id}, older than retainMs (emitted ${createdAt.toISOString()})`);
@@ -58,7 +58,7 @@ export class Checks {
 		const { store, courier, claimMs, nodeID } = this.parts;
 		// Without the broker nothing can be sent again; the rows come due for the sweeper.
 		if (!rows.length || !courier.ready) return;
-		const now = new Date();
+		const now = store.now();
 		const claim = `${nodeID}#check#${randomUUID()}`;
 		const page = await store.claim({ now, until: new Date(now.getTime() + claimMs), claim, limit: rows.length, ids: rows.map(row => row._id) });
 		if (page.length) await sweepPage(this.parts, page, claim, newCounts(), { checked: true });
@@ -67,7 +67,8 @@ export class Checks {
 		const happened = (await store.find(intended)).filter(row => row.status === STATUS.pending).map(row => row._id);
 		if (!happened.length) return;
 		const again = `${claim}#sent`;
-		const pending = await store.claim({ now: new Date(), until: new Date(Date.now() + claimMs), claim: again, limit: happened.length, ids: happened });
+		const then = store.now();
+		const pending = await store.claim({ now: then, until: new Date(then.getTime() + claimMs), claim: again, limit: happened.length, ids: happened });
 		if (pending.length) await sweepPage(this.parts, pending, again, newCounts());
 	}
 }

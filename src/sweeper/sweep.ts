@@ -86,7 +86,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 		// Claiming what cannot be published would only hide it until the claim runs out.
 		if (!parts.courier.ready) return { ...counts, stopped: "broker not ready" };
 		if (!scope.stillHeld()) return { ...counts, stopped: "lease lost" };
-		const now = new Date();
+		const now = parts.store.now();
 		const claim = `${parts.nodeID}#${scope.token}#${randomUUID()}`;
 		const page = await parts.store.claim({ now, until: new Date(now.getTime() + parts.claimMs), claim, limit: parts.pageSize, buckets: scope.buckets });
 		// A short page is no end: another sweeper may have taken the rest of what was found, and there may be more.
@@ -100,7 +100,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 /** Works through claimed messages: plans them all, then acts. `checked`: their checks have come. */
 export async function sweepPage(parts: SweepParts, page: Message[], claim: string, counts: SweepCounts, { depths = new Map(), checked = false }: { depths?: Depths; checked?: boolean } = {}): Promise<void> {
 	const { registry, courier } = parts;
-	const now = new Date();
+	const now = parts.store.now();
 	const look = (queue: string) => {
 		const known = depths.get(queue) ?? courier.depth(queue).catch((error): "unseen" => (parts.logger.debug(`Reliable: could not look at ${queue}: ${reasonOf(error)}`), "unseen"));
 		depths.set(queue, known);
@@ -165,7 +165,7 @@ async function withoutAnswered({ store, whoever }: SweepParts, page: Message[], 
 async function publish(parts: SweepParts, plan: Plan): Promise<Published> {
 	const { message, steps } = plan;
 	if (!steps.length) return { results: [] };
-	if (message.strategy === "callback") return resendByProducer(parts.rounds, message, steps, parts.producerGoneMs);
+	if (message.strategy === "callback") return resendByProducer(parts, message, steps);
 	if (reachesAllAtOnce(plan)) return parts.publisher.toAll(message, 1).then(result => ({ results: steps.map(() => result) }));
 	return { results: await parts.publisher.toGroups(message, steps) };
 }
@@ -173,7 +173,7 @@ async function publish(parts: SweepParts, plan: Plan): Promise<Published> {
 async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCounts): Promise<Settled> {
 	const { message, steps, waits } = plan;
 	const { results, round, unreachableSince, pauseMs = backoffMs(message.backoff, 1) } = await publish(parts, plan);
-	const at = new Date();
+	const at = parts.store.now();
 	const answerBy = new Date(at.getTime() + (message.strategy === "callback" ? delayOf(message, round ?? message.round ?? 1) : message.receiptTimeoutMs));
 	const failures = [...plan.failures];
 	const next = new Map(waits);

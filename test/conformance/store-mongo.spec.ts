@@ -1,6 +1,6 @@
 import { MongoClient, type ClientSession } from "mongodb";
 import { uuidv7 } from "uuidv7";
-import { afterAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Logger } from "../../src/logger";
 import { mongoError } from "../../src/stores/mongo-errors";
 import { MongoStore, type MongoStoreOptions } from "../../src/stores/mongo";
@@ -97,6 +97,17 @@ describe("start", () => {
 		};
 		await withStore({ client: odd, logger }, async store => expect(store.features.transactions).toBe(false));
 		expect(logger.warnings).toEqual([expect.stringContaining("not a replica set"), expect.stringContaining("clocks")]);
+	});
+
+	it("goes by the server's clock, also when that of this node is set while it runs", async () => {
+		await withStore({ url: urls().mongo }, async store => {
+			const from = Date.now();
+			expect(Math.abs(store.now().getTime() - from)).toBeLessThan(5000);
+			vi.useFakeTimers({ toFake: ["Date"], now: from + 600_000, shouldAdvanceTime: true });
+			onTestFinished(() => void vi.useRealTimers());
+			expect(store.now().getTime() - from).toBeGreaterThan(590_000);
+			await expect.poll(() => store.now().getTime() - from, { timeout: 15_000 }).toBeLessThan(30_000);
+		});
 	});
 
 	it("makes the index of due messages for open ones only", async () => {

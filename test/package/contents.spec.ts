@@ -4,7 +4,7 @@ import { expect, it } from "vitest";
 import { corner, installed, packed, run } from "../support/installed";
 
 /** As the README states them, in kB. */
-const LIMITS = { packed: 230, unpacked: 800 };
+const LIMITS = { packed: 250, unpacked: 900 };
 
 const bin = (name: string) => path.resolve("node_modules/.bin", name);
 

@@ -24,8 +24,14 @@ class Delivered implements Wire {
 }
 
 it("a check without a payload, which its source has, is read from a delivery whose fields are getters", () => {
-	const { row, round } = parseCheck(new Delivered(), () => ["mail"]);
+	const { row, round } = parseCheck(new Delivered(), () => ["mail"], new Date());
 	expect(round).toBe(1);
 	expect(row).toMatchObject({ _id: "id-1", event: "order.created", producer: "orders", status: "intended", source: plan.source, waiting: ["mail"] });
 	expect(row.body).toHaveLength(0);
+});
+
+it("a producer whose clock is ahead does not put off the row: it has emitted, so its check is due after the first delay at most", () => {
+	const now = new Date(plan.at - 600_000);
+	const { row } = parseCheck(new Delivered(), () => ["mail"], now);
+	expect(Number(row.dueAt) - now.getTime()).toBeLessThan(60_000);
 });

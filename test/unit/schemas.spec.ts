@@ -47,17 +47,17 @@ const wire = (doc: Doc) => ({ messageId: doc["messageId"] as string, type: doc["
 const read: Record<SchemaName, (doc: Doc) => unknown> = {
 	envelope: doc => parseEnvelope(wire(doc)),
 	job: doc => !("x-reliable-receipt" in (doc["headers"] as Doc)) && !("x-reliable-echo" in (doc["headers"] as Doc)) && parseEnvelope(wire({ ...doc, headers: { ...(doc["headers"] as Doc), "x-reliable-receipt": "r" } })),
-	check: doc => parseCheck(wire(doc), anyone),
-	plan: doc => parseCheck(wire({ ...envelope, headers: { ...headers, "x-reliable-round": 1, "x-reliable-echo": JSON.stringify(doc) } }), anyone),
+	check: doc => parseCheck(wire(doc), anyone, new Date()),
+	plan: doc => parseCheck(wire({ ...envelope, headers: { ...headers, "x-reliable-round": 1, "x-reliable-echo": JSON.stringify(doc) } }), anyone, new Date()),
 	receipt: doc => {
 		const { items, bad } = parseReceipts(bytes(doc));
-		for (const { id, echo } of items) if (echo) rowOfEcho(id, echo, anyone);
+		for (const { id, echo } of items) if (echo) rowOfEcho(id, echo, anyone, new Date());
 		return !bad.length;
 	},
 	announcement: doc => parseAnnouncement(bytes(doc), "shop.reliable"),
 	withdrawal: doc => {
 		const { id, echo } = parseWithdrawal(bytes(doc));
-		return rowOfEcho(id, echo, anyone);
+		return rowOfEcho(id, echo, anyone, new Date());
 	},
 	parked: doc => isParking(doc as never)
 };

@@ -82,7 +82,7 @@ export class AmqpConnection {
 		for (let first = true; !this.#closed; first = false) {
 			const opened = await this.#round();
 			if (this.#closed) {
-				if (!(opened instanceof Error) && !this.options.given) destroySocket(opened, "closed");
+				if (!(opened instanceof Error) && !this.options.given) destroySocket(opened.on("error", () => undefined), "closed");
 				break;
 			}
 			if (opened instanceof Error) {

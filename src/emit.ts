@@ -101,7 +101,8 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 	const groups = options.groups === undefined ? undefined : [options.groups].flat();
 	checkHeaders(event, meta, headers, source.origin, groups ?? []);
 	const _id = options.id ?? world.id();
-	return {
+	// Written without spreads: made for every emit, and V8 is several times slower with them.
+	const message: Message = {
 		_id,
 		v: 1,
 		event,
@@ -110,11 +111,7 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 		headers,
 		origin: source.origin,
 		strategy,
-		...(options.source && { source: { action: options.source.action, params: options.source.params ?? {} } }),
-		...(options.commit && { intent: options.source ? ("source" as const) : ("barrier" as const) }),
-		...((strategy === "callback" || options.commit) && { delays: service.checkDelaysMs, round: 1 }),
 		producer: source.service,
-		...(groups ? { groups } : {}),
 		status: STATUS.pending,
 		open: true,
 		bucket: bucketOf(_id),
@@ -126,18 +123,27 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 		base: {},
 		next: {},
 		maxAttempts: options.maxAttempts ?? (strategy === "callback" ? service.callbackAttempts : service.maxAttempts),
-		backoff: { ...service.backoff, ...options.backoff },
+		backoff: options.backoff ? { ...service.backoff, ...options.backoff } : service.backoff,
 		receiptTimeoutMs: service.receiptTimeoutMs,
 		failures: [],
 		createdAt: new Date(),
 		notes: []
 	};
+	if (groups) message.groups = groups;
+	if (options.source) message.source = { action: options.source.action, params: options.source.params ?? {} };
+	if (options.commit) message.intent = options.source ? "source" : "barrier";
+	if (strategy === "callback" || options.commit) {
+		message.delays = service.checkDelaysMs;
+		message.round = 1;
+	}
+	return message;
 }
 
 function checkEmitOptions(event: string, options: EmitOptions): void {
 	if (typeof options !== "object" || options === null || Array.isArray(options)) {
 		throw new ReliableError("RELIABLE_BAD_OPTION", `The options of reliableEmit('${event}') must be an object.`, { event });
 	}
+	if (Object.keys(options).length === 0) return;
 	const { ctx, parentCtx, session, meta, headers, id, ...rest } = options;
 	check(`reliableEmit('${event}')`, EMIT_RULES, rest);
 	for (const [name, value] of Object.entries({ meta, headers, ctx, parentCtx, session })) {
@@ -165,5 +171,5 @@ function checkSource(event: string, { params }: NonNullable<EmitOptions["source"
 }
 
 export function emitPlan(options: EmitOptions, node: NodeOptions, write: Pick<EmitPlan, "commit" | "undone"> | undefined): EmitPlan {
-	return { ...write, session: options.session, waitFor: options.waitFor ?? "stored", timeoutMs: options.timeoutMs ?? node.emitTimeoutMs };
+	return { commit: write?.commit, undone: write?.undone, session: options.session, waitFor: options.waitFor ?? "stored", timeoutMs: options.timeoutMs ?? node.emitTimeoutMs };
 }

@@ -72,7 +72,8 @@ export class Publisher {
 
 	/** The delayed check of strategy `callback`. With a `source` the payload stays at home. */
 	check(message: Message, round: number): Promise<PublishResult> {
-		const headers: Record<string, unknown> = { ...this.#headers(message, round, message.groups ?? []), [HEADER.round]: round };
+		const headers = this.#headers(message, round, message.groups ?? []);
+		headers[HEADER.round] = round;
 		if (message.status === STATUS.intended) headers[HEADER.intent] = message.intent;
 		const body = message.source ? Buffer.alloc(0) : message.body;
 		return this.courier.publish({ to: { queue: this.queues.checks, delayMs: delayOf(message, round) }, messageId: message._id, type: message.event, body, headers, appId: message.producer });

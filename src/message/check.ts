@@ -35,8 +35,8 @@ const MAX_INSTANT = 4e15;
 
 export function encodePlan(message: Message): string {
 	const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, source, intent, resend } = message;
-	const plan: Plan = { v: 1, at: createdAt.getTime(), delays, max, backoff, ...(only && { only }), ...(source && { source }), ...(intent && { intent }), ...(resend && { resend }) };
-	return JSON.stringify(plan);
+	// JSON leaves out what is undefined.
+	return JSON.stringify({ v: 1, at: createdAt.getTime(), delays, max, backoff, only, source, intent, resend } satisfies { [name in keyof Plan]: Plan[name] | undefined });
 }
 
 /** Throws Unreadable. */

@@ -26,6 +26,8 @@ export function groupOf(key: string): string {
 }
 
 function mapKeys(map: Record<string, unknown>, rename: (key: string) => string): Record<string, unknown> {
+	// Mostly: nothing has happened yet.
+	if (Object.keys(map).length === 0) return {};
 	return Object.fromEntries(Object.entries(map).map(([key, value]) => [rename(key), value]));
 }
 
@@ -37,7 +39,7 @@ function withoutUndefined(doc: Doc): Doc {
 export function encodeMessage(message: Message): Doc {
 	const doc: Doc = { ...message };
 	for (const field of MAPS) doc[field] = mapKeys(message[field], keyOf);
-	for (const field of TEXTS) doc[field] = message[field] && JSON.stringify(message[field]);
+	for (const field of TEXTS) if (message[field]) doc[field] = JSON.stringify(message[field]);
 	return withoutUndefined(doc);
 }
 

@@ -17,11 +17,12 @@ export interface CallbackParts {
 }
 
 /**
- * Nothing is stored on the producer's path: first the delayed check goes out, then (with `commit`) the business write is done, then the
- * message. See `strategy.ts` for what that promises.
+ * Nothing is stored on the producer's path: the delayed check and the message go out together; with `commit` the business write is done
+ * between them. See `strategy.ts` for what that promises.
  */
 export class Callback implements Strategy {
-	readonly #sending = new Set<Promise<unknown>>();
+	#sending = 0;
+	#onIdle: (() => void)[] = [];
 	readonly #unready = new Set<() => void>();
 
 	constructor(readonly parts: CallbackParts) {}
@@ -29,17 +30,19 @@ export class Callback implements Strategy {
 	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
 		const { _id: id, event } = message;
 		const started = performance.now();
-		const left = () => Math.max(0, plan.timeoutMs - (performance.now() - started));
-		const sending = this.#send(message, plan, left);
-		const settled = sending.catch(() => undefined).finally(() => this.#sending.delete(settled));
-		this.#sending.add(settled);
-		const confirmed = await sending;
+		this.#sending++;
+		let confirmed: boolean;
+		try {
+			confirmed = await this.#send(message, plan);
+		} finally {
+			if (--this.#sending === 0) for (const tell of this.#onIdle.splice(0)) tell();
+		}
 		if (plan.waitFor === "stored" || (plan.waitFor === "confirmed" && confirmed)) return { id, status: confirmed ? STATUS.published : STATUS.pending };
-		return { id, status: await this.parts.waiters.wait(id, event, plan.waitFor, left()) };
+		return { id, status: await this.parts.waiters.wait(id, event, plan.waitFor, Math.max(0, plan.timeoutMs - (performance.now() - started))) };
 	}
 
 	async idle(): Promise<void> {
-		while (this.#sending.size) await Promise.all(this.#sending);
+		while (this.#sending) await new Promise<void>(resolve => this.#onIdle.push(resolve));
 	}
 
 	/** Whoever still waits for the broker is rejected. */
@@ -48,21 +51,38 @@ export class Callback implements Strategy {
 	}
 
 	/** Resolves when the promise holds: true = the message too is confirmed and routed. */
-	async #send(message: Message, plan: EmitPlan, left: () => number): Promise<boolean> {
-		const { publisher, metrics } = this.parts;
+	async #send(message: Message, plan: EmitPlan): Promise<boolean> {
 		this.#refuse(message, plan);
-		await this.#brokerReady(message, plan.timeoutMs);
+		const patience = new Patience(plan.timeoutMs);
+		try {
+			if (!this.parts.publisher.courier.ready) await this.#brokerReady(message, plan.timeoutMs);
+			return await (plan.commit ? this.#sendAround(message, plan, plan.commit, patience) : this.#sendBoth(message, patience));
+		} finally {
+			patience.end();
+		}
+	}
 
-		// Its check says that it comes before the business write.
-		if (plan.commit) message.status = STATUS.intended;
-		const check = await within(publisher.check(message, 1), left());
-		if (check.outcome !== "confirmed") throw notTaken(message, check, "the check");
-		if (plan.commit) await this.#commit(message, plan, plan.commit);
-		// A business write takes its time; what follows it is not given up for that.
-		const result = await (plan.commit ? publisher.toAll(message, 1) : within(publisher.toAll(message, 1), left()));
+	/** Check and message at once, in this order on one channel: nothing is promised before both are confirmed, and their receipts may come in any order. */
+	async #sendBoth(message: Message, patience: Patience): Promise<boolean> {
+		const { publisher, metrics } = this.parts;
+		const [check, result] = await Promise.all([patience.with(publisher.check(message, 1)), patience.with(publisher.toAll(message, 1))]);
 		metrics.outcome(message.event, result.outcome);
-		// The business write has happened: its caller must not take it back. The check is out and will see to the message.
-		if (result.outcome !== "confirmed" && !plan.commit) throw notTaken(message, result, "the message");
+		if (check.outcome !== "confirmed") throw wasRefused(check) && wasRefused(result) ? notSent(message, check) : notKnown(message, check, "the check");
+		if (result.outcome !== "confirmed") throw notKnown(message, result, "the message");
+		return true;
+	}
+
+	/** The business write stands between them. */
+	async #sendAround(message: Message, plan: EmitPlan, commit: () => Promise<void>, patience: Patience): Promise<boolean> {
+		const { publisher, metrics } = this.parts;
+		// Its check says that it comes before the business write.
+		message.status = STATUS.intended;
+		const check = await patience.with(publisher.check(message, 1));
+		if (check.outcome !== "confirmed") throw wasRefused(check) ? notSent(message, check) : notKnown(message, check, "the check");
+		await this.#commit(message, plan, commit);
+		// A business write takes its time; what follows it is not given up for that. It has happened, and its caller must not take it back: the check is out and will see to the message.
+		const result = await publisher.toAll(message, 1);
+		metrics.outcome(message.event, result.outcome);
 		return result.outcome === "confirmed";
 	}
 
@@ -86,13 +106,12 @@ export class Callback implements Strategy {
 		// The question may have been put meanwhile, and answered with "no". A check that asks nothing stands against it.
 		message.createdAt = new Date(Math.max(Date.now(), message.createdAt.getTime() + 1));
 		const check = await this.parts.publisher.check(message, 1);
-		if (check.outcome !== "confirmed") throw notTaken(message, check, "the check after its business write, which has happened,");
+		if (check.outcome !== "confirmed") throw notKnown(message, check, "the check after its business write, which has happened,");
 	}
 
 	/** There is nothing to keep the message in meanwhile but the caller's patience. */
 	#brokerReady(message: Message, timeoutMs: number): Promise<void> {
 		const { courier } = this.parts.publisher;
-		if (courier.ready) return Promise.resolve();
 		return new Promise((resolve, reject) => {
 			const unsubscribe = courier.on("ready", () => done(resolve));
 			const error = new ReliableRetryableError("RELIABLE_NOT_STORED", `RabbitMQ could not be reached within ${timeoutMs} ms; nothing was sent of '${message.event}' (${message._id}).`, { id: message._id, event: message.event, timeoutMs });
@@ -116,20 +135,32 @@ export class Callback implements Strategy {
 	}
 }
 
-/** What has not been answered by then may still be taken. */
-async function within(publishing: Promise<PublishResult>, ms: number): Promise<PublishResult> {
-	let timer: NodeJS.Timeout | undefined;
-	const late = new Promise<PublishResult>(resolve => (timer = setTimeout(() => resolve({ outcome: "unknown", reason: "no answer within timeoutMs" }), ms)));
-	try {
-		return await Promise.race([publishing, late]);
-	} finally {
-		clearTimeout(timer);
+/** One timer for all that an emit waits for. What has not been answered by then may still be taken. */
+class Patience {
+	#timer: NodeJS.Timeout | undefined;
+	readonly #late: Promise<PublishResult>;
+
+	constructor(ms: number) {
+		this.#late = new Promise(resolve => (this.#timer = setTimeout(() => resolve({ outcome: "unknown", reason: "no answer within timeoutMs" }), ms)));
+	}
+
+	with(publishing: Promise<PublishResult>): Promise<PublishResult> {
+		return Promise.race([publishing, this.#late]);
+	}
+
+	end(): void {
+		clearTimeout(this.#timer);
 	}
 }
 
-function notTaken(message: Message, { outcome, reason }: PublishResult, what: string): Error {
-	const { _id: id, event } = message;
-	const data = { id, event, outcome, reason };
-	if (what === "the check" && outcome !== "unknown") return new ReliableRetryableError("RELIABLE_NOT_STORED", `The broker did not take the check of '${event}' (${id}): ${outcome}, ${reason}. Nothing was sent.`, data);
-	return new ReliableRetryableError("RELIABLE_OUTCOME_UNKNOWN", `It is not known whether '${event}' (${id}) will be delivered: ${what} was ${outcome} (${reason}). Emit it again with this id; groups with an inbox handle it once.`, data);
+function wasRefused({ outcome }: PublishResult): boolean {
+	return outcome === "nacked" || outcome === "returned";
+}
+
+function notSent({ _id: id, event }: Message, { outcome, reason }: PublishResult): Error {
+	return new ReliableRetryableError("RELIABLE_NOT_STORED", `The broker did not take the check of '${event}' (${id}): ${outcome}, ${reason}. Nothing was sent.`, { id, event, outcome, reason });
+}
+
+function notKnown({ _id: id, event }: Message, { outcome, reason }: PublishResult, what: string): Error {
+	return new ReliableRetryableError("RELIABLE_OUTCOME_UNKNOWN", `It is not known whether '${event}' (${id}) will be delivered: ${what} was ${outcome} (${reason}). Emit it again with this id; groups with an inbox handle it once.`, { id, event, outcome, reason });
 }

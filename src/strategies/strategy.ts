@@ -15,12 +15,13 @@ import type { Goal } from "../waiters";
  *   … after the publish, before the confirm      the same; groups may get it twice, with the same id
  *   … after the confirm, before it is recorded   the same, unless a receipt comes first: it makes the row `consumed` from `pending` too
  *
- * `callback`: the broker has confirmed and routed the delayed check, and then the message. Nothing is stored here; the callback service
- * (the nodes with a store) learns of the message by its first receipt, its failure or its check, whichever comes first.
+ * `callback`: the broker has confirmed and routed the delayed check and the message, which go out together. Nothing is stored here; the callback
+ * service (the nodes with a store) learns of the message by its first receipt, its failure or its check, whichever comes first.
  *
- *   process dies before the check's confirm      the caller's promise never resolved; if the check is there, it brings the message
- *   … after it, before the message               the check comes, finds no receipts, and has the message sent
- *   … after both                                 receipts close it, or the check sends again to the groups that owe one
+ *   process dies before both have arrived        the caller's promise never resolved, and emitting again with the same `id` is safe
+ *   … only the message has                       its groups handle it; a failed receipt brings it back
+ *   … only the check has                         it comes, finds no receipts, and has the message sent
+ *   … both have                                  receipts close it, or the check sends again to the groups that owe one
  *
  * With `commit` both put an intent first (a row `intended`; the check), then do the business write, then the message:
  *

@@ -1,6 +1,6 @@
 import type { ChannelModel } from "amqplib";
 import { assertQueue, lookAtQueue, onThrowAwayChannel } from "./declare";
-import { type ExchangeDeclaration, type QueueDeclaration, bucketDeclaration } from "./topology";
+import { type ExchangeDeclaration, type QueueDeclaration, bucketDeclaration, bucketName } from "./topology";
 
 export interface BucketsOptions {
 	exchange: ExchangeDeclaration;
@@ -12,9 +12,15 @@ export interface BucketsOptions {
 
 /** The delay buckets known to exist: declared on first use, and again after each reconnect or when one is found missing. */
 export class Buckets {
-	readonly #known = new Map<string, { target: string; ready: Promise<boolean> }>();
+	readonly #known = new Map<string, { target: string; ready: Promise<boolean>; exists?: true }>();
 
 	constructor(private readonly options: BucketsOptions) {}
+
+	/** Name of a bucket that is there, as far as this node knows. */
+	known(target: string, delayMs: number): string | undefined {
+		const name = bucketName(target, delayMs);
+		return this.#known.get(name)?.exists && name;
+	}
 
 	/** Name of the bucket, or undefined when there is no such target. Rejects when it cannot be declared. */
 	async provide(target: string, delayMs: number): Promise<string | undefined> {
@@ -24,6 +30,7 @@ export class Buckets {
 		let exists = false;
 		try {
 			exists = await known.ready;
+			if (exists) known.exists = true;
 		} finally {
 			if (!exists && this.#known.get(bucket.name) === known) this.#known.delete(bucket.name);
 		}

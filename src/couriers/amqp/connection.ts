@@ -10,6 +10,9 @@ import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
 
 /** Half a second is longer than a broker restart's noise; half a minute keeps a thousand nodes from hammering a broker that comes back. */
+/** Of frames on their way to the socket, so that they can go out together; amqplib holds back the rest. */
+const WRITE_BUFFER_BYTES = 256 * 1024;
+
 const RECONNECT = { initialMs: 500, maxMs: 30_000, jitter: "half" } as const;
 
 /** A connection that lived this long proves that the broker is well, so the next loss starts the backoff anew. */
@@ -144,12 +147,14 @@ export class AmqpConnection {
 			...socket,
 			// Nagle and delayed acks together cost 44 ms a message above 2 KiB.
 			noDelay: true,
+			highWaterMark: WRITE_BUFFER_BYTES,
 			keepAlive: true,
 			signal: connecting.signal,
 			clientProperties: { ...socket?.clientProperties, connection_name: `reliable:${nodeID}:${purpose}` }
 		} as SocketOptions);
 		this.#connecting = undefined;
 		this.#address = address.label;
+		gatherWrites(streamOf(model));
 		return model;
 	}
 
@@ -237,5 +242,25 @@ function closeModel(model: ChannelModel, withinMs: number): Promise<void> {
 
 /** With an error, or amqplib does not notice that the socket is gone. */
 function destroySocket(model: ChannelModel, reason: string): void {
-	(model.connection as unknown as { stream: Duplex }).stream.destroy(new Error(reason));
+	streamOf(model).destroy(new Error(reason));
+}
+
+function streamOf(model: ChannelModel): Duplex {
+	return (model.connection as unknown as { stream: Duplex }).stream;
+}
+
+/**
+ * amqplib writes every frame by itself: with `noDelay` a system call and a packet each, and a read at the broker. What is written within one
+ * turn of the event loop goes out together, still in that turn.
+ */
+function gatherWrites(stream: Duplex): void {
+	const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
+	const flush = () => stream.uncork();
+	stream.write = (...args: unknown[]): boolean => {
+		if (stream.writableCorked === 0) {
+			stream.cork();
+			process.nextTick(flush);
+		}
+		return write(...args);
+	};
 }

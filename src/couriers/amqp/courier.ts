@@ -287,13 +287,15 @@ export class AmqpCourier implements Courier {
 	async #delay(target: string, delayMs: number, publication: Publication): Promise<PublishResult> {
 		// Says why it cannot be sent.
 		if (!this.ready) return this.#publisher.publish("", target, publication);
-		let bucket: string | undefined;
-		try {
-			bucket = await this.#buckets.provide(target, delayMs);
-		} catch (thrown) {
-			return { outcome: thrown instanceof ReliableError ? "nacked" : "unknown", reason: `not sent: ${reasonOf(thrown)}` };
+		let bucket = this.#buckets.known(target, delayMs);
+		if (bucket === undefined) {
+			try {
+				bucket = await this.#buckets.provide(target, delayMs);
+			} catch (thrown) {
+				return { outcome: thrown instanceof ReliableError ? "nacked" : "unknown", reason: `not sent: ${reasonOf(thrown)}` };
+			}
+			if (bucket === undefined) return { outcome: "returned", reason: `there is no queue ${target}` };
 		}
-		if (bucket === undefined) return { outcome: "returned", reason: `there is no queue ${target}` };
 		const result = await this.#publisher.publish("", bucket, publication);
 		// Somebody deleted it; the next one declares it again.
 		if (result.outcome === "returned") this.#buckets.forget(bucket);

@@ -36,7 +36,7 @@ export const METRICS = {
 	"oldest.unconsumed.seconds": gauge("age of the oldest published message; 0 on nodes that do not sweep", "second"),
 	"emit.time": time("from the call of reliableEmit until it resolves"),
 	"confirm.time": time("from a publish to the broker's confirm"),
-	"end.to.end.time": time("from the emit to the last receipt; on two nodes' clocks")
+	"end.to.end.time": time("from the emit to the last receipt; by the producer's clock and the store's")
 } as const satisfies Record<string, MetricSpec>;
 
 export type MetricName = keyof typeof METRICS;

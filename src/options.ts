@@ -37,7 +37,7 @@ export const OPTIONS = {
 	leaseMs: { scope: "node", rule: ms(300), default: 30 * SECOND, doc: "Sweeper lease in Redis. A dead holder is replaced after this at the latest" },
 	partitions: { scope: "node", rule: count(1, 64), default: 1, doc: "Parts of the store swept at the same time, by as many nodes; same value on all nodes" },
 	pageSize: { scope: "node", rule: count(1, 5000), default: 500, doc: "Messages claimed and resent at a time by a sweep" },
-	claimMs: { scope: "node", rule: ms(1000), default: MINUTE, doc: "How long a sweep may hold a page before another may take it; far above clock skew" },
+	claimMs: { scope: "node", rule: ms(1000), default: MINUTE, doc: "How long a sweep may hold a page before another may take it; far above what a page takes" },
 	retainMs: { scope: "node", rule: ms(SECOND), default: 7 * DAY, doc: "Final messages and inbox rows are pruned after this. Must exceed the longest outage you want duplicates recognised over" },
 	refreshMs: { scope: "node", rule: ms(50), default: 5 * SECOND, doc: "How often the known groups are read from the store" },
 	confirmTimeoutMs: { scope: "node", rule: ms(100), default: 30 * SECOND, doc: "A publish without the broker's answer counts as unknown after this; not below heartbeat detection (30 s)" },

@@ -77,24 +77,45 @@ export interface Settled {
 	failures: FailedRecord[];
 }
 
+interface Claimed {
+	page: Message[];
+	claim: string;
+}
+
 /** One pass over what is due, page by page. The loop, the REPL action and the tests all call this. */
 export async function sweep(parts: SweepParts, scope: SweepScope): Promise<SweepCounts> {
 	const counts = newCounts();
 	await parts.registry.refresh();
 	const depths: Depths = new Map();
+	// Claiming what cannot be published would only hide it until the claim runs out.
+	const refusal = () => (parts.courier.ready ? (scope.stillHeld() ? undefined : "lease lost") : "broker not ready");
+	let ahead: Promise<Claimed> | undefined;
 	for (;;) {
-		// Claiming what cannot be published would only hide it until the claim runs out.
-		if (!parts.courier.ready) return { ...counts, stopped: "broker not ready" };
-		if (!scope.stillHeld()) return { ...counts, stopped: "lease lost" };
-		const now = parts.store.now();
-		const claim = `${parts.nodeID}#${scope.token}#${randomUUID()}`;
-		const page = await parts.store.claim({ now, until: new Date(now.getTime() + parts.claimMs), claim, limit: parts.pageSize, buckets: scope.buckets });
-		// A short page is no end: another sweeper may have taken the rest of what was found, and there may be more.
-		if (!page.length) return counts;
+		const early = ahead !== undefined;
+		const stopped = early ? undefined : refusal();
+		if (stopped) return { ...counts, stopped };
+		const { page, claim } = await (ahead ?? claimPage(parts, scope));
+		ahead = undefined;
+		// A short page is no end: another sweeper may have taken the rest of what was found, and there may be more. Nor is one that was claimed ahead: some of the last page may be due again.
+		if (!page.length && !early) return counts;
+		if (!page.length) continue;
 		counts.pages++;
 		counts.claimed += page.length;
+		// A backlog: the store looks for the next page while the broker takes this one.
+		if (page.length === parts.pageSize && !refusal()) {
+			ahead = claimPage(parts, scope);
+			// Should this page fail, nobody looks at it: its claim runs out.
+			ahead.catch(() => undefined);
+		}
 		await sweepPage(parts, page, claim, counts, { depths });
 	}
+}
+
+async function claimPage(parts: SweepParts, scope: SweepScope): Promise<Claimed> {
+	const now = parts.store.now();
+	const claim = `${parts.nodeID}#${scope.token}#${randomUUID()}`;
+	const page = await parts.store.claim({ now, until: new Date(now.getTime() + parts.claimMs), claim, limit: parts.pageSize, buckets: scope.buckets });
+	return { page, claim };
 }
 
 /** Works through claimed messages: plans them all, then acts. `checked`: their checks have come. */

@@ -83,6 +83,36 @@ it("what a killed sweeper had claimed is taken by another when the claim ends", 
 	await until(() => rowOf(broker, message._id), ({ status, attempts }) => status === "published" && attempts["stock"] === 1);
 });
 
+it("a page that was claimed ahead is not left behind when RabbitMQ goes away under the one before", async () => {
+	const { hostname, port } = new URL(urls().amqp);
+	const proxy = await tcpProxy({ host: hostname, port: Number(port) });
+	onTestFinished(() => proxy.close());
+	const made = cluster();
+	const options = { sweeper: false, pageSize: 20, claimMs: 60_000, backoff: { initialMs: 100, jitter: "none" as const } };
+	const amqp = Object.assign(new URL(urls().amqp), { host: `127.0.0.1:${proxy.port}` }).href;
+	const broker = await made.node("a", [emitter(made.mixin({ ...options, amqp }))]);
+	const other = await made.node("b", [emitter(made.mixin(options))]);
+	const { deliveries } = await foreignGroup(other, "stock", "order.created");
+	await runtimeOf(broker).needStorage().registry.refresh();
+	const store = storeOf(broker);
+	const claim = store.claim.bind(store);
+	let pages = 0;
+	store.claim = async query => {
+		const page = await claim(query);
+		// The second is claimed while the first is being published.
+		if (++pages === 2) await proxy.down();
+		return page;
+	};
+	const messages = overdue(100);
+	await store.insert(messages);
+	await broker.call("reliable.sweep", {}, { nodeID: "a" });
+	expect(pages).toBeLessThanOrEqual(3);
+	const from = performance.now();
+	await until(async () => (await other.call("reliable.sweep", {}, { nodeID: "b" }), new Set(deliveries.map(({ messageId }) => messageId)).size), count => count === 100, 20_000);
+	// Long before a claim runs out.
+	expect(performance.now() - from).toBeLessThan(20_000);
+});
+
 it("several partitions are swept by several nodes, each its own", async () => {
 	const made = cluster();
 	const options = { partitions: 4, leaseMs: 1500 };

@@ -122,6 +122,7 @@ export class Cluster {
 		const log = createWriteStream(path.join(this.folder, `${name}.log`), { flags: "a" });
 		child.stdout?.pipe(log, { end: false });
 		child.stderr?.pipe(log, { end: false });
+		child.once("close", () => log.end());
 		const node: NodeProcess = { child, up: true, emits: 0, told: new Map(), exited: new Promise(resolve => child.once("exit", (code, signal) => resolve({ code, signal }))) };
 		void node.exited.then(() => (node.up = false));
 		child.on("message", ({ name: what, data }: { name: string; data?: unknown }) => {

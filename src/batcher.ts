@@ -1,6 +1,8 @@
 /** What a batcher needs to know of its work. */
 export interface BatcherOptions<T, R> {
 	maxItems: number;
+	/** Writes at a time; the second begins only with a full batch. @default 1 */
+	parallel?: number;
 	maxBytes?: number;
 	sizeOf?: (item: T) => number;
 	/** One result per item, in order. A rejection rejects every item of the batch. */
@@ -20,7 +22,8 @@ interface Entry<T, R> {
  */
 export class Batcher<T, R> {
 	#waiting: Entry<T, R>[] = [];
-	#writing: Promise<void> | undefined;
+	#writers = 0;
+	#onIdle: (() => void)[] = [];
 	bytes = 0;
 
 	constructor(readonly options: BatcherOptions<T, R>) {}
@@ -35,16 +38,18 @@ export class Batcher<T, R> {
 		this.bytes += bytes;
 		return new Promise((resolve, reject) => {
 			this.#waiting.push({ item, bytes, resolve, reject });
-			this.#writing ??= this.#run();
+			const { maxItems, parallel = 1 } = this.options;
+			if (this.#writers === 0 || (this.#writers < parallel && this.#waiting.length >= maxItems)) void this.#run();
 		});
 	}
 
 	/** Resolves when everything added so far has been written or has failed. */
 	async idle(): Promise<void> {
-		while (this.#writing) await this.#writing;
+		while (this.#writers) await new Promise<void>(resolve => this.#onIdle.push(resolve));
 	}
 
 	async #run(): Promise<void> {
+		this.#writers++;
 		// Let every item of this turn of the event loop in before the first batch is cut.
 		await Promise.resolve();
 		while (this.#waiting.length) {
@@ -56,7 +61,7 @@ export class Batcher<T, R> {
 				for (const entry of batch) entry.reject(error);
 			}
 		}
-		this.#writing = undefined;
+		if (--this.#writers === 0) for (const tell of this.#onIdle.splice(0)) tell();
 	}
 
 	#cut(): Entry<T, R>[] {

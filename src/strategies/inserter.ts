@@ -41,6 +41,8 @@ export class Inserter {
 	) {
 		this.#batcher = new Batcher({
 			maxItems: MAX_BATCH,
+			// While the store takes one batch the next is encoded.
+			parallel: 2,
 			maxBytes: MAX_BATCH_BYTES,
 			sizeOf: item => item.message.body.length + 512,
 			write: items => this.#write(items)

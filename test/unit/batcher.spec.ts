@@ -111,3 +111,39 @@ it("is idle when everything has been written or has failed", async () => {
 	await end;
 	await settled;
 });
+
+it("with `parallel`, a second write begins while the first is under way, but only with a full batch", async () => {
+	const begun: number[][] = [];
+	const ends: (() => void)[] = [];
+	const batcher = new Batcher<number, void>({ maxItems: 2, parallel: 2, write: items => (begun.push(items), new Promise(resolve => ends.push(() => resolve(items.map(() => undefined))))) });
+	const turn = () => new Promise(resolve => setImmediate(resolve));
+	const first = batcher.add(1);
+	await turn();
+	const second = batcher.add(2);
+	await turn();
+	expect(begun).toEqual([[1]]);
+	const third = batcher.add(3);
+	const rest = [4, 5, 6].map(item => batcher.add(item));
+	await turn();
+	expect(begun).toEqual([[1], [2, 3]]);
+	let idle = false;
+	void batcher.idle().then(() => (idle = true));
+	ends[1]?.();
+	await Promise.all([second, third]);
+	await turn();
+	expect(begun).toEqual([[1], [2, 3], [4, 5]]);
+	ends[0]?.();
+	await first;
+	await turn();
+	expect(begun).toEqual([[1], [2, 3], [4, 5], [6]]);
+	expect(idle).toBe(false);
+	ends[2]?.();
+	ends[3]?.();
+	await Promise.all(rest);
+	await turn();
+	expect([idle, batcher.size]).toEqual([true, 0]);
+	// At rest it begins anew.
+	void batcher.add(7);
+	await turn();
+	expect(begun.at(-1)).toEqual([7]);
+});

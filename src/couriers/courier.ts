@@ -19,6 +19,12 @@ export interface PublishResult {
 	outcome: Outcome;
 	/** For every outcome but `confirmed`: what happened, without payloads or credentials. */
 	reason?: string;
+	/** Certainly nothing has left this process. */
+	sent?: false;
+}
+
+export function notSent(why: string): PublishResult {
+	return { outcome: "unknown", reason: `not sent: ${why}`, sent: false };
 }
 
 /** To the events exchange under the event's name; or straight to one queue, at once or after a delay (a TTL bucket). */

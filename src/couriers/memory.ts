@@ -1,7 +1,7 @@
 import { sameVersion, shared, VERSION } from "../copies";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Logger } from "../logger";
-import type { ConsumeSpec, Consumption, Courier, CourierFeatures, CourierStatus, Outcome, Publication, PublishResult, QueueDepth, QueueSpec } from "./courier";
+import { notSent, type ConsumeSpec, type Consumption, type Courier, type CourierFeatures, type CourierStatus, type Outcome, type Publication, type PublishResult, type QueueDepth, type QueueSpec } from "./courier";
 import { type CourierEvents, Listeners } from "./listeners";
 import { MemoryBroker, type MemoryQueue } from "./memory-broker";
 import { MemoryConsumption } from "./memory-consumption";
@@ -148,7 +148,7 @@ export class MemoryCourier implements Courier {
 	#route(publication: Publication): PublishResult {
 		const { to, messageId, type, appId, contentType = "application/json", headers } = publication;
 		const broker = this.#broker;
-		if (!broker) return { outcome: "unknown", reason: "not sent: courier is not started or closed" };
+		if (!broker) return notSent("courier is not started or closed");
 		let ownHeaders: Record<string, unknown>;
 		let headerBytes: number;
 		try {

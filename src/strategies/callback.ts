@@ -10,6 +10,9 @@ import type { Publisher } from "../publisher";
 import type { Waiters } from "../waiters";
 import type { EmitPlan, EmitResult, Strategy } from "./strategy";
 
+/** What is larger goes out one after the other: it takes its time on the wire, and two copies of it would only fill the line. */
+const MAX_TOGETHER_BYTES = 8192;
+
 export interface CallbackParts {
 	publisher: Publisher;
 	waiters: Waiters;
@@ -65,9 +68,11 @@ export class Callback implements Strategy {
 	/** Check and message at once, in this order on one channel: nothing is promised before both are confirmed, and their receipts may come in any order. */
 	async #sendBoth(message: Message, patience: Patience): Promise<boolean> {
 		const { publisher, metrics } = this.parts;
-		const [check, result] = await Promise.all([patience.with(publisher.check(message, 1)), patience.with(publisher.toAll(message, 1))]);
+		const checking = patience.with(publisher.check(message, 1));
+		if (message.body.length > MAX_TOGETHER_BYTES) mustBeConfirmed(message, await checking);
+		const [check, result] = await Promise.all([checking, patience.with(publisher.toAll(message, 1))]);
 		metrics.outcome(message.event, result.outcome);
-		if (check.outcome !== "confirmed") throw wasRefused(check) && wasRefused(result) ? notSent(message, check) : notKnown(message, check, "the check");
+		mustBeConfirmed(message, check, result);
 		if (result.outcome !== "confirmed") throw notKnown(message, result, "the message");
 		return true;
 	}
@@ -77,8 +82,7 @@ export class Callback implements Strategy {
 		const { publisher, metrics } = this.parts;
 		// Its check says that it comes before the business write.
 		message.status = STATUS.intended;
-		const check = await patience.with(publisher.check(message, 1));
-		if (check.outcome !== "confirmed") throw wasRefused(check) ? notSent(message, check) : notKnown(message, check, "the check");
+		mustBeConfirmed(message, await patience.with(publisher.check(message, 1)));
 		await this.#commit(message, plan, commit);
 		// A business write takes its time; what follows it is not given up for that. It has happened, and its caller must not take it back: the check is out and will see to the message.
 		const result = await publisher.toAll(message, 1);
@@ -153,12 +157,17 @@ class Patience {
 	}
 }
 
-function wasRefused({ outcome }: PublishResult): boolean {
-	return outcome === "nacked" || outcome === "returned";
+function isOut({ outcome, sent }: PublishResult): boolean {
+	return outcome === "confirmed" || (outcome === "unknown" && sent !== false);
 }
 
-function notSent({ _id: id, event }: Message, { outcome, reason }: PublishResult): Error {
-	return new ReliableRetryableError("RELIABLE_NOT_STORED", `The broker did not take the check of '${event}' (${id}): ${outcome}, ${reason}. Nothing was sent.`, { id, event, outcome, reason });
+/** `result`: what has become of the message, if that was sent, too. */
+function mustBeConfirmed(message: Message, check: PublishResult, result?: PublishResult): void {
+	if (check.outcome === "confirmed") return;
+	if (isOut(check) || (result && isOut(result))) throw notKnown(message, check, "the check");
+	const { _id: id, event } = message;
+	const { outcome, reason } = check;
+	throw new ReliableRetryableError("RELIABLE_NOT_STORED", `The broker did not take the check of '${event}' (${id}): ${outcome}, ${reason}. Nothing was sent.`, { id, event, outcome, reason });
 }
 
 function notKnown({ _id: id, event }: Message, { outcome, reason }: PublishResult, what: string): Error {

@@ -2,7 +2,7 @@ import type { ChannelModel, SocketOptions } from "amqplib";
 import { CLOSE_MS } from "../../at-most";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Logger } from "../../logger";
-import type { ConsumeSpec, Consumption, Courier, CourierFeatures, CourierStatus, Outcome, Publication, PublishResult, QueueDepth, QueueSpec } from "../courier";
+import { notSent, type ConsumeSpec, type Consumption, type Courier, type CourierFeatures, type CourierStatus, type Outcome, type Publication, type PublishResult, type QueueDepth, type QueueSpec } from "../courier";
 import { type CourierEvents, Listeners } from "../listeners";
 import { parseAddresses } from "./addresses";
 import { Buckets } from "./buckets";
@@ -150,7 +150,7 @@ export class AmqpCourier implements Courier {
 	}
 
 	async publish(publication: Publication): Promise<PublishResult> {
-		if (this.#closing) return this.#count({ outcome: "unknown", reason: "not sent: courier is closed" });
+		if (this.#closing) return this.#count(notSent("courier is closed"));
 		this.#unsettled++;
 		try {
 			return this.#count(await this.#route(publication));
@@ -292,7 +292,7 @@ export class AmqpCourier implements Courier {
 			try {
 				bucket = await this.#buckets.provide(target, delayMs);
 			} catch (thrown) {
-				return { outcome: thrown instanceof ReliableError ? "nacked" : "unknown", reason: `not sent: ${reasonOf(thrown)}` };
+				return { ...notSent(reasonOf(thrown)), ...(thrown instanceof ReliableError && { outcome: "nacked" }) };
 			}
 			if (bucket === undefined) return { outcome: "returned", reason: `there is no queue ${target}` };
 		}

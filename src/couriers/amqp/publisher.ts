@@ -1,16 +1,16 @@
 import type { ChannelModel, ConfirmChannel } from "amqplib";
 import { ReliableError, reasonOf } from "../../errors";
 import type { Logger } from "../../logger";
-import type { Publication, PublishResult } from "../courier";
+import { notSent, type Publication, type PublishResult } from "../courier";
 import { Line } from "../line";
 import { closeChannel } from "./declare";
 
 /** RabbitMQ 4's default `max_message_size`. The broker answers a larger one by closing the channel, which would make a whole window unknown. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
-/** A full second of publishes at the rate of a good broker: enough to smooth, too little to hide that it does not keep up. */
-const MAX_WAITING = 10_000;
-const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+/** A full second of publishes at the rate of a good broker: enough to smooth, too little to hide that it does not keep up. An emit of `callback` makes two. */
+const MAX_WAITING = 20_000;
+const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 
 /** Confirm timeouts in a row, without one confirm between them, after which the channel is replaced. */
 const MAX_STRIKES = 2;
@@ -81,9 +81,9 @@ export class Publisher {
 	publish(exchange: string, routingKey: string, publication: Publication): Promise<PublishResult> {
 		const bytes = publication.body.length;
 		if (bytes > MAX_BODY_BYTES) return Promise.resolve({ outcome: "nacked", reason: `body of ${bytes} bytes exceeds RabbitMQ's limit of ${MAX_BODY_BYTES}` });
-		if (!this.#channel) return Promise.resolve({ outcome: "unknown", reason: `not sent: ${this.#why}` });
-		if (this.#blocked !== undefined) return Promise.resolve({ outcome: "unknown", reason: `not sent: broker blocks publishers (${this.#blocked})` });
-		if (!this.writable) return Promise.resolve({ outcome: "unknown", reason: "not sent: too many publishes are waiting" });
+		if (!this.#channel) return Promise.resolve(notSent(String(this.#why)));
+		if (this.#blocked !== undefined) return Promise.resolve(notSent(`broker blocks publishers (${this.#blocked})`));
+		if (!this.writable) return Promise.resolve(notSent("too many publishes are waiting"));
 		return new Promise((resolve, reject) => {
 			const entry: Entry = { exchange, routingKey, publication, bytes, token: (++this.#token).toString(36), deadline: 0, returned: undefined, settled: false, resolve, reject };
 			if (this.#waiting.length === 0 && this.#hasRoom(bytes)) return this.#send(entry);
@@ -189,7 +189,7 @@ export class Publisher {
 			const { messageId, type } = entry.publication;
 			return entry.reject(new ReliableError("RELIABLE_HEADERS_TOO_LARGE", `The headers of ${type} (${messageId}) take more than 64 KiB.`, { id: messageId, type }, thrown));
 		}
-		if ((thrown as Error).name === "IllegalOperationError") return entry.resolve({ outcome: "unknown", reason: `not sent: ${text}` });
+		if ((thrown as Error).name === "IllegalOperationError") return entry.resolve(notSent(text));
 		entry.resolve({ outcome: "nacked", reason: `cannot be encoded: ${text}` });
 	}
 
@@ -234,7 +234,7 @@ export class Publisher {
 		this.#waitingBytes = 0;
 		for (const entry of this.#waiting.drain()) {
 			entry.settled = true;
-			entry.resolve({ outcome: "unknown", reason: `not sent: ${reason}` });
+			entry.resolve(notSent(reason));
 		}
 	}
 

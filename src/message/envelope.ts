@@ -96,7 +96,12 @@ export function serialize(event: string, payload: unknown, maxBytes: number): Bu
 }
 
 function stringify(value: unknown, fail: (where: string) => Error, what: string): string {
-	return isPlainJson(value, MAX_PLAIN_DEPTH) ? JSON.stringify(value) : stringifyWatched(value, fail, what);
+	try {
+		if (isPlainJson(value, MAX_PLAIN_DEPTH)) return JSON.stringify(value);
+	} catch {
+		// A getter has thrown; it is told below.
+	}
+	return stringifyWatched(value, fail, what);
 }
 
 /** Nothing in it but what JSON carries as it is. Spares most payloads the callback for each value, which costs several times more than this. */

@@ -431,7 +431,7 @@ export function courierSuite({ name, features, create, cleanUp }: CourierFactory
 				const inFlight = Array.from({ length: 2_000 }, () => courier.publish(publication({ queue: queue("q") })));
 				await Promise.all([courier.close(10_000), courier.close(10_000), down]);
 				expect(outcomes(await Promise.all(inFlight))).toEqual({ confirmed: 2_000 });
-				expect([courier.ready, await courier.publish(publication({ queue: queue("q") }))]).toEqual([false, { outcome: "unknown", reason: expect.any(String) }]);
+				expect([courier.ready, await courier.publish(publication({ queue: queue("q") }))]).toEqual([false, { outcome: "unknown", reason: expect.any(String), sent: false }]);
 				await expect(courier.depth(queue("q"))).rejects.toMatchObject({ type: "RELIABLE_UNAVAILABLE" });
 			});
 

@@ -35,7 +35,8 @@ async function stopUnderLoad(own: ReliableOptions, disturb = async () => {}, hea
 		// Of strategy `callback` only the producer's own service sends again.
 		{ name: "orders", mixins: [mixin(timing)] }
 	]);
-	await until(() => promised.filter(n => !handled.has(n)).length, missing => missing === 0, 60_000);
+	// A page that its sweeper had claimed when it was stopped comes due after claimMs, a minute.
+	await until(() => promised.filter(n => !handled.has(n)).length, missing => missing === 0, 90_000);
 	return { output: busy.output, refused: new Set(busy.all("refused")) };
 }
 

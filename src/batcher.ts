@@ -1,3 +1,5 @@
+import { InHand } from "./in-hand";
+
 /** What a batcher needs to know of its work. */
 export interface BatcherOptions<T, R> {
 	maxItems: number;
@@ -22,8 +24,7 @@ interface Entry<T, R> {
  */
 export class Batcher<T, R> {
 	#waiting: Entry<T, R>[] = [];
-	#writers = 0;
-	#onIdle: (() => void)[] = [];
+	readonly #writers = new InHand();
 	bytes = 0;
 
 	constructor(readonly options: BatcherOptions<T, R>) {}
@@ -39,17 +40,17 @@ export class Batcher<T, R> {
 		return new Promise((resolve, reject) => {
 			this.#waiting.push({ item, bytes, resolve, reject });
 			const { maxItems, parallel = 1 } = this.options;
-			if (this.#writers === 0 || (this.#writers < parallel && this.#waiting.length >= maxItems)) void this.#run();
+			if (this.#writers.count === 0 || (this.#writers.count < parallel && this.#waiting.length >= maxItems)) void this.#run();
 		});
 	}
 
 	/** Resolves when everything added so far has been written or has failed. */
-	async idle(): Promise<void> {
-		while (this.#writers) await new Promise<void>(resolve => this.#onIdle.push(resolve));
+	idle(): Promise<void> {
+		return this.#writers.idle();
 	}
 
 	async #run(): Promise<void> {
-		this.#writers++;
+		this.#writers.begin();
 		// Let every item of this turn of the event loop in before the first batch is cut.
 		await Promise.resolve();
 		while (this.#waiting.length) {
@@ -61,7 +62,7 @@ export class Batcher<T, R> {
 				for (const entry of batch) entry.reject(error);
 			}
 		}
-		if (--this.#writers === 0) for (const tell of this.#onIdle.splice(0)) tell();
+		this.#writers.end();
 	}
 
 	#cut(): Entry<T, R>[] {

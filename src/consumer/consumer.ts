@@ -4,6 +4,7 @@ import { backoffMs } from "../backoff";
 import { Batcher } from "../batcher";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
+import { InHand } from "../in-hand";
 import type { Logger } from "../logger";
 import { ANNOUNCEMENT_TYPE, type Announcement } from "../message/announcement";
 import { HEADER, parseEnvelope, Unreadable, WIRE_VERSION, type Envelope } from "../message/envelope";
@@ -89,9 +90,8 @@ export class Consumer {
 	#stopping = false;
 	#timer: NodeJS.Timeout | undefined;
 	#unsubscribe: (() => void) | undefined;
-	#active = 0;
+	readonly #active = new InHand();
 	#plainFailures = 0;
-	#onIdle: (() => void)[] = [];
 
 	constructor(
 		readonly spec: ConsumerSpec,
@@ -114,7 +114,7 @@ export class Consumer {
 	}
 
 	get inFlight(): number {
-		return this.#active;
+		return this.#active.count;
 	}
 
 	/**
@@ -149,7 +149,7 @@ export class Consumer {
 		clearInterval(this.#timer);
 		this.#unsubscribe?.();
 		await this.#consumption?.cancel(deadline.toClose);
-		await atMost(this.#idle().then(() => this.receipts.idle()), deadline.left);
+		await atMost(this.#active.idle().then(() => this.receipts.idle()), deadline.left);
 		this.receipts.stop();
 		await this.#consumption?.close(deadline.toClose);
 		this.spec.foreign?.close();
@@ -158,10 +158,6 @@ export class Consumer {
 	#failed(error: unknown, what: string): void {
 		this.parts.logger.error(`Reliable: ${what}: ${reasonOf(error)}`);
 		this.parts.onError(error, "consumer");
-	}
-
-	#idle(): Promise<void> {
-		return this.#active === 0 ? Promise.resolve() : new Promise(resolve => this.#onIdle.push(resolve));
 	}
 
 	async #announce(maxTries = Infinity): Promise<void> {
@@ -186,12 +182,10 @@ export class Consumer {
 	}
 
 	#take(delivery: Delivery): void {
-		this.#active++;
+		this.#active.begin();
 		void this.#process(delivery)
 			.catch(error => this.#failed(error, `a delivery of ${this.spec.queue} stays unacked`))
-			.finally(() => {
-				if (--this.#active === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
-			});
+			.finally(() => this.#active.end());
 	}
 
 	async #process(delivery: Delivery): Promise<void> {

@@ -1,5 +1,6 @@
 import type { PublishResult } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
+import { InHand } from "../in-hand";
 import { delayOf, encodePlan, MAX_CHECK_BYTES } from "../message/check";
 import { WIRE_VERSION } from "../message/envelope";
 import { STATUS } from "../message/lifecycle";
@@ -24,8 +25,7 @@ export interface CallbackParts {
  * between them. See `strategy.ts` for what that promises.
  */
 export class Callback implements Strategy {
-	#sending = 0;
-	#onIdle: (() => void)[] = [];
+	readonly #sending = new InHand();
 	readonly #unready = new Set<() => void>();
 
 	constructor(readonly parts: CallbackParts) {}
@@ -33,19 +33,19 @@ export class Callback implements Strategy {
 	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
 		const { _id: id, event } = message;
 		const started = performance.now();
-		this.#sending++;
+		this.#sending.begin();
 		let confirmed: boolean;
 		try {
 			confirmed = await this.#send(message, plan);
 		} finally {
-			if (--this.#sending === 0) for (const tell of this.#onIdle.splice(0)) tell();
+			this.#sending.end();
 		}
 		if (plan.waitFor === "stored" || (plan.waitFor === "confirmed" && confirmed)) return { id, status: confirmed ? STATUS.published : STATUS.pending };
 		return { id, status: await this.parts.waiters.wait(id, event, plan.waitFor, Math.max(0, plan.timeoutMs - (performance.now() - started))) };
 	}
 
-	async idle(): Promise<void> {
-		while (this.#sending) await new Promise<void>(resolve => this.#onIdle.push(resolve));
+	idle(): Promise<void> {
+		return this.#sending.idle();
 	}
 
 	/** Whoever still waits for the broker is rejected. */

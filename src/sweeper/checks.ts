@@ -5,7 +5,7 @@ import { sameJson, Unreadable } from "../message/envelope";
 import { STATUS } from "../message/lifecycle";
 import type { Message, Parked } from "../message/message";
 import { parkedOf } from "../parking";
-import { newCounts, sweepPage, type SweepParts } from "./sweep";
+import { claimPage, newCounts, sweepPage, type SweepParts } from "./sweep";
 
 /**
  * The callback service: what a delayed check sets off. Any number of them compete on one queue. A check's row is adopted (most are there
@@ -55,20 +55,18 @@ export class Checks {
 	}
 
 	async #work(rows: Message[]): Promise<void> {
-		const { store, courier, claimMs, nodeID } = this.parts;
+		const { store, courier, nodeID } = this.parts;
 		// Without the broker nothing can be sent again; the rows come due for the sweeper.
 		if (!rows.length || !courier.ready) return;
-		const now = store.now();
 		const claim = `${nodeID}#check#${randomUUID()}`;
-		const page = await store.claim({ now, until: new Date(now.getTime() + claimMs), claim, limit: rows.length, ids: rows.map(row => row._id) });
+		const page = await claimPage(this.parts, { claim, limit: rows.length, ids: rows.map(row => row._id) });
 		if (page.length) await sweepPage(this.parts, page, claim, newCounts(), { checked: true });
 		// An intent that has just turned out to have happened is sent in the same breath.
 		const intended = page.filter(row => row.status === STATUS.intended).map(row => row._id);
 		const happened = (await store.find(intended)).filter(row => row.status === STATUS.pending).map(row => row._id);
 		if (!happened.length) return;
 		const again = `${claim}#sent`;
-		const then = store.now();
-		const pending = await store.claim({ now: then, until: new Date(then.getTime() + claimMs), claim: again, limit: happened.length, ids: happened });
+		const pending = await claimPage(this.parts, { claim: again, limit: happened.length, ids: happened });
 		if (pending.length) await sweepPage(this.parts, pending, again, newCounts());
 	}
 }

@@ -11,7 +11,7 @@ import { ANY_GROUP, type Message } from "../message/message";
 import type { Metrics } from "../metrics";
 import type { Publisher } from "../publisher";
 import type { Registry } from "../registry";
-import type { DeadMessage, FailedRecord, NamingRecord, RescheduleRecord, Store } from "../stores/store";
+import type { ClaimQuery, DeadMessage, FailedRecord, NamingRecord, RescheduleRecord, Store } from "../stores/store";
 import type { Rounds } from "../rounds";
 import { askIntent, resendByProducer, type Published, type StepResult } from "./by-producer";
 import { planSweep, reachesAllAtOnce, silentGroups, type Plan } from "./plan";
@@ -94,7 +94,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 		const early = ahead !== undefined;
 		const stopped = early ? undefined : refusal();
 		if (stopped) return { ...counts, stopped };
-		const { page, claim } = await (ahead ?? claimPage(parts, scope));
+		const { page, claim } = await (ahead ?? claimNext(parts, scope));
 		ahead = undefined;
 		// A short page is no end: another sweeper may have taken the rest of what was found, and there may be more. Nor is one that was claimed ahead: some of the last page may be due again.
 		if (!page.length && !early) return counts;
@@ -103,7 +103,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 		counts.claimed += page.length;
 		// A backlog: the store looks for the next page while the broker takes this one.
 		if (page.length === parts.pageSize && !refusal()) {
-			ahead = claimPage(parts, scope);
+			ahead = claimNext(parts, scope);
 			// Should this page fail, nobody looks at it: its claim runs out.
 			ahead.catch(() => undefined);
 		}
@@ -111,11 +111,15 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 	}
 }
 
-async function claimPage(parts: SweepParts, scope: SweepScope): Promise<Claimed> {
-	const now = parts.store.now();
+async function claimNext(parts: SweepParts, scope: SweepScope): Promise<Claimed> {
 	const claim = `${parts.nodeID}#${scope.token}#${randomUUID()}`;
-	const page = await parts.store.claim({ now, until: new Date(now.getTime() + parts.claimMs), claim, limit: parts.pageSize, buckets: scope.buckets });
-	return { page, claim };
+	return { page: await claimPage(parts, { claim, limit: parts.pageSize, buckets: scope.buckets }), claim };
+}
+
+/** For `claimMs` from now, by the store's clock. */
+export function claimPage({ store, claimMs }: SweepParts, query: Omit<ClaimQuery, "now" | "until">): Promise<Message[]> {
+	const now = store.now();
+	return store.claim({ ...query, now, until: new Date(now.getTime() + claimMs) });
 }
 
 /** Works through claimed messages: plans them all, then acts. `checked`: their checks have come. */

@@ -10,10 +10,10 @@ import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
 
 /** Half a second is longer than a broker restart's noise; half a minute keeps a thousand nodes from hammering a broker that comes back. */
+const RECONNECT = { initialMs: 500, maxMs: 30_000, jitter: "half" } as const;
+
 /** Of frames on their way to the socket, so that they can go out together; amqplib holds back the rest. */
 const WRITE_BUFFER_BYTES = 256 * 1024;
-
-const RECONNECT = { initialMs: 500, maxMs: 30_000, jitter: "half" } as const;
 
 /** A connection that lived this long proves that the broker is well, so the next loss starts the backoff anew. */
 const STABLE_MS = 10_000;
@@ -85,7 +85,7 @@ export class AmqpConnection {
 		for (let first = true; !this.#closed; first = false) {
 			const opened = await this.#round();
 			if (this.#closed) {
-				if (!(opened instanceof Error) && !this.options.given) destroySocket(opened.on("error", () => undefined), "closed");
+				if (!(opened instanceof Error) && !this.options.given) destroySocket(opened, "closed");
 				break;
 			}
 			if (opened instanceof Error) {
@@ -154,6 +154,8 @@ export class AmqpConnection {
 		} as SocketOptions);
 		this.#connecting = undefined;
 		this.#address = address.label;
+		// One that comes while stopping is destroyed without being adopted, and an `error` without a listener takes the process down.
+		model.on("error", () => undefined);
 		gatherWrites(streamOf(model));
 		return model;
 	}

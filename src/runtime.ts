@@ -221,6 +221,7 @@ export class Runtime {
 			...{ store, courier, registry, waiters, queues, metrics, logger, nodeID, onDead, onError, prefix: prefixOf(namespace), retainMs: options.retainMs },
 			onChecks: deliveries => checks.take(deliveries),
 			onConsumed: ids => {
+				outbox.consumed(ids);
 				for (const listener of this.#listeners) listener.consumed(ids);
 			}
 		});

@@ -39,9 +39,13 @@ export abstract class DocumentStore extends IntentStore {
 		return messages.map((_, i) => outcomes.get(i) as InsertOutcome);
 	}
 
-	async published(records: PublishedRecord[]): Promise<number> {
-		if (!records.length) return 0;
+	async published(all: PublishedRecord[]): Promise<number> {
 		const { messages } = this.collections;
+		const pending = await messages.find({ _id: { $in: idsOf(all) }, status: STATUS.pending }, { fields: ["_id"] });
+		if (!pending.length) return 0;
+		// A crowd is mostly consumed by now, and a look costs far less than statements that change nothing.
+		const open = new Set(pending.map(doc => doc._id));
+		const records = all.filter(({ id }) => open.has(id));
 		const groups = alike(records, ({ at, dueAt }) => [at, dueAt]);
 		const operations = (filter: Filter, withDue: boolean): Operation[] =>
 			groups.map(group => ({
@@ -147,9 +151,13 @@ export abstract class DocumentStore extends IntentStore {
 		const plain = await messages.bulk(alike(records, ({ id, ...rest }) => rest).map(rescheduling));
 		const overtaken = records.filter(({ about }) => about);
 		if (plain === records.length || !overtaken.length) return plain;
-		// Some claims are gone, or a failure came in since: it has scheduled the next attempt, and only the rest is written.
-		await messages.bulk(overtaken.flatMap(record => Object.keys(record.next ?? {}).map(group => reschedulingGroup(record, group))));
-		return plain + (await messages.bulk(overtaken.map(reschedulingOvertaken)));
+		// Most of the others were handled meanwhile and need nothing.
+		const rows = new Map((await messages.find({ _id: { $in: idsOf(overtaken) }, open: true }, { fields: ["claim"] })).map(doc => [doc._id, doc.claim]));
+		const held = overtaken.filter(({ id, claim }) => rows.get(id) === claim);
+		if (!held.length) return plain;
+		// A failure came in since: it has scheduled the next attempt, and only the rest is written.
+		await messages.bulk(held.flatMap(record => Object.keys(record.next ?? {}).map(group => reschedulingGroup(record, group))));
+		return plain + (await messages.bulk(held.map(reschedulingOvertaken)));
 	}
 
 	async prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }> {

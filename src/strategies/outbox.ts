@@ -9,15 +9,14 @@ import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
 import type { PublishResult } from "../couriers/courier";
 import type { Publisher } from "../publisher";
-import type { FailedRecord, InsertOutcome, PublishedRecord, Store } from "../stores/store";
+import type { FailedRecord, InsertOutcome, Store } from "../stores/store";
 import type { Waiters } from "../waiters";
+import { Confirms } from "./confirms";
 import type { Inserter } from "./inserter";
 import type { EmitPlan, EmitResult, Strategy } from "./strategy";
 
 /** Status writes per store command. */
 const MAX_BATCH = 500;
-/** More, since whoever waits longer under load has often been handled meanwhile, and then there is nothing left to write. */
-const MAX_PUBLISHED = 5000;
 /** After a publish without a positive answer; the broker may be back by then, and a sweep looks whether it is. */
 const POSTPONE_MS = 1000;
 /** A row of a transaction is published when its session ends; should that be missed, the sweeper has it after this. */
@@ -39,14 +38,14 @@ export interface OutboxParts {
 
 /** The message goes into the store, then to the broker. See `strategy.ts` for what that promises. */
 export class Outbox implements Strategy {
-	readonly #published: Batcher<PublishedRecord, void>;
+	readonly #confirms: Confirms;
 	readonly #postponed: Batcher<string, void>;
 	readonly #failed: Batcher<FailedRecord, void>;
 	readonly #dispatching = new Set<Promise<void>>();
 
 	constructor(readonly parts: OutboxParts) {
 		const { store } = parts;
-		this.#published = new Batcher({ maxItems: MAX_PUBLISHED, write: records => store.published(records).then(() => []) });
+		this.#confirms = new Confirms(store, parts.logger);
 		this.#postponed = new Batcher({ maxItems: MAX_BATCH, write: ids => store.postponed(ids, new Date(store.now().getTime() + POSTPONE_MS)).then(() => []) });
 		this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => parts.recordFailures(records).then(() => []) });
 	}
@@ -62,7 +61,7 @@ export class Outbox implements Strategy {
 		if (plan.session) message.dueAt = new Date(now + SESSION_GRACE_MS);
 
 		const id = message._id;
-		const dispatch = () => this.#track(this.#dispatch(message));
+		const dispatch = () => this.#track(this.#dispatch(message, plan));
 		const existing = plan.session ? stored(await this.parts.store.insertIn(plan.session, message)) : await this.#insert(message, plan, () => direct && dispatch());
 		if (existing) {
 			assertSame(existing, message);
@@ -71,7 +70,7 @@ export class Outbox implements Strategy {
 			return this.#wait(existing, plan, started);
 		}
 		this.parts.metrics.stored(message.event);
-		if (plan.session) this.#afterSession(plan.session, id);
+		if (plan.session) this.#afterSession(plan.session, id, plan);
 		else if (direct) dispatch();
 		return this.#wait(message, plan, started);
 	}
@@ -105,7 +104,7 @@ export class Outbox implements Strategy {
 		message.dueAt = dueAt;
 		const row = confirmed ? undefined : await this.#overtaken(message);
 		if (row) return { id, status: row.status };
-		if (direct) this.#track(this.#dispatch(message));
+		if (direct) this.#track(this.#dispatch(message, plan));
 		return this.#wait(message, plan, started);
 	}
 
@@ -145,7 +144,12 @@ export class Outbox implements Strategy {
 	async idle(): Promise<void> {
 		await this.parts.inserter.idle();
 		while (this.#dispatching.size) await Promise.all(this.#dispatching);
-		await Promise.all([this.#published.idle(), this.#postponed.idle(), this.#failed.idle()]);
+		await Promise.all([this.#confirms.idle(), this.#postponed.idle(), this.#failed.idle()]);
+	}
+
+	/** Told of what this node sees; of the rest the store knows. */
+	consumed(ids: string[]): void {
+		this.#confirms.consumed(ids);
 	}
 
 	async #wait(message: Message, plan: EmitPlan, started: number): Promise<EmitResult> {
@@ -163,17 +167,17 @@ export class Outbox implements Strategy {
 	}
 
 	/** Committed: the row is there and pending. Aborted: it is not. The driver has no hook for a commit, only for the session's end. */
-	#afterSession(session: unknown, id: string): void {
+	#afterSession(session: unknown, id: string, plan: EmitPlan): void {
 		this.parts.store.onSessionEnd(session, () => {
 			this.#track(
 				this.parts.store.find([id]).then(async ([row]) => {
-					if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready) await this.#dispatch(row);
+					if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready) await this.#dispatch(row, plan);
 				})
 			);
 		});
 	}
 
-	async #dispatch(message: Message): Promise<void> {
+	async #dispatch(message: Message, { waitFor }: EmitPlan): Promise<void> {
 		const { publisher, metrics } = this.parts;
 		const restricted = message.groups !== undefined && !message.waiting.includes(ANY_GROUP);
 		const steps = restricted ? message.waiting.map(group => ({ group, attempt: 1 })) : [{ group: ANY_GROUP, attempt: 1 }];
@@ -184,7 +188,7 @@ export class Outbox implements Strategy {
 		if (results.some(result => result.outcome === "confirmed")) {
 			const dueAt = new Date(at.getTime() + message.receiptTimeoutMs);
 			this.parts.waiters.saw(message._id, STATUS.published);
-			await this.#published.add({ id: message._id, at, dueAt });
+			this.#confirms.add({ id: message._id, at, dueAt }, waitFor === "confirmed");
 		} else if (results.some(result => result.outcome !== "returned")) {
 			await this.#postponed.add(message._id);
 		}

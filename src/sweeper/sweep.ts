@@ -59,7 +59,7 @@ export interface SweepCounts {
 	waiting: number;
 	/** Attempts that ended in silence. */
 	silent: number;
-	/** Claims that another sweeper had taken over before this one was done. */
+	/** Messages that were no longer this sweeper's when it wrote down what it did: handled meanwhile, or taken over by another one. */
 	lost: number;
 	/** Why the pass ended early. */
 	stopped?: "broker not ready" | "lease lost";
@@ -90,24 +90,32 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 	// Claiming what cannot be published would only hide it until the claim runs out.
 	const refusal = () => (parts.courier.ready ? (scope.stillHeld() ? undefined : "lease lost") : "broker not ready");
 	let ahead: Promise<Claimed> | undefined;
-	for (;;) {
-		const early = ahead !== undefined;
-		const stopped = early ? undefined : refusal();
-		if (stopped) return { ...counts, stopped };
-		const { page, claim } = await (ahead ?? claimNext(parts, scope));
-		ahead = undefined;
-		// A short page is no end: another sweeper may have taken the rest of what was found, and there may be more. Nor is one that was claimed ahead: some of the last page may be due again.
-		if (!page.length && !early) return counts;
-		if (!page.length) continue;
-		counts.pages++;
-		counts.claimed += page.length;
-		// A backlog: the store looks for the next page while the broker takes this one.
-		if (page.length === parts.pageSize && !refusal()) {
-			ahead = claimNext(parts, scope);
-			// Should this page fail, nobody looks at it: its claim runs out.
-			ahead.catch(() => undefined);
+	let owed: RescheduleRecord[] = [];
+	try {
+		for (;;) {
+			const early = ahead !== undefined;
+			counts.stopped = early ? undefined : refusal();
+			if (counts.stopped) return counts;
+			const { page, claim } = await (ahead ?? claimNext(parts, scope));
+			ahead = undefined;
+			// A short page is no end: another sweeper may have taken the rest of what was found, and there may be more. Nor is one that was claimed ahead: some of the last page may be due again.
+			if (!page.length && !early) return counts;
+			if (!page.length) continue;
+			counts.pages++;
+			counts.claimed += page.length;
+			// A backlog: the store looks for the next page while the broker takes this one.
+			if (page.length === parts.pageSize && !refusal()) {
+				ahead = claimNext(parts, scope);
+				// Should this page fail, nobody looks at it: its claim runs out.
+				ahead.catch(() => undefined);
+			}
+			const records = await workThrough(parts, page, claim, counts, { depths });
+			// In a backlog they are written a page later: most of the messages are consumed by then and need no record.
+			await reschedule(parts, ahead ? owed : [...owed, ...records], counts);
+			owed = ahead ? records : [];
 		}
-		await sweepPage(parts, page, claim, counts, { depths });
+	} finally {
+		await reschedule(parts, owed, counts);
 	}
 }
 
@@ -122,8 +130,22 @@ export function claimPage({ store, claimMs }: SweepParts, query: Omit<ClaimQuery
 	return store.claim({ ...query, now, until: new Date(now.getTime() + claimMs) });
 }
 
-/** Works through claimed messages: plans them all, then acts. `checked`: their checks have come. */
-export async function sweepPage(parts: SweepParts, page: Message[], claim: string, counts: SweepCounts, { depths = new Map(), checked = false }: { depths?: Depths; checked?: boolean } = {}): Promise<void> {
+interface PageOptions {
+	depths?: Depths;
+	/** Their checks have come. */
+	checked?: boolean;
+}
+
+export async function sweepPage(parts: SweepParts, page: Message[], claim: string, counts: SweepCounts, options: PageOptions = {}): Promise<void> {
+	await reschedule(parts, await workThrough(parts, page, claim, counts, options), counts);
+}
+
+async function reschedule({ store }: SweepParts, records: RescheduleRecord[], counts: SweepCounts): Promise<void> {
+	if (records.length) counts.lost += records.length - (await store.rescheduled(records));
+}
+
+/** Works through claimed messages: plans them all, then acts. Returns what is to be written about them. */
+async function workThrough(parts: SweepParts, page: Message[], claim: string, counts: SweepCounts, { depths = new Map(), checked = false }: PageOptions): Promise<RescheduleRecord[]> {
 	const { registry, courier } = parts;
 	const now = parts.store.now();
 	const look = (queue: string) => {
@@ -165,8 +187,7 @@ export async function sweepPage(parts: SweepParts, page: Message[], claim: strin
 	const failures = settled.flatMap(({ failures }) => failures);
 	tellMissing(parts, claimed, failures);
 	await parts.recordFailures(failures);
-	const records = settled.flatMap(({ record }) => record ?? []);
-	counts.lost += records.length - (await parts.store.rescheduled(records));
+	return settled.flatMap(({ record }) => record ?? []);
 }
 
 /** An answer has changed who is waited for since the message was claimed: planned anew soon. */

@@ -40,6 +40,8 @@ export interface Scenario {
 	/** The groups are not known yet when it is emitted. */
 	unknownGroups?: boolean;
 	maxAttempts: number;
+	/** Of a sweep. @default more than there are messages */
+	pageSize?: number;
 }
 
 export function groupsOf({ groups }: Scenario): string[] {
@@ -180,13 +182,13 @@ function house(stage: Stage, groups: string[]) {
 }
 
 /** A node with tracker, callback service and sweeper. */
-function node(stage: Stage, groups: string[], nodeID: string) {
+function node(stage: Stage, groups: string[], nodeID: string, pageSize = 100) {
 	const parts = house(stage, groups);
 	const courier = parts.courier as unknown as Courier;
 	const nothing = () => undefined;
 	const tracker: Tracker = new Tracker({ ...parts, courier, nodeID, prefix: "reliable", onConsumed: nothing, onDead: nothing, retainMs: 1e9, onChecks: deliveries => checks.take(deliveries) });
 	const rounds = new Rounds({ call: parts.call, copies: { answer: () => Promise.reject(new Error("every producer here can be asked")) }, queueOf: parts.registry.queueOf, queues: QUEUES, askTimeoutMs: 1000, logger: silent });
-	const sweepParts: SweepParts = { ...parts, courier, nodeID, rounds, pageSize: 100, claimMs: 1000, producerGoneMs: 1e9, recordFailures: records => tracker.record(records), tellDead: nothing, whoever: messages => tracker.whoever(messages) };
+	const sweepParts: SweepParts = { ...parts, courier, nodeID, rounds, pageSize, claimMs: 1000, producerGoneMs: 1e9, recordFailures: records => tracker.record(records), tellDead: nothing, whoever: messages => tracker.whoever(messages) };
 	const checks = new Checks(sweepParts, 1e9);
 	return { ...parts, tracker, sweepParts };
 }
@@ -250,7 +252,7 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
 	};
 
 	const pass: Script = async (stage, part) => {
-		const { sweepParts } = node(stage, groups, (part as { nodeID: string }).nodeID);
+		const { sweepParts } = node(stage, groups, (part as { nodeID: string }).nodeID, scenario.pageSize);
 		await sweep(sweepParts, { token: "lease", stillHeld: () => true });
 	};
 

@@ -1,0 +1,81 @@
+import { Batcher } from "../batcher";
+import { reasonOf } from "../errors";
+import type { Logger } from "../logger";
+import type { PublishedRecord, Store } from "../stores/store";
+
+/** How long a confirm waits for the receipt that makes it needless. */
+const KEPT_MS = 500;
+/** So many at most, the oldest first. */
+const MAX_KEPT = 5000;
+/** Per store command. */
+const MAX_BATCH = 5000;
+
+interface Kept {
+	record: PublishedRecord;
+	since: number;
+}
+
+/**
+ * Writes down that messages were confirmed and routed, a little later: most are consumed by then, and a row update each is spared, which
+ * is what a store has to do most. A process that dies in between leaves a row that looks unconfirmed, which it was in any case for as
+ * long as the store takes to answer: it comes due after the confirm's timeout and is sent again.
+ */
+export class Confirms {
+	/** In the order of their coming. */
+	readonly #kept = new Map<string, Kept>();
+	readonly #writer: Batcher<PublishedRecord, void>;
+	#timer: NodeJS.Timeout | undefined;
+
+	constructor(
+		store: Store,
+		readonly logger: Logger
+	) {
+		this.#writer = new Batcher({ maxItems: MAX_BATCH, write: records => store.published(records).then(() => []) });
+	}
+
+	/** `atOnce`: somebody waits for the status. */
+	add(record: PublishedRecord, atOnce: boolean): void {
+		if (atOnce) return this.#write(record);
+		this.#kept.set(record.id, { record, since: performance.now() });
+		if (this.#kept.size > MAX_KEPT) this.#release(this.#kept.size - MAX_KEPT);
+		this.#timer ??= setTimeout(() => this.#tick(), KEPT_MS).unref();
+	}
+
+	/** There is nothing left to write about these. */
+	consumed(ids: string[]): void {
+		for (const id of ids) this.#kept.delete(id);
+	}
+
+	/** Writes all that it holds. */
+	idle(): Promise<void> {
+		clearTimeout(this.#timer);
+		this.#timer = undefined;
+		this.#release(this.#kept.size);
+		return this.#writer.idle();
+	}
+
+	#tick(): void {
+		this.#timer = undefined;
+		const now = performance.now();
+		let due = 0;
+		for (const { since } of this.#kept.values()) {
+			if (now - since < KEPT_MS / 2) break;
+			due++;
+		}
+		this.#release(due);
+		if (this.#kept.size) this.#timer = setTimeout(() => this.#tick(), KEPT_MS / 2).unref();
+	}
+
+	#release(count: number): void {
+		let left = count;
+		for (const [id, { record }] of this.#kept) {
+			if (left-- <= 0) return;
+			this.#kept.delete(id);
+			this.#write(record);
+		}
+	}
+
+	#write(record: PublishedRecord): void {
+		this.#writer.add(record).catch(error => this.logger.debug(`Reliable: the confirm of message ${record.id} was not recorded, the sweeper will see to it: ${reasonOf(error)}`));
+	}
+}

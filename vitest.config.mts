@@ -37,7 +37,7 @@ function project({ name, include, exclude = [], line = "0.15", dependencies = "n
 const exclusive = "test/integration/exclusive/**/*.spec.ts";
 const integration = { include: ["test/integration/**/*.spec.ts"], exclude: [exclusive], globalSetup: servers };
 /** Where Moleculer and the drivers matter; the rest is our own code and has two lines to run on. */
-const touching = ["*.both", "{adopting,lease,transactions,wire,shutdown}.real", "amqp-faults", "amqp-queue.real", "hot-path"].map(name => `test/integration/${name}.spec.ts`);
+const touching = ["*.both", "{adopting,lease,transactions,wire,shutdown,error-events,sweepers,security-tls,callback-line}.real", "amqp-faults", "amqp-queue.real", "callback-{loss,rounds}", "hot-path", "intents-barrier"].map(name => `test/integration/${name}.spec.ts`);
 const programs = "test/integration/{demo,examples}.both.spec.ts";
 const lowest = { include: touching, exclude: [programs], globalSetup: servers, line: "0.14" as const, dependencies: "lowest" as const };
 /** Neither knows anything of Moleculer: once is enough. */

@@ -60,9 +60,9 @@ export function ReliableAmqpQueue({ queues, ...options }: AmqpQueueOptions = {})
 
 /** Their methods and their `started`, which would connect, give way to ours, wherever they stand in `mixins`. */
 function takeOver(schema: QueueSchema): void {
-	const theirs = [schema.mixins ?? []].flat().find(mixin => (mixin as { name?: unknown }).name === THEIRS) as { started?: unknown } | undefined;
+	const theirs = [schema.mixins ?? []].flat().find(mixin => (mixin as { name?: unknown }).name === THEIRS) as { started?: unknown; methods?: { addAMQPJob?: unknown } } | undefined;
 	const { addAMQPJob: before } = schema.methods ?? {};
-	if (!theirs && before && before !== addAMQPJob) {
+	if (before && before !== addAMQPJob && before !== theirs?.methods?.addAMQPJob) {
 		throw new ReliableError("RELIABLE_BAD_OPTION", `The service '${schema.name}' has an addAMQPJob() of its own: ReliableAmqpQueue takes the place of moleculer-amqp-queue's mixin, which must stand in 'mixins' as it is, and of no other.`, { option: "mixins", service: schema.name });
 	}
 	const connect = hooks(theirs?.started);

@@ -43,6 +43,8 @@ export interface ErrorData {
 
 /** The caller asked for something that cannot be done; the same call will fail again. */
 export class ReliableError extends Errors.MoleculerError {
+	declare readonly type: ErrorType;
+
 	constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
 		super(message, 422, type, data);
 		if (cause !== undefined) (this as { cause?: unknown }).cause = bare(cause);
@@ -51,6 +53,8 @@ export class ReliableError extends Errors.MoleculerError {
 
 /** Something around us is down, slow or lost; the same call may succeed later. */
 export class ReliableRetryableError extends Errors.MoleculerRetryableError {
+	declare readonly type: ErrorType;
+
 	constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
 		super(message, 503, type, data);
 		if (cause !== undefined) (this as { cause?: unknown }).cause = bare(cause);

@@ -41,6 +41,9 @@ export const METRICS = {
 
 export type MetricName = keyof typeof METRICS;
 
+const OUTCOMES = ["confirmed", "returned", "nacked", "unknown"] as const;
+const DELIVERIES = ["handled", "failed", "duplicates"] as const;
+
 /** Event names are the user's, or a stranger's. What comes after so many is counted together, as `other`: a registry keeps every label for ever. */
 export const MAX_EVENT_LABELS = 500;
 const OTHER_EVENTS = "other";
@@ -58,6 +61,8 @@ export interface MetricSink {
 export class Metrics {
 	readonly totals: Record<string, number> = {};
 	readonly #events = new Set<string>();
+	/** Series that are there. */
+	readonly #begun = new Set<string>();
 	/** The mixin connects it. */
 	sink: MetricSink | undefined;
 
@@ -73,6 +78,16 @@ export class Metrics {
 
 	set(name: MetricName, value: number): void {
 		this.sink?.set(name, value);
+	}
+
+	/** Series that may begin later are there from now on: the first count of a series that is new is lost to a rate over it. */
+	begin(names: readonly MetricName[], labels: Record<string, string>): void {
+		if (!this.sink) return;
+		const bounded = this.#bounded(labels);
+		const key = JSON.stringify([names[0], bounded]);
+		if (this.#begun.has(key)) return;
+		this.#begun.add(key);
+		for (const name of names) this.sink.add(name, 0, bounded);
 	}
 
 	#bounded(labels: Record<string, string>): Record<string, string> {
@@ -92,19 +107,25 @@ export class Metrics {
 	}
 
 	outcome(event: string, outcome: ResendResult["outcome"]): void {
+		this.begin(OUTCOMES, { event });
 		this.count(outcome, 1, { event });
 	}
 
 	handled(event: string, group: string): void {
-		this.count("handled", 1, { event, group });
+		this.#delivery("handled", event, group);
 	}
 
 	failed(event: string, group: string): void {
-		this.count("failed", 1, { event, group });
+		this.#delivery("failed", event, group);
 	}
 
 	duplicate(event: string, group: string): void {
-		this.count("duplicates", 1, { event, group });
+		this.#delivery("duplicates", event, group);
+	}
+
+	#delivery(name: (typeof DELIVERIES)[number], event: string, group: string): void {
+		this.begin(DELIVERIES, { event, group });
+		this.count(name, 1, { event, group });
 	}
 
 	dead(count: number): void {

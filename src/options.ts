@@ -94,9 +94,9 @@ export function secured(option: unknown): Secured | undefined {
 export interface NodeOptions {
 	amqp?: AmqpOption;
 	/** URL, Secured, or a live MongoClient (never closed by us). */
-	mongo?: unknown;
+	mongo?: string | object;
 	/** URL, Secured, or a live ioredis client (never closed by us). */
-	redis?: unknown;
+	redis?: string | object;
 	path?: string;
 	database?: string;
 	service: boolean;

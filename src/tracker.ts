@@ -41,6 +41,11 @@ export interface TrackerParts {
 /** Faults of one receipt message that are named; the rest can be seen in its bytes. */
 const MAX_REASONS = 3;
 
+function summaryOf(reasons: string[]): string {
+	const more = reasons.length - MAX_REASONS;
+	return [...reasons.slice(0, MAX_REASONS), ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
+}
+
 type Answer = { nodeID: string; group: string; item: ReceiptItem; delivery: Delivery };
 
 /**
@@ -65,6 +70,7 @@ export class Tracker {
 		];
 		for (const [queue, handle] of intakes) {
 			if (this.#stopped) return;
+			this.parts.metrics.begin(["parked"], { queue });
 			const intake = new Intake(queue, handle, (delivery, reason) => store.park([parkedOf(delivery, reason, this.parts)]), store, logger, error => this.parts.onError(error, "tracker"));
 			this.#intakes.push(intake);
 			await intake.start(courier);
@@ -78,7 +84,9 @@ export class Tracker {
 
 	async #receipts(deliveries: Delivery[]): Promise<void> {
 		const answers: Answer[] = [];
-		const parked: Parked[] = [];
+		// Each is parked once, however many of its items are bad or find no message: it is kept whole.
+		const faults = new Map<Delivery, string[]>();
+		const fault = (delivery: Delivery, ...reasons: string[]) => void (reasons.length && faults.set(delivery, [...(faults.get(delivery) ?? []), ...reasons]));
 		const rows = new Map<string, Message>();
 		const withdrawn: Message[] = [];
 		for (const delivery of deliveries) {
@@ -98,17 +106,17 @@ export class Tracker {
 						bad.push(`receipt for ${item.id}: ${error.message}`);
 					}
 				}
-				if (bad.length) parked.push(parkedOf(delivery, bad.slice(0, MAX_REASONS).join("; "), this.parts));
+				fault(delivery, ...bad);
 			} catch (error) {
 				if (!(error instanceof Unreadable)) throw error;
-				parked.push(parkedOf(delivery, error.message, this.parts));
+				fault(delivery, error.message);
 			}
 		}
 		await this.#withdraw(withdrawn);
 		await this.parts.store.adopt([...rows.values()]);
 		const homeless = new Map([...(await this.#handled(answers.filter(({ item }) => item.outcome === "handled"))), ...(await this.#failed(answers.filter(({ item }) => item.outcome === "failed")))]);
-		for (const [{ delivery }, reason] of homeless) parked.push(parkedOf(delivery, reason, this.parts));
-		if (parked.length) await this.parts.store.park(parked);
+		for (const [{ delivery }, reason] of homeless) fault(delivery, reason);
+		if (faults.size) await this.parts.store.park([...faults].map(([delivery, reasons]) => parkedOf(delivery, summaryOf(reasons), this.parts)));
 	}
 
 	/** The row of a message that no emit has stored, from what its receipt brings back. Throws Unreadable. */
@@ -201,7 +209,7 @@ export class Tracker {
 		this.parts.onConsumed(ids);
 	}
 
-	/** Only where metrics are enabled: one projected read per batch. A receipt that came twice names what was consumed before. */
+	/** Only where metrics are enabled: one projected read per batch. */
 	async #time(ids: string[], since: Date): Promise<void> {
 		const { store, metrics, logger } = this.parts;
 		try {

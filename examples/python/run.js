@@ -3,7 +3,6 @@
 // A consumer and a producer in Python beside a Moleculer service: node examples/python/run.js
 // Needs AMQP_URL, MONGO_URL and REDIS_URL, and Python with pika (Debian: apt-get install -y python3-pika); PYTHON names another interpreter.
 const { execFileSync, spawn } = require("node:child_process");
-const { once } = require("node:events");
 const { story } = require("../orders/report");
 const { groupsKnown, node, options, run, until } = require("../world");
 const orders = require("./node");
@@ -30,7 +29,14 @@ function start(namespace, name, args, quiet) {
 	const env = { ...process.env, NAMESPACE: namespace, CHECK_DELAYS_MS: DELAYS_MS.join(), PYTHONDONTWRITEBYTECODE: "1" };
 	const child = spawn(python(), args, { cwd: __dirname, env, stdio: ["ignore", "pipe", quiet ? "ignore" : "inherit"] });
 	process.once("exit", () => child.kill("SIGKILL"));
-	const started = { child, output: "", ended: once(child, "exit").then(([code, signal]) => signal ?? code) };
+	const started = {
+		child,
+		output: "",
+		async end() {
+			await until(() => child.exitCode !== null || child.signalCode !== null);
+			return child.signalCode ?? child.exitCode;
+		}
+	};
 	child.stdout.setEncoding("utf8").on("data", text => {
 		started.output += text;
 		for (const line of text.trimEnd().split("\n")) console.log(`  ${name}: ${line}`);
@@ -69,22 +75,22 @@ async function main(namespace) {
 	await create({ id: "order-4", order: 4, takesMs: 600, strategy: "callback" });
 	await until(() => first.output.includes("printing the invoice of order 4"));
 	first.child.kill("SIGKILL");
-	await first.ended;
+	await first.end();
 	const second = start(namespace, "consumer.py", ["consumer.py"]);
 	await is("order-4", "consumed");
 
 	console.log("\nA producer in Python; and one that is killed between its check and its message.");
 	const producer = start(namespace, "producer.py", ["producer.py", "invoice.paid", '{"order": 1}', "payment-1"]);
-	if ((await producer.ended) !== 0) throw new Error("producer.py failed");
+	if ((await producer.end()) !== 0) throw new Error("producer.py failed");
 	await is("payment-1", "consumed");
-	console.log(`  the other one ended with ${await start(namespace, "producer.py", ["-c", DIES]).ended}`);
+	console.log(`  the other one ended with ${await start(namespace, "producer.py", ["-c", DIES]).end()}`);
 	await is("payment-2", "consumed");
 
 	console.log("\nSIGTERM: the consumer finishes what it has begun.");
 	await create({ id: "order-5", order: 5, takesMs: 800, strategy: "outbox" });
 	await until(() => second.output.includes("printing the invoice of order 5"));
 	second.child.kill("SIGTERM");
-	console.log(`  consumer.py ended with ${await second.ended}`);
+	console.log(`  consumer.py ended with ${await second.end()}`);
 	await is("order-5", "consumed");
 
 	for (const id of ["order-2", "order-3", "order-4", "payment-1", "payment-2"]) {

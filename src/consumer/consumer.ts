@@ -128,6 +128,7 @@ export class Consumer {
 		await courier.declare({ name: this.parts.queues.parked });
 		await courier.declare({ name: this.parts.queues.announcements });
 		await courier.declare(declared);
+		this.parts.metrics.begin(["parked"], { queue });
 		const begin = async () => {
 			await this.#announce();
 			if (this.#stopping) return;

@@ -2,7 +2,7 @@ import { Utils } from "moleculer";
 
 type Match = (event: string, pattern: string) => boolean;
 
-const topics = new Map<string, (key: string) => boolean>();
+const matchers = new Map<string, (event: string) => boolean>();
 
 /**
  * Whether an event goes to the handlers of a Moleculer event pattern: Moleculer's own rule, as far as the binding carries it. The one
@@ -10,9 +10,21 @@ const topics = new Map<string, (key: string) => boolean>();
  * which is nobody's wish; here a dot is a dot. So whoever matches is routed to.
  */
 export function matches(event: string, pattern: string): boolean {
-	let topic = topics.get(pattern);
-	if (!topic) topics.set(pattern, (topic = topicMatcher(bindingKey(pattern))));
-	return topic(event) && (Utils as unknown as { match: Match }).match(event, pattern);
+	let matcher = matchers.get(pattern);
+	if (!matcher) matchers.set(pattern, (matcher = matcherOf(pattern)));
+	return matcher(event);
+}
+
+function matcherOf(pattern: string): (event: string) => boolean {
+	const topic = topicMatcher(bindingKey(pattern));
+	if (hasOddWords(pattern)) return event => topic(event) && (Utils as unknown as { match: Match }).match(event, pattern);
+	// Moleculer's regular expression takes exponential time for many `**`. By whole words its rule is AMQP's, but that a `**` is one word at least.
+	return topicMatcher(pattern.replace(/(?<=^|\.)\*\*(?=\.|$)/g, "*.#"));
+}
+
+/** Wildcards inside of words, and `?`, which stands for a dot too. */
+function hasOddWords(pattern: string): boolean {
+	return pattern.split(".").some(word => /[*?#]/.test(word) && word !== "*" && word !== "**");
 }
 
 export function isWildcard(pattern: string): boolean {
@@ -24,9 +36,16 @@ export function isExact(pattern: string): boolean {
 	return !/[*#]/.test(bindingKey(pattern));
 }
 
-/** Moleculer makes a regular expression of a pattern with wildcards, and throws at the first event where it is none. `$` events stay on their node. */
+/** Each further one multiplies the time that a regular expression may take for an event that does not match. */
+const MAX_ODD_STARS = 3;
+
+/**
+ * Moleculer makes a regular expression of a pattern with wildcards, and throws at the first event where it is none. `$` events stay on
+ * their node. With stars inside of words (`order*`) it may have three runs of stars, because every event is matched against it.
+ */
 export function isPattern(pattern: string): boolean {
 	if (pattern.startsWith("$")) return false;
+	if (hasOddWords(pattern) && (pattern.match(/\*+/g) ?? []).length > MAX_ODD_STARS) return false;
 	try {
 		new RegExp(isWildcard(pattern) ? pattern.replace(/[*?]+/g, ".") : "");
 		return true;
@@ -52,16 +71,25 @@ export function bindingKey(pattern: string): string {
 export function topicMatcher(pattern: string): (key: string) => boolean {
 	if (!/[*#]/.test(pattern)) return key => key === pattern;
 	const words = pattern.split(".");
-	return key => matchWords(words, 0, key.split("."), 0);
+	return key => matchWords(words, key.split("."));
 }
 
-function matchWords(pattern: string[], p: number, key: string[], k: number): boolean {
-	if (p === pattern.length) return k === key.length;
-	if (pattern[p] === "#") {
-		for (let next = k; next <= key.length; next++) if (matchWords(pattern, p + 1, key, next)) return true;
-		return false;
+/** Goes back to the last `#` only: what an earlier one could take instead, the last one can take as well. */
+function matchWords(pattern: string[], key: string[]): boolean {
+	let p = 0;
+	let many: { p: number; k: number } | undefined;
+	for (let k = 0; k < key.length; ) {
+		if (pattern[p] === "#") many = { p: ++p, k };
+		else if (p < pattern.length && (pattern[p] === "*" || pattern[p] === key[k])) {
+			p++;
+			k++;
+		} else if (many) {
+			p = many.p;
+			k = ++many.k;
+		} else return false;
 	}
-	return k < key.length && (pattern[p] === "*" || pattern[p] === key[k]) && matchWords(pattern, p + 1, key, k + 1);
+	while (pattern[p] === "#") p++;
+	return p === pattern.length;
 }
 
 /**

@@ -42,6 +42,12 @@ export interface ReadReceipts extends ReceiptMessage {
 	bad: string[];
 }
 
+/** In one message; our own code sends half as many. */
+export const MAX_ITEMS_READ = 1000;
+
+/** Of a group's name, in bytes: `<group>:<pattern>`, or `queue-confirm/` and a queue's name with its separators encoded. */
+const MAX_GROUP_BYTES = 800;
+
 /** Throws Unreadable where none of it can be read. */
 export function parseReceipts(body: Buffer): ReadReceipts {
 	const value = parseJson(body, "receipt") as Partial<ReceiptMessage> | null;
@@ -50,7 +56,9 @@ export function parseReceipts(body: Buffer): ReadReceipts {
 	if (!isText(group) || !isText(nodeID)) throw new Unreadable("receipt without group or nodeID");
 	// It stands for groups that are not known yet; none bears that name.
 	if (group === ANY_GROUP) throw new Unreadable(`receipt of group '${ANY_GROUP}', which is none`);
+	if (Buffer.byteLength(group) > MAX_GROUP_BYTES) throw new Unreadable(`receipt of a group whose name is longer than ${MAX_GROUP_BYTES} bytes`);
 	if (!Array.isArray(items) || !items.length) throw new Unreadable("receipt without items");
+	if (items.length > MAX_ITEMS_READ) throw new Unreadable(`receipt with ${items.length} items, more than ${MAX_ITEMS_READ}`);
 	const read: ReadReceipts = { v, group, nodeID, items: [], bad: [] };
 	items.forEach((item: unknown, i) => {
 		const fault = faultOf(item);

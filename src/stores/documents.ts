@@ -40,16 +40,21 @@ export abstract class DocumentStore extends IntentStore {
 	}
 
 	async published(all: PublishedRecord[]): Promise<number> {
+		if (!all.length) return 0;
 		const { messages } = this.collections;
-		const pending = await messages.find({ _id: { $in: idsOf(all) }, status: STATUS.pending }, { fields: ["_id"] });
-		if (!pending.length) return 0;
 		// A crowd is mostly consumed by now, and a look costs far less than statements that change nothing.
-		const open = new Set(pending.map(doc => doc._id));
-		const records = all.filter(({ id }) => open.has(id));
+		const rows = await messages.find({ _id: { $in: idsOf(all) }, status: { $in: [STATUS.pending, STATUS.dead] } }, { fields: ["status"] });
+		const among = (status: string) => {
+			const ids = new Set(rows.filter(row => row.status === status).map(row => row._id));
+			return all.filter(({ id }) => ids.has(id));
+		};
+		// It failed for good before this was written: only its story is completed.
+		await messages.bulk(among(STATUS.dead).map(({ id, at }) => ({ filter: { _id: id, status: STATUS.dead, publishedAt: { $exists: false } }, change: { $set: { publishedAt: at } } })));
+		const records = among(STATUS.pending);
 		const groups = alike(records, ({ at, dueAt }) => [at, dueAt]);
 		const operations = (filter: Filter, withDue: boolean): Operation[] =>
 			groups.map(group => ({
-				filter: { _id: { $in: group.map(({ id }) => String(id)) }, status: STATUS.pending, ...filter },
+				filter: { _id: { $in: idsOf(group) }, status: STATUS.pending, ...filter },
 				change: { $set: { status: STATUS.published, publishedAt: group[0]?.at, ...(withDue && { dueAt: group[0]?.dueAt }) } },
 				many: true
 			}));
@@ -73,16 +78,19 @@ export abstract class DocumentStore extends IntentStore {
 		const none = { unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] };
 		if (closed === records.length) return { ...none, consumed: ids };
 		const recorded = closed + (await messages.bulk(groups.map(recordingReceipt)));
-		const { settled, dead } = await this.#settle(ids);
+		const { settled, dead, at } = await this.#settle(ids);
 		if (recorded === records.length && closed + settled === ids.length) return { ...none, consumed: ids, dead };
 		// Those that several groups owe receipts for: usually nothing is wrong, and only who waits for ANY_GROUP is of interest.
 		if (recorded === records.length && closed + settled === 0) return { ...none, dead, anyone: (await messages.find({ _id: { $in: ids }, waiting: ANY_GROUP }, { fields: ["_id"] })).map(doc => doc._id) };
-		const rows = new Map((await messages.find({ _id: { $in: ids } }, { fields: ["status", "waiting"] })).map(doc => [doc._id, doc]));
+		const rows = new Map((await messages.find({ _id: { $in: ids } }, { fields: ["status", "waiting", "consumedAt"] })).map(doc => [doc._id, doc]));
+		// A receipt that came twice names what was consumed before.
+		const instants = [...(closed ? records.map(({ receipt }) => receipt.at.getTime()) : []), ...(settled ? [at.getTime()] : [])];
+		const since = Math.min(...instants);
 		const known = records.filter(({ id }) => rows.has(id)).length;
 		return {
 			unknown: ids.filter(id => !rows.has(id)),
 			duplicates: Math.max(0, known - recorded),
-			consumed: ids.filter(id => rows.get(id)?.status === STATUS.consumed),
+			consumed: ids.filter(id => rows.get(id)?.status === STATUS.consumed && (rows.get(id)?.consumedAt as Date).getTime() >= since),
 			dead,
 			anyone: ids.filter(id => (rows.get(id)?.waiting as string[] | undefined)?.includes(ANY_GROUP))
 		};
@@ -106,13 +114,13 @@ export abstract class DocumentStore extends IntentStore {
 	}
 
 	/** Moves on those that nobody with budget left owes a receipt for. */
-	async #settle(ids: string[]): Promise<{ settled: number; dead: DeadMessage[] }> {
+	async #settle(ids: string[]): Promise<{ settled: number; dead: DeadMessage[]; at: Date }> {
 		const now = this.now();
 		const settled = await this.collections.messages.update(
 			{ _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
 			{ $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: { ...CLOSED, reason: true, deadAt: true } }
 		);
-		return { settled, dead: settled < ids.length ? await this.#bury(ids, now) : [] };
+		return { settled, dead: settled < ids.length ? await this.#bury(ids, now) : [], at: now };
 	}
 
 	async failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }> {

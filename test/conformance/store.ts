@@ -156,6 +156,15 @@ export function transitions(kind: StoreKind): void {
 			expect(await get(store, b._id)).toMatchObject({ status: "published", dueAt: at(60_000) });
 		});
 
+		one("completes the story of a message that died before its confirm was written, and leaves it dead", async store => {
+			const { _id: id } = await put(store);
+			await store.failed([failedBy(id, { nextAt: null })]);
+			expect(await store.published([{ id, at: at(10), dueAt: at(60_000) }])).toBe(0);
+			expect(await get(store, id)).toMatchObject({ status: "dead", publishedAt: at(10) });
+			await store.published([{ id, at: at(11), dueAt: at(60_000) }]);
+			expect(await get(store, id)).toMatchObject({ status: "dead", publishedAt: at(10) });
+		});
+
 		one("postpones what is pending and unclaimed", async store => {
 			const free = await put(store);
 			const sent = await put(store, { status: "published" });
@@ -187,6 +196,16 @@ export function transitions(kind: StoreKind): void {
 			const before = await get(store, id);
 			expect(await store.handled([{ ...handledBy(id), receipt: receiptOf({ nodeID: "other" }) }])).toMatchObject({ unknown: [], duplicates: 1 });
 			expect(await get(store, id)).toEqual(before);
+		});
+
+		one("names a message as consumed once, whatever receipts still come", async store => {
+			const [a, b] = [await put(store, { waiting: ["stock"] }), await put(store, { waiting: ["stock"] })];
+			const now = Date.now();
+			const handled = (group: string, ms: number, ...messages: { _id: string }[]) => store.handled(messages.map(({ _id: id }) => ({ id, group, receipt: receiptOf({ at: new Date(now + ms) }) })));
+			expect((await handled("stock", 0, a)).consumed).toEqual([a._id]);
+			expect(await handled("stock", 60_000, a)).toMatchObject({ duplicates: 1, consumed: [] });
+			expect(await handled("mail", 60_000, a)).toMatchObject({ consumed: [] });
+			expect(await handled("stock", 60_000, a, b)).toMatchObject({ duplicates: 1, consumed: [b._id] });
 		});
 
 		one("takes several groups of one message in one batch", async store => {

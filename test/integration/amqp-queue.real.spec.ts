@@ -378,6 +378,7 @@ describe("bad input", () => {
 		expect(await create({ ...queued(made, "mail"), AMQPQueues: { a: "handler" } })).toMatchObject({ type: "RELIABLE_BAD_CONSUMER", message: expect.stringContaining("AMQPQueues['a']") });
 		expect(await create({ ...queued(made, "mail"), AMQPQueues: "all" })).toMatchObject({ type: "RELIABLE_BAD_CONSUMER" });
 		expect(await create({ name: "mail", mixins: [{ ...plainMixin, name: "mine" }, ReliableAmqpQueue(made.options())] })).toMatchObject({ type: "RELIABLE_BAD_OPTION", message: expect.stringContaining("as it is") });
+		expect(await create({ name: "mail", mixins: [plainMixin, ReliableAmqpQueue(made.options())], methods: { addAMQPJob() {} } })).toMatchObject({ type: "RELIABLE_BAD_OPTION", message: expect.stringContaining("addAMQPJob() of its own") });
 	});
 
 	it("without `amqp` the service's own address counts", async () => {

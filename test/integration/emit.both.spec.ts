@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import type { EmitOptions } from "../../src";
 import { cluster, until } from "../support/brokers";
-import { consumer, emitter, emitterOf, errorOf, oneNode, reaches, serviceOf, story, subscribed } from "../support/services";
+import { consumer, emitter, emitterOf, errorOf, oneNode, reaches, serviceOf, subscribed } from "../support/services";
 
 interface Listed {
 	total: number;
@@ -41,7 +41,7 @@ it("resolves when stored, when confirmed, when consumed: as asked", async () => 
 	expect(confirmed.status).toBe("published");
 	const late = await errorOf(emit("order.created", { n: 3 }, { waitFor: "consumed", timeoutMs: 150, id: "third" }));
 	expect(late).toMatchObject({ type: "RELIABLE_WAIT_TIMEOUT", retryable: true, data: { id: "third", goal: "consumed", timeoutMs: 150 } });
-	expect((await story(broker, "third")).status).toBe("published");
+	await reaches(broker, "third", "published");
 	const consumed = emit("order.created", { n: 4 }, { waitFor: "consumed" });
 	open();
 	expect((await consumed).status).toBe("consumed");

@@ -199,7 +199,7 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
 		await errorOf(emit("order.created", { n: 7 }, { id: "order 7", waitFor: "consumed", meta: { user: "ann" } }));
 		expect(await broker.call("reliable.stats")).toMatchObject({ dead: 1, consumed: 0 });
 		expect(await broker.call("reliable.list", { status: "dead", event: "order.created", group: "stock", producer: "shop" })).toMatchObject({ total: 1, rows: [{ id: "order 7", strategy: name, waiting: "stock", attempts: 1, maxAttempts: 1 }] });
-		const { timeline, ...rest } = await story(broker, "order 7");
+		const { timeline, ...rest } = await until(() => story(broker, "order 7"), ({ timeline }) => timeline.some(({ what }) => what.startsWith("published")));
 		expect(rest).toMatchObject({ payload: { n: 7 }, meta: { user: "ann" }, status: "dead", reason: expect.stringContaining("no stock") });
 		expect(timeline.map(({ what }) => what)).toEqual([expect.stringMatching(/^(stored|emitted) by shop for stock/), expect.stringContaining("published"), expect.stringMatching(/attempt 1 failed in stock on node node-1 \(handler\).*no stock/), expect.stringMatching(/^dead/)]);
 	});

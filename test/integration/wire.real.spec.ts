@@ -191,6 +191,22 @@ it("parks receipts it can do nothing with, and goes on tracking", async () => {
 	expect(told.map(({ error, type }) => [error.type, type, error.data.queue])).toEqual(bad.map(() => ["RELIABLE_PARKED", "reliableTrackerError", receipts]));
 });
 
+it("parks a receipt message once, however many of its items find no message, and one of too many unread", async () => {
+	const { emit, send, parked, receipts, told } = await started();
+	const items = (n: number) => Array.from({ length: n }, (_, i) => ({ id: `nobody-${i}`, outcome: "handled", attempt: 1, durationMs: 5 }));
+	await send(receipts, { v: 1, group: "stock", nodeID: "x", items: items(1000) });
+	await send(receipts, { v: 1, group: "stock", nodeID: "x", items: items(1001) });
+	await send(receipts, { v: 1, group: "g".repeat(801), nodeID: "x", items: items(1) });
+	const rows = await parked(3);
+	expect(rows.map(({ reason }) => reason).sort()).toEqual([
+		expect.stringMatching(/^receipt for an id that is not in the store: nobody-0; .*nobody-2; and 997 more$/),
+		"receipt of a group whose name is longer than 800 bytes",
+		"receipt with 1001 items, more than 1000"
+	]);
+	expect(told).toHaveLength(3);
+	expect((await emit("order.created", {}, { waitFor: "consumed" })).status).toBe("consumed");
+});
+
 it("one item that cannot be read does not cost the others of its receipt their answer", async () => {
 	const made = cluster();
 	const { broker, emit } = await oneNode(made, []);

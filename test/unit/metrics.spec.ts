@@ -29,6 +29,18 @@ it("counts without a sink, and keeps what is for `stats` alone from it", () => {
 	expect(add).not.toHaveBeenCalled();
 });
 
+it("begins the series of an event's other ends with its first one, once", () => {
+	const metrics = new Metrics();
+	const add = vi.fn();
+	metrics.sink = { everyMs: 1000, add, observe: vi.fn(), set: vi.fn() };
+	metrics.outcome("order.created", "confirmed");
+	metrics.outcome("order.created", "confirmed");
+	metrics.handled("order.created", "stock");
+	const begun = add.mock.calls.filter(([, value]) => value === 0).map(([name]) => name as string);
+	expect(begun).toEqual(["confirmed", "returned", "nacked", "unknown", "handled", "failed", "duplicates"]);
+	expect(metrics.totals).toEqual({ confirmed: 2, handled: 1 });
+});
+
 it("the README's table of metrics is that of the code", () => {
 	const rows = rowsOf("metric | type").map(([name, type, labels, what]) => [name, type, labels === "–" ? [] : labels?.split(", "), what]);
 	expect(rows).toEqual(Object.entries(METRICS).map(([name, { type, labels, description }]) => [`moleculer.reliable.${name}`, type, labels, description]));

@@ -1,6 +1,6 @@
 import { Utils } from "moleculer";
 import { expect, it } from "vitest";
-import { bindingKey, consumerGroup, eventQueue, isWildcard, matches, namesGroup, systemQueues, topicMatcher } from "../../src/message/pattern";
+import { bindingKey, consumerGroup, eventQueue, isPattern, isWildcard, matches, namesGroup, systemQueues, topicMatcher } from "../../src/message/pattern";
 
 const moleculers = (Utils as unknown as { match(event: string, pattern: string): boolean }).match;
 
@@ -68,6 +68,26 @@ it("an event goes to the handlers that Moleculer would give it to, and is routed
 	}
 	expect([...wrong]).toEqual([]);
 	expect(taken).toBeGreaterThan(1000);
+});
+
+it("takes no longer for many wildcards than for one", () => {
+	// With a regular expression, or by trying every split, none of these would end in a lifetime.
+	const many = Array(60).fill("**").join(".");
+	const event = Array(40).fill("word").join(".");
+	expect(matches(event, `${many}.x`)).toBe(false);
+	expect(matches(`${event}.${event}`, many)).toBe(true);
+	expect(matches(event, many)).toBe(false);
+	expect(topicMatcher(`${Array(60).fill("#").join(".")}.x`)(event)).toBe(false);
+});
+
+it.each([
+	["order.*.**.*.*.*.x", true],
+	["a*b*c*", true],
+	["a*b*c*d*", false],
+	["**.a*.*.b", true],
+	["$node.**", false]
+])("'%s' is a pattern: %s", (pattern, is) => {
+	expect(isPattern(pattern)).toBe(is);
 });
 
 it.each([

@@ -5,10 +5,15 @@ import type { PublishedRecord, Store } from "../stores/store";
 
 /** How long a confirm waits for the receipt that makes it needless. */
 const KEPT_MS = 500;
+/** With so many waiting a write each is what limits the rate, and receipts take longer to come: they wait for so long. */
+const CROWD = 1000;
+const CROWD_KEPT_MS = 5000;
 /** So many at most, the oldest first. */
-const MAX_KEPT = 5000;
+const MAX_KEPT = 20_000;
 /** Per store command. */
 const MAX_BATCH = 5000;
+/** How often it is looked who has waited long enough. */
+const TICK_MS = 250;
 
 interface Kept {
 	record: PublishedRecord;
@@ -38,7 +43,7 @@ export class Confirms {
 		if (atOnce) return this.#write(record);
 		this.#kept.set(record.id, { record, since: performance.now() });
 		if (this.#kept.size > MAX_KEPT) this.#release(this.#kept.size - MAX_KEPT);
-		this.#timer ??= setTimeout(() => this.#tick(), KEPT_MS).unref();
+		this.#timer ??= setTimeout(() => this.#tick(), TICK_MS).unref();
 	}
 
 	/** There is nothing left to write about these. */
@@ -56,14 +61,14 @@ export class Confirms {
 
 	#tick(): void {
 		this.#timer = undefined;
-		const now = performance.now();
+		const before = performance.now() - (this.#kept.size > CROWD ? CROWD_KEPT_MS : KEPT_MS);
 		let due = 0;
 		for (const { since } of this.#kept.values()) {
-			if (now - since < KEPT_MS / 2) break;
+			if (since > before) break;
 			due++;
 		}
 		this.#release(due);
-		if (this.#kept.size) this.#timer = setTimeout(() => this.#tick(), KEPT_MS / 2).unref();
+		if (this.#kept.size) this.#timer = setTimeout(() => this.#tick(), TICK_MS).unref();
 	}
 
 	#release(count: number): void {

@@ -3,7 +3,7 @@ import { ANY_GROUP, FAILURES_KEPT, type Message } from "../message/message";
 import { decodeMessage, encodeMessage, keyOf } from "./codec";
 import { EPOCH, type Change, type Filter, type Operation } from "./collection";
 import { IntentStore } from "./intents";
-import type { ClaimQuery, DeadMessage, FailedRecord, HandledRecord, HandledResult, InsertOutcome, Life, NamingRecord, PublishedRecord, RescheduleRecord, WhoeverRecord } from "./store";
+import type { ClaimQuery, DeadMessage, DueQuery, FailedRecord, HandledRecord, HandledResult, InsertOutcome, Life, NamingRecord, PublishedRecord, RescheduleRecord, WhoeverRecord } from "./store";
 
 const FINAL = STATUSES.filter(isFinal);
 
@@ -131,16 +131,19 @@ export abstract class DocumentStore extends IntentStore {
 		return { applied, dead: await this.#bury(ids, this.now()) };
 	}
 
-	async claim({ now, until, claim, limit, buckets, ids: wanted }: ClaimQuery): Promise<Message[]> {
+	async due({ now, limit, buckets }: DueQuery): Promise<string[]> {
+		const filter = { open: true, dueAt: { $gte: EPOCH, $lte: now }, ...(buckets && { bucket: { $in: buckets } }) };
+		return (await this.collections.messages.find(filter, { sort: { dueAt: 1 }, limit, fields: ["_id"] })).map(doc => doc._id);
+	}
+
+	async claim({ ids, now, until, claim, checked }: ClaimQuery): Promise<Message[]> {
+		if (!ids.length) return [];
 		const { messages } = this.collections;
 		const past = { dueAt: { $gte: EPOCH, $lte: now } };
-		const due: Filter = wanted ? { open: true, $or: [{ claim: { $exists: false } }, past] } : { open: true, ...past };
-		const chosen = { ...(buckets && { bucket: { $in: buckets } }), ...(wanted && { _id: { $in: wanted.map(String) } }) };
-		const found = await messages.find({ ...due, ...chosen }, { sort: { dueAt: 1 }, limit, fields: ["_id"] });
-		if (!found.length) return [];
-		const ids = found.map(doc => doc._id);
-		await messages.update({ ...due, _id: { $in: ids } }, { $set: { claim, dueAt: until } });
-		return inOrder(ids, (await messages.find({ _id: { $in: ids }, claim })).map(decodeMessage));
+		const due = checked ? { $or: [{ claim: { $exists: false } }, past] } : past;
+		const _id = { $in: ids.map(String) };
+		if (!(await messages.update({ _id, open: true, ...due }, { $set: { claim, dueAt: until } }))) return [];
+		return inOrder(ids, (await messages.find({ _id, claim })).map(decodeMessage));
 	}
 
 	async named(records: NamingRecord[]): Promise<Set<string>> {

@@ -130,16 +130,21 @@ export interface Life {
 	consumedAt: Date;
 }
 
+export interface DueQuery {
+	now: Date;
+	limit: number;
+	/** Buckets of the partitions held; undefined = all. */
+	buckets?: number[];
+}
+
 export interface ClaimQuery {
+	ids: string[];
 	now: Date;
 	/** End of the claim: becomes `dueAt`, so that an unfinished pass gives the message back by itself. */
 	until: Date;
 	claim: string;
-	limit: number;
-	/** Buckets of the partitions held; undefined = all. */
-	buckets?: number[];
-	/** These, due or not, unless a claim on them still runs. */
-	ids?: string[];
+	/** Due or not, unless a claim on them still runs: their checks have come. */
+	checked?: boolean;
 }
 
 export interface Store {
@@ -206,7 +211,9 @@ export interface Store {
 	/** Whether the business transaction that has written this barrier row has ended without a commit. Leaves the id free. */
 	undone(id: string): Promise<boolean>;
 
-	/** Takes up to `limit` due messages under a claim. Two callers never get the same message for the same due instant. */
+	/** Ids of messages that are due, oldest first: whom to claim. To look is dear where a server sorts all that is due, so it is done for many pages at once. */
+	due(query: DueQuery): Promise<string[]>;
+	/** Takes those of the given messages that are (still) due under a claim. Two callers never get the same message for the same due instant. */
 	claim(query: ClaimQuery): Promise<Message[]>;
 	/**
 	 * Before anything is published to the new names: a receipt that came first would find nobody else in `waiting`. Only where the claim

@@ -59,14 +59,14 @@ export class Checks {
 		// Without the broker nothing can be sent again; the rows come due for the sweeper.
 		if (!rows.length || !courier.ready) return;
 		const claim = `${nodeID}#check#${randomUUID()}`;
-		const page = await claimPage(this.parts, { claim, limit: rows.length, ids: rows.map(row => row._id) });
+		const page = await claimPage(this.parts, { claim, checked: true, ids: rows.map(row => row._id) });
 		if (page.length) await sweepPage(this.parts, page, claim, newCounts(), { checked: true });
 		// An intent that has just turned out to have happened is sent in the same breath.
 		const intended = page.filter(row => row.status === STATUS.intended).map(row => row._id);
 		const happened = (await store.find(intended)).filter(row => row.status === STATUS.pending).map(row => row._id);
 		if (!happened.length) return;
 		const again = `${claim}#sent`;
-		const pending = await claimPage(this.parts, { claim: again, limit: happened.length, ids: happened });
+		const pending = await claimPage(this.parts, { claim: again, checked: true, ids: happened });
 		if (pending.length) await sweepPage(this.parts, pending, again, newCounts());
 	}
 }

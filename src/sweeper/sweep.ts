@@ -80,7 +80,12 @@ export interface Settled {
 interface Claimed {
 	page: Message[];
 	claim: string;
+	/** Nothing was due when it was looked for. */
+	nothing: boolean;
 }
+
+/** Looked for at once. */
+const PAGES_AHEAD = 10;
 
 /** One pass over what is due, page by page. The loop, the REPL action and the tests all call this. */
 export async function sweep(parts: SweepParts, scope: SweepScope): Promise<SweepCounts> {
@@ -89,6 +94,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 	const depths: Depths = new Map();
 	// Claiming what cannot be published would only hide it until the claim runs out.
 	const refusal = () => (parts.courier.ready ? (scope.stillHeld() ? undefined : "lease lost") : "broker not ready");
+	const found: string[] = [];
 	let ahead: Promise<Claimed> | undefined;
 	let owed: RescheduleRecord[] = [];
 	try {
@@ -96,16 +102,16 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 			const early = ahead !== undefined;
 			counts.stopped = early ? undefined : refusal();
 			if (counts.stopped) return counts;
-			const { page, claim } = await (ahead ?? claimNext(parts, scope));
+			const { page, claim, nothing } = await (ahead ?? claimNext(parts, scope, found));
 			ahead = undefined;
 			// A short page is no end: another sweeper may have taken the rest of what was found, and there may be more. Nor is one that was claimed ahead: some of the last page may be due again.
-			if (!page.length && !early) return counts;
+			if (nothing && !early) return counts;
 			if (!page.length) continue;
 			counts.pages++;
 			counts.claimed += page.length;
 			// A backlog: the store looks for the next page while the broker takes this one.
 			if (page.length === parts.pageSize && !refusal()) {
-				ahead = claimNext(parts, scope);
+				ahead = claimNext(parts, scope, found);
 				// Should this page fail, nobody looks at it: its claim runs out.
 				ahead.catch(() => undefined);
 			}
@@ -119,9 +125,13 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
 	}
 }
 
-async function claimNext(parts: SweepParts, scope: SweepScope): Promise<Claimed> {
-	const claim = `${parts.nodeID}#${scope.token}#${randomUUID()}`;
-	return { page: await claimPage(parts, { claim, limit: parts.pageSize, buckets: scope.buckets }), claim };
+/** `found`: ids that were due and are not claimed yet. */
+async function claimNext(parts: SweepParts, { token, buckets }: SweepScope, found: string[]): Promise<Claimed> {
+	const { store, nodeID, pageSize } = parts;
+	if (!found.length) found.push(...(await store.due({ now: store.now(), limit: PAGES_AHEAD * pageSize, buckets })));
+	const claim = `${nodeID}#${token}#${randomUUID()}`;
+	const nothing = !found.length;
+	return { page: await claimPage(parts, { claim, ids: found.splice(0, pageSize) }), claim, nothing };
 }
 
 /** For `claimMs` from now, by the store's clock. */

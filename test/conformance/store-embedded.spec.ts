@@ -41,7 +41,7 @@ describe("files", () => {
 		await using(storeAt(folder), async store => {
 			expect(await store.find([message._id])).toEqual([message]);
 			expect((await store.parked(0, 1)).rows).toEqual([parked]);
-			expect(await store.claim({ now: new Date(8.64e15), until: new Date(8.64e15), claim: "c", limit: 5 })).toHaveLength(1);
+			expect(await store.due({ now: new Date(8.64e15), limit: 5 })).toHaveLength(1);
 		});
 	});
 

@@ -11,7 +11,7 @@ export function overtaken(kind: StoreKind): void {
 			withStores(kind, 1, async store => {
 				const message = messageOf({ dueAt: at(0), ...fields });
 				await store.insert([message]);
-				await store.claim({ now: at(0), until: at(60_000), claim: "c", limit: 10 });
+				await store.claim({ ids: [message._id], now: at(0), until: at(60_000), claim: "c" });
 				await test(store, message._id, async () => (await store.find([message._id]))[0] as Message);
 			})
 		);

@@ -48,7 +48,9 @@ export function transitions(kind: StoreKind): void {
 		await store.insert([message]);
 		return message;
 	};
-	const claim = (store: Store, name: string, fields = {}) => store.claim({ now: at(30_000), until: at(90_000), claim: name, limit: 10, ...fields });
+	/** Looks, and takes what it has found. */
+	const claim = async (store: Store, name: string, { now = at(30_000), until = at(90_000), ...query }: { now?: Date; until?: Date; limit?: number; buckets?: number[] } = {}) =>
+		store.claim({ ids: await store.due({ now, limit: 10, ...query }), now, until, claim: name });
 
 	afterAll(() => kind.drop());
 
@@ -123,7 +125,7 @@ export function transitions(kind: StoreKind): void {
 			const ids = messages.map(({ _id }) => _id);
 			expect((await store.insert(messages)).every(outcome => outcome.stored)).toBe(true);
 			expect(await store.published(ids.map((id, i) => ({ id, at: at(i % 7), dueAt: at(60_000) })))).toBe(500);
-			expect(await store.claim({ now: at(60_000), until: at(90_000), claim: "c", limit: 500 })).toHaveLength(500);
+			expect(await claim(store, "c", { now: at(60_000), limit: 500 })).toHaveLength(500);
 			expect(await store.rescheduled(ids.map(id => ({ id, claim: "c", dueAt: at(70_000), attempts: { stock: 2 } })))).toBe(500);
 			const { unknown, duplicates, consumed } = await store.handled(ids.map(id => handledBy(id)));
 			expect({ unknown, duplicates, consumed: new Set(consumed) }).toEqual({ unknown: [], duplicates: 0, consumed: new Set(ids)});

@@ -59,7 +59,7 @@ export async function makeDue(broker: ServiceBroker, id: string): Promise<void> 
 	const store = storeOf(broker);
 	const now = new Date();
 	const claim = `test#${id}#${now.getTime()}#${Math.random()}`;
-	const [row] = await store.claim({ now, until: new Date(now.getTime() + 60_000), claim, limit: 1, ids: [id] });
+	const [row] = await store.claim({ now, until: new Date(now.getTime() + 60_000), claim, checked: true, ids: [id] });
 	if (!row) throw new Error(`Message ${id} is not there, or somebody has it.`);
 	await store.rescheduled([{ id, claim, dueAt: now, next: Object.fromEntries(row.waiting.map(group => [group, now])) }]);
 }

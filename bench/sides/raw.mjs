@@ -4,10 +4,10 @@ import { meter } from "../lib/cpu.mjs";
 import { closedLoop, each, oneByOne } from "../lib/load.mjs";
 import { amqp, DATABASE, EVENT, mongo, payloadOf, rawExchange, rawQueue } from "../lib/world.mjs";
 
-const WRITE_CONCERN = { w: "majority", j: true };
+export const WRITE_CONCERN = { w: "majority", j: true };
 
 /** A topic exchange with quorum queues bound to it, and a function that publishes into it as carefully as one can. */
-async function publisher(namespace, groups = 1) {
+export async function publisher(namespace, groups = 1) {
 	const model = await amqp();
 	const channel = await model.createConfirmChannel();
 	const exchange = rawExchange(namespace);
@@ -16,9 +16,9 @@ async function publisher(namespace, groups = 1) {
 		await channel.assertQueue(rawQueue(namespace, n), { durable: true, arguments: { "x-queue-type": "quorum" } });
 		await channel.bindQueue(rawQueue(namespace, n), exchange, EVENT);
 	}
-	const publish = body =>
+	const publish = (body, messageId = randomUUID()) =>
 		new Promise((resolve, reject) => {
-			const properties = { persistent: true, mandatory: true, messageId: randomUUID(), type: EVENT, contentType: "application/json" };
+			const properties = { persistent: true, mandatory: true, messageId, type: EVENT, contentType: "application/json" };
 			channel.publish(exchange, EVENT, body, properties, error => (error ? reject(error) : resolve()));
 		});
 	return { publish, close: () => model.close() };
@@ -36,10 +36,10 @@ async function consumer(namespace, prefetch, onMessage, n = 1) {
 	return { close: () => model.close() };
 }
 
-async function publish({ namespace, bytes, window, warmMs, ms }) {
+async function publish({ namespace, bytes, window, copies = 1, warmMs, ms }) {
 	const { publish, close } = await publisher(namespace);
 	const body = Buffer.from(JSON.stringify(payloadOf(bytes)));
-	const result = await closedLoop({ concurrency: window, warmMs, ms, op: () => publish(body) });
+	const result = await closedLoop({ concurrency: window, warmMs, ms, op: () => (copies === 1 ? publish(body) : Promise.all(Array.from({ length: copies }, () => publish(body)))) });
 	await close();
 	return result;
 }
@@ -65,11 +65,12 @@ async function pipeline({ namespace, bytes, window, prefetch, count, warm, pids 
 }
 
 /** One after the other: the insert, then the publish, until the consumer has it. */
-async function latency({ namespace, bytes, count, pauseMs, insert = true }) {
+async function latency({ namespace, bytes, count, pauseMs, insert = true, lookup = false }) {
 	const { publish, close } = await publisher(namespace);
 	let arrived;
-	const consuming = await consumer(namespace, 50, () => arrived());
 	const client = await mongo();
+	const inbox = client.db(DATABASE).collection(`${namespace}.inbox`);
+	const consuming = await consumer(namespace, 50, () => (lookup ? void inbox.findOne({ _id: randomUUID() }).then(() => arrived()) : arrived()));
 	const collection = client.db(DATABASE).collection(`${namespace}.rows`, { writeConcern: WRITE_CONCERN });
 	const body = payloadOf(bytes);
 	const op = async () => {

@@ -1,0 +1,100 @@
+// The steps of an outbox written by hand with nothing but the servers' clients, as fast as we know how: insert in batches, publish, inbox in
+// batches, receipts by the hundred, one update for all of them. No sweeper, no due times, no groups, no errors: what a machine can give at most.
+import { Batcher } from "../../dist/src/batcher.js";
+import { meter } from "../lib/cpu.mjs";
+import { closedLoop, each } from "../lib/load.mjs";
+import { amqp, DATABASE, mongo, payloadOf, rawQueue } from "../lib/world.mjs";
+import { shapes } from "./document.mjs";
+import { publisher, WRITE_CONCERN } from "./raw.mjs";
+
+const BATCH = 500;
+
+async function rowsOf(namespace) {
+	const client = await mongo();
+	const collection = name => client.db(DATABASE).collection(`${namespace}.${name}`, { writeConcern: WRITE_CONCERN });
+	const rows = collection("rows");
+	await rows.createIndexes(shapes.ours.indexes);
+	const inserter = new Batcher({ maxItems: BATCH, parallel: 2, write: documents => rows.insertMany(documents, { ordered: false }).then(() => []) });
+	return { client, rows, inbox: collection("inbox"), insert: document => inserter.add(document) };
+}
+
+/** Stores, then publishes without waiting for it: as an emit. */
+async function emits({ namespace, bytes, concurrency, warmMs, ms }) {
+	const { publish, close } = await publisher(namespace);
+	const { client, insert } = await rowsOf(namespace);
+	const payload = payloadOf(bytes);
+	const published = new Set();
+	const op = async () => {
+		const document = shapes.ours.document(payload);
+		await insert(document);
+		const sent = publish(document.body, document._id).finally(() => published.delete(sent));
+		published.add(sent);
+	};
+	const result = await closedLoop({ concurrency, warmMs, ms, op });
+	await Promise.all(published);
+	await close();
+	await client.close();
+	return result;
+}
+
+/** Until the last message is `consumed` in the store. */
+async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, pids, inbox: remember = true }) {
+	const { publish, close } = await publisher(namespace);
+	const { client, rows, inbox, insert } = await rowsOf(namespace);
+	const model = await amqp();
+	const receipts = `${rawQueue(namespace)}.receipts`;
+	const channel = await model.createChannel();
+	const answers = await model.createConfirmChannel();
+	await channel.assertQueue(receipts, { durable: true, arguments: { "x-queue-type": "quorum" } });
+	let consumed = 0;
+	let onCount;
+	const handled = new Batcher({
+		maxItems: BATCH,
+		write: async messages => {
+			const ids = messages.map(message => message.properties.messageId);
+			if (remember) await inbox.insertMany(ids.map(_id => ({ _id, at: new Date() })), { ordered: false });
+			await new Promise((resolve, reject) => answers.sendToQueue(receipts, Buffer.from(JSON.stringify(ids)), { persistent: true, mandatory: true }, error => (error ? reject(error) : resolve())));
+			channel.ack(messages.at(-1), true);
+			return [];
+		}
+	});
+	const recorded = new Batcher({
+		maxItems: BATCH,
+		write: async messages => {
+			const ids = messages.flatMap(message => JSON.parse(message.content.toString()));
+			const now = new Date();
+			const receipt = { "receipts.group-1": { at: now, nodeID: "bench", durationMs: 0, attempt: 1 } };
+			await rows.updateMany({ _id: { $in: ids }, status: "pending" }, { $set: { ...receipt, waiting: [], status: "consumed", consumedAt: now, doneAt: now }, $unset: { open: true, dueAt: true } });
+			tracking.ack(messages.at(-1), true);
+			consumed += ids.length;
+			if (onCount && consumed >= onCount.count) onCount.resolve();
+			return [];
+		}
+	});
+	const tracking = await model.createChannel();
+	await channel.prefetch(prefetch);
+	await channel.consume(rawQueue(namespace), message => {
+		JSON.parse(message.content.toString());
+		void handled.add(message);
+	});
+	await tracking.consume(receipts, message => void recorded.add(message));
+	const reach = count => new Promise(resolve => (consumed >= count ? resolve() : (onCount = { count, resolve })));
+	const payload = payloadOf(bytes);
+	const send = async () => {
+		const document = shapes.ours.document(payload);
+		await insert(document);
+		void publish(document.body, document._id);
+	};
+	await Promise.all([each(warm, concurrency, send), reach(warm)]);
+	const from = performance.now();
+	const spent = meter(pids);
+	await Promise.all([each(count, concurrency, send), reach(warm + count)]);
+	const perSecond = (count / (performance.now() - from)) * 1000;
+	const cost = spent(count);
+	await model.close();
+	await close();
+	await client.close();
+	return { perSecond, cpuMicros: cost.process, cost };
+}
+
+export default { emits, pipeline };

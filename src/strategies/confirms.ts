@@ -38,7 +38,7 @@ export class Confirms {
 		this.#writer = new Batcher({ maxItems: MAX_BATCH, write: records => store.published(records).then(() => []) });
 	}
 
-	/** `atOnce`: somebody waits for the status. */
+	/** `atOnce`: somebody waits for the status, or the row comes due soon. */
 	add(record: PublishedRecord, atOnce: boolean): void {
 		if (atOnce) return this.#write(record);
 		this.#kept.set(record.id, { record, since: performance.now() });

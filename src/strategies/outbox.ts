@@ -21,7 +21,9 @@ const MAX_BATCH = 500;
 const POSTPONE_MS = 1000;
 /** A row of a transaction is published when its session ends; should that be missed, the sweeper has it after this. */
 const SESSION_GRACE_MS = 3000;
-/** Above the confirm timeout, so that a sweep never races a publish that is still waiting for its confirm. */
+/** Above the longest time that a confirm is kept before it is written, and what the write takes. */
+const SOON_MS = 8000;
+/** Above the confirm timeout and SOON_MS, so that a sweep never races a publish that is still waiting for its confirm or its record. */
 const GRACE_MARGIN_MS = 10_000;
 
 export interface OutboxParts {
@@ -188,7 +190,9 @@ export class Outbox implements Strategy {
 		if (results.some(result => result.outcome === "confirmed")) {
 			const dueAt = new Date(at.getTime() + message.receiptTimeoutMs);
 			this.parts.waiters.saw(message._id, STATUS.published);
-			this.#confirms.add({ id: message._id, at, dueAt }, waitFor === "confirmed");
+			// A row of a transaction, or one that the store was slow to take: a sweep would come before the record.
+			const dueSoon = (message.dueAt?.getTime() ?? 0) < at.getTime() + SOON_MS;
+			this.#confirms.add({ id: message._id, at, dueAt }, dueSoon || waitFor === "confirmed");
 		} else if (results.some(result => result.outcome !== "returned")) {
 			await this.#postponed.add(message._id);
 		}

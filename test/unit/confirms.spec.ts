@@ -1,0 +1,71 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { PublishedRecord, Store } from "../../src/stores/store";
+import { Confirms } from "../../src/strategies/confirms";
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+const silent = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+
+function made(published: (records: PublishedRecord[]) => Promise<number> = async records => records.length) {
+	const written: string[] = [];
+	const store = {
+		published: async (records: PublishedRecord[]) => {
+			const count = await published(records);
+			written.push(...records.map(({ id }) => id));
+			return count;
+		}
+	};
+	const confirms = new Confirms(store as unknown as Store, silent);
+	const add = (id: string, atOnce = false) => confirms.add({ id, at: new Date(), dueAt: new Date() }, atOnce);
+	return { confirms, add, written };
+}
+
+it("writes down what is not consumed within half a second", async () => {
+	const { confirms, add, written } = made();
+	add("consumed");
+	add("not");
+	await vi.advanceTimersByTimeAsync(400);
+	confirms.consumed(["consumed"]);
+	expect(written).toEqual([]);
+	await vi.advanceTimersByTimeAsync(400);
+	expect(written).toEqual(["not"]);
+	expect(vi.getTimerCount()).toBe(0);
+});
+
+it("waits longer with many of them, for at most five seconds", async () => {
+	const { confirms, add, written } = made();
+	const ids = Array.from({ length: 1500 }, (_, i) => `m${i}`);
+	for (const id of ids) add(id);
+	await vi.advanceTimersByTimeAsync(4500);
+	expect(written).toEqual([]);
+	confirms.consumed(ids.slice(0, 400));
+	await vi.advanceTimersByTimeAsync(1000);
+	expect(written).toEqual(ids.slice(400));
+});
+
+it("keeps 20,000 at most, and gives up the oldest", async () => {
+	const { add, written } = made();
+	for (let i = 0; i < 20_003; i++) add(`m${i}`);
+	await vi.advanceTimersByTimeAsync(0);
+	expect(written).toEqual(["m0", "m1", "m2"]);
+});
+
+it("writes at once where somebody waits for it, and all of it at the end", async () => {
+	const { confirms, add, written } = made();
+	add("kept");
+	add("awaited", true);
+	await vi.advanceTimersByTimeAsync(0);
+	expect(written).toEqual(["awaited"]);
+	await confirms.idle();
+	expect(written).toEqual(["awaited", "kept"]);
+	expect(vi.getTimerCount()).toBe(0);
+});
+
+it("leaves to the sweeper what the store does not take", async () => {
+	const { confirms, add, written } = made(() => Promise.reject(new Error("the store is away")));
+	add("lost");
+	await confirms.idle();
+	expect(written).toEqual([]);
+	expect(silent.debug).toHaveBeenCalledWith(expect.stringContaining("the store is away"));
+});

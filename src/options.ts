@@ -20,7 +20,10 @@ interface OptionSpec {
 	doc: string;
 }
 
-const ms = (min = 1, max = 365 * DAY) => ({ type: "number", integer: true, min, max });
+/** No duration is longer. */
+export const LONGEST_MS = 365 * DAY;
+
+const ms = (min = 1, max = LONGEST_MS) => ({ type: "number", integer: true, min, max });
 const count = (min = 1, max = 1e6) => ({ type: "number", integer: true, min, max });
 const flag = { type: "boolean" };
 

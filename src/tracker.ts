@@ -86,7 +86,11 @@ export class Tracker {
 		const answers: Answer[] = [];
 		// Each is parked once, however many of its items are bad or find no message: it is kept whole.
 		const faults = new Map<Delivery, string[]>();
-		const fault = (delivery: Delivery, ...reasons: string[]) => void (reasons.length && faults.set(delivery, [...(faults.get(delivery) ?? []), ...reasons]));
+		const fault = (delivery: Delivery, reason: string) => {
+			const known = faults.get(delivery);
+			if (known) known.push(reason);
+			else faults.set(delivery, [reason]);
+		};
 		const rows = new Map<string, Message>();
 		const withdrawn: Message[] = [];
 		for (const delivery of deliveries) {
@@ -106,7 +110,7 @@ export class Tracker {
 						bad.push(`receipt for ${item.id}: ${error.message}`);
 					}
 				}
-				fault(delivery, ...bad);
+				for (const reason of bad) fault(delivery, reason);
 			} catch (error) {
 				if (!(error instanceof Unreadable)) throw error;
 				fault(delivery, error.message);

@@ -1,5 +1,6 @@
 // How a load is made and what is kept of it; the same for every side.
 import { performance } from "node:perf_hooks";
+import { meter } from "./cpu.mjs";
 
 export const at = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 
@@ -50,4 +51,28 @@ export async function each(count, concurrency, start) {
 		while (next < count) await start(next++);
 	};
 	await Promise.all(Array.from({ length: Math.min(concurrency, count) }, loop));
+}
+
+/** Counts what comes, and tells when so many have. */
+export function counter() {
+	let seen = 0;
+	let awaited;
+	return {
+		add(n = 1) {
+			seen += n;
+			if (awaited && seen >= awaited.count) awaited.resolve();
+		},
+		reach: count => new Promise(resolve => (seen >= count ? resolve() : (awaited = { count, resolve })))
+	};
+}
+
+/** From the first of `count` sends, after `warm` others, until all that came of them has `reached` its end: per second, and what each cost. */
+export async function pipelined({ count, warm, concurrency, pids, send, reached }) {
+	await Promise.all([each(warm, concurrency, send), reached(warm)]);
+	const from = performance.now();
+	const spent = meter(pids);
+	await Promise.all([each(count, concurrency, send), reached(warm + count)]);
+	const perSecond = (count / (performance.now() - from)) * 1000;
+	const cost = spent(count);
+	return { perSecond, cpuMicros: cost.process, cost };
 }

@@ -1,8 +1,7 @@
 // The steps of an outbox written by hand with nothing but the servers' clients, as fast as we know how: insert in batches, publish, inbox in
 // batches, receipts by the hundred, one update for all of them. No sweeper, no due times, no groups, no errors: what a machine can give at most.
 import { Batcher } from "../../dist/src/batcher.js";
-import { meter } from "../lib/cpu.mjs";
-import { closedLoop, each } from "../lib/load.mjs";
+import { closedLoop, counter, pipelined } from "../lib/load.mjs";
 import { amqp, DATABASE, mongo, payloadOf, rawQueue } from "../lib/world.mjs";
 import { shapes } from "./document.mjs";
 import { publisher, WRITE_CONCERN } from "./raw.mjs";
@@ -46,8 +45,7 @@ async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, 
 	const channel = await model.createChannel();
 	const answers = await model.createConfirmChannel();
 	await channel.assertQueue(receipts, { durable: true, arguments: { "x-queue-type": "quorum" } });
-	let consumed = 0;
-	let onCount;
+	const consumed = counter();
 	const handled = new Batcher({
 		maxItems: BATCH,
 		write: async messages => {
@@ -66,8 +64,7 @@ async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, 
 			const receipt = { "receipts.group-1": { at: now, nodeID: "bench", durationMs: 0, attempt: 1 } };
 			await rows.updateMany({ _id: { $in: ids }, status: "pending" }, { $set: { ...receipt, waiting: [], status: "consumed", consumedAt: now, doneAt: now }, $unset: { open: true, dueAt: true } });
 			tracking.ack(messages.at(-1), true);
-			consumed += ids.length;
-			if (onCount && consumed >= onCount.count) onCount.resolve();
+			consumed.add(ids.length);
 			return [];
 		}
 	});
@@ -78,23 +75,17 @@ async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, 
 		void handled.add(message);
 	});
 	await tracking.consume(receipts, message => void recorded.add(message));
-	const reach = count => new Promise(resolve => (consumed >= count ? resolve() : (onCount = { count, resolve })));
 	const payload = payloadOf(bytes);
 	const send = async () => {
 		const document = shapes.ours.document(payload);
 		await insert(document);
 		void publish(document.body, document._id);
 	};
-	await Promise.all([each(warm, concurrency, send), reach(warm)]);
-	const from = performance.now();
-	const spent = meter(pids);
-	await Promise.all([each(count, concurrency, send), reach(warm + count)]);
-	const perSecond = (count / (performance.now() - from)) * 1000;
-	const cost = spent(count);
+	const result = await pipelined({ count, warm, concurrency, pids, send, reached: consumed.reach });
 	await model.close();
 	await close();
 	await client.close();
-	return { perSecond, cpuMicros: cost.process, cost };
+	return result;
 }
 
 export default { emits, pipeline };

@@ -1,6 +1,5 @@
 // Our side.
-import { meter } from "../lib/cpu.mjs";
-import { closedLoop, each, oneByOne, percentiles } from "../lib/load.mjs";
+import { closedLoop, each, oneByOne, percentiles, pipelined } from "../lib/load.mjs";
 import { consumerService, emitOf, emitterService, mongo, payloadOf, reliableNode, runtimeOf, subscribed, until } from "../lib/world.mjs";
 
 /** A group's queue and its subscription, left behind by a consumer that is gone: messages stay in it. */
@@ -32,14 +31,9 @@ async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, cou
 	const payload = payloadOf(bytes);
 	const send = () => emit(payload);
 	const recorded = count => until(() => (totals.consumed ?? 0) >= count, `${count} messages to be consumed; ${JSON.stringify(totals)}`);
-	await Promise.all([each(warm, concurrency, send), recorded(warm)]);
-	const from = performance.now();
-	const spent = meter(pids);
-	await Promise.all([each(count, concurrency, send), recorded(warm + count)]);
-	const ms = performance.now() - from;
-	const cost = spent(count);
+	const result = await pipelined({ count, warm, concurrency, pids, send, reached: recorded });
 	await broker.stop();
-	return { perSecond: (count / ms) * 1000, cpuMicros: cost.process, cost };
+	return result;
 }
 
 /** From the call of an emit until the handler has it, one after the other. */

@@ -1,7 +1,6 @@
 // The peers: what the servers do for a program that knows nothing but their clients.
 import { randomUUID } from "node:crypto";
-import { meter } from "../lib/cpu.mjs";
-import { closedLoop, each, oneByOne } from "../lib/load.mjs";
+import { closedLoop, counter, oneByOne, pipelined } from "../lib/load.mjs";
 import { amqp, DATABASE, EVENT, mongo, payloadOf, rawExchange, rawQueue } from "../lib/world.mjs";
 
 export const WRITE_CONCERN = { w: "majority", j: true };
@@ -47,21 +46,14 @@ async function publish({ namespace, bytes, window, copies = 1, warmMs, ms }) {
 /** Until the last message has been consumed and acked: what a pipeline without any tracking reaches. */
 async function pipeline({ namespace, bytes, window, prefetch, count, warm, pids }) {
 	const { publish, close } = await publisher(namespace);
-	let consumed = 0;
-	let onCount;
-	const consuming = await consumer(namespace, prefetch, () => ++consumed === onCount?.count && onCount.resolve());
-	const reach = count => new Promise(resolve => (consumed >= count ? resolve() : (onCount = { count, resolve })));
+	const consumed = counter();
+	const consuming = await consumer(namespace, prefetch, () => consumed.add());
 	const body = payloadOf(bytes);
 	const send = () => publish(Buffer.from(JSON.stringify(body)));
-	await Promise.all([each(warm, window, send), reach(warm)]);
-	const from = performance.now();
-	const spent = meter(pids);
-	await Promise.all([each(count, window, send), reach(warm + count)]);
-	const perSecond = (count / (performance.now() - from)) * 1000;
-	const cost = spent(count);
+	const result = await pipelined({ count, warm, concurrency: window, pids, send, reached: consumed.reach });
 	await consuming.close();
 	await close();
-	return { perSecond, cpuMicros: cost.process, cost };
+	return result;
 }
 
 /** One after the other: the insert, then the publish, until the consumer has it. */

@@ -1,3 +1,4 @@
+import { LONGEST_MS } from "../options";
 import { HEADER, isCount, parseEnvelope, Unreadable, type Wire } from "./envelope";
 import { STATUS } from "./lifecycle";
 import { bucketOf, type Backoff, type Message, type Source } from "./message";
@@ -33,9 +34,6 @@ const JITTERS = new Set<unknown>(["none", "half", "full"]);
 /** Half of what a Date can hold: the sum of two is one still. */
 const MAX_INSTANT = 4e15;
 
-/** The longest the options take; each distinct one is a queue of RabbitMQ's. */
-const MAX_DELAY_MS = 365 * 24 * 3600 * 1000;
-
 export function encodePlan(message: Message): string {
 	const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, source, intent, resend } = message;
 	// JSON leaves out what is undefined.
@@ -54,7 +52,7 @@ function parsePlan(text: string): Plan {
 	if (v !== 1) throw new Unreadable(`unknown version ${JSON.stringify(v)} of x-reliable-echo`);
 	// Bounded, because a date beyond it is none, and no store takes that.
 	const positive = (value: unknown) => typeof value === "number" && value > 0 && value < MAX_INSTANT;
-	if (!positive(at) || !isCount(max) || !Array.isArray(delays) || !delays.length || !delays.every(delay => positive(delay) && delay <= MAX_DELAY_MS)) throw new Unreadable("x-reliable-echo lacks at, max or delays");
+	if (!positive(at) || !isCount(max) || !Array.isArray(delays) || !delays.length || !delays.every(delay => positive(delay) && delay <= LONGEST_MS)) throw new Unreadable("x-reliable-echo lacks at, max or delays");
 	// Of two checks that came out together one would find the other's attempt without an answer.
 	if (!delays.every((delay, i) => i === 0 || delay > (delays[i - 1] as number))) throw new Unreadable("x-reliable-echo has delays that do not increase");
 	if (typeof backoff !== "object" || backoff === null || !positive(backoff.initialMs) || !positive(backoff.maxMs) || !JITTERS.has(backoff.jitter)) throw new Unreadable("x-reliable-echo lacks backoff");

@@ -16,10 +16,10 @@ export function matches(event: string, pattern: string): boolean {
 }
 
 function matcherOf(pattern: string): (event: string) => boolean {
-	const topic = topicMatcher(bindingKey(pattern));
-	if (hasOddWords(pattern)) return event => topic(event) && (Utils as unknown as { match: Match }).match(event, pattern);
 	// Moleculer's regular expression takes exponential time for many `**`. By whole words its rule is AMQP's, but that a `**` is one word at least.
-	return topicMatcher(pattern.replace(/(?<=^|\.)\*\*(?=\.|$)/g, "*.#"));
+	if (!hasOddWords(pattern)) return topicMatcher(pattern.replace(/(?<=^|\.)\*\*(?=\.|$)/g, "*.#"));
+	const topic = topicMatcher(bindingKey(pattern));
+	return event => topic(event) && (Utils as unknown as { match: Match }).match(event, pattern);
 }
 
 /** Wildcards inside of words, and `?`, which stands for a dot too. */

@@ -43,7 +43,7 @@ export interface ReadReceipts extends ReceiptMessage {
 }
 
 /** In one message; our own code sends half as many. */
-export const MAX_ITEMS_READ = 1000;
+const MAX_ITEMS_READ = 1000;
 
 /** Of a group's name, in bytes: `<group>:<pattern>`, or `queue-confirm/` and a queue's name with its separators encoded. */
 const MAX_GROUP_BYTES = 800;

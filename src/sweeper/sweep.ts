@@ -146,6 +146,7 @@ interface PageOptions {
 	checked?: boolean;
 }
 
+/** Works through claimed messages and writes down at once what came of it. */
 export async function sweepPage(parts: SweepParts, page: Message[], claim: string, counts: SweepCounts, options: PageOptions = {}): Promise<void> {
 	await reschedule(parts, await workThrough(parts, page, claim, counts, options), counts);
 }

@@ -5,7 +5,7 @@ import type { ReliableLocals } from "./event-context";
 /** What of an emit's context goes on to the handlers. */
 export function originOf(ctx: Context | undefined, caller: string, nodeID: string, headers?: Record<string, unknown>): Origin {
 	const traceparent = traceparentOf(ctx, headers);
-	if (!ctx) return { caller, nodeID, ...(traceparent && { traceparent }) };
+	if (!ctx) return traceparent === undefined ? { caller, nodeID } : { caller, nodeID, traceparent };
 	const { requestID, level, tracing } = ctx;
 	// An open span of the user's is the parent, as in Moleculer's own `Context.create`.
 	const id = (ctx as { span?: { id?: string } | null }).span?.id ?? ctx.id;

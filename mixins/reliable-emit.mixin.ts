@@ -7,7 +7,7 @@ import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } f
 import type { Runtime } from "../src/runtime";
 import type { EmitResult } from "../src/strategies/strategy";
 import { startAll, stopAll } from "./consumers";
-import { inSpan } from "./emit-span";
+import { emit } from "./emit";
 import { eventHandler } from "./event-context";
 import { checkMoleculer } from "./moleculer-version";
 import { nodeOf, type Broker } from "./node";
@@ -41,7 +41,8 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 		methods: {
 			/** See EmitOptions. Rejects with typed RELIABLE_ errors; resolves when the strategy's promise holds. */
 			reliableEmit(this: Mixed, event: string, payload: unknown, emitOptions: EmitOptions = {}): Promise<EmitResult> {
-				return emit(this, event, payload, emitOptions);
+				const { runtime, options: service } = this.$reliable as State;
+				return emit(this, event, emitOptions, (origin, meta) => runtime.emit({ service: this.fullName, options: service, meta, origin }, event, payload, emitOptions));
 			}
 		},
 
@@ -83,13 +84,6 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
 		started: acquire,
 		stopped: release
 	} as unknown as Partial<ServiceSchema>;
-}
-
-async function emit(service: Mixed, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
-	const { runtime, options: serviceDefaults } = service.$reliable as State;
-	const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
-	const meta = (ctx?.meta as Record<string, unknown>) ?? {};
-	return inSpan(service, ctx, event, options, origin => runtime.emit({ service: service.fullName, options: serviceDefaults, meta, origin }, event, payload, options));
 }
 
 export function hooks(value: unknown): Hook[] {

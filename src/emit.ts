@@ -1,5 +1,5 @@
 import { ReliableError } from "./errors";
-import { checkEvent, checkHeaders, checkId, serialize } from "./message/envelope";
+import { checkEvent, checkHeaders, checkId, isEmpty, serialize } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
 import { bucketOf, type Backoff, type Message, type Origin } from "./message/message";
 import { check, type NodeOptions, type ServiceOptions } from "./options";
@@ -63,7 +63,7 @@ export interface EmitSource {
 	options: ServiceOptions;
 	origin: Origin;
 	/** Meta of the context. */
-	meta: Record<string, unknown>;
+	meta: Record<string, unknown> | undefined;
 }
 
 /** It travels as a header of the message and of its check. */
@@ -89,14 +89,25 @@ const EMIT_RULES = {
 	waitFor: { type: "enum", values: ["stored", "confirmed", "consumed"] }
 };
 
+/** What a message gets from its node. */
+export interface EmitWorld {
+	id(): string;
+	waitingFor(event: string, groups?: string[]): string[];
+}
+
+/** A new message has nothing of these, and no code changes them in place. */
+const NONE: never[] = Object.freeze([]) as unknown as never[];
+const EMPTY: Record<string, never> = Object.freeze({});
+
 /** Everything that can be wrong with an emit is found here, before anything is stored. */
-export function newMessage(source: EmitSource, event: string, payload: unknown, options: EmitOptions, world: { id(): string; waitingFor(groups?: string[]): string[] }): Message {
+export function newMessage(source: EmitSource, event: string, payload: unknown, options: EmitOptions, world: EmitWorld): Message {
 	checkEvent(event);
 	checkEmitOptions(event, options);
 	const service = source.options;
 	const body = serialize(event, payload, service.maxPayloadBytes);
-	const meta = { ...source.meta, ...options.meta };
-	const headers = options.headers ?? {};
+	// A copy: the context's meta may change before it is stored.
+	const meta = options.meta || (source.meta && !isEmpty(source.meta)) ? { ...source.meta, ...options.meta } : EMPTY;
+	const headers = options.headers ?? EMPTY;
 	const strategy = options.strategy ?? service.strategy;
 	const groups = options.groups === undefined ? undefined : [options.groups].flat();
 	checkHeaders(event, meta, headers, source.origin, groups ?? []);
@@ -115,19 +126,19 @@ export function newMessage(source: EmitSource, event: string, payload: unknown, 
 		status: STATUS.pending,
 		open: true,
 		bucket: bucketOf(_id),
-		waiting: world.waitingFor(groups),
-		failed: [],
-		receipts: {},
-		attempts: {},
-		spent: {},
-		base: {},
-		next: {},
+		waiting: world.waitingFor(event, groups),
+		failed: NONE,
+		receipts: EMPTY,
+		attempts: EMPTY,
+		spent: EMPTY,
+		base: EMPTY,
+		next: EMPTY,
 		maxAttempts: options.maxAttempts ?? (strategy === "callback" ? service.callbackAttempts : service.maxAttempts),
 		backoff: options.backoff ? { ...service.backoff, ...options.backoff } : service.backoff,
 		receiptTimeoutMs: service.receiptTimeoutMs,
-		failures: [],
+		failures: NONE,
 		createdAt: new Date(),
-		notes: []
+		notes: NONE
 	};
 	if (groups) message.groups = groups;
 	if (options.source) message.source = { action: options.source.action, params: options.source.params ?? {} };

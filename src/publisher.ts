@@ -20,6 +20,8 @@ export interface Step {
 
 /** Turns messages into publishes; the first publish and every resend go through here. */
 export class Publisher {
+	#planned: { message: Message; createdAt: Date; text: string } | undefined;
+
 	constructor(
 		readonly courier: Courier,
 		/** A node without a store knows no groups and publishes to the exchange only. */
@@ -96,26 +98,38 @@ export class Publisher {
 		return headers;
 	}
 
-	async #publish(message: Message, to: { event: string } | { queue: string }, attempt: number, groups: string[]): Promise<PublishResult> {
+	#publish(message: Message, to: { event: string } | { queue: string }, attempt: number, groups: string[]): Promise<PublishResult> {
 		const { _id: messageId, event: type, body, producer: appId } = message;
-		try {
-			const started = performance.now();
-			const result = await this.courier.publish({ to, messageId, type, body, headers: this.#addressed(message, attempt, groups), appId });
-			if (result.outcome === "confirmed") this.metrics?.time("confirm.time", performance.now() - started, type);
-			return result;
-		} catch (error) {
-			// It cannot be sent, now or later (headers too large): as good as without a queue, so that it ends as `dead` and is seen.
-			return { outcome: "returned", reason: reasonOf(error) };
-		}
+		const publishing = this.courier.publish({ to, messageId, type, body, headers: this.#addressed(message, attempt, groups), appId });
+		return (this.metrics?.sink ? timed(publishing, this.metrics, type) : publishing).catch(unsendable);
 	}
 
 	#headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
-		return headersOf(message, attempt, groups, this.#receipts(message), message.strategy === "callback" ? encodePlan(message) : undefined);
+		return headersOf(message, attempt, groups, this.#receipts(message), message.strategy === "callback" ? this.#planOf(message) : undefined);
+	}
+
+	/** An emit needs it twice, for the check and for the message, one right after the other. */
+	#planOf(message: Message): string {
+		const { createdAt } = message;
+		if (this.#planned?.message !== message || this.#planned.createdAt !== createdAt) this.#planned = { message, createdAt, text: encodePlan(message) };
+		return this.#planned.text;
 	}
 
 	#receipts(message: Message): string {
 		return message.strategy === "callback" ? this.queues.callbackReceipts : this.queues.receipts;
 	}
+}
+
+async function timed(publishing: Promise<PublishResult>, metrics: Metrics, event: string): Promise<PublishResult> {
+	const started = performance.now();
+	const result = await publishing;
+	if (result.outcome === "confirmed") metrics.time("confirm.time", performance.now() - started, event);
+	return result;
+}
+
+/** It cannot be sent, now or later (headers too large): as good as without a queue, so that it ends as `dead` and is seen. */
+function unsendable(error: unknown): PublishResult {
+	return { outcome: "returned", reason: reasonOf(error) };
 }
 
 /** Known to be confirmed, by its row: a message of strategy `callback` has none that would tell. */

@@ -4,7 +4,7 @@ import { backendsOf, describeBackends, newCourier, newStore, type Backends } fro
 import { Compensation, type Done } from "./compensation";
 import { Consumer, mustAgree, type ConsumerSpec } from "./consumer/consumer";
 import type { Courier } from "./couriers/courier";
-import { emitPlan, newMessage, type EmitOptions, type EmitSource } from "./emit";
+import { emitPlan, newMessage, type EmitOptions, type EmitSource, type EmitWorld } from "./emit";
 import { bare, ReliableError, reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { Members } from "./members";
@@ -77,6 +77,7 @@ export class Runtime {
 	#callback: Callback | undefined;
 	#sampler: Sampler | undefined;
 	readonly #waiters: Waiters;
+	readonly #emitWorld: EmitWorld = { id: uuidv7, waitingFor: (event, groups) => this.#storage?.registry.waitingFor(event, groups) ?? groups ?? [ANY_GROUP] };
 
 	constructor(readonly identity: Identity) {
 		this.#waiters = new Waiters(async ids => {
@@ -254,8 +255,7 @@ export class Runtime {
 		if (this.#phase !== "started") throw this.#notRunning(event);
 		const strategy = options?.strategy ?? source.options.strategy;
 		if (strategy !== "callback") this.needStorage();
-		const waitingFor = (groups?: string[]) => this.#storage?.registry.waitingFor(event, groups) ?? groups ?? [ANY_GROUP];
-		const message = newMessage(source, event, payload, options, { id: () => uuidv7(), waitingFor });
+		const message = newMessage(source, event, payload, options, this.#emitWorld);
 		const write = options.commit && this.#businessWrite(message, payload, options.commit);
 		const started = performance.now();
 		const chosen = (strategy === "callback" ? this.#callback : this.needStorage().outbox) as Strategy;

@@ -38,6 +38,8 @@ export const MAX_HEADER_BYTES = 60 * 1024;
 /** Deeper, or in a circle: left to JSON.stringify. */
 const MAX_PLAIN_DEPTH = 32;
 const MAX_SHORT_STRING = 255;
+/** Characters of an origin that needs no counting where it travels alone. */
+const MAX_SHORT_ORIGIN = 1000;
 
 export interface Envelope {
 	id: string;
@@ -145,13 +147,20 @@ function stringifyWatched(value: unknown, fail: (where: string) => Error, what: 
 	return json;
 }
 
-/** Throws RELIABLE_BAD_OPTION or RELIABLE_HEADERS_TOO_LARGE for what cannot travel beside the payload. `rest`: what else comes from outside and has no length of its own. */
-export function checkHeaders(event: string, meta: Record<string, unknown>, headers: Record<string, unknown>, ...rest: unknown[]): void {
-	const size = (value: object, what: string) => (Object.keys(value).length === 0 ? 0 : Buffer.byteLength(stringify(value, where => new ReliableError("RELIABLE_BAD_OPTION", `Cannot emit '${event}' reliably: ${where}.`, { event, option: what }), what)));
-	const bytes = size(meta, "meta") + size(headers, "headers") + size(rest, "the context");
+/** Throws RELIABLE_BAD_OPTION or RELIABLE_HEADERS_TOO_LARGE for what cannot travel beside the payload; origin and groups come from outside and have no length of their own. */
+export function checkHeaders(event: string, meta: Record<string, unknown>, headers: Record<string, unknown>, origin: Origin, groups: string[]): void {
+	const size = (value: object, what: string) => (isEmpty(value) ? 0 : Buffer.byteLength(stringify(value, where => new ReliableError("RELIABLE_BAD_OPTION", `Cannot emit '${event}' reliably: ${where}.`, { event, option: what }), what)));
+	if (!groups.length && isEmpty(meta) && isEmpty(headers) && areShort(origin)) return;
+	const bytes = size(meta, "meta") + size(headers, "headers") + size([origin, groups], "the context");
 	if (bytes > MAX_HEADER_BYTES) {
 		throw new ReliableError("RELIABLE_HEADERS_TOO_LARGE", `Cannot emit '${event}' reliably: meta, headers and the names that go with it are ${bytes} bytes, AMQP carries ${MAX_HEADER_BYTES}.`, { event, bytes });
 	}
+}
+
+/** Spares most emits a JSON of it. */
+function areShort(origin: Origin): boolean {
+	const { requestID = "", parentID = "", caller = "", nodeID = "" } = origin as Record<string, unknown>;
+	return typeof requestID === "string" && typeof parentID === "string" && typeof caller === "string" && typeof nodeID === "string" && requestID.length + parentID.length + caller.length + nodeID.length <= MAX_SHORT_ORIGIN;
 }
 
 export function headersOf(message: Message, attempt: number, groups: string[], receipt: string, echo?: string): Record<string, unknown> {
@@ -173,10 +182,16 @@ export function headersOf(message: Message, attempt: number, groups: string[], r
 	if (origin.nodeID) headers[HEADER.nodeID] = origin.nodeID;
 	if (origin.caller) headers[HEADER.caller] = origin.caller;
 	if (origin.traceparent) headers[HEADER.traceparent] = origin.traceparent;
-	if (Object.keys(message.meta).length) headers[HEADER.meta] = JSON.stringify(message.meta);
-	if (Object.keys(message.headers).length) headers[HEADER.headers] = JSON.stringify(message.headers);
+	if (!isEmpty(message.meta)) headers[HEADER.meta] = JSON.stringify(message.meta);
+	if (!isEmpty(message.headers)) headers[HEADER.headers] = JSON.stringify(message.headers);
 	if (message.groups) headers[HEADER.only] = message.groups.join(",");
 	return headers;
+}
+
+/** `Object.keys` would make an array for each. */
+export function isEmpty(value: object): boolean {
+	for (const name in value) if (Object.hasOwn(value, name)) return false;
+	return true;
 }
 
 export interface Wire {

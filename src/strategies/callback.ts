@@ -32,16 +32,16 @@ export class Callback implements Strategy {
 
 	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
 		const { _id: id, event } = message;
-		const started = performance.now();
+		const until = performance.now() + plan.timeoutMs;
 		this.#sending.begin();
 		let confirmed: boolean;
 		try {
-			confirmed = await this.#send(message, plan);
+			confirmed = await this.#send(message, plan, until);
 		} finally {
 			this.#sending.end();
 		}
 		if (plan.waitFor === "stored" || (plan.waitFor === "confirmed" && confirmed)) return { id, status: confirmed ? STATUS.published : STATUS.pending };
-		return { id, status: await this.parts.waiters.wait(id, event, plan.waitFor, Math.max(0, plan.timeoutMs - (performance.now() - started))) };
+		return { id, status: await this.parts.waiters.wait(id, event, plan.waitFor, leftOf(until)) };
 	}
 
 	idle(): Promise<void> {
@@ -53,41 +53,79 @@ export class Callback implements Strategy {
 		for (const giveUp of this.#unready) giveUp();
 	}
 
-	/** Resolves when the promise holds: true = the message too is confirmed and routed. */
-	async #send(message: Message, plan: EmitPlan): Promise<boolean> {
+	/** Resolves when the promise holds: true = the message too is confirmed and routed. Without `async`, whose frames thousands of emits would hold at a time. */
+	#send(message: Message, plan: EmitPlan, until: number): Promise<boolean> {
 		this.#refuse(message, plan);
-		const patience = new Patience(plan.timeoutMs);
-		try {
-			if (!this.parts.publisher.courier.ready) await this.#brokerReady(message, plan.timeoutMs);
-			return await (plan.commit ? this.#sendAround(message, plan, plan.commit, patience) : this.#sendBoth(message, patience));
-		} finally {
-			patience.end();
-		}
+		if (!this.parts.publisher.courier.ready) return this.#brokerReady(message, plan.timeoutMs).then(() => this.#sendNow(message, plan, until));
+		return this.#sendNow(message, plan, until);
 	}
 
-	/** Check and message at once, in this order on one channel: nothing is promised before both are confirmed, and their receipts may come in any order. */
-	async #sendBoth(message: Message, patience: Patience): Promise<boolean> {
-		const { publisher, metrics } = this.parts;
-		const checking = patience.with(publisher.check(message, 1));
-		if (message.body.length > MAX_TOGETHER_BYTES) mustBeConfirmed(message, await checking);
-		const [check, result] = await Promise.all([checking, patience.with(publisher.toAll(message, 1))]);
-		metrics.outcome(message.event, result.outcome);
-		mustBeConfirmed(message, check, result);
-		if (result.outcome !== "confirmed") throw notKnown(message, result, "the message");
+	#sendNow(message: Message, plan: EmitPlan, until: number): Promise<boolean> {
+		if (plan.commit) return this.#sendAround(message, plan, plan.commit, until);
+		return message.body.length > MAX_TOGETHER_BYTES ? this.#sendInTurn(message, until) : this.#sendTogether(message, until);
+	}
+
+	/** Check and message at once, in this order on one channel: nothing is promised before both are confirmed, and their confirms may come in any order. */
+	#sendTogether(message: Message, until: number): Promise<boolean> {
+		const { publisher } = this.parts;
+		return new Promise((resolve, reject) => {
+			let check: PublishResult | undefined;
+			let result: PublishResult | undefined;
+			let timer: NodeJS.Timeout | undefined;
+			const end = () => {
+				if (!timer) return;
+				clearTimeout(timer);
+				timer = undefined;
+				try {
+					this.#mustBeOut(message, check ?? LATE, result ?? LATE);
+					resolve(true);
+				} catch (error) {
+					reject(error as Error);
+				}
+			};
+			const failed = (error: Error) => {
+				clearTimeout(timer);
+				timer = undefined;
+				reject(error);
+			};
+			publisher.check(message, 1).then(answer => {
+				check = answer;
+				if (result) end();
+			}, failed);
+			void publisher.toAll(message, 1).then(answer => {
+				result = answer;
+				if (check) end();
+			});
+			timer = setTimeout(end, leftOf(until));
+		});
+	}
+
+	/** The message when its check is confirmed. */
+	async #sendInTurn(message: Message, until: number): Promise<boolean> {
+		const { publisher } = this.parts;
+		const check = await answerOf(publisher.check(message, 1), until);
+		mustBeConfirmed(message, check);
+		this.#mustBeOut(message, check, await answerOf(publisher.toAll(message, 1), until));
 		return true;
 	}
 
 	/** The business write stands between them. */
-	async #sendAround(message: Message, plan: EmitPlan, commit: () => Promise<void>, patience: Patience): Promise<boolean> {
+	async #sendAround(message: Message, plan: EmitPlan, commit: () => Promise<void>, until: number): Promise<boolean> {
 		const { publisher, metrics } = this.parts;
 		// Its check says that it comes before the business write.
 		message.status = STATUS.intended;
-		mustBeConfirmed(message, await patience.with(publisher.check(message, 1)));
+		mustBeConfirmed(message, await answerOf(publisher.check(message, 1), until));
 		await this.#commit(message, plan, commit);
 		// A business write takes its time; what follows it is not given up for that. It has happened, and its caller must not take it back: the check is out and will see to the message.
 		const result = await publisher.toAll(message, 1);
 		metrics.outcome(message.event, result.outcome);
 		return result.outcome === "confirmed";
+	}
+
+	#mustBeOut(message: Message, check: PublishResult, result: PublishResult): void {
+		this.parts.metrics.outcome(message.event, result.outcome);
+		mustBeConfirmed(message, check, result);
+		if (result.outcome !== "confirmed") throw notKnown(message, result, "the message");
 	}
 
 	#refuse({ event, body, source }: Message, { session }: EmitPlan): void {
@@ -139,22 +177,17 @@ export class Callback implements Strategy {
 	}
 }
 
-/** One timer for all that an emit waits for. What has not been answered by then may still be taken. */
-class Patience {
-	#timer: NodeJS.Timeout | undefined;
-	readonly #late: Promise<PublishResult>;
+/** What has not been answered in the emit's time may still be taken. */
+const LATE: PublishResult = { outcome: "unknown", reason: "no answer within timeoutMs" };
 
-	constructor(ms: number) {
-		this.#late = new Promise(resolve => (this.#timer = setTimeout(() => resolve({ outcome: "unknown", reason: "no answer within timeoutMs" }), ms)));
-	}
+function answerOf(publishing: Promise<PublishResult>, until: number): Promise<PublishResult> {
+	let timer: NodeJS.Timeout | undefined;
+	const late = new Promise<PublishResult>(resolve => (timer = setTimeout(resolve, leftOf(until), LATE)));
+	return Promise.race([publishing, late]).finally(() => clearTimeout(timer));
+}
 
-	with(publishing: Promise<PublishResult>): Promise<PublishResult> {
-		return Promise.race([publishing, this.#late]);
-	}
-
-	end(): void {
-		clearTimeout(this.#timer);
-	}
+function leftOf(until: number): number {
+	return Math.max(0, until - performance.now());
 }
 
 function isOut({ outcome, sent }: PublishResult): boolean {

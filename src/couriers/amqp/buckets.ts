@@ -1,6 +1,6 @@
 import type { ChannelModel } from "amqplib";
 import { assertQueue, lookAtQueue, onThrowAwayChannel } from "./declare";
-import { type ExchangeDeclaration, type QueueDeclaration, bucketDeclaration, bucketName } from "./topology";
+import { type ExchangeDeclaration, type QueueDeclaration, bucketDeclaration, bucketMs } from "./topology";
 
 export interface BucketsOptions {
 	exchange: ExchangeDeclaration;
@@ -10,35 +10,47 @@ export interface BucketsOptions {
 	declared(target: string): QueueDeclaration | undefined;
 }
 
+interface Bucket {
+	name: string;
+	ready: Promise<boolean>;
+	exists?: true;
+}
+
 /** The delay buckets known to exist: declared on first use, and again after each reconnect or when one is found missing. */
 export class Buckets {
-	readonly #known = new Map<string, { target: string; ready: Promise<boolean>; exists?: true }>();
+	/** By target and TTL. */
+	readonly #known = new Map<string, Map<number, Bucket>>();
 
 	constructor(private readonly options: BucketsOptions) {}
 
 	/** Name of a bucket that is there, as far as this node knows. */
 	known(target: string, delayMs: number): string | undefined {
-		const name = bucketName(target, delayMs);
-		return this.#known.get(name)?.exists && name;
+		const bucket = this.#known.get(target)?.get(bucketMs(delayMs));
+		return bucket?.exists && bucket.name;
 	}
 
 	/** Name of the bucket, or undefined when there is no such target. Rejects when it cannot be declared. */
 	async provide(target: string, delayMs: number): Promise<string | undefined> {
-		const bucket = bucketDeclaration(target, delayMs);
-		let known = this.#known.get(bucket.name);
-		if (!known) this.#known.set(bucket.name, (known = { target, ready: this.#assert(target, bucket) }));
+		const ttl = bucketMs(delayMs);
+		let ofTarget = this.#known.get(target);
+		if (!ofTarget) this.#known.set(target, (ofTarget = new Map()));
+		let known = ofTarget.get(ttl);
+		if (!known) {
+			const declaration = bucketDeclaration(target, delayMs);
+			ofTarget.set(ttl, (known = { name: declaration.name, ready: this.#assert(target, declaration) }));
+		}
 		let exists = false;
 		try {
 			exists = await known.ready;
 			if (exists) known.exists = true;
 		} finally {
-			if (!exists && this.#known.get(bucket.name) === known) this.#known.delete(bucket.name);
+			if (!exists && ofTarget.get(ttl) === known) ofTarget.delete(ttl);
 		}
-		return exists ? bucket.name : undefined;
+		return exists ? known.name : undefined;
 	}
 
-	forget(bucket: string): void {
-		this.#known.delete(bucket);
+	forget(name: string): void {
+		for (const ofTarget of this.#known.values()) for (const [ttl, bucket] of ofTarget) if (bucket.name === name) ofTarget.delete(ttl);
 	}
 
 	forgetAll(): void {
@@ -47,8 +59,8 @@ export class Buckets {
 
 	/** Forgets the buckets of a target and returns their names. */
 	forgetTarget(target: string): string[] {
-		const names = [...this.#known].filter(([, known]) => known.target === target).map(([name]) => name);
-		for (const name of names) this.#known.delete(name);
+		const names = [...(this.#known.get(target)?.values() ?? [])].map(({ name }) => name);
+		this.#known.delete(target);
 		return names;
 	}
 

@@ -1,6 +1,7 @@
 import type { ChannelModel, SocketOptions } from "amqplib";
-import { CLOSE_MS } from "../../at-most";
+import { atMost, CLOSE_MS } from "../../at-most";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import { InHand } from "../../in-hand";
 import type { Logger } from "../../logger";
 import { notSent, type ConsumeSpec, type Consumption, type Courier, type CourierFeatures, type CourierStatus, type Outcome, type Publication, type PublishResult, type QueueDepth, type QueueSpec } from "../courier";
 import { type CourierEvents, Listeners } from "../listeners";
@@ -50,8 +51,7 @@ export class AmqpCourier implements Courier {
 	readonly #consume: AmqpConnection;
 	readonly #publisher: Publisher;
 	readonly #outcomes: Record<Outcome, number> = { confirmed: 0, returned: 0, nacked: 0, unknown: 0 };
-	#unsettled = 0;
-	#onIdle: (() => void) | undefined;
+	readonly #unsettled = new InHand();
 	#blockedAt: number | undefined;
 	#blockedMs = 0;
 	#wasReady = false;
@@ -69,7 +69,7 @@ export class AmqpCourier implements Courier {
 		this.#buckets = new Buckets({ exchange: this.#exchange, model: what => this.#admin(what), declared: target => this.#queues.get(target) });
 		const addresses = given ? [] : parseAddresses(urls ?? [], heartbeatS);
 		const common = { addresses, given, nodeID, logger, socket, onFailure: (error: Error) => this.#listeners.emit("error", error) };
-		this.#publisher = new Publisher({ window, windowBytes: WINDOW_BYTES, confirmTimeoutMs, logger, onChannelLost: reason => this.#reopen(reason) });
+		this.#publisher = new Publisher({ window, windowBytes: WINDOW_BYTES, confirmTimeoutMs, logger, onChannelLost: reason => this.#reopen(reason), onSettled: (routingKey, result) => this.#settled(routingKey, result) });
 		this.#publish = new AmqpConnection({
 			...common,
 			purpose: "publish",
@@ -149,14 +149,17 @@ export class AmqpCourier implements Courier {
 		});
 	}
 
-	async publish(publication: Publication): Promise<PublishResult> {
-		if (this.#closing) return this.#count(notSent("courier is closed"));
-		this.#unsettled++;
-		try {
-			return this.#count(await this.#route(publication));
-		} finally {
-			if (--this.#unsettled === 0) this.#onIdle?.();
-		}
+	/** Without a promise or a closure of its own: `#settled` counts. */
+	publish(publication: Publication): Promise<PublishResult> {
+		const { to } = publication;
+		if (this.#closing) return Promise.resolve(this.#count(notSent("courier is closed")));
+		this.#unsettled.begin();
+		if ("event" in to) return this.#publisher.publish(this.#exchange.name, to.event, publication);
+		const { queue, delayMs = 0 } = to;
+		// Where it cannot be sent the publisher says why.
+		if (delayMs <= 0 || !this.ready) return this.#publisher.publish("", queue, publication);
+		const bucket = this.#buckets.known(queue, delayMs);
+		return bucket === undefined ? this.#publishIntoNew(queue, delayMs, publication) : this.#publisher.publish("", bucket, publication);
 	}
 
 	async consume(spec: ConsumeSpec): Promise<Consumption> {
@@ -196,15 +199,7 @@ export class AmqpCourier implements Courier {
 	async #close(drainTimeoutMs: number, until: number): Promise<void> {
 		const left = () => Math.max(0, until - performance.now());
 		clearInterval(this.#repairing);
-		if (this.#unsettled && drainTimeoutMs > 0) {
-			await new Promise<void>(resolve => {
-				const timer = setTimeout(resolve, drainTimeoutMs);
-				this.#onIdle = () => {
-					clearTimeout(timer);
-					resolve();
-				};
-			});
-		}
+		if (drainTimeoutMs > 0) await atMost(this.#unsettled.idle(), drainTimeoutMs);
 		if (this.#given) {
 			await Promise.all([...this.#consumptions].map(consumption => consumption.close(left())));
 			await this.#publisher.close(left());
@@ -277,29 +272,25 @@ export class AmqpCourier implements Courier {
 		return result;
 	}
 
-	#route(publication: Publication): Promise<PublishResult> {
-		const { to } = publication;
-		if ("event" in to) return this.#publisher.publish(this.#exchange.name, to.event, publication);
-		if (!to.delayMs || to.delayMs <= 0) return this.#publisher.publish("", to.queue, publication);
-		return this.#delay(to.queue, to.delayMs, publication);
+	#settled(routingKey: string, result: PublishResult | undefined): void {
+		this.#unsettled.end();
+		if (!result) return;
+		this.#count(result);
+		// A bucket that somebody deleted: the next one declares it again.
+		if (result.outcome === "returned") this.#buckets.forget(routingKey);
 	}
 
-	async #delay(target: string, delayMs: number, publication: Publication): Promise<PublishResult> {
-		// Says why it cannot be sent.
-		if (!this.ready) return this.#publisher.publish("", target, publication);
-		let bucket = this.#buckets.known(target, delayMs);
-		if (bucket === undefined) {
-			try {
-				bucket = await this.#buckets.provide(target, delayMs);
-			} catch (thrown) {
-				return { ...notSent(reasonOf(thrown)), ...(thrown instanceof ReliableError && { outcome: "nacked" }) };
-			}
-			if (bucket === undefined) return { outcome: "returned", reason: `there is no queue ${target}` };
+	async #publishIntoNew(target: string, delayMs: number, publication: Publication): Promise<PublishResult> {
+		const failed = (result: PublishResult) => {
+			this.#settled(target, result);
+			return result;
+		};
+		try {
+			const bucket = await this.#buckets.provide(target, delayMs);
+			return bucket === undefined ? failed({ outcome: "returned", reason: `there is no queue ${target}` }) : this.#publisher.publish("", bucket, publication);
+		} catch (thrown) {
+			return failed({ ...notSent(reasonOf(thrown)), ...(thrown instanceof ReliableError && { outcome: "nacked" }) });
 		}
-		const result = await this.#publisher.publish("", bucket, publication);
-		// Somebody deleted it; the next one declares it again.
-		if (result.outcome === "returned") this.#buckets.forget(bucket);
-		return result;
 	}
 
 	/** Now if connected; after the next connect otherwise. */

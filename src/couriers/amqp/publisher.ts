@@ -4,6 +4,7 @@ import type { Logger } from "../../logger";
 import { notSent, type Publication, type PublishResult } from "../courier";
 import { Line } from "../line";
 import { closeChannel } from "./declare";
+import { encodable } from "./headers";
 
 /** RabbitMQ 4's default `max_message_size`. The broker answers a larger one by closing the channel, which would make a whole window unknown. */
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
@@ -25,12 +26,16 @@ export interface PublisherOptions {
 	logger: Logger;
 	/** The channel was lost or given up while its connection lives. */
 	onChannelLost(reason: string): void;
+	/** Once for every publish, before its promise is settled; without a result when it is rejected. */
+	onSettled(routingKey: string, result?: PublishResult): void;
 }
 
 interface Entry {
 	exchange: string;
 	routingKey: string;
-	publication: Publication;
+	/** Not kept once it is sent: thousands may wait for their confirms, and what they hold is copied by each garbage collection. */
+	publication: Publication | undefined;
+	messageId: string;
 	bytes: number;
 	token: string;
 	deadline: number;
@@ -80,16 +85,25 @@ export class Publisher {
 
 	publish(exchange: string, routingKey: string, publication: Publication): Promise<PublishResult> {
 		const bytes = publication.body.length;
-		if (bytes > MAX_BODY_BYTES) return Promise.resolve({ outcome: "nacked", reason: `body of ${bytes} bytes exceeds RabbitMQ's limit of ${MAX_BODY_BYTES}` });
-		if (!this.#channel) return Promise.resolve(notSent(String(this.#why)));
-		if (this.#blocked !== undefined) return Promise.resolve(notSent(`broker blocks publishers (${this.#blocked})`));
-		if (!this.writable) return Promise.resolve(notSent("too many publishes are waiting"));
+		const refused = this.#refusal(bytes);
+		if (refused) {
+			this.options.onSettled(routingKey, refused);
+			return Promise.resolve(refused);
+		}
 		return new Promise((resolve, reject) => {
-			const entry: Entry = { exchange, routingKey, publication, bytes, token: (++this.#token).toString(36), deadline: 0, returned: undefined, settled: false, resolve, reject };
+			const { messageId } = publication;
+			const entry: Entry = { exchange, routingKey, publication, messageId, bytes, token: (++this.#token).toString(36), deadline: 0, returned: undefined, settled: false, resolve, reject };
 			if (this.#waiting.length === 0 && this.#hasRoom(bytes)) return this.#send(entry);
 			this.#waiting.push(entry);
 			this.#waitingBytes += bytes;
 		});
+	}
+
+	#refusal(bytes: number): PublishResult | undefined {
+		if (bytes > MAX_BODY_BYTES) return { outcome: "nacked", reason: `body of ${bytes} bytes exceeds RabbitMQ's limit of ${MAX_BODY_BYTES}` };
+		if (!this.#channel) return notSent(String(this.#why));
+		if (this.#blocked !== undefined) return notSent(`broker blocks publishers (${this.#blocked})`);
+		return this.writable ? undefined : notSent("too many publishes are waiting");
 	}
 
 	/** Opens the confirm channel. Rejects when the broker refuses or does not answer. */
@@ -143,7 +157,7 @@ export class Publisher {
 		channel.on("return", message => {
 			const entry = this.#inFlight.get(message.properties.correlationId as string);
 			const fields = message.fields as unknown as { replyCode: number; replyText: string };
-			if (entry && entry.publication.messageId === message.properties.messageId) entry.returned = `${fields.replyCode} ${fields.replyText}: no queue took it`;
+			if (entry && entry.messageId === message.properties.messageId) entry.returned = `${fields.replyCode} ${fields.replyText}: no queue took it`;
 		});
 		channel.on("drain", () => {
 			if (channel !== this.#channel) return;
@@ -166,15 +180,16 @@ export class Publisher {
 	}
 
 	#send(entry: Entry): void {
-		const { messageId, type, body, headers, appId, contentType = "application/json" } = entry.publication;
+		const { messageId, type, body, headers, appId, contentType = "application/json" } = entry.publication as Publication;
 		const channel = this.#channel as ConfirmChannel;
 		try {
 			// The token tells two attempts of one message apart when a return comes, which carries no delivery tag.
-			const properties = { persistent: true, mandatory: true, messageId, correlationId: entry.token, type, appId, contentType, headers, timestamp: Math.floor(Date.now() / 1000) };
+			const properties = { persistent: true, mandatory: true, messageId, correlationId: entry.token, type, appId, contentType, headers: encodable(headers), timestamp: Math.floor(Date.now() / 1000) };
 			this.#draining = !channel.publish(entry.exchange, entry.routingKey, body, properties, error => this.#answered(channel, entry, error as Error | null));
 		} catch (thrown) {
 			return this.#refused(entry, thrown);
 		}
+		entry.publication = undefined;
 		entry.deadline = performance.now() + this.options.confirmTimeoutMs;
 		this.#inFlight.set(entry.token, entry);
 		this.#inFlightBytes += entry.bytes;
@@ -184,13 +199,13 @@ export class Publisher {
 	/** amqplib encodes before it writes, so nothing has left and the channel is still good; or the channel was closed. */
 	#refused(entry: Entry, thrown: unknown): void {
 		const text = reasonOf(thrown);
-		entry.settled = true;
 		if (thrown instanceof RangeError && text.includes("field table")) {
-			const { messageId, type } = entry.publication;
+			const { messageId, type } = entry.publication as Publication;
+			entry.settled = true;
+			this.options.onSettled(entry.routingKey);
 			return entry.reject(new ReliableError("RELIABLE_HEADERS_TOO_LARGE", `The headers of ${type} (${messageId}) take more than 64 KiB.`, { id: messageId, type }, thrown));
 		}
-		if ((thrown as Error).name === "IllegalOperationError") return entry.resolve(notSent(text));
-		entry.resolve({ outcome: "nacked", reason: `cannot be encoded: ${text}` });
+		this.#end(entry, (thrown as Error).name === "IllegalOperationError" ? notSent(text) : { outcome: "nacked", reason: `cannot be encoded: ${text}` });
 	}
 
 	/** The return, if any, has come before. */
@@ -209,9 +224,14 @@ export class Publisher {
 	}
 
 	#settle(entry: Entry, result: PublishResult): void {
-		entry.settled = true;
 		this.#inFlight.delete(entry.token);
 		this.#inFlightBytes -= entry.bytes;
+		this.#end(entry, result);
+	}
+
+	#end(entry: Entry, result: PublishResult): void {
+		entry.settled = true;
+		this.options.onSettled(entry.routingKey, result);
 		entry.resolve(result);
 	}
 
@@ -232,10 +252,7 @@ export class Publisher {
 
 	#giveUpWaiting(reason: string): void {
 		this.#waitingBytes = 0;
-		for (const entry of this.#waiting.drain()) {
-			entry.settled = true;
-			entry.resolve(notSent(reason));
-		}
+		for (const entry of this.#waiting.drain()) this.#end(entry, notSent(reason));
 	}
 
 	#arm(ms: number): NodeJS.Timeout {

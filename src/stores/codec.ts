@@ -1,3 +1,4 @@
+import { isEmpty } from "../message/envelope";
 import type { Message, Parked } from "../message/message";
 import type { Doc } from "./collection";
 
@@ -27,19 +28,19 @@ export function groupOf(key: string): string {
 
 function mapKeys(map: Record<string, unknown>, rename: (key: string) => string): Record<string, unknown> {
 	// Mostly: nothing has happened yet.
-	if (Object.keys(map).length === 0) return {};
+	if (isEmpty(map)) return map;
 	return Object.fromEntries(Object.entries(map).map(([key, value]) => [rename(key), value]));
 }
 
 function withoutUndefined(doc: Doc): Doc {
-	for (const field of Object.keys(doc)) if (doc[field] === undefined) delete doc[field];
+	for (const field in doc) if (doc[field] === undefined) delete doc[field];
 	return doc;
 }
 
 export function encodeMessage(message: Message): Doc {
 	const doc: Doc = { ...message };
 	for (const field of MAPS) doc[field] = mapKeys(message[field], keyOf);
-	for (const field of TEXTS) if (message[field]) doc[field] = JSON.stringify(message[field]);
+	for (const field of TEXTS) if (message[field]) doc[field] = isEmpty(message[field]) ? "{}" : JSON.stringify(message[field]);
 	return withoutUndefined(doc);
 }
 

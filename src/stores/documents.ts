@@ -1,11 +1,14 @@
 import { STATUS, STATUSES, isFinal, sourcesOf } from "../message/lifecycle";
 import { ANY_GROUP, FAILURES_KEPT, type Message } from "../message/message";
 import { decodeMessage, encodeMessage, keyOf } from "./codec";
-import { EPOCH, type Change, type Filter, type Operation } from "./collection";
+import { EPOCH, type Change, type Doc, type Filter, type Operation } from "./collection";
 import { IntentStore } from "./intents";
 import type { ClaimQuery, DeadMessage, DueQuery, FailedRecord, HandledRecord, HandledResult, InsertOutcome, Life, NamingRecord, PublishedRecord, RescheduleRecord, WhoeverRecord } from "./store";
 
 const FINAL = STATUSES.filter(isFinal);
+
+/** So many confirms tell how it stands with a crowd of them. */
+const SAMPLE = 100;
 
 /** No longer in the sweeper's index. */
 const CLOSED = { open: true, dueAt: true, claim: true } as const;
@@ -41,26 +44,34 @@ export abstract class DocumentStore extends IntentStore {
 
 	async published(all: PublishedRecord[]): Promise<number> {
 		if (!all.length) return 0;
-		const { messages } = this.collections;
-		// A crowd is mostly consumed by now, and a look costs far less than statements that change nothing.
-		const rows = await messages.find({ _id: { $in: idsOf(all) }, status: { $in: [STATUS.pending, STATUS.dead] } }, { fields: ["status"] });
+		// A crowd is mostly consumed by now, and a look costs far less than statements that change nothing; or nobody consumes, and the look is in vain.
+		const sample = all.slice(0, SAMPLE);
+		const written = all.length > 2 * SAMPLE && (await this.#unconfirmed(sample)).length * 2 > SAMPLE ? await this.#writePublished(all, { next: {} }) : 0;
+		if (written === all.length) return written;
+		const rows = await this.#unconfirmed(all);
 		const among = (status: string) => {
 			const ids = new Set(rows.filter(row => row.status === status).map(row => row._id));
 			return all.filter(({ id }) => ids.has(id));
 		};
 		// It failed for good before this was written: only its story is completed.
-		await messages.bulk(among(STATUS.dead).map(({ id, at }) => ({ filter: { _id: id, status: STATUS.dead, publishedAt: { $exists: false } }, change: { $set: { publishedAt: at } } })));
+		await this.collections.messages.bulk(among(STATUS.dead).map(({ id, at }) => ({ filter: { _id: id, status: STATUS.dead, publishedAt: { $exists: false } }, change: { $set: { publishedAt: at } } })));
 		const records = among(STATUS.pending);
-		const groups = alike(records, ({ at, dueAt }) => [at, dueAt]);
-		const operations = (filter: Filter, withDue: boolean): Operation[] =>
-			groups.map(group => ({
-				filter: { _id: { $in: idsOf(group) }, status: STATUS.pending, ...filter },
-				change: { $set: { status: STATUS.published, publishedAt: group[0]?.at, ...(withDue && { dueAt: group[0]?.dueAt }) } },
-				many: true
-			}));
-		const plain = await messages.bulk(operations({ next: {} }, true));
+		const plain = await this.#writePublished(records, { next: {} });
 		// A failure that overtook the confirm has scheduled the next attempt already, and that is earlier.
-		return plain === records.length ? plain : plain + (await messages.bulk(operations({}, false)));
+		return written + plain + (plain === records.length ? 0 : await this.#writePublished(records, {}, false));
+	}
+
+	#unconfirmed(records: PublishedRecord[]): Promise<Doc[]> {
+		return this.collections.messages.find({ _id: { $in: idsOf(records) }, status: { $in: [STATUS.pending, STATUS.dead] } }, { fields: ["status"] });
+	}
+
+	#writePublished(records: PublishedRecord[], filter: Filter, withDue = true): Promise<number> {
+		const groups = alike(records, ({ at, dueAt }) => [at.getTime(), dueAt.getTime()]);
+		const operations = groups.map((group): Operation => {
+			const [{ at, dueAt }] = group as [PublishedRecord];
+			return { filter: { _id: { $in: idsOf(group) }, status: STATUS.pending, ...filter }, change: { $set: { status: STATUS.published, publishedAt: at, ...(withDue && { dueAt }) } }, many: true };
+		});
+		return this.collections.messages.bulk(operations);
 	}
 
 	async postponed(ids: string[], dueAt: Date): Promise<number> {

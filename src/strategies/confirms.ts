@@ -8,16 +8,22 @@ const KEPT_MS = 500;
 /** With so many waiting a write each is what limits the rate, and receipts take longer to come: they wait for so long. */
 const CROWD = 1000;
 const CROWD_KEPT_MS = 5000;
-/** So many at most, the oldest first. */
+/** So many at most. The oldest are given up many at a time: a Map keeps the place of what was deleted at its front, and each look passes all of them. */
 const MAX_KEPT = 20_000;
+const GIVEN_UP = 2000;
+/** Instants are rounded up to this, so that one statement writes down many: nothing of the message happens between its confirm and the record. */
+const GRAIN_MS = 50;
 /** Per store command. */
 const MAX_BATCH = 5000;
 /** How often it is looked who has waited long enough. */
 const TICK_MS = 250;
 
 interface Kept {
-	record: PublishedRecord;
+	id: string;
 	since: number;
+	/** ms since the epoch. */
+	at: number;
+	dueAt: number;
 }
 
 /**
@@ -41,8 +47,11 @@ export class Confirms {
 	/** `atOnce`: somebody waits for the status, or the row comes due soon. */
 	add(record: PublishedRecord, atOnce: boolean): void {
 		if (atOnce) return this.#write(record);
-		this.#kept.set(record.id, { record, since: performance.now() });
-		if (this.#kept.size > MAX_KEPT) this.#release(this.#kept.size - MAX_KEPT);
+		const { id } = record;
+		const at = record.at.getTime();
+		const grain = Math.ceil(at / GRAIN_MS) * GRAIN_MS - at;
+		this.#kept.set(id, { id, since: performance.now(), at: at + grain, dueAt: record.dueAt.getTime() + grain });
+		if (this.#kept.size > MAX_KEPT) this.#release(GIVEN_UP);
 		this.#timer ??= setTimeout(() => this.#tick(), TICK_MS).unref();
 	}
 
@@ -73,10 +82,10 @@ export class Confirms {
 
 	#release(count: number): void {
 		let left = count;
-		for (const [id, { record }] of this.#kept) {
+		for (const { id, at, dueAt } of this.#kept.values()) {
 			if (left-- <= 0) return;
 			this.#kept.delete(id);
-			this.#write(record);
+			this.#write({ id, at: new Date(at), dueAt: new Date(dueAt) });
 		}
 	}
 

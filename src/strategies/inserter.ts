@@ -63,10 +63,17 @@ export class Inserter {
 			const item: Pending = { message, deadline: performance.now() + timeoutMs, tried: false, expired: false, expire: () => reject(this.#expired(item, timeoutMs)), late };
 			this.#pending.add(item);
 			this.#timer ??= setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS);
-			this.#batcher
-				.add(item)
-				.then(outcome => (outcome instanceof Error ? reject(outcome) : resolve(outcome)), reject)
-				.finally(() => this.#pending.delete(item));
+			this.#batcher.add(item).then(
+				outcome => {
+					this.#pending.delete(item);
+					if (outcome instanceof Error) reject(outcome);
+					else resolve(outcome);
+				},
+				error => {
+					this.#pending.delete(item);
+					reject(error as Error);
+				}
+			);
 		});
 	}
 

@@ -1,5 +1,6 @@
 import { Batcher } from "../batcher";
 import { ReliableError, reasonOf } from "../errors";
+import { InHand } from "../in-hand";
 import type { Logger } from "../logger";
 import type { Metrics } from "../metrics";
 import { delayOf } from "../message/check";
@@ -43,7 +44,7 @@ export class Outbox implements Strategy {
 	readonly #confirms: Confirms;
 	readonly #postponed: Batcher<string, void>;
 	readonly #failed: Batcher<FailedRecord, void>;
-	readonly #dispatching = new Set<Promise<void>>();
+	readonly #dispatching = new InHand();
 
 	constructor(readonly parts: OutboxParts) {
 		const { store } = parts;
@@ -62,9 +63,9 @@ export class Outbox implements Strategy {
 		message.dueAt = new Date(direct ? now + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : now);
 		if (plan.session) message.dueAt = new Date(now + SESSION_GRACE_MS);
 
-		const id = message._id;
-		const dispatch = () => this.#track(this.#dispatch(message, plan));
-		const existing = plan.session ? stored(await this.parts.store.insertIn(plan.session, message)) : await this.#insert(message, plan, () => direct && dispatch());
+		const late = () => direct && this.#dispatch(message, plan);
+		const outcome = await (plan.session ? this.parts.store.insertIn(plan.session, message) : this.parts.inserter.insert(message, plan.timeoutMs, late));
+		const existing = outcome.stored || plan.session ? existingOf(outcome) : await this.#replaceWithdrawn(message, outcome.existing);
 		if (existing) {
 			assertSame(existing, message);
 			// Nothing but an insert can join the caller's transaction.
@@ -72,8 +73,8 @@ export class Outbox implements Strategy {
 			return this.#wait(existing, plan, started);
 		}
 		this.parts.metrics.stored(message.event);
-		if (plan.session) this.#afterSession(plan.session, id, plan);
-		else if (direct) dispatch();
+		if (plan.session) this.#afterSession(plan.session, message._id, plan);
+		else if (direct) this.#dispatch(message, plan);
 		return this.#wait(message, plan, started);
 	}
 
@@ -84,7 +85,8 @@ export class Outbox implements Strategy {
 		message.status = STATUS.intended;
 		message.dueAt = new Date(store.now().getTime() + delayOf(message, 1));
 		// Stored too late, it is an intent whose business write was never begun: asked about, it is withdrawn.
-		const existing = await this.#insert(message, plan, () => undefined);
+		const outcome = await this.parts.inserter.insert(message, plan.timeoutMs, () => undefined);
+		const existing = outcome.stored ? undefined : await this.#replaceWithdrawn(message, outcome.existing);
 		if (existing) {
 			assertSame(existing, message);
 			throw duplicate(existing, "its business write is not done again");
@@ -106,14 +108,13 @@ export class Outbox implements Strategy {
 		message.dueAt = dueAt;
 		const row = confirmed ? undefined : await this.#overtaken(message);
 		if (row) return { id, status: row.status };
-		if (direct) this.#track(this.#dispatch(message, plan));
+		if (direct) this.#dispatch(message, plan);
 		return this.#wait(message, plan, started);
 	}
 
-	/** Returns the row that is there already. One that was withdrawn gives way: emitted again, the id is a new message. */
-	async #insert(message: Message, plan: EmitPlan, late: () => void): Promise<Message | undefined> {
-		const existing = stored(await this.parts.inserter.insert(message, plan.timeoutMs, late));
-		if (existing?.status !== STATUS.withdrawn) return existing;
+	/** Returns the row that stays. One that was withdrawn gives way: emitted again, the id is a new message. */
+	async #replaceWithdrawn(message: Message, existing: Message): Promise<Message | undefined> {
+		if (existing.status !== STATUS.withdrawn) return existing;
 		assertSame(existing, message);
 		// It tells the two apart, also when both were emitted within the same millisecond.
 		message.createdAt = new Date(Math.max(message.createdAt.getTime(), existing.createdAt.getTime() + 1));
@@ -145,7 +146,7 @@ export class Outbox implements Strategy {
 
 	async idle(): Promise<void> {
 		await this.parts.inserter.idle();
-		while (this.#dispatching.size) await Promise.all(this.#dispatching);
+		await this.#dispatching.idle();
 		await Promise.all([this.#confirms.idle(), this.#postponed.idle(), this.#failed.idle()]);
 	}
 
@@ -162,41 +163,55 @@ export class Outbox implements Strategy {
 	}
 
 	#track(work: Promise<void>): void {
-		this.#dispatching.add(work);
-		void work
-			.catch(error => this.parts.logger.debug(`Reliable: an emit's publish was not recorded, the sweeper will see to it: ${reasonOf(error)}`))
-			.finally(() => this.#dispatching.delete(work));
+		this.#dispatching.begin();
+		work.then(this.#tracked, this.#untold);
 	}
+
+	readonly #tracked = () => this.#dispatching.end();
+
+	readonly #untold = (error: unknown) => {
+		this.parts.logger.debug(`Reliable: an emit's publish was not recorded, the sweeper will see to it: ${reasonOf(error)}`);
+		this.#dispatching.end();
+	};
 
 	/** Committed: the row is there and pending. Aborted: it is not. The driver has no hook for a commit, only for the session's end. */
 	#afterSession(session: unknown, id: string, plan: EmitPlan): void {
 		this.parts.store.onSessionEnd(session, () => {
 			this.#track(
-				this.parts.store.find([id]).then(async ([row]) => {
-					if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready) await this.#dispatch(row, plan);
+				this.parts.store.find([id]).then(([row]) => {
+					if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready) this.#dispatch(row, plan);
 				})
 			);
 		});
 	}
 
-	async #dispatch(message: Message, { waitFor }: EmitPlan): Promise<void> {
-		const { publisher, metrics } = this.parts;
-		const restricted = message.groups !== undefined && !message.waiting.includes(ANY_GROUP);
-		const steps = restricted ? message.waiting.map(group => ({ group, attempt: 1 })) : [{ group: ANY_GROUP, attempt: 1 }];
-		const results = restricted ? await publisher.toGroups(message, steps) : [await publisher.toAll(message, 1)];
-		for (const { outcome } of results) metrics.outcome(message.event, outcome);
+	#dispatch(message: Message, plan: EmitPlan): void {
+		const { publisher } = this.parts;
+		const { groups, waiting } = message;
+		if (groups === undefined || waiting.includes(ANY_GROUP)) return this.#track(publisher.toAll(message, 1).then(result => this.#answered(message, plan, [result])));
+		const steps = waiting.map(group => ({ group, attempt: 1 }));
+		this.#track(publisher.toGroups(message, steps).then(results => this.#answered(message, plan, results, waiting)));
+	}
 
+	/** `asked`: the groups that the publishes went to; without, one went to all of them. */
+	#answered(message: Message, { waitFor }: EmitPlan, results: PublishResult[], asked?: string[]): void | Promise<void> {
+		for (const { outcome } of results) this.parts.metrics.outcome(message.event, outcome);
 		const at = this.parts.store.now();
-		if (results.some(result => result.outcome === "confirmed")) {
+		const confirmed = results.some(result => result.outcome === "confirmed");
+		if (confirmed) {
 			const dueAt = new Date(at.getTime() + message.receiptTimeoutMs);
 			this.parts.waiters.saw(message._id, STATUS.published);
 			// A row of a transaction, or one that the store was slow to take: a sweep would come before the record.
 			const dueSoon = (message.dueAt?.getTime() ?? 0) < at.getTime() + SOON_MS;
 			this.#confirms.add({ id: message._id, at, dueAt }, dueSoon || waitFor === "confirmed");
-		} else if (results.some(result => result.outcome !== "returned")) {
-			await this.#postponed.add(message._id);
+			if (results.length === 1) return;
 		}
-		await Promise.all(results.flatMap((result, i) => (result.outcome === "returned" ? this.#unroutable(message, restricted ? [message.waiting[i] as string] : message.waiting, result, at) : [])));
+		return this.#recordFailed(message, results, asked, confirmed, at);
+	}
+
+	async #recordFailed(message: Message, results: PublishResult[], asked: string[] | undefined, confirmed: boolean, at: Date): Promise<void> {
+		if (!confirmed && results.some(result => result.outcome !== "returned")) await this.#postponed.add(message._id);
+		await Promise.all(results.flatMap((result, i) => (result.outcome === "returned" ? this.#unroutable(message, asked ? [asked[i] as string] : message.waiting, result, at) : [])));
 	}
 
 	#unroutable(message: Message, groups: string[], result: PublishResult, now: Date): Promise<void>[] {
@@ -206,7 +221,7 @@ export class Outbox implements Strategy {
 	}
 }
 
-function stored(outcome: InsertOutcome): Message | undefined {
+function existingOf(outcome: InsertOutcome): Message | undefined {
 	return outcome.stored ? undefined : outcome.existing;
 }
 

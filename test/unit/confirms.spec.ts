@@ -9,16 +9,18 @@ const silent = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
 
 function made(published: (records: PublishedRecord[]) => Promise<number> = async records => records.length) {
 	const written: string[] = [];
+	const all: PublishedRecord[] = [];
 	const store = {
 		published: async (records: PublishedRecord[]) => {
 			const count = await published(records);
 			written.push(...records.map(({ id }) => id));
+			all.push(...records);
 			return count;
 		}
 	};
 	const confirms = new Confirms(store as unknown as Store, silent);
 	const add = (id: string, atOnce = false) => confirms.add({ id, at: new Date(), dueAt: new Date() }, atOnce);
-	return { confirms, add, written };
+	return { confirms, add, written, records: all };
 }
 
 it("writes down what is not consumed within half a second", async () => {
@@ -44,11 +46,29 @@ it("waits longer with many of them, for at most five seconds", async () => {
 	expect(written).toEqual(ids.slice(400));
 });
 
+it("rounds instants up, so that one statement can say the same of many, and keeps what lies between them", async () => {
+	const { confirms, records } = made();
+	const at = new Date("2026-01-01T00:00:00.001Z");
+	confirms.add({ id: "a", at, dueAt: new Date(at.getTime() + 30_000) }, false);
+	confirms.add({ id: "b", at: new Date(at.getTime() + 48), dueAt: new Date(at.getTime() + 30_048) }, false);
+	confirms.add({ id: "awaited", at, dueAt: at }, true);
+	await confirms.idle();
+	const rounded = { at: new Date("2026-01-01T00:00:00.050Z"), dueAt: new Date("2026-01-01T00:00:30.050Z") };
+	expect(records).toEqual([
+		{ id: "awaited", at, dueAt: at },
+		{ id: "a", ...rounded },
+		{ id: "b", ...rounded }
+	]);
+});
+
 it("keeps 20,000 at most, and gives up the oldest", async () => {
 	const { add, written } = made();
-	for (let i = 0; i < 20_003; i++) add(`m${i}`);
+	for (let i = 0; i < 20_000; i++) add(`m${i}`);
 	await vi.advanceTimersByTimeAsync(0);
-	expect(written).toEqual(["m0", "m1", "m2"]);
+	expect(written).toEqual([]);
+	for (let i = 20_000; i < 20_003; i++) add(`m${i}`);
+	await vi.advanceTimersByTimeAsync(0);
+	expect(written).toEqual(Array.from({ length: 2000 }, (_, i) => `m${i}`));
 });
 
 it("writes at once where somebody waits for it, and all of it at the end", async () => {

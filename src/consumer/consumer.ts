@@ -184,10 +184,15 @@ export class Consumer {
 
 	#take(delivery: Delivery): void {
 		this.#active.begin();
-		void this.#process(delivery)
-			.catch(error => this.#failed(error, `a delivery of ${this.spec.queue} stays unacked`))
-			.finally(() => this.#active.end());
+		this.#process(delivery).then(this.#taken, this.#left);
 	}
+
+	readonly #taken = () => this.#active.end();
+
+	readonly #left = (error: unknown) => {
+		this.#failed(error, `a delivery of ${this.spec.queue} stays unacked`);
+		this.#active.end();
+	};
 
 	async #process(delivery: Delivery): Promise<void> {
 		const { pattern, foreign } = this.spec;
@@ -209,14 +214,14 @@ export class Consumer {
 		if (envelope.only && !envelope.only.some(name => namesGroup(name, this.spec.group))) return this.receipts.ack(delivery);
 		if (!this.inbox) return this.#run(delivery, envelope);
 
-		const before = this.#running.get(envelope.id) ?? Promise.resolve();
-		const mine = before.then(() => this.#once(delivery, envelope));
-		const settled = mine.catch(() => undefined);
-		this.#running.set(envelope.id, settled);
+		const once = () => this.#once(delivery, envelope);
+		const before = this.#running.get(envelope.id);
+		const mine = before ? before.then(once, once) : once();
+		this.#running.set(envelope.id, mine);
 		try {
 			await mine;
 		} finally {
-			if (this.#running.get(envelope.id) === settled) this.#running.delete(envelope.id);
+			if (this.#running.get(envelope.id) === mine) this.#running.delete(envelope.id);
 		}
 	}
 
@@ -262,10 +267,10 @@ export class Consumer {
 		const started = performance.now();
 		const work = this.inbox === "transaction" ? this.#inTransaction(envelope, delivery) : this.spec.handle(envelope, {}, delivery);
 		let timer: NodeJS.Timeout | undefined;
-		const timeout = new Promise<"timeout">(resolve => {
+		const end = await new Promise<HandlerEnd | "duplicate" | "timeout">((resolve, reject) => {
 			timer = setTimeout(resolve, options.handlerTimeoutMs, "timeout");
+			work.then(resolve, reject);
 		});
-		const end = await Promise.race([work, timeout]);
 		clearTimeout(timer);
 		if (end === "timeout") {
 			const error = new ReliableRetryableError("RELIABLE_HANDLER_TIMEOUT", `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms.`, { id: envelope.id, event: envelope.event, group });

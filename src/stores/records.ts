@@ -63,9 +63,9 @@ export abstract class RecordStore {
 
 	async inboxHandled(group: string, ids: string[]): Promise<Set<string>> {
 		if (!ids.length) return new Set();
-		const docs = await this.collections.inbox.find({ _id: { $in: ids.map(id => inboxId(group, id)) } }, { fields: ["_id"] });
-		const rows = new Set(docs.map(doc => doc._id));
-		return new Set(ids.filter(id => rows.has(inboxId(group, id))));
+		const byRow = new Map(ids.map(id => [inboxId(group, id), id]));
+		const docs = await this.collections.inbox.find({ _id: { $in: [...byRow.keys()] } }, { fields: ["_id"] });
+		return new Set(docs.map(doc => byRow.get(doc._id) as string));
 	}
 
 	async inboxAdd(group: string, ids: string[], at: Date): Promise<void> {

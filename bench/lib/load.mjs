@@ -33,13 +33,13 @@ export async function closedLoop({ concurrency, warmMs, ms, op }) {
 	return { perSecond: (times.length / ms) * 1000, ...percentiles(times), cpuMicros: (user + system) / times.length };
 }
 
-/** One call after the other, with a pause between them in which everything comes to rest. `op` returns its time in ms. */
-export async function oneByOne({ count, pauseMs, op }) {
+/** One call after the other, with a pause between them in which everything comes to rest; `warm` others before, without a pause, since code that ran a few times only is interpreted. `op` returns its time in ms. */
+export async function oneByOne({ count, warm = 20, pauseMs, op }) {
 	const times = [];
-	for (let i = 0; i < count + 20; i++) {
-		const ms = await op(i);
-		if (i >= 20) times.push(ms);
+	for (let i = 0; i < warm; i++) await op();
+	for (let i = 0; i < count; i++) {
 		await new Promise(resolve => setTimeout(resolve, pauseMs));
+		times.push(await op());
 	}
 	return percentiles(times);
 }

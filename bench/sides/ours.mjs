@@ -37,7 +37,7 @@ async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, cou
 }
 
 /** From the call of an emit until the handler has it, one after the other. */
-async function latency({ namespace, bytes, strategy, count, pauseMs, options = {} }) {
+async function latency({ namespace, bytes, strategy, count, warm, pauseMs, options = {} }) {
 	let arrived;
 	const broker = await reliableNode({ namespace, options: { strategy, ...options }, services: mixin => [emitterService(mixin), consumerService(mixin, 1, () => arrived())] });
 	await subscribed(broker, 1);
@@ -50,7 +50,7 @@ async function latency({ namespace, bytes, strategy, count, pauseMs, options = {
 		await Promise.all([emit(payload), came]);
 		return ms;
 	};
-	const result = await oneByOne({ count, pauseMs, op });
+	const result = await oneByOne({ count, warm, pauseMs, op });
 	await broker.stop();
 	return result;
 }

@@ -57,7 +57,7 @@ async function pipeline({ namespace, bytes, window, prefetch, count, warm, pids 
 }
 
 /** One after the other: the insert, then the publish, until the consumer has it. */
-async function latency({ namespace, bytes, count, pauseMs, insert = true, lookup = false }) {
+async function latency({ namespace, bytes, count, warm, pauseMs, insert = true, lookup = false }) {
 	const { publish, close } = await publisher(namespace);
 	let arrived;
 	const client = await mongo();
@@ -74,7 +74,7 @@ async function latency({ namespace, bytes, count, pauseMs, insert = true, lookup
 		await came;
 		return performance.now() - from;
 	};
-	const result = await oneByOne({ count, pauseMs, op });
+	const result = await oneByOne({ count, warm, pauseMs, op });
 	await consuming.close();
 	await close();
 	await client.close();

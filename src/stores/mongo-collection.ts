@@ -1,7 +1,7 @@
 import type { AnyBulkWriteOperation, ClientSession, Collection as DriverCollection, UpdateFilter } from "mongodb";
 import type { Change, Collection, Doc, Filter, Operation, Page } from "./collection";
 import type { Index } from "./indexes";
-import { mongoError, unavailable } from "./mongo-errors";
+import { isDuplicate, mongoError, unavailable } from "./mongo-errors";
 
 /**
  * No command may hang for ever, whatever timeouts the client has that the user handed in: above server selection (5 s) plus a
@@ -46,8 +46,10 @@ export class MongoCollection implements Collection {
 
 	async insert(docs: Doc[]): Promise<boolean[]> {
 		const stored = docs.map(() => true);
-		if (!docs.length) return stored;
+		const [doc] = docs;
+		if (!doc) return stored;
 		const what = this.#what("insert");
+		if (docs.length === 1) return [await inTime(what, this.#insertOne(doc))];
 		await inTime(
 			what,
 			this.driver.insertMany(docs, { ordered: false }).catch((thrown: unknown) => {
@@ -59,6 +61,15 @@ export class MongoCollection implements Collection {
 			})
 		);
 		return stored;
+	}
+
+	/** Alone it spares the driver's bulk machinery, a quarter of the time that one insert takes. False = it is there. */
+	#insertOne(doc: Doc): Promise<boolean> {
+		// A write concern that failed too has an error of its own, which the driver puts first.
+		return this.driver.insertOne(doc).then(
+			() => true,
+			thrown => (isDuplicate(thrown) ? false : Promise.reject(thrown))
+		);
 	}
 
 	/** In a transaction, where the driver's errors must stay what they are. */
@@ -81,11 +92,19 @@ export class MongoCollection implements Collection {
 			const update = change as UpdateFilter<Doc>;
 			return many ? { updateMany: { filter, update } } : { updateOne: { filter, update, ...(upsert && { upsert }) } };
 		});
-		const write = () => this.driver.bulkWrite(models, { ordered: false });
+		const write = () => this.#write(models);
 		// Two upserts of one new `_id` at once: the later one finds the document the second time.
 		const raced = (thrown: unknown) => (operations.some(({ upsert }) => upsert) && (thrown as { code?: number }).code === 11000 ? write() : Promise.reject(thrown));
 		const result = await inTime(this.#what("update"), write().catch(raced));
 		return result.matchedCount + result.upsertedCount;
+	}
+
+	/** One alone spares the driver's bulk machinery, as for an insert. */
+	#write(models: AnyBulkWriteOperation<Doc>[]): Promise<{ matchedCount: number; upsertedCount: number }> {
+		const [model] = models as [AnyBulkWriteOperation<Doc>];
+		if (models.length === 1 && "updateMany" in model) return this.driver.updateMany(model.updateMany.filter, model.updateMany.update);
+		if (models.length === 1 && "updateOne" in model) return this.driver.updateOne(model.updateOne.filter, model.updateOne.update, { upsert: model.updateOne.upsert ?? false });
+		return this.driver.bulkWrite(models, { ordered: false });
 	}
 
 	async find(filter: Filter, { sort, skip, limit, fields }: Page = {}): Promise<Doc[]> {

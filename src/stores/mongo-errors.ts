@@ -15,6 +15,11 @@ const REFUSAL_CODES = [2, 9, 14, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
 
 const DUPLICATE_KEY = 11000;
 
+/** Of the socket: now and then the driver lets one through as it is, when the connection is reset while a command is written. */
+function isSystemError(thrown: unknown): boolean {
+	return thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).syscall === "string";
+}
+
 function isDriverError(thrown: unknown): thrown is DriverError {
 	return thrown instanceof Error && (thrown.name.startsWith("Mongo") || thrown.name.startsWith("BSON"));
 }
@@ -39,6 +44,7 @@ export function unavailable(what: string, cause?: unknown): ReliableRetryableErr
 
 /** Our error for one of the driver's. Whatever is not known to be final may pass, or its outcome is unknown: RELIABLE_UNAVAILABLE. */
 export function mongoError(what: string, thrown: unknown): unknown {
+	if (isSystemError(thrown)) return unavailable(what, thrown);
 	if (!isDriverError(thrown)) return thrown;
 	if (ACCESS_CODES.includes(thrown.code as number)) {
 		return new ReliableError("RELIABLE_ACCESS_REFUSED", `MongoDB refused ${what}: ${reasonOf(thrown)}. Check user, password, authSource and roles (readWrite on the database).`, { store: "mongodb", step: what }, thrown);

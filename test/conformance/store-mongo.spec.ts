@@ -139,6 +139,11 @@ describe("errors", () => {
 	});
 });
 
+it("takes a bare error of the socket, which the driver lets through at times, for an unknown outcome", () => {
+	const thrown = Object.assign(new Error("write ECONNRESET"), { errno: -104, code: "ECONNRESET", syscall: "write" });
+	expect(mongoError("insert", thrown)).toMatchObject({ type: "RELIABLE_UNAVAILABLE", retryable: true, cause: thrown });
+});
+
 describe("down and back", () => {
 	it("rejects as unavailable while the server is away, and works again with onReady", async () => {
 		await withProxy("serverSelectionTimeoutMS=300", async (store, proxy) => {

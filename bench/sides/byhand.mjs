@@ -1,9 +1,10 @@
 // The steps of an outbox written by hand with nothing but the servers' clients, as fast as we know how: insert in batches, publish, inbox in
 // batches, receipts by the hundred, one update for all of them. No sweeper, no due times, no groups, no errors: what a machine can give at most.
+import { randomUUID } from "node:crypto";
 import { Batcher } from "../../dist/src/batcher.js";
 import { closedLoop, counter, pipelined } from "../lib/load.mjs";
 import { amqp, DATABASE, mongo, payloadOf, rawQueue } from "../lib/world.mjs";
-import { shapes } from "./document.mjs";
+import { callbackHeaders, shapes } from "./document.mjs";
 import { publisher, WRITE_CONCERN } from "./raw.mjs";
 
 const BATCH = 500;
@@ -33,6 +34,28 @@ async function emits({ namespace, bytes, concurrency, warmMs, ms }) {
 	await Promise.all(published);
 	await close();
 	await client.close();
+	return result;
+}
+
+/** The two publishes of an emit of `callback`, with the headers of ours: a check into a queue that holds it back, the message into its group's. */
+async function checkedEmits({ namespace, bytes, concurrency, warmMs, ms }) {
+	const { publish, publishTo, close } = await publisher(namespace);
+	const checks = rawQueue(namespace, 2);
+	const arguments_ = { "x-queue-type": "quorum", "x-message-ttl": 30_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": rawQueue(namespace, 3), "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish" };
+	const model = await amqp();
+	const channel = await model.createChannel();
+	await channel.assertQueue(rawQueue(namespace, 3), { durable: true, arguments: { "x-queue-type": "quorum" } });
+	await channel.assertQueue(checks, { durable: true, arguments: arguments_ });
+	const payload = payloadOf(bytes);
+	const headers = callbackHeaders(`${namespace}.reliable.callback-receipts`);
+	const op = () => {
+		const body = Buffer.from(JSON.stringify(payload));
+		const id = randomUUID();
+		return Promise.all([publishTo("", checks, body, id, headers), publish(body, id, headers)]);
+	};
+	const result = await closedLoop({ concurrency, warmMs, ms, op });
+	await model.close();
+	await close();
 	return result;
 }
 
@@ -88,4 +111,4 @@ async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, 
 	return result;
 }
 
-export default { emits, pipeline };
+export default { emits, checkedEmits, pipeline };

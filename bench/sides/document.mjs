@@ -1,6 +1,8 @@
 // The documents that the insertMany peers store.
 import { uuidv7 } from "uuidv7";
 import { newMessage } from "../../dist/src/emit.js";
+import { encodePlan } from "../../dist/src/message/check.js";
+import { headersOf } from "../../dist/src/message/envelope.js";
 import { serviceOptions } from "../../dist/src/options.js";
 import { encodeMessage } from "../../dist/src/stores/codec.js";
 import { INDEXES } from "../../dist/src/stores/indexes.js";
@@ -11,6 +13,12 @@ const source = { service: "producer", options: serviceOptions({}), origin: { cal
 /** A message as an emit makes it. */
 export function messageOf(payload, waiting, more = {}) {
 	return { ...newMessage(source, EVENT, payload, {}, { id: () => uuidv7(), waitingFor: () => waiting }), dueAt: new Date(Date.now() + 40_000), ...more };
+}
+
+/** Of an emit of `callback`. */
+export function callbackHeaders(receipts) {
+	const message = newMessage(source, EVENT, {}, { strategy: "callback" }, { id: () => uuidv7(), waitingFor: () => ["*"] });
+	return headersOf(message, 1, message.waiting, receipts, encodePlan(message));
 }
 
 export const indexesOf = name => INDEXES[name].map(({ key, openOnly, sparse }) => ({ key, ...(openOnly && { partialFilterExpression: { open: true } }), ...(sparse && { sparse }) }));

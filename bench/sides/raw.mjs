@@ -15,12 +15,13 @@ export async function publisher(namespace, groups = 1) {
 		await channel.assertQueue(rawQueue(namespace, n), { durable: true, arguments: { "x-queue-type": "quorum" } });
 		await channel.bindQueue(rawQueue(namespace, n), exchange, EVENT);
 	}
-	const publish = (body, messageId = randomUUID()) =>
+	const publishTo = (exchange, key, body, messageId, headers) =>
 		new Promise((resolve, reject) => {
-			const properties = { persistent: true, mandatory: true, messageId, type: EVENT, contentType: "application/json" };
-			channel.publish(exchange, EVENT, body, properties, error => (error ? reject(error) : resolve()));
+			const properties = { persistent: true, mandatory: true, messageId, type: EVENT, contentType: "application/json", headers };
+			channel.publish(exchange, key, body, properties, error => (error ? reject(error) : resolve()));
 		});
-	return { publish, close: () => model.close() };
+	const publish = (body, messageId = randomUUID(), headers) => publishTo(exchange, EVENT, body, messageId, headers);
+	return { publish, publishTo, close: () => model.close() };
 }
 
 /** On a connection of its own, like ours. */
@@ -35,10 +36,10 @@ async function consumer(namespace, prefetch, onMessage, n = 1) {
 	return { close: () => model.close() };
 }
 
-async function publish({ namespace, bytes, window, copies = 1, warmMs, ms }) {
+async function publish({ namespace, bytes, window, warmMs, ms }) {
 	const { publish, close } = await publisher(namespace);
 	const body = Buffer.from(JSON.stringify(payloadOf(bytes)));
-	const result = await closedLoop({ concurrency: window, warmMs, ms, op: () => (copies === 1 ? publish(body) : Promise.all(Array.from({ length: copies }, () => publish(body)))) });
+	const result = await closedLoop({ concurrency: window, warmMs, ms, op: () => publish(body) });
 	await close();
 	return result;
 }

@@ -1,4 +1,5 @@
 import type { PublishResult } from "../couriers/courier";
+import { Deadlines } from "../deadlines";
 import { ReliableError, ReliableRetryableError } from "../errors";
 import { InHand } from "../in-hand";
 import { delayOf, encodePlan, MAX_CHECK_BYTES } from "../message/check";
@@ -20,6 +21,16 @@ export interface CallbackParts {
 	metrics: Metrics;
 }
 
+/** A check and its message, sent together. */
+interface Pair {
+	message: Message;
+	deadline: number;
+	check: PublishResult | undefined;
+	result: PublishResult | undefined;
+	resolve(result: EmitResult): void;
+	reject(error: Error): void;
+}
+
 /**
  * Nothing is stored on the producer's path: the delayed check and the message go out together; with `commit` the business write is done
  * between them. See `strategy.ts` for what that promises.
@@ -27,10 +38,64 @@ export interface CallbackParts {
 export class Callback implements Strategy {
 	readonly #sending = new InHand();
 	readonly #unready = new Set<() => void>();
+	readonly #pairs = new Deadlines<Pair>(pair => this.#judge(pair));
 
 	constructor(readonly parts: CallbackParts) {}
 
-	async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
+	emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
+		const { session, commit, waitFor, timeoutMs } = plan;
+		const plain = !session && !commit && waitFor !== "consumed" && message.body.length <= MAX_TOGETHER_BYTES;
+		return plain && this.parts.publisher.courier.ready ? this.#emitTogether(message, timeoutMs) : this.#emitInSteps(message, plan);
+	}
+
+	/**
+	 * Check and message at once, in this order on one channel: nothing is promised before both are confirmed, and their confirms may come in
+	 * any order. Nearly every emit; one promise and no frame of its own, since thousands may be under way.
+	 */
+	#emitTogether(message: Message, timeoutMs: number): Promise<EmitResult> {
+		const { publisher } = this.parts;
+		return new Promise((resolve, reject) => {
+			const pair: Pair = { message, deadline: performance.now() + timeoutMs, check: undefined, result: undefined, resolve, reject };
+			publisher.check(message, 1).then(
+				answer => {
+					pair.check = answer;
+					if (pair.result) this.#answered(pair);
+				},
+				error => {
+					if (this.#pairs.delete(pair)) this.#end(pair, error as Error);
+				}
+			);
+			void publisher.toAll(message, 1).then(answer => {
+				pair.result = answer;
+				if (pair.check) this.#answered(pair);
+			});
+			this.#sending.begin();
+			this.#pairs.add(pair);
+		});
+	}
+
+	#answered(pair: Pair): void {
+		if (this.#pairs.delete(pair)) this.#judge(pair);
+	}
+
+	/** What has not been answered by now may still be taken. */
+	#judge(pair: Pair): void {
+		const { message, check = LATE, result = LATE } = pair;
+		try {
+			this.#mustBeOut(message, check, result);
+		} catch (error) {
+			return this.#end(pair, error as Error);
+		}
+		this.#end(pair);
+	}
+
+	#end({ message, resolve, reject }: Pair, error?: Error): void {
+		this.#sending.end();
+		if (error) reject(error);
+		else resolve({ id: message._id, status: STATUS.published });
+	}
+
+	async #emitInSteps(message: Message, plan: EmitPlan): Promise<EmitResult> {
 		const { _id: id, event } = message;
 		const until = performance.now() + plan.timeoutMs;
 		this.#sending.begin();
@@ -53,51 +118,14 @@ export class Callback implements Strategy {
 		for (const giveUp of this.#unready) giveUp();
 	}
 
-	/** Resolves when the promise holds: true = the message too is confirmed and routed. Without `async`, whose frames thousands of emits would hold at a time. */
-	#send(message: Message, plan: EmitPlan, until: number): Promise<boolean> {
+	/** Resolves when the promise holds: true = the message too is confirmed and routed. */
+	async #send(message: Message, plan: EmitPlan, until: number): Promise<boolean> {
 		this.#refuse(message, plan);
-		if (!this.parts.publisher.courier.ready) return this.#brokerReady(message, plan.timeoutMs).then(() => this.#sendNow(message, plan, until));
-		return this.#sendNow(message, plan, until);
-	}
-
-	#sendNow(message: Message, plan: EmitPlan, until: number): Promise<boolean> {
+		if (!this.parts.publisher.courier.ready) await this.#brokerReady(message, plan.timeoutMs);
 		if (plan.commit) return this.#sendAround(message, plan, plan.commit, until);
-		return message.body.length > MAX_TOGETHER_BYTES ? this.#sendInTurn(message, until) : this.#sendTogether(message, until);
-	}
-
-	/** Check and message at once, in this order on one channel: nothing is promised before both are confirmed, and their confirms may come in any order. */
-	#sendTogether(message: Message, until: number): Promise<boolean> {
-		const { publisher } = this.parts;
-		return new Promise((resolve, reject) => {
-			let check: PublishResult | undefined;
-			let result: PublishResult | undefined;
-			let timer: NodeJS.Timeout | undefined;
-			const end = () => {
-				if (!timer) return;
-				clearTimeout(timer);
-				timer = undefined;
-				try {
-					this.#mustBeOut(message, check ?? LATE, result ?? LATE);
-					resolve(true);
-				} catch (error) {
-					reject(error as Error);
-				}
-			};
-			const failed = (error: Error) => {
-				clearTimeout(timer);
-				timer = undefined;
-				reject(error);
-			};
-			publisher.check(message, 1).then(answer => {
-				check = answer;
-				if (result) end();
-			}, failed);
-			void publisher.toAll(message, 1).then(answer => {
-				result = answer;
-				if (check) end();
-			});
-			timer = setTimeout(end, leftOf(until));
-		});
+		if (message.body.length > MAX_TOGETHER_BYTES) return this.#sendInTurn(message, until);
+		await this.#emitTogether(message, leftOf(until));
+		return true;
 	}
 
 	/** The message when its check is confirmed. */

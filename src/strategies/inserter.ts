@@ -1,4 +1,5 @@
 import { Batcher } from "../batcher";
+import { Deadlines } from "../deadlines";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Message } from "../message/message";
 import type { InsertOutcome, Store } from "../stores/store";
@@ -10,8 +11,6 @@ const MAX_BATCH = 500;
 const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 /** Pause before an insert is repeated after an error that may pass; short, because emits are waiting. */
 const RETRY_MS = 200;
-/** How often deadlines are looked at; one timer for all emits instead of one each. */
-const DEADLINE_CHECK_MS = 100;
 
 interface Pending {
 	message: Message;
@@ -30,8 +29,7 @@ interface Pending {
  */
 export class Inserter {
 	readonly #batcher: Batcher<Pending, InsertOutcome | Error>;
-	readonly #pending = new Set<Pending>();
-	#timer: NodeJS.Timeout | undefined;
+	readonly #pending = new Deadlines<Pending>(item => this.#expire(item));
 	#stopped = false;
 	#wake: (() => void)[] = [];
 
@@ -62,7 +60,6 @@ export class Inserter {
 		return new Promise((resolve, reject) => {
 			const item: Pending = { message, deadline: performance.now() + timeoutMs, tried: false, expired: false, expire: () => reject(this.#expired(item, timeoutMs)), late };
 			this.#pending.add(item);
-			this.#timer ??= setInterval(() => this.#checkDeadlines(), DEADLINE_CHECK_MS);
 			this.#batcher.add(item).then(
 				outcome => {
 					this.#pending.delete(item);
@@ -84,8 +81,7 @@ export class Inserter {
 	/** Whatever still waits is rejected; no further insert is tried. */
 	stop(): void {
 		this.#stopped = true;
-		clearInterval(this.#timer);
-		for (const item of this.#pending) this.#expire(item);
+		this.#pending.expireAll();
 		this.#wakeUp();
 	}
 
@@ -96,19 +92,8 @@ export class Inserter {
 			: new ReliableRetryableError("RELIABLE_NOT_STORED", `The store could not be reached within ${timeoutMs} ms; nothing was stored of '${message.event}' (${message._id}).`, data);
 	}
 
-	#checkDeadlines(): void {
-		const now = performance.now();
-		for (const item of this.#pending) if (item.deadline <= now) this.#expire(item);
-		if (!this.#pending.size) {
-			clearInterval(this.#timer);
-			this.#timer = undefined;
-		}
-	}
-
 	#expire(item: Pending): void {
-		if (item.expired) return;
 		item.expired = true;
-		this.#pending.delete(item);
 		item.expire();
 		this.#wakeUp();
 	}

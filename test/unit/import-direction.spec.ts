@@ -25,7 +25,7 @@ const AREAS: readonly (readonly string[])[] = [
 	["src/strategies/", "src/consumer/", "src/tracker", "src/sweeper/", "src/compensation"],
 	["src/publisher", "src/registry", "src/waiters", "src/rounds", "src/intake", "src/parking", "src/sampler"],
 	["src/stores/", "src/couriers/"],
-	["src/copies", "src/at-most", "src/members", "src/metrics", "src/options", "src/errors", "src/tls", "src/logger", "src/backoff", "src/batcher", "src/in-hand", "src/inspect", "src/message/"]
+	["src/copies", "src/at-most", "src/members", "src/metrics", "src/options", "src/errors", "src/tls", "src/logger", "src/backoff", "src/batcher", "src/deadlines", "src/in-hand", "src/inspect", "src/message/"]
 ];
 const RUNTIME = AREAS.findIndex(areas => areas.includes("src/runtime"));
 const LEAVES = AREAS.length - 1;

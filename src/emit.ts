@@ -39,7 +39,7 @@ export interface EmitOptions {
 	maxAttempts?: number;
 	/** @default the service's */
 	backoff?: Partial<Backoff>;
-	/** Limit in ms for storing, and for what `waitFor` waits for. @default emitTimeoutMs */
+	/** Limit in ms for storing, and for what `waitFor` waits for; noticed up to 100 ms late. @default emitTimeoutMs */
 	timeoutMs?: number;
 	/** What to wait for before it resolves; with a session only "stored". @default "stored" */
 	waitFor?: "stored" | "confirmed" | "consumed";

@@ -11,7 +11,7 @@ const CROWD_KEPT_MS = 5000;
 /** So many at most. The oldest are given up many at a time: a Map keeps the place of what was deleted at its front, and each look passes all of them. */
 const MAX_KEPT = 20_000;
 const GIVEN_UP = 2000;
-/** Instants are rounded up to this, so that one statement writes down many: nothing of the message happens between its confirm and the record. */
+/** Instants are rounded down to this, so that one statement writes down many. */
 const GRAIN_MS = 50;
 /** Per store command. */
 const MAX_BATCH = 5000;
@@ -45,12 +45,13 @@ export class Confirms {
 	}
 
 	/** `atOnce`: somebody waits for the status, or the row comes due soon. */
-	add(record: PublishedRecord, atOnce: boolean): void {
+	add(record: PublishedRecord, createdAt: Date, atOnce: boolean): void {
 		if (atOnce) return this.#write(record);
 		const { id } = record;
 		const at = record.at.getTime();
-		const grain = Math.ceil(at / GRAIN_MS) * GRAIN_MS - at;
-		this.#kept.set(id, { id, since: performance.now(), at: at + grain, dueAt: record.dueAt.getTime() + grain });
+		// Not before the emit, or its story would begin with the confirm.
+		const rounded = Math.min(at, Math.max(Math.floor(at / GRAIN_MS) * GRAIN_MS, createdAt.getTime()));
+		this.#kept.set(id, { id, since: performance.now(), at: rounded, dueAt: record.dueAt.getTime() - (at - rounded) });
 		if (this.#kept.size > MAX_KEPT) this.#release(GIVEN_UP);
 		this.#timer ??= setTimeout(() => this.#tick(), TICK_MS).unref();
 	}

@@ -203,7 +203,7 @@ export class Outbox implements Strategy {
 			this.parts.waiters.saw(message._id, STATUS.published);
 			// A row of a transaction, or one that the store was slow to take: a sweep would come before the record.
 			const dueSoon = (message.dueAt?.getTime() ?? 0) < at.getTime() + SOON_MS;
-			this.#confirms.add({ id: message._id, at, dueAt }, dueSoon || waitFor === "confirmed");
+			this.#confirms.add({ id: message._id, at, dueAt }, message.createdAt, dueSoon || waitFor === "confirmed");
 			if (results.length === 1) return;
 		}
 		return this.#recordFailed(message, results, asked, confirmed, at);

@@ -19,7 +19,7 @@ function made(published: (records: PublishedRecord[]) => Promise<number> = async
 		}
 	};
 	const confirms = new Confirms(store as unknown as Store, silent);
-	const add = (id: string, atOnce = false) => confirms.add({ id, at: new Date(), dueAt: new Date() }, atOnce);
+	const add = (id: string, atOnce = false) => confirms.add({ id, at: new Date(), dueAt: new Date() }, new Date(), atOnce);
 	return { confirms, add, written, records: all };
 }
 
@@ -46,18 +46,22 @@ it("waits longer with many of them, for at most five seconds", async () => {
 	expect(written).toEqual(ids.slice(400));
 });
 
-it("rounds instants up, so that one statement can say the same of many, and keeps what lies between them", async () => {
+it("rounds instants down, so that one statement can say the same of many, but not below the emit, and keeps what lies between them", async () => {
 	const { confirms, records } = made();
-	const at = new Date("2026-01-01T00:00:00.001Z");
-	confirms.add({ id: "a", at, dueAt: new Date(at.getTime() + 30_000) }, false);
-	confirms.add({ id: "b", at: new Date(at.getTime() + 48), dueAt: new Date(at.getTime() + 30_048) }, false);
-	confirms.add({ id: "awaited", at, dueAt: at }, true);
+	const ms = (n: number) => new Date(new Date("2026-01-01T00:00:00Z").getTime() + n);
+	confirms.add({ id: "a", at: ms(101), dueAt: ms(30_101) }, ms(0), false);
+	confirms.add({ id: "b", at: ms(149), dueAt: ms(30_149) }, ms(99), false);
+	confirms.add({ id: "quick", at: ms(149), dueAt: ms(30_149) }, ms(140), false);
+	// The two instants are of different clocks.
+	confirms.add({ id: "odd", at: ms(149), dueAt: ms(30_149) }, ms(900), false);
+	confirms.add({ id: "awaited", at: ms(149), dueAt: ms(30_149) }, ms(0), true);
 	await confirms.idle();
-	const rounded = { at: new Date("2026-01-01T00:00:00.050Z"), dueAt: new Date("2026-01-01T00:00:30.050Z") };
 	expect(records).toEqual([
-		{ id: "awaited", at, dueAt: at },
-		{ id: "a", ...rounded },
-		{ id: "b", ...rounded }
+		{ id: "awaited", at: ms(149), dueAt: ms(30_149) },
+		{ id: "a", at: ms(100), dueAt: ms(30_100) },
+		{ id: "b", at: ms(100), dueAt: ms(30_100) },
+		{ id: "quick", at: ms(140), dueAt: ms(30_140) },
+		{ id: "odd", at: ms(149), dueAt: ms(30_149) }
 	]);
 });
 

@@ -2,6 +2,15 @@
 export class InHand {
 	#count = 0;
 	#waiting: (() => void)[] = [];
+	// Made once: a closure for each piece of work would be kept as long as that takes.
+	readonly #ended = () => this.end();
+	readonly #rejected = (error: unknown) => {
+		this.failed?.(error);
+		this.end();
+	};
+
+	/** `failed`: told of tracked work that rejects. */
+	constructor(private readonly failed?: (error: unknown) => void) {}
 
 	get count(): number {
 		return this.#count;
@@ -13,6 +22,12 @@ export class InHand {
 
 	end(): void {
 		if (--this.#count === 0) for (const tell of this.#waiting.splice(0)) tell();
+	}
+
+	/** From now until it has settled. */
+	track(work: Promise<unknown>): void {
+		this.begin();
+		work.then(this.#ended, this.#rejected);
 	}
 
 	/** Resolves when nothing is under way. */

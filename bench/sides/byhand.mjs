@@ -2,6 +2,7 @@
 // batches, receipts by the hundred, one update for all of them. No sweeper, no due times, no groups, no errors: what a machine can give at most.
 import { randomUUID } from "node:crypto";
 import { Batcher } from "../../dist/src/batcher.js";
+import { bucketDeclaration } from "../../dist/src/couriers/amqp/topology.js";
 import { closedLoop, counter, pipelined } from "../lib/load.mjs";
 import { amqp, DATABASE, mongo, payloadOf, rawQueue } from "../lib/world.mjs";
 import { callbackHeaders, shapes } from "./document.mjs";
@@ -41,11 +42,10 @@ async function emits({ namespace, bytes, concurrency, warmMs, ms }) {
 async function checkedEmits({ namespace, bytes, concurrency, warmMs, ms }) {
 	const { publish, publishTo, close } = await publisher(namespace);
 	const checks = rawQueue(namespace, 2);
-	const arguments_ = { "x-queue-type": "quorum", "x-message-ttl": 30_000, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": rawQueue(namespace, 3), "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish" };
 	const model = await amqp();
 	const channel = await model.createChannel();
 	await channel.assertQueue(rawQueue(namespace, 3), { durable: true, arguments: { "x-queue-type": "quorum" } });
-	await channel.assertQueue(checks, { durable: true, arguments: arguments_ });
+	await channel.assertQueue(checks, { durable: true, arguments: bucketDeclaration(rawQueue(namespace, 3), 30_000).arguments });
 	const payload = payloadOf(bytes);
 	const headers = callbackHeaders(`${namespace}.reliable.callback-receipts`);
 	const op = () => {

@@ -90,7 +90,7 @@ export class Consumer {
 	#stopping = false;
 	#timer: NodeJS.Timeout | undefined;
 	#unsubscribe: (() => void) | undefined;
-	readonly #active = new InHand();
+	readonly #active = new InHand(error => this.#failed(error, `a delivery of ${this.spec.queue} stays unacked`));
 	#plainFailures = 0;
 
 	constructor(
@@ -132,7 +132,7 @@ export class Consumer {
 		const begin = async () => {
 			await this.#announce();
 			if (this.#stopping) return;
-			this.#consumption = await courier.consume({ queue: declared, prefetch: options.maxInFlight, onDelivery: delivery => this.#take(delivery) });
+			this.#consumption = await courier.consume({ queue: declared, prefetch: options.maxInFlight, onDelivery: delivery => this.#active.track(this.#process(delivery)) });
 			logger.info(`Reliable: group ${group} consumes '${pattern}' (${queue}).`);
 			if (this.#stopping) await this.#consumption.close();
 		};
@@ -181,18 +181,6 @@ export class Consumer {
 			});
 		}
 	}
-
-	#take(delivery: Delivery): void {
-		this.#active.begin();
-		this.#process(delivery).then(this.#taken, this.#left);
-	}
-
-	readonly #taken = () => this.#active.end();
-
-	readonly #left = (error: unknown) => {
-		this.#failed(error, `a delivery of ${this.spec.queue} stays unacked`);
-		this.#active.end();
-	};
 
 	async #process(delivery: Delivery): Promise<void> {
 		const { pattern, foreign } = this.spec;

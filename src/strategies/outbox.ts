@@ -10,7 +10,7 @@ import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
 import type { PublishResult } from "../couriers/courier";
 import type { Publisher } from "../publisher";
-import type { FailedRecord, InsertOutcome, Store } from "../stores/store";
+import type { FailedRecord, Store } from "../stores/store";
 import type { Waiters } from "../waiters";
 import { Confirms } from "./confirms";
 import type { Inserter } from "./inserter";
@@ -44,7 +44,7 @@ export class Outbox implements Strategy {
 	readonly #confirms: Confirms;
 	readonly #postponed: Batcher<string, void>;
 	readonly #failed: Batcher<FailedRecord, void>;
-	readonly #dispatching = new InHand();
+	readonly #dispatching = new InHand(error => this.parts.logger.debug(`Reliable: an emit's publish was not recorded, the sweeper will see to it: ${reasonOf(error)}`));
 
 	constructor(readonly parts: OutboxParts) {
 		const { store } = parts;
@@ -65,7 +65,7 @@ export class Outbox implements Strategy {
 
 		const late = () => direct && this.#dispatch(message, plan);
 		const outcome = await (plan.session ? this.parts.store.insertIn(plan.session, message) : this.parts.inserter.insert(message, plan.timeoutMs, late));
-		const existing = outcome.stored || plan.session ? existingOf(outcome) : await this.#replaceWithdrawn(message, outcome.existing);
+		const existing = outcome.stored ? undefined : plan.session ? outcome.existing : await this.#replaceWithdrawn(message, outcome.existing);
 		if (existing) {
 			assertSame(existing, message);
 			// Nothing but an insert can join the caller's transaction.
@@ -162,22 +162,10 @@ export class Outbox implements Strategy {
 		return { id, status: await this.parts.waiters.wait(id, message.event, plan.waitFor, plan.timeoutMs, left) };
 	}
 
-	#track(work: Promise<void>): void {
-		this.#dispatching.begin();
-		work.then(this.#tracked, this.#untold);
-	}
-
-	readonly #tracked = () => this.#dispatching.end();
-
-	readonly #untold = (error: unknown) => {
-		this.parts.logger.debug(`Reliable: an emit's publish was not recorded, the sweeper will see to it: ${reasonOf(error)}`);
-		this.#dispatching.end();
-	};
-
 	/** Committed: the row is there and pending. Aborted: it is not. The driver has no hook for a commit, only for the session's end. */
 	#afterSession(session: unknown, id: string, plan: EmitPlan): void {
 		this.parts.store.onSessionEnd(session, () => {
-			this.#track(
+			this.#dispatching.track(
 				this.parts.store.find([id]).then(([row]) => {
 					if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready) this.#dispatch(row, plan);
 				})
@@ -188,9 +176,9 @@ export class Outbox implements Strategy {
 	#dispatch(message: Message, plan: EmitPlan): void {
 		const { publisher } = this.parts;
 		const { groups, waiting } = message;
-		if (groups === undefined || waiting.includes(ANY_GROUP)) return this.#track(publisher.toAll(message, 1).then(result => this.#answered(message, plan, [result])));
+		if (groups === undefined || waiting.includes(ANY_GROUP)) return this.#dispatching.track(publisher.toAll(message, 1).then(result => this.#answered(message, plan, [result])));
 		const steps = waiting.map(group => ({ group, attempt: 1 }));
-		this.#track(publisher.toGroups(message, steps).then(results => this.#answered(message, plan, results, waiting)));
+		this.#dispatching.track(publisher.toGroups(message, steps).then(results => this.#answered(message, plan, results, waiting)));
 	}
 
 	/** `asked`: the groups that the publishes went to; without, one went to all of them. */
@@ -219,10 +207,6 @@ export class Outbox implements Strategy {
 		const error = { name: "Unroutable", message: result.reason ?? "no queue took it", code: "NO_ROUTE" };
 		return groups.map(group => this.#failed.add(judgeFailure(message, group, 1, cause, error, { now })));
 	}
-}
-
-function existingOf(outcome: InsertOutcome): Message | undefined {
-	return outcome.stored ? undefined : outcome.existing;
 }
 
 function duplicate({ _id: id, event, status }: Message, why: string): Error {

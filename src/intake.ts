@@ -8,11 +8,16 @@ import type { Store } from "./stores/store";
 /** Messages taken together; a receipt message may hold many receipts itself. */
 const MAX_BATCH = 200;
 const PREFETCH = 1000;
+/** Between the begins of two batches unless one is full. Who is alone is handled at once; of a steady trickle each would cost a store command of its own, beside the very messages it reports of. */
+const PACE_MS = 20;
 const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
 
 /** One queue consumed in batches: while the store writes one, the next collects. */
 export class Intake {
 	#held: Delivery[] = [];
+	#begun = -Infinity;
+	/** Ends the pause before the next batch. */
+	#full: (() => void) | undefined;
 	#running: Promise<void> | undefined;
 	#consumption: Consumption | undefined;
 	#stopping = false;
@@ -53,6 +58,7 @@ export class Intake {
 
 	#take(delivery: Delivery): void {
 		this.#held.push(delivery);
+		if (this.#held.length >= MAX_BATCH) this.#full?.();
 		this.#running ??= this.#run().finally(() => (this.#running = undefined));
 	}
 
@@ -60,6 +66,7 @@ export class Intake {
 		await Promise.resolve();
 		let failures = 0;
 		while (this.#held.length && !this.#stopping) {
+			await this.#pace();
 			const batch = this.#held.slice(0, MAX_BATCH);
 			try {
 				await this.#handleAll(batch);
@@ -76,6 +83,21 @@ export class Intake {
 			this.#held.splice(0, batch.length);
 			ackAll(batch);
 		}
+	}
+
+	async #pace(): Promise<void> {
+		const pause = this.#begun + PACE_MS - performance.now();
+		if (pause > 0 && this.#held.length < MAX_BATCH) {
+			await new Promise<void>(resolve => {
+				const timer = setTimeout(resolve, pause);
+				this.#full = () => {
+					clearTimeout(timer);
+					resolve();
+				};
+			});
+			this.#full = undefined;
+		}
+		this.#begun = performance.now();
 	}
 
 	/** What waiting does not mend must not hold up the rest: the batch is taken apart, and the one that fails alone is parked. */

@@ -3,11 +3,11 @@ import type { Courier, Delivery } from "./couriers/courier";
 import { reasonOf } from "./errors";
 import type { Logger } from "./logger";
 import { highestAttempt, judgeFailure } from "./message/budget";
-import { rowOfEcho } from "./message/check";
+import { answeredRow, rowOfEcho } from "./message/check";
 import { parseAnnouncement } from "./message/announcement";
 import { describeError, parseEnvelope, Unreadable } from "./message/envelope";
 import { STATUS } from "./message/lifecycle";
-import { ANY_GROUP, type FailureError, type Message, type Parked, type Subscription } from "./message/message";
+import { ANY_GROUP, type FailureError, type Message, type Parked, type Receipt, type Subscription } from "./message/message";
 import type { Queues } from "./message/pattern";
 import { parseReceipts, parseWithdrawal, WITHDRAWAL_TYPE, type Echo, type ReceiptItem } from "./message/receipt";
 import type { Metrics } from "./metrics";
@@ -117,10 +117,33 @@ export class Tracker {
 			}
 		}
 		await this.#withdraw(withdrawn);
-		await this.parts.store.adopt([...rows.values()]);
-		const homeless = new Map([...(await this.#handled(answers.filter(({ item }) => item.outcome === "handled"))), ...(await this.#failed(answers.filter(({ item }) => item.outcome === "failed")))]);
+		const known = await this.#learned(rows, answers);
+		const left = answers.filter(({ item }) => !known.has(item.id));
+		await this.parts.store.adopt([...rows.values()].filter(row => !known.has(row._id)));
+		const homeless = new Map([...(await this.#handled(left.filter(({ item }) => item.outcome === "handled"))), ...(await this.#failed(left.filter(({ item }) => item.outcome === "failed")))]);
 		for (const [{ delivery }, reason] of homeless) fault(delivery, reason);
 		if (faults.size) await this.parts.store.park([...faults].map(([delivery, reasons]) => parkedOf(delivery, summaryOf(reasons), this.parts)));
+	}
+
+	/** Most messages of strategy `callback` are seen here for the first time, and were handled: their rows are written as what they have come to. Returns the ids. */
+	async #learned(rows: Map<string, Message>, answers: Answer[]): Promise<Set<string>> {
+		if (!rows.size) return new Set();
+		const { store, metrics } = this.parts;
+		const at = store.now();
+		const plain = new Map([...rows].filter(([, { waiting }]) => !waiting.includes(ANY_GROUP)).map(([id]) => [id, new Map<string, Receipt>()]));
+		for (const { group, nodeID, item } of answers) {
+			const { id, outcome, durationMs, attempt } = item;
+			const receipts = plain.get(id);
+			// What failed, or came twice, is judged beside its row.
+			if (outcome === "failed" || receipts?.has(group)) plain.delete(id);
+			else receipts?.set(group, { at, nodeID, durationMs, attempt });
+		}
+		const firsts = new Map([...plain].map(([id, receipts]) => [id, answeredRow(rows.get(id) as Message, receipts, at)]));
+		const learned = await store.learn([...firsts.values()]);
+		const stored = [...learned].map(id => firsts.get(id) as Message);
+		metrics.count("receipts", stored.reduce((sum, { receipts }) => sum + Object.keys(receipts).length, 0));
+		this.#tellConsumed(stored.filter(({ status }) => status === STATUS.consumed).map(({ _id }) => _id), at);
+		return learned;
 	}
 
 	/** The row of a message that no emit has stored, from what its receipt brings back. Throws Unreadable. */

@@ -1,7 +1,7 @@
 import { LONGEST_MS } from "../options";
 import { HEADER, isCount, parseEnvelope, Unreadable, type Wire } from "./envelope";
 import { STATUS } from "./lifecycle";
-import { bucketOf, type Backoff, type Message, type Source } from "./message";
+import { bucketOf, type Backoff, type Message, type Receipt, type Source } from "./message";
 import type { Echo } from "./receipt";
 
 /**
@@ -109,6 +109,15 @@ export function rowOfEcho(id: string, echo: Echo, waitingFor: (event: string, on
 	if (headers && body) return rowOf({ messageId: id, type: echo.event, headers, body: Buffer.from(body, "base64") }, waitingFor, now);
 	const row = newRow({ id, event: echo.event, producer: echo.producer, plan: echo.plan }, waitingFor, now, { body: Buffer.alloc(0), meta: {}, headers: {}, origin: {} });
 	return { ...row, partial: true };
+}
+
+/** A row as these receipts leave it: what `handled` would make of it, before it is stored. */
+export function answeredRow(row: Message, receipts: Map<string, Receipt>, now: Date): Message {
+	const waiting = row.waiting.filter(group => !receipts.has(group));
+	const answered = { ...row, receipts: Object.fromEntries(receipts), waiting };
+	if (waiting.length) return answered;
+	const { open: _open, dueAt: _dueAt, ...closed } = answered;
+	return { ...closed, status: STATUS.consumed, consumedAt: now, doneAt: now };
 }
 
 function newRow(known: { id: string; event: string; producer: string; plan: string }, waitingFor: (event: string, only?: string[]) => string[], now: Date, rest: Pick<Message, "body" | "meta" | "headers" | "origin">): Message {

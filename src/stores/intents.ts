@@ -38,6 +38,12 @@ export abstract class IntentStore extends OperatorStore {
 		return this.#leaveIntended(id, { $set: { status: STATUS.dead, deadAt: failure.at, reason, waiting: [], failed }, $unset: CLOSED, $push: { failures: failure } });
 	}
 
+	async learn(given: Message[]): Promise<Set<string>> {
+		const rows = await this.#notDiscarded(given);
+		const stored = rows.length ? await this.collections.messages.insert(rows.map(encodeMessage)) : [];
+		return new Set(rows.filter((_, i) => stored[i]).map(row => row._id));
+	}
+
 	async adopt(given: Message[]): Promise<Message[]> {
 		if (!given.length) return [];
 		const rows = await this.#notDiscarded(given);

@@ -199,6 +199,11 @@ export interface Store {
 	/** intended → dead: asked too often without a clear answer. */
 	lapse(id: string, failure: Failure, reason: string): Promise<boolean>;
 	/**
+	 * Inserts rows of messages of strategy `callback` that are known from receipts, with what these say: one write where the way by `adopt` and
+	 * `handled` takes two. Returns the ids of those that had none yet; the others are left as they are, and so is what a human has discarded.
+	 */
+	learn(rows: Message[]): Promise<Set<string>>;
+	/**
 	 * Rows of messages that were not stored by their emit (strategy `callback`): inserted where absent; one that was known from receipts
 	 * only is completed; one of an earlier emission of the id that was withdrawn is replaced; an intent that is given as sent has happened.
 	 * What a human has discarded is not taken up again. Returns the rows as they are in the store.

@@ -179,6 +179,33 @@ export function transitions(kind: StoreKind): void {
 		});
 	});
 
+	describe("learn", () => {
+		one("stores what is new, and leaves what has a row as it is", async store => {
+			const known = await put(store, { status: "published", waiting: ["mail"] });
+			const fresh = messageOf({ strategy: "callback", status: "consumed", receipts: { stock: receiptOf() }, waiting: [], doneAt: at(5), consumedAt: at(5), partial: true });
+			expect(await store.learn([{ ...fresh, _id: known._id }, fresh])).toEqual(new Set([fresh._id]));
+			expect(await get(store, fresh._id)).toMatchObject({ status: "consumed", receipts: { stock: receiptOf() }, partial: true });
+			expect(await get(store, known._id)).toEqual(known);
+			expect(await store.learn([fresh])).toEqual(new Set());
+			expect(await store.learn([])).toEqual(new Set());
+		});
+
+		one("does not take up what a human has discarded", async store => {
+			const dead = await put(store, { status: "dead", waiting: [], failed: ["stock"] });
+			await store.discard(dead, { _id: "a1", at: at(1), by: "ops", act: "discard", message: { id: dead._id, event: dead.event, producer: dead.producer, createdAt: dead.createdAt, failed: ["stock"], bytes: 2 } });
+			expect(await store.learn([dead])).toEqual(new Set());
+			expect(await store.find([dead._id])).toEqual([]);
+			// The same id, emitted anew, is another message.
+			expect(await store.learn([{ ...dead, createdAt: at(9) }])).toEqual(new Set([dead._id]));
+		});
+
+		two("is done by one of two at the same time", async (store, other) => {
+			const rows = Array.from({ length: 20 }, () => messageOf({ status: "consumed", waiting: [], doneAt: at(5) }));
+			const [mine, theirs] = await Promise.all([store.learn(rows), other.learn(rows)]);
+			expect([...mine, ...theirs].sort()).toEqual(rows.map(({ _id }) => _id).sort());
+		});
+	});
+
 	describe("handled", () => {
 		one("is consumed with the last group's receipt, not before", async store => {
 			const { _id: id } = await put(store, { status: "published", waiting: ["stock", "mail"] });

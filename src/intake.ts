@@ -9,8 +9,20 @@ import type { Store } from "./stores/store";
 const MAX_BATCH = 200;
 const PREFETCH = 1000;
 /** Between the begins of two batches unless one is full. Who is alone is handled at once; of a steady trickle each would cost a store command of its own, beside the very messages it reports of. */
-const PACE_MS = 20;
+const PACE_MS = 50;
 const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
+
+export interface IntakeParts {
+	/** A batch; acked when it resolves. */
+	handle(deliveries: Delivery[]): Promise<void>;
+	/** Keeps a delivery that can never be handled. */
+	park(delivery: Delivery, reason: string): Promise<void>;
+	/** Somebody waits for what is in the queue. */
+	awaited(): boolean;
+	store: Store;
+	logger: Logger;
+	onError?(error: unknown): void;
+}
 
 /** One queue consumed in batches: while the store writes one, the next collects. */
 export class Intake {
@@ -24,12 +36,7 @@ export class Intake {
 
 	constructor(
 		readonly queue: string,
-		readonly handle: (deliveries: Delivery[]) => Promise<void>,
-		/** Keeps a delivery that can never be handled. */
-		readonly park: (delivery: Delivery, reason: string) => Promise<void>,
-		readonly store: Store,
-		readonly logger: Logger,
-		readonly onError?: (error: unknown) => void
+		readonly parts: IntakeParts
 	) {}
 
 	async start(courier: Courier): Promise<void> {
@@ -44,8 +51,8 @@ export class Intake {
 			consumed.catch(error => {
 				// The stop has closed what it was waiting for.
 				if (this.#stopping) return;
-				this.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`);
-				this.onError?.(error);
+				this.parts.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`);
+				this.parts.onError?.(error);
 			});
 	}
 
@@ -73,10 +80,10 @@ export class Intake {
 			} catch (error) {
 				// Held unacked until the store takes it; the prefetch bounds how much that can be.
 				if (++failures === 1) {
-					this.logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
-					this.onError?.(error);
+					this.parts.logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
+					this.parts.onError?.(error);
 				}
-				await new Promise(resolve => setTimeout(resolve, this.store.ready ? backoffMs(RETRY, failures) : RETRY.initialMs));
+				await new Promise(resolve => setTimeout(resolve, this.parts.store.ready ? backoffMs(RETRY, failures) : RETRY.initialMs));
 				continue;
 			}
 			failures = 0;
@@ -87,7 +94,7 @@ export class Intake {
 
 	async #pace(): Promise<void> {
 		const pause = this.#begun + PACE_MS - performance.now();
-		if (pause > 0 && this.#held.length < MAX_BATCH) {
+		if (pause > 0 && this.#held.length < MAX_BATCH && !this.parts.awaited()) {
 			await new Promise<void>(resolve => {
 				const timer = setTimeout(resolve, pause);
 				this.#full = () => {
@@ -103,11 +110,11 @@ export class Intake {
 	/** What waiting does not mend must not hold up the rest: the batch is taken apart, and the one that fails alone is parked. */
 	async #handleAll(batch: Delivery[]): Promise<void> {
 		try {
-			await this.handle(batch);
+			await this.parts.handle(batch);
 		} catch (error) {
-			if ((error as { retryable?: boolean }).retryable || !this.store.ready) throw error;
+			if ((error as { retryable?: boolean }).retryable || !this.parts.store.ready) throw error;
 			const [only] = batch;
-			if (batch.length === 1 && only) return this.park(only, `it could not be handled: ${reasonOf(error)}`);
+			if (batch.length === 1 && only) return this.parts.park(only, `it could not be handled: ${reasonOf(error)}`);
 			for (const delivery of batch) await this.#handleAll([delivery]);
 		}
 	}

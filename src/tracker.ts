@@ -60,7 +60,7 @@ export class Tracker {
 	constructor(readonly parts: TrackerParts) {}
 
 	async start(): Promise<void> {
-		const { courier, queues, logger, store } = this.parts;
+		const { courier, queues, logger, store, waiters } = this.parts;
 		const intakes: [string, (deliveries: Delivery[]) => Promise<void>][] = [
 			[queues.parked, deliveries => this.#parked(deliveries)],
 			[queues.receipts, deliveries => this.#receipts(deliveries)],
@@ -71,7 +71,8 @@ export class Tracker {
 		for (const [queue, handle] of intakes) {
 			if (this.#stopped) return;
 			this.parts.metrics.begin(["parked"], { queue });
-			const intake = new Intake(queue, handle, (delivery, reason) => store.park([parkedOf(delivery, reason, this.parts)]), store, logger, error => this.parts.onError(error, "tracker"));
+			const park = (delivery: Delivery, reason: string) => store.park([parkedOf(delivery, reason, this.parts)]);
+			const intake = new Intake(queue, { handle, park, store, logger, awaited: () => waiters.waiting, onError: error => this.parts.onError(error, "tracker") });
 			this.#intakes.push(intake);
 			await intake.start(courier);
 		}

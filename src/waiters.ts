@@ -32,6 +32,10 @@ export class Waiters {
 	/** `look` asks for the present statuses; it may know fewer ids than it is asked for. */
 	constructor(readonly look: (ids: string[]) => Promise<Seen[]>) {}
 
+	get waiting(): boolean {
+		return this.#waiting.size > 0;
+	}
+
 	/** Resolves with the status that fulfils the goal; rejects with RELIABLE_DEAD, or RELIABLE_WAIT_TIMEOUT: it stays stored and is tried on. */
 	wait(id: string, event: string, goal: Goal, timeoutMs: number, leftMs = timeoutMs): Promise<Status> {
 		return new Promise((resolve, reject) => {

@@ -13,6 +13,9 @@ const SAMPLE = 100;
 /** No longer in the sweeper's index. */
 const CLOSED = { open: true, dueAt: true, claim: true } as const;
 
+/** What nobody needs to know of a consumed message. */
+const SETTLED = { ...CLOSED, reason: true, deadAt: true, unreachableSince: true } as const;
+
 /**
  * The normal course of a message, for every store with documents. Failures, and receipts of messages that others owe one for too,
  * take two steps: first each record is written to its message, then one command moves on those that are complete. A crash between the
@@ -129,7 +132,7 @@ export abstract class DocumentStore extends IntentStore {
 		const now = this.now();
 		const settled = await this.collections.messages.update(
 			{ _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
-			{ $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: { ...CLOSED, reason: true, deadAt: true } }
+			{ $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: SETTLED }
 		);
 		return { settled, dead: settled < ids.length ? await this.#bury(ids, now) : [], at: now };
 	}
@@ -252,7 +255,7 @@ function closingReceipt(records: HandledRecord[]): Operation {
 		filter: { _id: { $in: idsOf(records) }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [group], failed: [], [`receipts.${key}`]: { $exists: false } },
 		change: {
 			$set: { [`receipts.${key}`]: receipt, waiting: [], status: STATUS.consumed, consumedAt: receipt.at, doneAt: receipt.at },
-			$unset: { ...CLOSED, reason: true, deadAt: true, [`next.${key}`]: true }
+			$unset: { ...SETTLED, [`next.${key}`]: true }
 		},
 		many: true
 	};

@@ -49,13 +49,18 @@ export class Callback implements Strategy {
 	}
 
 	/**
-	 * Check and message at once, in this order on one channel: nothing is promised before both are confirmed, and their confirms may come in
-	 * any order. Nearly every emit; one promise and no frame of its own, since thousands may be under way.
+	 * Message and check at once: nothing is promised before both are confirmed, and their confirms may come in any order. The message first, since
+	 * the broker writes what goes into two queues one after the other, and a handler waits for it. Nearly every emit; one promise and no frame
+	 * of its own, since thousands may be under way.
 	 */
 	#emitTogether(message: Message, timeoutMs: number): Promise<EmitResult> {
 		const { publisher } = this.parts;
 		return new Promise((resolve, reject) => {
 			const pair: Pair = { message, deadline: performance.now() + timeoutMs, check: undefined, result: undefined, resolve, reject };
+			void publisher.toAll(message, 1).then(answer => {
+				pair.result = answer;
+				if (pair.check) this.#answered(pair);
+			});
 			publisher.check(message, 1).then(
 				answer => {
 					pair.check = answer;
@@ -65,10 +70,6 @@ export class Callback implements Strategy {
 					if (this.#pairs.delete(pair)) this.#end(pair, error as Error);
 				}
 			);
-			void publisher.toAll(message, 1).then(answer => {
-				pair.result = answer;
-				if (pair.check) this.#answered(pair);
-			});
 			this.#sending.begin();
 			this.#pairs.add(pair);
 		});

@@ -218,6 +218,19 @@ export function transitions(kind: StoreKind): void {
 			for (const field of ["open", "dueAt", "claim"]) expect(done).not.toHaveProperty(field);
 		});
 
+		one("forgets what was wrong before, by whichever way it is consumed", async store => {
+			const wrong = { status: "published", reason: "silence", unreachableSince: at(1) } as const;
+			const { _id: alone } = await put(store, wrong);
+			const { _id: both } = await put(store, { ...wrong, waiting: ["stock", "mail"] });
+			await store.handled([handledBy(alone)]);
+			await store.handled([handledBy(both), handledBy(both, "mail")]);
+			for (const id of [alone, both]) {
+				const row = await get(store, id);
+				expect(row.status).toBe("consumed");
+				for (const field of ["reason", "unreachableSince"]) expect(row).not.toHaveProperty(field);
+			}
+		});
+
 		one("counts duplicates and unknown ids, and changes nothing for them", async store => {
 			const { _id: id } = await put(store, { waiting: ["stock", "mail"] });
 			const first = await store.handled([handledBy(id), handledBy(id), handledBy("unknown")]);

@@ -37,8 +37,8 @@ describe("the six steps", () => {
 		const { id, status } = await emit("order.created", { n: 1 });
 		expect(status).toBe("published");
 		expect(sent.map(publication => [publication.messageId, publication.to, headerOf(publication, "round")])).toEqual([
-			[id, { queue: `${made.namespace}.reliable.checks`, delayMs: LADDER[0] }, 1],
-			[id, { event: "order.created" }, undefined]
+			[id, { event: "order.created" }, undefined],
+			[id, { queue: `${made.namespace}.reliable.checks`, delayMs: LADDER[0] }, 1]
 		]);
 		// 3: the consumer handles it.
 		await until(() => seen.length);

@@ -9,13 +9,13 @@ beforeEach(() => void vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", 
 afterEach(() => void vi.useRealTimers());
 
 /** An intake whose batches end at once, and what gives it messages. */
-async function started() {
+async function started({ awaited = false } = {}) {
 	let tags = 0;
 	let give = (_delivery: Delivery) => undefined as void;
 	const courier = { ready: true, declare: async () => undefined, consume: async ({ onDelivery }: { onDelivery(delivery: Delivery): void }) => ((give = onDelivery), { cancel: async () => undefined, close: async () => undefined, active: true }) } as unknown as Courier;
 	const sizes: number[] = [];
 	const acked: number[] = [];
-	const intake = new Intake("q", async batch => void sizes.push(batch.length), async () => undefined, { ready: true } as Store, logger);
+	const intake = new Intake("q", { handle: async batch => void sizes.push(batch.length), park: async () => undefined, awaited: () => awaited, store: { ready: true } as Store, logger });
 	await intake.start(courier);
 	const deliver = async (count: number) => {
 		for (let i = 0; i < count; i++) {
@@ -33,10 +33,10 @@ it("who comes alone is handled at once; of those that follow soon after, many to
 	expect(sizes).toEqual([1]);
 	for (let i = 0; i < 3; i++) await deliver(1);
 	expect(sizes).toEqual([1]);
-	await vi.advanceTimersByTimeAsync(20);
+	await vi.advanceTimersByTimeAsync(50);
 	expect(sizes).toEqual([1, 3]);
 	expect(acked).toEqual([1, 4]);
-	await vi.advanceTimersByTimeAsync(20);
+	await vi.advanceTimersByTimeAsync(50);
 	await deliver(1);
 	expect(sizes).toEqual([1, 3, 1]);
 });
@@ -52,12 +52,18 @@ it("a full batch waits for nothing", async () => {
 	expect(sizes).toEqual([1, 200, 200]);
 });
 
+it("what somebody waits for is handled at once", async () => {
+	const { deliver, sizes } = await started({ awaited: true });
+	for (let i = 0; i < 3; i++) await deliver(1);
+	expect(sizes).toEqual([1, 1, 1]);
+});
+
 it("what waits for its batch is handled by a stop before it ends", async () => {
 	const { intake, deliver, sizes, acked } = await started();
 	await deliver(1);
 	await deliver(2);
 	const stopped = intake.stop({ left: 5000, toClose: 1000 } as never);
-	await vi.advanceTimersByTimeAsync(20);
+	await vi.advanceTimersByTimeAsync(50);
 	await stopped;
 	expect([sizes, acked]).toEqual([[1, 2], [1, 3]]);
 });

@@ -27,7 +27,7 @@ it("a delivery that can never be handled is parked, and those beside it are hand
 		if (batch.some(({ messageId }) => messageId === "m2")) throw new Error("no such type");
 		handled.push(...batch.map(({ messageId }) => messageId));
 	};
-	const intake = new Intake("q", handle, async (delivery, reason) => void parked.push([delivery.messageId, reason]), { ready: true } as Store, logger);
+	const intake = new Intake("q", { handle, park: async (delivery, reason) => void parked.push([delivery.messageId, reason]), awaited: () => false, store: { ready: true } as Store, logger });
 	await intake.start(courierOf(deliveries(3, acked)));
 	await vi.waitFor(() => expect(acked).toEqual([3]));
 	expect(handled).toEqual(["m1", "m3"]);
@@ -41,7 +41,7 @@ it("what the store may take later is held and repeated, not parked", async () =>
 	const handle = async () => {
 		if (++tries < 3) throw Object.assign(new Error("down"), { retryable: true });
 	};
-	const intake = new Intake("q", handle, park, { ready: true } as Store, logger);
+	const intake = new Intake("q", { handle, park, awaited: () => false, store: { ready: true } as Store, logger });
 	await intake.start(courierOf(deliveries(2, acked)));
 	await vi.waitFor(() => expect(acked).toEqual([2]), 5000);
 	expect(park).not.toHaveBeenCalled();

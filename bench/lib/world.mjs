@@ -71,11 +71,11 @@ export async function subscribed(broker, groups) {
 	await until(async () => (await registry.refresh(), registry.groupsFor(EVENT).length >= groups), "the groups to be known");
 }
 
-export async function until(look, what, timeoutMs = 120_000) {
+export async function until(look, what, { timeoutMs = 120_000, everyMs = 10 } = {}) {
 	const deadline = performance.now() + timeoutMs;
 	while (!(await look())) {
 		if (performance.now() > deadline) throw new Error(`Waited ${timeoutMs / 1000} s for ${what}.`);
-		await new Promise(resolve => setTimeout(resolve, 10));
+		await new Promise(resolve => setTimeout(resolve, everyMs));
 	}
 }
 

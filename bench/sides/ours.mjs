@@ -1,6 +1,6 @@
 // Our side.
 import { closedLoop, each, oneByOne, percentiles, pipelined } from "../lib/load.mjs";
-import { consumerService, emitOf, emitterService, mongo, payloadOf, reliableNode, runtimeOf, subscribed, until } from "../lib/world.mjs";
+import { DATABASE, consumerService, emitOf, emitterService, mongo, payloadOf, reliableNode, runtimeOf, subscribed, until } from "../lib/world.mjs";
 
 /** A group's queue and its subscription, left behind by a consumer that is gone: messages stay in it. */
 async function groupAway(namespace) {
@@ -21,8 +21,8 @@ async function emits({ namespace, bytes, strategy, concurrency, warmMs, ms, opti
 	return { ...result, totals };
 }
 
-/** Emits until the last one is `consumed` in the store. */
-async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, count, warm, groups = 1, pids, options = {} }) {
+/** Emits until the last one is `consumed` in the store; with `checked` until each one's check has come, too, which completes its row. */
+async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, count, warm, groups = 1, pids, options = {}, checked = false }) {
 	const numbers = Array.from({ length: groups }, (_, i) => i + 1);
 	const broker = await reliableNode({ namespace, options: { strategy, ...options }, services: mixin => [emitterService(mixin), ...numbers.map(n => consumerService(mixin, n, () => undefined, { maxInFlight: prefetch }))] });
 	await subscribed(broker, groups);
@@ -30,9 +30,15 @@ async function pipeline({ namespace, bytes, strategy, concurrency, prefetch, cou
 	const { totals } = runtimeOf(broker).metrics;
 	const payload = payloadOf(bytes);
 	const send = () => emit(payload);
-	const recorded = count => until(() => (totals.consumed ?? 0) >= count, `${count} messages to be consumed; ${JSON.stringify(totals)}`);
-	const result = await pipelined({ count, warm, concurrency, pids, send, reached: recorded });
+	const client = await mongo();
+	const rows = client.db(DATABASE).collection(`${namespace}.reliable.messages`);
+	const reached = async count => {
+		await until(() => (totals.consumed ?? 0) >= count, `${count} messages to be consumed; ${JSON.stringify(totals)}`);
+		if (checked) await until(async () => !(await rows.findOne({ partial: true }, { projection: { _id: 1 } })), `the checks of ${count} messages`, { everyMs: 500 });
+	};
+	const result = await pipelined({ count, warm, concurrency, pids, send, reached });
 	await broker.stop();
+	await client.close();
 	return result;
 }
 
@@ -105,7 +111,7 @@ async function offered({ namespace, bytes, strategy, rate, warmMs, ms }) {
 	}
 	await Promise.all(emits);
 	// What is late belongs to the p99 as well.
-	await until(() => handled >= sent - refused, "the late ones", 60_000).catch(() => undefined);
+	await until(() => handled >= sent - refused, "the late ones", { timeoutMs: 60_000 }).catch(() => undefined);
 	const { p50, p99 } = percentiles(times);
 	await broker.stop();
 	return { perSecond: (handledInTime / ms) * 1000, p50, p99, refused };

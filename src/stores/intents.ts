@@ -19,7 +19,6 @@ const LEARNED = ["event", "body", "meta", "headers", "origin", "producer", "grou
 
 /** Messages before they are `pending`: intents, and those of strategy `callback`, which no emit has stored. */
 export abstract class IntentStore extends OperatorStore {
-	abstract insert(messages: Message[]): Promise<unknown[]>;
 	abstract find(ids: string[]): Promise<Message[]>;
 
 	happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean> {
@@ -40,26 +39,45 @@ export abstract class IntentStore extends OperatorStore {
 
 	async learn(given: Message[]): Promise<Set<string>> {
 		const rows = await this.#notDiscarded(given);
+		// Where several groups answer, most have a row by now, and a look costs less than an insert that is refused.
+		const known = rows.some(({ open }) => open) ? await this.#known(rows) : new Set();
+		return this.#insertNew(rows.filter(row => !known.has(row._id)));
+	}
+
+	async adopt(given: Message[]): Promise<Message[]> {
+		const rows = await this.#notDiscarded(given);
+		// Most have a row by the time their check comes.
+		const known = await this.#found(rows);
+		const missing = rows.filter(row => !known.has(row._id));
+		const inserted = await this.#insertNew(missing);
+		const raced = await this.#found(missing.filter(row => !inserted.has(row._id)));
+		const there = new Map([...known, ...raced]);
+		const operations = rows.flatMap(row => changesBy(row, there.get(row._id)));
+		if (operations.length) await this.collections.messages.bulk(operations);
+		const again = rows.filter(({ _id, createdAt }) => there.get(_id)?.status === STATUS.withdrawn && there.get(_id)?.createdAt.getTime() !== createdAt.getTime());
+		if (again.length) await this.collections.messages.bulk(again.map(row => replacing(there.get(row._id) as Message, row)));
+		for (const [id, row] of await this.#found(again)) there.set(id, row);
+		return rows.flatMap(row => (inserted.has(row._id) ? row : (there.get(row._id) ?? [])));
+	}
+
+	/** Ids of those that were not there. */
+	async #insertNew(rows: Message[]): Promise<Set<string>> {
 		const stored = rows.length ? await this.collections.messages.insert(rows.map(encodeMessage)) : [];
 		return new Set(rows.filter((_, i) => stored[i]).map(row => row._id));
 	}
 
-	async adopt(given: Message[]): Promise<Message[]> {
-		if (!given.length) return [];
-		const rows = await this.#notDiscarded(given);
-		await this.insert(rows);
-		const operations = rows.flatMap(row => [...(row.partial ? [] : [completing(row)]), ...(row.intent && row.status !== STATUS.intended ? [sent(row)] : [])]);
-		if (operations.length) await this.collections.messages.bulk(operations);
-		const found = await this.find(rows.map(row => row._id));
-		const byId = new Map(rows.map(row => [row._id, row]));
-		const again = found.filter(({ _id, status, createdAt }) => status === STATUS.withdrawn && byId.get(_id)?.createdAt.getTime() !== createdAt.getTime());
-		if (!again.length) return found;
-		await this.collections.messages.bulk(again.map(row => replacing(row, byId.get(row._id) as Message)));
-		return this.find(rows.map(row => row._id));
+	async #known(rows: Message[]): Promise<Set<string>> {
+		const docs = await this.collections.messages.find({ _id: { $in: rows.map(row => row._id) } }, { fields: ["_id"] });
+		return new Set(docs.map(doc => doc._id));
+	}
+
+	async #found(rows: Message[]): Promise<Map<string, Message>> {
+		return new Map((await this.find(rows.map(row => row._id))).map(row => [row._id, row]));
 	}
 
 	/** A human's word is not undone by what was still on its way. The same id emitted anew is another message. */
 	async #notDiscarded(rows: Message[]): Promise<Message[]> {
+		if (!rows.length) return rows;
 		const audits = await this.collections.audit.find({ "message.id": { $in: rows.map(row => String(row._id)) }, act: "discard" });
 		if (!audits.length) return rows;
 		const discarded = new Set(audits.map(({ message }) => emissionOf((message as { id: string }).id, (message as { createdAt: Date }).createdAt)));
@@ -74,6 +92,14 @@ export abstract class IntentStore extends OperatorStore {
 
 function emissionOf(id: string, createdAt: Date): string {
 	return `${createdAt.getTime()} ${id}`;
+}
+
+/** What a row that is there has to learn from one that is known now. */
+function changesBy(row: Message, there: Message | undefined): Operation[] {
+	if (!there) return [];
+	const completes = !row.partial && there.partial;
+	const happened = row.intent && row.status !== STATUS.intended && there.status === STATUS.intended;
+	return [...(completes ? [completing(row)] : []), ...(happened ? [sent(row)] : [])];
 }
 
 function completing(row: Message): Operation {

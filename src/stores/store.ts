@@ -206,7 +206,7 @@ export interface Store {
 	/**
 	 * Rows of messages that were not stored by their emit (strategy `callback`): inserted where absent; one that was known from receipts
 	 * only is completed; one of an earlier emission of the id that was withdrawn is replaced; an intent that is given as sent has happened.
-	 * What a human has discarded is not taken up again. Returns the rows as they are in the store.
+	 * What a human has discarded is not taken up again. Returns the rows as they were found, or as they are now where they are new.
 	 */
 	adopt(rows: Message[]): Promise<Message[]>;
 	/** Writes the barrier row of a business transaction. RELIABLE_WITHDRAWN when the intent was withdrawn meanwhile; RELIABLE_BAD_SESSION. */

@@ -88,25 +88,29 @@ export const rows = [
 	},
 	{
 		id: "P5",
-		note: "@moleculer/channels with its AMQP adapter, told to be as durable as it can be (quorum queue, persistent): no confirms, nothing stored. Both on Moleculer 0.14, which it asks for. As many messages between send and handler as `maxInFlight`; latency is the p50 of the same loop, after 10 s of it on every side. It has no inbox: with `inbox: false` ours does as little. Plain amqplib with a quorum queue and confirms is the least that any of them could take.",
+		note: "@moleculer/channels with its AMQP adapter, told to be as durable as it can be (quorum queue, persistent): no confirms, nothing stored. Both on Moleculer 0.14, which it asks for. As many messages between send and handler as `maxInFlight`; latency is the p50 of the same loop, after 10 s of it on every side. It has no inbox: with `inbox: false` ours does as little. Plain amqplib with a quorum queue and confirms is the least that any of them could take; by hand (`throughput` in `bench/sides/byhand.mjs`) is one message at a time with every step of ours, recorded each 50 ms.",
 		async round({ round, run, quick }) {
 			const load = inFlight => ({ bytes: BYTES, inFlight, ...(quick ? warm(quick) : { warmMs: inFlight === 1 ? 10_000 : 3000, ms: 3000 }) });
 			const line = { line: "0.14" };
 			const samples = [];
-			const least = await run("raw.latency", { bytes: BYTES, count: quick ? 20 : 300, warm: quick ? 20 : 2000, pauseMs: 0, insert: false });
+			const plain = await run("raw.latency", { bytes: BYTES, count: quick ? 20 : 300, warm: quick ? 20 : 2000, pauseMs: 0, insert: false });
 			for (const inFlight of quick ? [1] : [1, 10, 100]) {
 				const bare = { options: { inbox: false } };
-				const { theirs, ...ours } = await inTurn(round, {
+				const byHand = (strategy, inbox) => (inFlight === 1 ? run("byhand.throughput", { ...load(1), strategy, inbox }) : undefined);
+				const { theirs, whole, least, ...ours } = await inTurn(round, {
 					theirs: () => run("channels.throughput", load(inFlight), line),
+					whole: () => byHand("outbox", true),
+					least: () => byHand("callback", false),
 					outbox: () => run("ours.throughput", { ...load(inFlight), strategy: "outbox" }, line),
 					callback: () => run("ours.throughput", { ...load(inFlight), strategy: "callback" }, line),
 					"outbox`, `inbox: false": () => run("ours.throughput", { ...load(inFlight), strategy: "outbox", ...bare }, line),
 					"callback`, `inbox: false": () => run("ours.throughput", { ...load(inFlight), strategy: "callback", ...bare }, line)
 				});
-				if (inFlight === 1) samples.push({ what: "channels ÷ plain amqplib (publish, confirm, consume; nothing stored): latency, 1 in flight", ours: rate(least.p50, "ms"), theirs: rate(theirs.p50, "ms"), ratio: theirs.p50 / least.p50 });
+				const latency = (what, { p50 }) => ({ what: `channels ÷ ${what}: latency, 1 in flight`, ours: rate(p50, "ms"), theirs: rate(theirs.p50, "ms"), ratio: theirs.p50 / p50 });
+				if (inFlight === 1) samples.push(latency("plain amqplib (publish, confirm, consume; nothing stored)", plain), latency("the steps of `callback`, `inbox: false`, by hand", least), latency("the steps of `outbox` by hand", whole));
 				for (const [strategy, { perSecond, p50 }] of Object.entries(ours)) {
 					samples.push({ what: `\`${strategy}\` ÷ channels: throughput, ${inFlight} in flight`, ours: rate(perSecond, "/s"), theirs: rate(theirs.perSecond, "/s"), ratio: perSecond / theirs.perSecond, target: { atLeast: 1 } });
-					if (inFlight === 1) samples.push({ what: `channels ÷ \`${strategy}\`: latency, 1 in flight`, ours: rate(p50, "ms"), theirs: rate(theirs.p50, "ms"), ratio: theirs.p50 / p50, target: { atLeast: 20 } });
+					if (inFlight === 1) samples.push({ ...latency(`\`${strategy}\``, { p50 }), target: { atLeast: 20 } });
 				}
 			}
 			return samples;

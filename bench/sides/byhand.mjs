@@ -38,24 +38,87 @@ async function emits({ namespace, bytes, concurrency, warmMs, ms }) {
 	return result;
 }
 
-/** The two publishes of an emit of `callback`, with the headers of ours: a check into a queue that holds it back, the message into its group's. */
-async function checkedEmits({ namespace, bytes, concurrency, warmMs, ms }) {
-	const { publish, publishTo, close } = await publisher(namespace);
+/** A queue that holds checks back, as ours does. */
+async function checksQueue(namespace, channel) {
 	const checks = rawQueue(namespace, 2);
-	const model = await amqp();
-	const channel = await model.createChannel();
 	await channel.assertQueue(rawQueue(namespace, 3), { durable: true, arguments: { "x-queue-type": "quorum" } });
 	await channel.assertQueue(checks, { durable: true, arguments: bucketDeclaration(rawQueue(namespace, 3), 30_000).arguments });
+	return checks;
+}
+
+/** The two publishes of an emit of `callback`, with the headers of ours: the message into its group's queue, a check into one that holds it back. */
+async function checkedEmits({ namespace, bytes, concurrency, warmMs, ms }) {
+	const { publish, publishTo, close } = await publisher(namespace);
+	const model = await amqp();
+	const checks = await checksQueue(namespace, await model.createChannel());
 	const payload = payloadOf(bytes);
 	const headers = callbackHeaders(`${namespace}.reliable.callback-receipts`);
 	const op = () => {
 		const body = Buffer.from(JSON.stringify(payload));
 		const id = randomUUID();
-		return Promise.all([publishTo("", checks, body, id, headers), publish(body, id, headers)]);
+		return Promise.all([publish(body, id, headers), publishTo("", checks, body, id, headers)]);
 	};
 	const result = await closedLoop({ concurrency, warmMs, ms, op });
 	await model.close();
 	await close();
+	return result;
+}
+
+/** One message at a time, from the send until its handler runs, while the one before is answered, acked and recorded: the steps of either strategy, with an inbox or without. */
+async function throughput({ namespace, bytes, strategy, inbox: remember, warmMs, ms }) {
+	const { publish, publishTo, close } = await publisher(namespace);
+	const { client, rows, inbox, insert } = await rowsOf(namespace);
+	const model = await amqp();
+	const channel = await model.createChannel();
+	const checks = await checksQueue(namespace, channel);
+	const receipts = `${rawQueue(namespace)}.receipts`;
+	await channel.assertQueue(receipts, { durable: true, arguments: { "x-queue-type": "quorum" } });
+	let arrived;
+	await channel.prefetch(1);
+	let answered;
+	const handle = async message => {
+		const { messageId: _id } = message.properties;
+		JSON.parse(message.content.toString());
+		if (remember) await inbox.findOne({ _id });
+		arrived();
+		if (remember) await inbox.insertOne({ _id, at: new Date() });
+		await publishTo("", receipts, Buffer.from(JSON.stringify([_id])), _id);
+		channel.ack(message);
+	};
+	await channel.consume(rawQueue(namespace), message => (answered = handle(message)));
+	const tracking = await model.createChannel();
+	let held = [];
+	await tracking.consume(receipts, message => void held.push(message));
+	const record = async () => {
+		const messages = held;
+		held = [];
+		if (!messages.length) return;
+		const ids = messages.flatMap(message => JSON.parse(message.content.toString()));
+		const now = new Date();
+		const said = { waiting: [], status: "consumed", consumedAt: now, doneAt: now };
+		if (strategy === "outbox") await rows.updateMany({ _id: { $in: ids }, status: "pending" }, { $set: said, $unset: { open: true, dueAt: true } });
+		else await rows.insertMany(ids.map(_id => ({ ...shapes.ours.document({}), _id, ...said })), { ordered: false });
+		tracking.ack(messages.at(-1), true);
+	};
+	const recording = setInterval(() => void record(), 50);
+	const payload = payloadOf(bytes);
+	const headers = callbackHeaders(receipts);
+	const op = async () => {
+		const came = new Promise(resolve => (arrived = resolve));
+		const document = shapes.ours.document(payload);
+		const { _id, body } = document;
+		if (strategy === "outbox") await insert(document);
+		const sent = publish(body, _id, headers);
+		if (strategy === "callback") await Promise.all([sent, publishTo("", checks, body, _id, headers)]);
+		await came;
+	};
+	const result = await closedLoop({ concurrency: 1, warmMs, ms, op });
+	await answered;
+	clearInterval(recording);
+	await record();
+	await model.close();
+	await close();
+	await client.close();
 	return result;
 }
 
@@ -111,4 +174,4 @@ async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, 
 	return result;
 }
 
-export default { emits, checkedEmits, pipeline };
+export default { emits, checkedEmits, throughput, pipeline };

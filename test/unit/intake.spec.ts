@@ -29,16 +29,25 @@ async function started({ awaited = false } = {}) {
 
 it("who comes alone is handled at once; of those that follow soon after, many together", async () => {
 	const { deliver, sizes, acked } = await started();
+	const after = async (ms: number) => void (await vi.advanceTimersByTimeAsync(ms));
 	await deliver(1);
 	expect(sizes).toEqual([1]);
 	for (let i = 0; i < 3; i++) await deliver(1);
 	expect(sizes).toEqual([1]);
-	await vi.advanceTimersByTimeAsync(50);
+	await after(20);
 	expect(sizes).toEqual([1, 3]);
 	expect(acked).toEqual([1, 4]);
-	await vi.advanceTimersByTimeAsync(50);
+	// After many it takes longer, until few come again.
 	await deliver(1);
-	expect(sizes).toEqual([1, 3, 1]);
+	await after(49);
+	expect(sizes).toEqual([1, 3]);
+	await after(1);
+	await deliver(1);
+	await after(20);
+	expect(sizes).toEqual([1, 3, 1, 1]);
+	await after(20);
+	await deliver(1);
+	expect(sizes).toEqual([1, 3, 1, 1, 1]);
 });
 
 it("a full batch waits for nothing", async () => {

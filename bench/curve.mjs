@@ -100,7 +100,7 @@ if (!quick) {
 	const rowsOf = (points, ...names) => points.map(point => [point.strategy, point.x.toLocaleString("en"), ...names.map(name => (point[name] >= 10 ? round(point[name]).toLocaleString("en") : round(point[name], 1)))]);
 	writeSection(
 		"## Curves",
-		`Medians of ${rounds} rounds, one process with everything in it. A strategy is left out of the loads beyond the first that it did not keep up with (handled < 80 % of what was offered).
+		`${rounds === 1 ? "One round" : `Medians of ${rounds} rounds`}, one process with everything in it. A strategy is left out of the loads beyond the first that it did not keep up with (handled < 80 % of what was offered).
 
 ${table(["strategy", "offered /s", "handled /s", "p50 ms", "p99 ms"], rowsOf(byLoad, "perSecond", "p50", "p99"))}
 

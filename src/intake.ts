@@ -80,6 +80,7 @@ export class Intake {
 		let failures = 0;
 		while (this.#held.length && !this.#stopping) {
 			await this.#pace();
+			if (this.#stopping) return;
 			const batch = this.#held.slice(0, MAX_BATCH);
 			try {
 				await this.#handleAll(batch);

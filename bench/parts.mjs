@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import { bed, table, writeSection } from "./lib/results.mjs";
 import { runSide } from "./lib/side.mjs";
+import { SHORT_CHECKS_MS } from "./lib/world.mjs";
 
 const { values: given } = parseArgs({ options: { rounds: { type: "string", default: "5" }, count: { type: "string", default: "10000" } } });
 const count = Number(given.count);
@@ -18,15 +19,13 @@ const pids = { RabbitMQ: [pid("rabbitmq")], PostgreSQL: [pid("postgres")], gatew
 
 const load = { bytes: 512, prefetch: 500, count, warm: Math.ceil(count / 5), pids };
 const emit = { concurrency: 1000 };
-/** Shorter than usual, so that nobody waits long for them. */
-const CHECKS = [8000, 60_000];
 const KINDS = {
 	"plain amqplib: publish, consume, ack": ["raw.pipeline", { window: 1000 }],
 	"`outbox`, 1 group": ["ours.pipeline", { ...emit, strategy: "outbox" }],
 	"`outbox`, 3 groups": ["ours.pipeline", { ...emit, strategy: "outbox", groups: 3 }],
 	"`outbox`, 1 group, `inbox: false`": ["ours.pipeline", { ...emit, strategy: "outbox", options: { inbox: false } }],
 	"`callback`, 1 group": ["ours.pipeline", { ...emit, strategy: "callback" }],
-	"… and its check, which comes later": ["ours.pipeline", { ...emit, strategy: "callback", checked: true, options: { checkDelaysMs: CHECKS } }]
+	"… and its check, which comes later": ["ours.pipeline", { ...emit, strategy: "callback", checked: true, options: { checkDelaysMs: SHORT_CHECKS_MS } }]
 };
 
 const samples = new Map();

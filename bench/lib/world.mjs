@@ -12,6 +12,8 @@ const require = createRequire(import.meta.url);
 export const DATABASE = "reliable_bench";
 export const EVENT = "bench.event";
 export const GROUPS = 10;
+/** Delays of checks that a side waits for. */
+export const SHORT_CHECKS_MS = [8000, 60_000];
 
 export const urls = {
 	amqp: process.env.AMQP_URL ?? "amqp://guest:guest@127.0.0.1:5672",
@@ -86,7 +88,7 @@ export async function clean(namespace) {
 	await client.close();
 	const system = systemQueues(namespace);
 	const numbers = Array.from({ length: GROUPS }, (_, i) => i + 1);
-	const queues = [...Object.values(system), ...OPTIONS.checkDelaysMs.default.map(delay => bucketName(system.checks, delay)), ...numbers.flatMap(n => [groupQueue(namespace, n), rawQueue(namespace, n), `${groupName(n)}.${namespace}.${EVENT}`])];
+	const queues = [...Object.values(system), ...[...SHORT_CHECKS_MS, ...OPTIONS.checkDelaysMs.default].map(delay => bucketName(system.checks, delay)), ...numbers.flatMap(n => [groupQueue(namespace, n), rawQueue(namespace, n), `${groupName(n)}.${namespace}.${EVENT}`])];
 	const model = await amqp();
 	const channel = await model.createChannel();
 	await Promise.all([...queues.map(queue => channel.deleteQueue(queue)), ...[`${prefixOf(namespace)}.events`, rawExchange(namespace), `${namespace}.${EVENT}`].map(exchange => channel.deleteExchange(exchange))]);

@@ -38,10 +38,15 @@ async function emits({ namespace, bytes, concurrency, warmMs, ms }) {
 	return result;
 }
 
+async function quorumQueue(name, channel) {
+	await channel.assertQueue(name, { durable: true, arguments: { "x-queue-type": "quorum" } });
+	return name;
+}
+
 /** A queue that holds checks back, as ours does. */
 async function checksQueue(namespace, channel) {
 	const checks = rawQueue(namespace, 2);
-	await channel.assertQueue(rawQueue(namespace, 3), { durable: true, arguments: { "x-queue-type": "quorum" } });
+	await quorumQueue(rawQueue(namespace, 3), channel);
 	await channel.assertQueue(checks, { durable: true, arguments: bucketDeclaration(rawQueue(namespace, 3), 30_000).arguments });
 	return checks;
 }
@@ -71,11 +76,10 @@ async function throughput({ namespace, bytes, strategy, inbox: remember, warmMs,
 	const model = await amqp();
 	const channel = await model.createChannel();
 	const checks = await checksQueue(namespace, channel);
-	const receipts = `${rawQueue(namespace)}.receipts`;
-	await channel.assertQueue(receipts, { durable: true, arguments: { "x-queue-type": "quorum" } });
+	const receipts = await quorumQueue(rawQueue(namespace, 4), channel);
 	let arrived;
-	await channel.prefetch(1);
 	let answered;
+	await channel.prefetch(1);
 	const handle = async message => {
 		const { messageId: _id } = message.properties;
 		JSON.parse(message.content.toString());
@@ -127,10 +131,9 @@ async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, 
 	const { publish, close } = await publisher(namespace);
 	const { client, rows, inbox, insert } = await rowsOf(namespace);
 	const model = await amqp();
-	const receipts = `${rawQueue(namespace)}.receipts`;
 	const channel = await model.createChannel();
 	const answers = await model.createConfirmChannel();
-	await channel.assertQueue(receipts, { durable: true, arguments: { "x-queue-type": "quorum" } });
+	const receipts = await quorumQueue(rawQueue(namespace, 4), channel);
 	const consumed = counter();
 	const handled = new Batcher({
 		maxItems: BATCH,

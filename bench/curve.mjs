@@ -1,4 +1,5 @@
-// npm run bench:curve: throughput and p99 against offered load until it saturates, and cost against payload size and number of groups.
+// npm run bench:curve: throughput and p99 against offered load until it saturates, and cost against payload size and
+// number of groups.
 //   npm run bench:curve -- [--rounds 3] [--quick]
 // Writes bench/load.svg, bench/cost.svg and the section "Curves" of bench/results.md.
 import { init } from "echarts";
@@ -23,37 +24,53 @@ const round = (value, digits = 0) => Number(value.toFixed(digits));
 
 /** By strategy and x, the medians of the rounds; the rounds go through all points in turn. */
 async function measure(points, run) {
-	const samples = new Map();
-	for (let n = 1; n <= rounds; n++) {
-		const saturated = new Set();
-		for (const x of points) {
-			for (const strategy of STRATEGIES) {
-				if (saturated.has(strategy)) continue;
-				const sample = await run(strategy, x);
-				load.push(os.loadavg()[0]);
-				if (sample.saturated) saturated.add(strategy);
-				const key = `${strategy} ${x}`;
-				samples.set(key, [...(samples.get(key) ?? []), sample]);
-				console.log(`round ${n}, ${strategy}, ${x}:`, JSON.stringify(sample));
-			}
-		}
-	}
-	return STRATEGIES.flatMap(strategy =>
-		points.flatMap(x => {
-			const all = samples.get(`${strategy} ${x}`);
-			return all ? { strategy, x, ...Object.fromEntries(Object.keys(all[0]).map(name => [name, median(all.map(sample => Number(sample[name])))])) } : [];
-		})
-	);
+  const samples = new Map();
+  for (let n = 1; n <= rounds; n++) {
+    const saturated = new Set();
+    for (const x of points) {
+      for (const strategy of STRATEGIES) {
+        if (saturated.has(strategy)) continue;
+        const sample = await run(strategy, x);
+        load.push(os.loadavg()[0]);
+        if (sample.saturated) saturated.add(strategy);
+        const key = `${strategy} ${x}`;
+        samples.set(key, [...(samples.get(key) ?? []), sample]);
+        console.log(`round ${n}, ${strategy}, ${x}:`, JSON.stringify(sample));
+      }
+    }
+  }
+  return STRATEGIES.flatMap(strategy =>
+    points.flatMap(x => {
+      const all = samples.get(`${strategy} ${x}`);
+      return all
+        ? {
+            strategy,
+            x,
+            ...Object.fromEntries(
+              Object.keys(all[0]).map(name => [name, median(all.map(sample => Number(sample[name])))])
+            )
+          }
+        : [];
+    })
+  );
 }
 
 const byLoad = await measure(RATES, async (strategy, rate) => {
-	const { perSecond, p50, p99 } = await runSide("ours.offered", { bytes: 512, strategy, rate, ...WINDOW });
-	return { perSecond, p50, p99, saturated: perSecond < rate * 0.8 };
+  const { perSecond, p50, p99 } = await runSide("ours.offered", { bytes: 512, strategy, rate, ...WINDOW });
+  return { perSecond, p50, p99, saturated: perSecond < rate * 0.8 };
 });
-const pipeline = (strategy, more) => runSide("ours.pipeline", { strategy, bytes: 512, concurrency: 200, prefetch: 200, ...(quick ? { count: 300, warm: 50 } : { count: 3000, warm: 500 }), ...more });
+const pipeline = (strategy, more) =>
+  runSide("ours.pipeline", {
+    strategy,
+    bytes: 512,
+    concurrency: 200,
+    prefetch: 200,
+    ...(quick ? { count: 300, warm: 50 } : { count: 3000, warm: 500 }),
+    ...more
+  });
 const cost = async (strategy, more) => {
-	const { perSecond, cpuMicros } = await pipeline(strategy, more);
-	return { perSecond, cpuMicros };
+  const { perSecond, cpuMicros } = await pipeline(strategy, more);
+  return { perSecond, cpuMicros };
 };
 const bySize = await measure(SIZES, (strategy, bytes) => cost(strategy, { bytes }));
 const byGroups = await measure(GROUPS, (strategy, groups) => cost(strategy, { groups }));
@@ -63,44 +80,64 @@ const text = { fontFamily: "sans-serif", color: "#333" };
 
 /** Two plots side by side, a line per strategy in each. */
 function chart(file, title, plots) {
-	const echarts = init(null, null, { renderer: "svg", ssr: true, width: 1000, height: 420 });
-	echarts.setOption({
-		animation: false,
-		backgroundColor: "#fff",
-		title: { text: title, left: "center", textStyle: { ...text, fontSize: 16 } },
-		legend: { bottom: 0, data: STRATEGIES, textStyle: text },
-		grid: [{ left: 80, width: 380, top: 70, bottom: 80 }, { left: 580, width: 380, top: 70, bottom: 80 }],
-		xAxis: plots.map(({ x }, i) => ({ gridIndex: i, type: "log", name: x, nameLocation: "middle", nameGap: 28, nameTextStyle: text })),
-		yAxis: plots.map(({ y, log }, i) => ({ gridIndex: i, type: log ? "log" : "value", name: y, nameTextStyle: { ...text, align: "left" } })),
-		series: plots.flatMap(({ data, of }, i) =>
-			STRATEGIES.map(strategy => ({
-				name: strategy,
-				type: "line",
-				xAxisIndex: i,
-				yAxisIndex: i,
-				color: COLORS[strategy],
-				symbolSize: 7,
-				data: data.filter(point => point.strategy === strategy).map(point => [point.x, round(point[of], 1)])
-			}))
-		)
-	});
-	writeFileSync(new URL(file, import.meta.url), echarts.renderToSVGString());
-	echarts.dispose();
+  const echarts = init(null, null, { renderer: "svg", ssr: true, width: 1000, height: 420 });
+  echarts.setOption({
+    animation: false,
+    backgroundColor: "#fff",
+    title: { text: title, left: "center", textStyle: { ...text, fontSize: 16 } },
+    legend: { bottom: 0, data: STRATEGIES, textStyle: text },
+    grid: [
+      { left: 80, width: 380, top: 70, bottom: 80 },
+      { left: 580, width: 380, top: 70, bottom: 80 }
+    ],
+    xAxis: plots.map(({ x }, i) => ({
+      gridIndex: i,
+      type: "log",
+      name: x,
+      nameLocation: "middle",
+      nameGap: 28,
+      nameTextStyle: text
+    })),
+    yAxis: plots.map(({ y, log }, i) => ({
+      gridIndex: i,
+      type: log ? "log" : "value",
+      name: y,
+      nameTextStyle: { ...text, align: "left" }
+    })),
+    series: plots.flatMap(({ data, of }, i) =>
+      STRATEGIES.map(strategy => ({
+        name: strategy,
+        type: "line",
+        xAxisIndex: i,
+        yAxisIndex: i,
+        color: COLORS[strategy],
+        symbolSize: 7,
+        data: data.filter(point => point.strategy === strategy).map(point => [point.x, round(point[of], 1)])
+      }))
+    )
+  });
+  writeFileSync(new URL(file, import.meta.url), echarts.renderToSVGString());
+  echarts.dispose();
 }
 
 if (!quick) {
-	chart("load.svg", "Against offered load, 512 B, one group, one node", [
-		{ x: "emits offered per second", y: "handled per second", data: byLoad, of: "perSecond", log: true },
-		{ x: "emits offered per second", y: "emit → handler, p99 in ms", data: byLoad, of: "p99", log: true }
-	]);
-	chart("cost.svg", "Consumed and recorded per second", [
-		{ x: "payload in bytes", y: "messages per second", data: bySize, of: "perSecond" },
-		{ x: "groups", y: "messages per second", data: byGroups, of: "perSecond" }
-	]);
-	const rowsOf = (points, ...names) => points.map(point => [point.strategy, point.x.toLocaleString("en"), ...names.map(name => (point[name] >= 10 ? round(point[name]).toLocaleString("en") : round(point[name], 1)))]);
-	writeSection(
-		"## Curves",
-		`${rounds === 1 ? "One round" : `Medians of ${rounds} rounds`}, one process with everything in it. A strategy is left out of the loads beyond the first that it did not keep up with (handled < 80 % of what was offered).
+  chart("load.svg", "Against offered load, 512 B, one group, one node", [
+    { x: "emits offered per second", y: "handled per second", data: byLoad, of: "perSecond", log: true },
+    { x: "emits offered per second", y: "emit → handler, p99 in ms", data: byLoad, of: "p99", log: true }
+  ]);
+  chart("cost.svg", "Consumed and recorded per second", [
+    { x: "payload in bytes", y: "messages per second", data: bySize, of: "perSecond" },
+    { x: "groups", y: "messages per second", data: byGroups, of: "perSecond" }
+  ]);
+  const rowsOf = (points, ...names) =>
+    points.map(point => [
+      point.strategy,
+      point.x.toLocaleString("en"),
+      ...names.map(name => (point[name] >= 10 ? round(point[name]).toLocaleString("en") : round(point[name], 1)))
+    ]);
+  writeSection(
+    "## Curves",
+    `${rounds === 1 ? "One round" : `Medians of ${rounds} rounds`}, one process with everything in it. A strategy is left out of the loads beyond the first that it did not keep up with (handled < 80 % of what was offered).
 
 ${table(["strategy", "offered /s", "handled /s", "p50 ms", "p99 ms"], rowsOf(byLoad, "perSecond", "p50", "p99"))}
 
@@ -115,8 +152,8 @@ ${table(["strategy", "groups", "messages /s", "CPU µs each"], rowsOf(byGroups, 
 ![Messages per second against payload size and number of groups](cost.svg)
 
 \`npm run bench:curve\`, ${new Date().toISOString().slice(0, 10)}: ${await bed()}; load average ${Math.min(...load).toFixed(0)} – ${Math.max(...load).toFixed(0)}.`
-	);
-	console.log("Written to bench/results.md, bench/load.svg and bench/cost.svg.");
+  );
+  console.log("Written to bench/results.md, bench/load.svg and bench/cost.svg.");
 }
 
 // ECharts leaves a timer running.

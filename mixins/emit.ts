@@ -7,45 +7,63 @@ import { originOf } from "./emit-origin";
 type Emit = (origin: Origin, meta: Record<string, unknown> | undefined) => Promise<EmitResult>;
 
 /**
- * What of the caller's context goes with an emit. Never throws, but not async either, as is all that an emit passes through and that
- * needs no `await`: thousands may be under way, and the frame of each is kept until its end.
+ * What of the caller's context goes with an emit. Never throws, but not async either, as is all that an emit passes
+ * through and that needs no `await`: thousands may be under way, and the frame of each is kept until its end.
  */
 export function emit(service: Service, event: string, options: EmitOptions, to: Emit): Promise<EmitResult> {
-	try {
-		const { broker, fullName } = service;
-		const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
-		const origin = originOf(ctx, fullName, broker.nodeID, options?.headers);
-		const meta = ctx?.meta as Record<string, unknown> | undefined;
-		return broker.isTracingEnabled() ? inSpan(service, ctx, event, options, origin, from => to(from, meta)) : to(origin, meta);
-	} catch (error) {
-		return Promise.reject(error);
-	}
+  try {
+    const { broker, fullName } = service;
+    const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
+    const origin = originOf(ctx, fullName, broker.nodeID, options?.headers);
+    const meta = ctx?.meta as Record<string, unknown> | undefined;
+    return broker.isTracingEnabled()
+      ? inSpan(service, ctx, event, options, origin, from => to(from, meta))
+      : to(origin, meta);
+  } catch (error) {
+    return Promise.reject(error);
+  }
 }
 
 /**
- * As the handlers will see it, in a span of its own: a child of the context's span, and the parent of every handler's event span, first
- * delivery and resends alike. Not by `ctx.startSpan`, whose stack cannot hold two emits at a time.
+ * As the handlers will see it, in a span of its own: a child of the context's span, and the parent of every handler's
+ * event span, first delivery and resends alike. Not by `ctx.startSpan`, whose stack cannot hold two emits at a time.
  */
-async function inSpan(service: Service, ctx: Context | undefined, event: string, options: EmitOptions, origin: Origin, to: (origin: Origin) => Promise<EmitResult>): Promise<EmitResult> {
-	const span = startSpan(service, ctx, event, options);
-	try {
-		const result = await to({ ...origin, requestID: span.traceID, parentID: span.id, tracing: span.sampled });
-		span.addTags({ id: result.id, status: result.status });
-		return result;
-	} catch (error) {
-		span.setError(error as Error);
-		throw error;
-	} finally {
-		span.finish();
-	}
+async function inSpan(
+  service: Service,
+  ctx: Context | undefined,
+  event: string,
+  options: EmitOptions,
+  origin: Origin,
+  to: (origin: Origin) => Promise<EmitResult>
+): Promise<EmitResult> {
+  const span = startSpan(service, ctx, event, options);
+  try {
+    const result = await to({ ...origin, requestID: span.traceID, parentID: span.id, tracing: span.sampled });
+    span.addTags({ id: result.id, status: result.status });
+    return result;
+  } catch (error) {
+    span.setError(error as Error);
+    throw error;
+  } finally {
+    span.finish();
+  }
 }
 
 function startSpan(service: Service, ctx: Context | undefined, event: string, options: EmitOptions): Span {
-	const { strategy, groups, waitFor } = options ?? {};
-	const tags = { eventName: event, ...(strategy && { strategy }), ...(groups && { groups }), ...(waitFor && { waitFor }) };
-	const name = `reliable emit '${String(event)}'`;
-	const parent = (ctx as { span?: Span | null } | undefined)?.span;
-	if (parent) return parent.startSpan(name, { service, tags });
-	const above = ctx && { ...(ctx.requestID && { traceID: ctx.requestID }), parentID: ctx.id, sampled: ctx.tracing ?? undefined };
-	return service.broker.tracer.startSpan(name, { service, tags, ...above });
+  const { strategy, groups, waitFor } = options ?? {};
+  const tags = {
+    eventName: event,
+    ...(strategy && { strategy }),
+    ...(groups && { groups }),
+    ...(waitFor && { waitFor })
+  };
+  const name = `reliable emit '${String(event)}'`;
+  const parent = (ctx as { span?: Span | null } | undefined)?.span;
+  if (parent) return parent.startSpan(name, { service, tags });
+  const above = ctx && {
+    ...(ctx.requestID && { traceID: ctx.requestID }),
+    parentID: ctx.id,
+    sampled: ctx.tracing ?? undefined
+  };
+  return service.broker.tracer.startSpan(name, { service, tags, ...above });
 }

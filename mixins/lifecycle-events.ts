@@ -3,31 +3,38 @@ import type { Runtime } from "../src/runtime";
 import type { Broker } from "./node";
 
 /**
- * What happens to messages, as Moleculer events: always `$reliable.…` on this node, and with the option `lifecycleEvents` as `reliable.…`
- * to the others. Ids and names only, never payloads. They are ordinary events: one that gets lost is lost.
+ * What happens to messages, as Moleculer events: always `$reliable.…` on this node, and with the option
+ * `lifecycleEvents` as `reliable.…` to the others. Ids and names only, never payloads. They are ordinary events: one
+ * that gets lost is lost.
  */
 export function tellLifecycle(broker: Broker, runtime: Runtime): void {
-	const logger = broker.getLogger("reliable");
-	const send = (how: "broadcastLocal" | "broadcast" | "emit", name: string, data: object) => {
-		const failed = (error: unknown) => logger.debug(`Reliable: '${name}' could not be told: ${reasonOf(error)}`);
-		try {
-			Promise.resolve(broker[how](name, data)).catch(failed);
-		} catch (error) {
-			failed(error);
-		}
-	};
-	const tell = (what: string, data: object) => {
-		send("broadcastLocal", `$reliable.${what}`, data);
-		const { lifecycleEvents } = runtime.options;
-		if (lifecycleEvents) send(lifecycleEvents, `reliable.${what}`, data);
-	};
-	runtime.listen({
-		consumed: ids => tell("consumed", { ids }),
-		dead: messages => {
-			for (const { id, reason } of messages) tell("dead", { id, reason });
-		},
-		acted: (act, ids, by) => tell(act, { ids, by }),
-		// The shape of Moleculer's own $broker.error events, so that a listener on "$**.error" sees them all. An Error stays on its node.
-		error: (error, module) => send("broadcastLocal", "$reliable.error", { error, module, type: `reliable${module[0]?.toUpperCase()}${module.slice(1)}Error` })
-	});
+  const logger = broker.getLogger("reliable");
+  const send = (how: "broadcastLocal" | "broadcast" | "emit", name: string, data: object) => {
+    const failed = (error: unknown) => logger.debug(`Reliable: '${name}' could not be told: ${reasonOf(error)}`);
+    try {
+      Promise.resolve(broker[how](name, data)).catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  };
+  const tell = (what: string, data: object) => {
+    send("broadcastLocal", `$reliable.${what}`, data);
+    const { lifecycleEvents } = runtime.options;
+    if (lifecycleEvents) send(lifecycleEvents, `reliable.${what}`, data);
+  };
+  runtime.listen({
+    consumed: ids => tell("consumed", { ids }),
+    dead: messages => {
+      for (const { id, reason } of messages) tell("dead", { id, reason });
+    },
+    acted: (act, ids, by) => tell(act, { ids, by }),
+    // The shape of Moleculer's own $broker.error events, so that a listener on "$**.error" sees them all. An Error
+    // stays on its node.
+    error: (error, module) =>
+      send("broadcastLocal", "$reliable.error", {
+        error,
+        module,
+        type: `reliable${module[0]?.toUpperCase()}${module.slice(1)}Error`
+      })
+  });
 }

@@ -4,8 +4,13 @@ import type { Broker } from "./node";
 
 const PREFIX = "moleculer.reliable.";
 
-/** From a local round trip to the longest outage that is still a delay and not a failure, in ms. Buckets and no quantiles: those keep every value for a minute. */
-const BUCKETS_MS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000];
+/**
+ * From a local round trip to the longest outage that is still a delay and not a failure, in ms. Buckets and no
+ * quantiles: those keep every value for a minute.
+ */
+const BUCKETS_MS = [
+  1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000
+];
 
 /** However short the registry's own interval is: a refresh reads the store. */
 const MIN_REFRESH_MS = 1000;
@@ -14,35 +19,49 @@ type Definition = Parameters<Broker["metrics"]["register"]>[0];
 
 /** Hands our counts to the broker's metric registry, where metrics are enabled. */
 export function connectMetrics(broker: Broker, runtime: Runtime): void {
-	if (!broker.isMetricsEnabled()) return;
-	const { metrics } = broker;
-	const ours = new Set<MetricName>();
-	for (const [name, { type, labels, description, ...rest }] of Object.entries(METRICS)) {
-		// `register` would replace a metric that is there, and its values.
-		if (!metrics.hasMetric(PREFIX + name)) metrics.register({ type, name: PREFIX + name, labelNames: [...labels], description, ...rest, ...(type === "histogram" && { buckets: BUCKETS_MS }) } as Definition);
-		if (metrics.getMetric(PREFIX + name)?.type === type) ours.add(name as MetricName);
-		else broker.getLogger("reliable").warn(`Reliable: the metric ${PREFIX}${name} is registered as another type already; it is left alone.`);
-	}
-	let failed = false;
-	const safely = (name: MetricName, feed: (full: string) => unknown) => {
-		if (!ours.has(name)) return;
-		try {
-			feed(PREFIX + name);
-		} catch (error) {
-			// A reporter of the user's that throws must not come between a handler and its receipt.
-			if (!failed) broker.getLogger("reliable").warn("Reliable: the metric registry threw; what it was given is not counted.", error);
-			failed = true;
-		}
-	};
-	const { collectInterval = 5 } = (metrics as unknown as { opts: { collectInterval?: number } }).opts;
-	runtime.metrics.sink = {
-		everyMs: Math.max(MIN_REFRESH_MS, collectInterval * 1000),
-		add: (name, value, labels) => safely(name, full => metrics.increment(full, labels, value)),
-		set: (name, value) => safely(name, full => metrics.set(full, value)),
-		observe: (name, ms, labels) => safely(name, full => metrics.observe(full, ms, labels))
-	};
-	// What has no labels is there from the start, so that a rate over its first change is not lost.
-	for (const [name, { type, labels }] of Object.entries(METRICS)) {
-		if (type !== "histogram" && !labels.length) safely(name as MetricName, full => metrics.set(full, 0));
-	}
+  if (!broker.isMetricsEnabled()) return;
+  const { metrics } = broker;
+  const ours = new Set<MetricName>();
+  for (const [name, { type, labels, description, ...rest }] of Object.entries(METRICS)) {
+    // `register` would replace a metric that is there, and its values.
+    if (!metrics.hasMetric(PREFIX + name))
+      metrics.register({
+        type,
+        name: PREFIX + name,
+        labelNames: [...labels],
+        description,
+        ...rest,
+        ...(type === "histogram" && { buckets: BUCKETS_MS })
+      } as Definition);
+    if (metrics.getMetric(PREFIX + name)?.type === type) ours.add(name as MetricName);
+    else
+      broker
+        .getLogger("reliable")
+        .warn(`Reliable: the metric ${PREFIX}${name} is registered as another type already; it is left alone.`);
+  }
+  let failed = false;
+  const safely = (name: MetricName, feed: (full: string) => unknown) => {
+    if (!ours.has(name)) return;
+    try {
+      feed(PREFIX + name);
+    } catch (error) {
+      // A reporter of the user's that throws must not come between a handler and its receipt.
+      if (!failed)
+        broker
+          .getLogger("reliable")
+          .warn("Reliable: the metric registry threw; what it was given is not counted.", error);
+      failed = true;
+    }
+  };
+  const { collectInterval = 5 } = (metrics as unknown as { opts: { collectInterval?: number } }).opts;
+  runtime.metrics.sink = {
+    everyMs: Math.max(MIN_REFRESH_MS, collectInterval * 1000),
+    add: (name, value, labels) => safely(name, full => metrics.increment(full, labels, value)),
+    set: (name, value) => safely(name, full => metrics.set(full, value)),
+    observe: (name, ms, labels) => safely(name, full => metrics.observe(full, ms, labels))
+  };
+  // What has no labels is there from the start, so that a rate over its first change is not lost.
+  for (const [name, { type, labels }] of Object.entries(METRICS)) {
+    if (type !== "histogram" && !labels.length) safely(name as MetricName, full => metrics.set(full, 0));
+  }
 }

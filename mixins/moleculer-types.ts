@@ -5,25 +5,25 @@ import type { EmitResult } from "../src/strategies/strategy";
 
 /** Types `this.reliableEmit()`, `this.addAMQPJob()` and `events.x.reliable` on both Moleculer lines. */
 declare module "moleculer" {
-	interface Service {
-		/** Only on services with the `ReliableEmit` mixin. */
-		reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
-		/** Only on services with the `ReliableAmqpQueue` mixin. */
-		addAMQPJob(queue: string, payload: unknown, options?: JobOptions): Promise<EmitResult>;
-	}
-	/** 0.15 */
-	interface EventSchema {
-		/** Makes it a consumer that answers for what it handles: true, or options of its own. */
-		reliable?: boolean | Partial<ConsumerOptions>;
-	}
-	/** 0.14 */
-	interface ServiceEvent {
-		/** Makes it a consumer that answers for what it handles: true, or options of its own. */
-		reliable?: boolean | Partial<ConsumerOptions>;
-	}
+  interface Service {
+    /** Only on services with the `ReliableEmit` mixin. */
+    reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
+    /** Only on services with the `ReliableAmqpQueue` mixin. */
+    addAMQPJob(queue: string, payload: unknown, options?: JobOptions): Promise<EmitResult>;
+  }
+  /** 0.15 */
+  interface EventSchema {
+    /** Makes it a consumer that answers for what it handles: true, or options of its own. */
+    reliable?: boolean | Partial<ConsumerOptions>;
+  }
+  /** 0.14 */
+  interface ServiceEvent {
+    /** Makes it a consumer that answers for what it handles: true, or options of its own. */
+    reliable?: boolean | Partial<ConsumerOptions>;
+  }
 }
 
 /** The mixin's methods, for `ServiceSchema<Settings, ReliableMethods>`. */
 export interface ReliableMethods {
-	reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
+  reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
 }

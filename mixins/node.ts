@@ -7,16 +7,16 @@ import { checkMoleculer } from "./moleculer-version";
 
 /** Whatever of a Moleculer broker's parts may differ between 0.14 and 0.15 is named here once. */
 export interface Broker extends ServiceBroker {
-	nodeID: string;
-	namespace: string;
+  nodeID: string;
+  namespace: string;
 }
 
 interface Node {
-	/** Of the copy of this package that made it. */
-	version: string;
-	runtime: Runtime;
-	/** The service `reliable` that the mixin created by itself. */
-	automatic?: Service;
+  /** Of the copy of this package that made it. */
+  version: string;
+  runtime: Runtime;
+  /** The service `reliable` that the mixin created by itself. */
+  automatic?: Service;
 }
 
 /** Kept on the broker under a registered symbol, so that all copies of this package in the process find it. */
@@ -24,19 +24,24 @@ const NODE = Symbol.for("moleculer-reliable-emit.node");
 
 /** One per Moleculer broker. Throws RELIABLE_WRONG_VERSION. */
 export function nodeOf(broker: Broker): Node {
-	const holder = broker as unknown as { [NODE]?: Node };
-	if (!holder[NODE]) {
-		checkMoleculer(broker.MOLECULER_VERSION);
-		Object.defineProperty(broker, NODE, { value: { version: VERSION, runtime: newRuntime(broker) } satisfies Node });
-	}
-	const node = holder[NODE] as Node;
-	sameVersion(node.version, `The Moleculer broker of node '${broker.nodeID}'`);
-	return node;
+  const holder = broker as unknown as { [NODE]?: Node };
+  if (!holder[NODE]) {
+    checkMoleculer(broker.MOLECULER_VERSION);
+    Object.defineProperty(broker, NODE, { value: { version: VERSION, runtime: newRuntime(broker) } satisfies Node });
+  }
+  const node = holder[NODE] as Node;
+  sameVersion(node.version, `The Moleculer broker of node '${broker.nodeID}'`);
+  return node;
 }
 
 function newRuntime(broker: Broker): Runtime {
-	const runtime = new Runtime({ nodeID: broker.nodeID, namespace: broker.namespace ?? "", logger: broker.getLogger("reliable"), call: (action, params, options) => broker.call(action, params as object, options) as Promise<unknown> });
-	connectMetrics(broker, runtime);
-	tellLifecycle(broker, runtime);
-	return runtime;
+  const runtime = new Runtime({
+    nodeID: broker.nodeID,
+    namespace: broker.namespace ?? "",
+    logger: broker.getLogger("reliable"),
+    call: (action, params, options) => broker.call(action, params as object, options) as Promise<unknown>
+  });
+  connectMetrics(broker, runtime);
+  tellLifecycle(broker, runtime);
+  return runtime;
 }

@@ -16,98 +16,117 @@ import { ensureReliableService } from "./reliable.service";
 
 /** Kept on the service instance: never in the schema, which is cloned and published. */
 export interface State {
-	runtime: Runtime;
-	given: Record<string, unknown>;
-	options: ServiceOptions;
-	consumers: Consumer[];
+  runtime: Runtime;
+  given: Record<string, unknown>;
+  options: ServiceOptions;
+  consumers: Consumer[];
 }
 
 export type Mixed = Service & { $reliable?: State };
 export type Hook = (this: Mixed) => unknown;
 
 /**
- * Mixin that adds `this.reliableEmit()` to a service and makes its `events` with `reliable: true | {…}` consumers that answer for what they
- * handle. Options: see OPTIONS; also from `settings.reliable` and the environment (RELIABLE_…), in this order of precedence.
+ * Mixin that adds `this.reliableEmit()` to a service and makes its `events` with `reliable: true | {…}` consumers that
+ * answer for what they handle. Options: see OPTIONS; also from `settings.reliable` and the environment (RELIABLE_…), in
+ * this order of precedence.
  *
- * Throws RELIABLE_WRONG_VERSION on a Moleculer that is too old, RELIABLE_BAD_OPTION / RELIABLE_BAD_CONSUMER when the service is created; a start rejects with RELIABLE_ACCESS_REFUSED on refused credentials and RELIABLE_TLS_FAILED on refused certificates, not while a server is merely down.
+ * Throws RELIABLE_WRONG_VERSION on a Moleculer that is too old, RELIABLE_BAD_OPTION / RELIABLE_BAD_CONSUMER when the
+ * service is created; a start rejects with RELIABLE_ACCESS_REFUSED on refused credentials and RELIABLE_TLS_FAILED on
+ * refused certificates, not while a server is merely down.
  */
 export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSchema> {
-	checkMoleculer(ServiceBroker.MOLECULER_VERSION);
-	// Bad options are the caller's mistake where they are written, not where the service starts.
-	given({ ...options }, {}, {});
-	return {
-		settings: { $secureSettings: ["reliable"] },
+  checkMoleculer(ServiceBroker.MOLECULER_VERSION);
+  // Bad options are the caller's mistake where they are written, not where the service starts.
+  given({ ...options }, {}, {});
+  return {
+    settings: { $secureSettings: ["reliable"] },
 
-		methods: {
-			/** See EmitOptions. Rejects with typed RELIABLE_ errors; resolves when the strategy's promise holds. */
-			reliableEmit(this: Mixed, event: string, payload: unknown, emitOptions: EmitOptions = {}): Promise<EmitResult> {
-				const { runtime, options: service } = this.$reliable as State;
-				return emit(this, event, emitOptions, (origin, meta) => runtime.emit({ service: this.fullName, options: service, meta, origin }, event, payload, emitOptions));
-			}
-		},
+    methods: {
+      /** See EmitOptions. Rejects with typed RELIABLE_ errors; resolves when the strategy's promise holds. */
+      reliableEmit(this: Mixed, event: string, payload: unknown, emitOptions: EmitOptions = {}): Promise<EmitResult> {
+        const { runtime, options: service } = this.$reliable as State;
+        return emit(this, event, emitOptions, (origin, meta) =>
+          runtime.emit({ service: this.fullName, options: service, meta, origin }, event, payload, emitOptions)
+        );
+      }
+    },
 
-		actions: {
-			/** Asked by the callback service and the sweeper, never by users: see `src/rounds.ts`. */
-			[RESEND_ACTION]: {
-				visibility: "public",
-				params: RESEND_PARAMS,
-				handler(this: Mixed, ctx: Context<ResendRequest>): Promise<ResendAnswer> {
-					const { runtime, options: service } = this.$reliable as State;
-					return runtime.answer(ctx.params, service);
-				}
-			}
-		},
+    actions: {
+      /** Asked by the callback service and the sweeper, never by users: see `src/rounds.ts`. */
+      [RESEND_ACTION]: {
+        visibility: "public",
+        params: RESEND_PARAMS,
+        handler(this: Mixed, ctx: Context<ResendRequest>): Promise<ResendAnswer> {
+          const { runtime, options: service } = this.$reliable as State;
+          return runtime.answer(ctx.params, service);
+        }
+      }
+    },
 
-		merged(this: Mixed, schema: Schema): void {
-			const values = given({ ...options }, schema.settings?.reliable);
-			const { runtime } = nodeOf(this.broker as Broker);
-			runtime.configure(values, schema.name);
-			const again = this.$reliable;
-			if (again) mergeService(again.given, values, schema.name);
-			const merged = again?.given ?? values;
-			// Not enumerable: it holds addresses, which a service that is logged must not show.
-			Object.defineProperty(this, "$reliable", { configurable: true, value: { runtime, given: merged, options: serviceOptions(merged), consumers: [] } satisfies State });
-			reliableEvents(schema, this.$reliable?.options as ServiceOptions);
-			// Of several ReliableEmit in `mixins` one start and one stop.
-			schema.started = [...new Set(hooks(schema.started))];
-			schema.stopped = [...new Set(hooks(schema.stopped))];
-			if (again) return;
-			// Outermost: after the user's own `started`, before the user's own `stopped` (research/moleculer.md §2.3).
-			schema.started = [...hooks(schema.started), startConsumers];
-			schema.stopped = [...hooks(schema.stopped), stopConsumers];
-		},
+    merged(this: Mixed, schema: Schema): void {
+      const values = given({ ...options }, schema.settings?.reliable);
+      const { runtime } = nodeOf(this.broker as Broker);
+      runtime.configure(values, schema.name);
+      const again = this.$reliable;
+      if (again) mergeService(again.given, values, schema.name);
+      const merged = again?.given ?? values;
+      // Not enumerable: it holds addresses, which a service that is logged must not show.
+      Object.defineProperty(this, "$reliable", {
+        configurable: true,
+        value: { runtime, given: merged, options: serviceOptions(merged), consumers: [] } satisfies State
+      });
+      reliableEvents(schema, this.$reliable?.options as ServiceOptions);
+      // Of several ReliableEmit in `mixins` one start and one stop.
+      schema.started = [...new Set(hooks(schema.started))];
+      schema.stopped = [...new Set(hooks(schema.stopped))];
+      if (again) return;
+      // Outermost: after the user's own `started`, before the user's own `stopped` (research/moleculer.md §2.3).
+      schema.started = [...hooks(schema.started), startConsumers];
+      schema.stopped = [...hooks(schema.stopped), stopConsumers];
+    },
 
-		created(this: Mixed): void {
-			ensureReliableService(this.broker as Broker);
-		},
+    created(this: Mixed): void {
+      ensureReliableService(this.broker as Broker);
+    },
 
-		started: acquire,
-		stopped: release
-	} as unknown as Partial<ServiceSchema>;
+    started: acquire,
+    stopped: release
+  } as unknown as Partial<ServiceSchema>;
 }
 
 export function hooks(value: unknown): Hook[] {
-	return value === undefined ? [] : ([value].flat() as Hook[]);
+  return value === undefined ? [] : ([value].flat() as Hook[]);
 }
 
 async function acquire(this: Mixed): Promise<void> {
-	await (this.$reliable as State).runtime.acquire(this);
+  await (this.$reliable as State).runtime.acquire(this);
 }
 
 async function release(this: Mixed): Promise<void> {
-	await (this.$reliable as State).runtime.release(this);
+  await (this.$reliable as State).runtime.release(this);
 }
 
 async function startConsumers(this: Mixed): Promise<void> {
-	const state = this.$reliable as State;
-	const starts = reliableEvents(this.schema as unknown as Schema, state.options).map(({ pattern, base, options }) => () => {
-		const group = consumerGroup(base, pattern);
-		const queue = eventQueue(this.broker.namespace ?? "", base, pattern);
-		return state.runtime.consume({ pattern, group, queue, bindings: [bindingKey(pattern)], service: this.fullName, options, handle: eventHandler(this, pattern, base, group) });
-	});
-	await startAll(this, state, starts);
+  const state = this.$reliable as State;
+  const starts = reliableEvents(this.schema as unknown as Schema, state.options).map(
+    ({ pattern, base, options }) =>
+      () => {
+        const group = consumerGroup(base, pattern);
+        const queue = eventQueue(this.broker.namespace ?? "", base, pattern);
+        return state.runtime.consume({
+          pattern,
+          group,
+          queue,
+          bindings: [bindingKey(pattern)],
+          service: this.fullName,
+          options,
+          handle: eventHandler(this, pattern, base, group)
+        });
+      }
+  );
+  await startAll(this, state, starts);
 }
 
 async function stopConsumers(this: Mixed): Promise<void> {
-	await stopAll(this, this.$reliable as State);
+  await stopAll(this, this.$reliable as State);
 }

@@ -5,39 +5,49 @@ import { consumerOptions, type ConsumerOptions, type ServiceOptions } from "../s
 
 /** The part of a service schema that both Moleculer lines type in their own way. */
 export interface Schema {
-	name: string;
-	settings?: { reliable?: Record<string, unknown> };
-	events?: Record<string, unknown>;
-	started?: unknown;
-	stopped?: unknown;
+  name: string;
+  settings?: { reliable?: Record<string, unknown> };
+  events?: Record<string, unknown>;
+  started?: unknown;
+  stopped?: unknown;
 }
 
 interface ReliableEvent {
-	name?: string;
-	group?: string;
-	reliable?: unknown;
-	debounce?: unknown;
-	throttle?: unknown;
-	handler?: unknown;
+  name?: string;
+  group?: string;
+  reliable?: unknown;
+  debounce?: unknown;
+  throttle?: unknown;
+  handler?: unknown;
 }
 
 /** The reliable events of a schema, checked. Throws RELIABLE_BAD_CONSUMER. */
-export function reliableEvents(schema: Schema, defaults: ServiceOptions): { pattern: string; base: string; options: ConsumerOptions }[] {
-	return Object.entries((schema.events ?? {}) as Record<string, ReliableEvent>).flatMap(([key, event]) => {
-		if (typeof event !== "object" || event === null || event.reliable === undefined || event.reliable === false) return [];
-		const pattern = event.name ?? key;
-		const where = `events['${pattern}'] of service '${schema.name}'`;
-		const bad = (why: string) => new ReliableError("RELIABLE_BAD_CONSUMER", `${where} ${why}.`, { event: pattern, service: schema.name });
-		const consumer = consumerOptions(where, event.reliable, defaults);
-		const base = event.group ?? schema.name;
-		if (pattern.startsWith("$")) throw bad("cannot be reliable: '$' events stay on their node in Moleculer");
-		if (!isPattern(pattern)) throw bad("cannot be reliable: Moleculer cannot read its pattern as one of words, dots, *, ** and ?");
-		// Merged with a mixin, an event without a handler has an empty list of them, which Moleculer does not mind.
-		const handlers = [event.handler].flat();
-		if (!handlers.length || !handlers.every(handler => typeof handler === "function")) throw bad("has no handler");
-		if (event.debounce || event.throttle) throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
-		if (RESERVED_IN_GROUPS.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
-		if (Buffer.byteLength(pattern) > MAX_BYTES.pattern || Buffer.byteLength(base) > MAX_BYTES.group) throw bad(`cannot be reliable: the event pattern may have ${MAX_BYTES.pattern} bytes and the group ${MAX_BYTES.group}, since both are part of the queue's name`);
-		return [{ pattern, base, options: consumer }];
-	});
+export function reliableEvents(
+  schema: Schema,
+  defaults: ServiceOptions
+): { pattern: string; base: string; options: ConsumerOptions }[] {
+  return Object.entries((schema.events ?? {}) as Record<string, ReliableEvent>).flatMap(([key, event]) => {
+    if (typeof event !== "object" || event === null || event.reliable === undefined || event.reliable === false)
+      return [];
+    const pattern = event.name ?? key;
+    const where = `events['${pattern}'] of service '${schema.name}'`;
+    const bad = (why: string) =>
+      new ReliableError("RELIABLE_BAD_CONSUMER", `${where} ${why}.`, { event: pattern, service: schema.name });
+    const consumer = consumerOptions(where, event.reliable, defaults);
+    const base = event.group ?? schema.name;
+    if (pattern.startsWith("$")) throw bad("cannot be reliable: '$' events stay on their node in Moleculer");
+    if (!isPattern(pattern))
+      throw bad("cannot be reliable: Moleculer cannot read its pattern as one of words, dots, *, ** and ?");
+    // Merged with a mixin, an event without a handler has an empty list of them, which Moleculer does not mind.
+    const handlers = [event.handler].flat();
+    if (!handlers.length || !handlers.every(handler => typeof handler === "function")) throw bad("has no handler");
+    if (event.debounce || event.throttle)
+      throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
+    if (RESERVED_IN_GROUPS.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
+    if (Buffer.byteLength(pattern) > MAX_BYTES.pattern || Buffer.byteLength(base) > MAX_BYTES.group)
+      throw bad(
+        `cannot be reliable: the event pattern may have ${MAX_BYTES.pattern} bytes and the group ${MAX_BYTES.group}, since both are part of the queue's name`
+      );
+    return [{ pattern, base, options: consumer }];
+  });
 }

@@ -8,51 +8,58 @@ import { nodeOf, type Broker } from "./node";
 export const SERVICE_NAME = "reliable";
 
 /**
- * The service `reliable`: tracker, sweeper and the operators' actions. The mixin creates it once per node where a store is configured
- * (switch off with `service: false`); create it yourself on dedicated nodes. Same options and errors as the mixin.
+ * The service `reliable`: tracker, sweeper and the operators' actions. The mixin creates it once per node where a store
+ * is configured (switch off with `service: false`); create it yourself on dedicated nodes. Same options and errors as
+ * the mixin.
  */
 export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
-	checkMoleculer(ServiceBroker.MOLECULER_VERSION);
-	given({ ...options }, {}, {});
-	return {
-		name: SERVICE_NAME,
-		settings: { $secureSettings: ["reliable"] },
-		metadata: { $category: "reliable", $description: "Guaranteed events: tracker, sweeper and manual compensation", $package: { name: "moleculer-reliable-emit" } },
-		actions: reliableActions,
+  checkMoleculer(ServiceBroker.MOLECULER_VERSION);
+  given({ ...options }, {}, {});
+  return {
+    name: SERVICE_NAME,
+    settings: { $secureSettings: ["reliable"] },
+    metadata: {
+      $category: "reliable",
+      $description: "Guaranteed events: tracker, sweeper and manual compensation",
+      $package: { name: "moleculer-reliable-emit" }
+    },
+    actions: reliableActions,
 
-		merged(this: Service, schema: { settings?: { reliable?: Record<string, unknown> } }): void {
-			const node = nodeOf(this.broker as Broker);
-			node.runtime.configure(given({ ...options }, schema.settings?.reliable), SERVICE_NAME);
-			// Made by hand after a mixin had made its own: this one counts.
-			if (node.automatic) void this.broker.destroyService(node.automatic);
-			node.automatic = undefined;
-		},
+    merged(this: Service, schema: { settings?: { reliable?: Record<string, unknown> } }): void {
+      const node = nodeOf(this.broker as Broker);
+      node.runtime.configure(given({ ...options }, schema.settings?.reliable), SERVICE_NAME);
+      // Made by hand after a mixin had made its own: this one counts.
+      if (node.automatic) void this.broker.destroyService(node.automatic);
+      node.automatic = undefined;
+    },
 
-		async started(this: Service): Promise<void> {
-			const { runtime } = nodeOf(this.broker as Broker);
-			if (!(await runtime.acquire(this))) return;
-			runtime.needStorage();
-			await runtime.track();
-		},
+    async started(this: Service): Promise<void> {
+      const { runtime } = nodeOf(this.broker as Broker);
+      if (!(await runtime.acquire(this))) return;
+      runtime.needStorage();
+      await runtime.track();
+    },
 
-		async stopped(this: Service): Promise<void> {
-			await nodeOf(this.broker as Broker).runtime.release(this);
-		}
-	} as unknown as ServiceSchema;
+    async stopped(this: Service): Promise<void> {
+      await nodeOf(this.broker as Broker).runtime.release(this);
+    }
+  } as unknown as ServiceSchema;
 }
 
 /**
- * One microtask later, when all services created in the same turn have given their options, and still before `broker.start()` goes
- * on to start services. A service of a later turn (moleculer-runner-esm imports them) may still say that there shall be none.
+ * One microtask later, when all services created in the same turn have given their options, and still before
+ * `broker.start()` goes on to start services. A service of a later turn (moleculer-runner-esm imports them) may still
+ * say that there shall be none.
  */
 export function ensureReliableService(broker: Broker): void {
-	queueMicrotask(() => {
-		const node = nodeOf(broker);
-		const wanted = node.runtime.options.service && node.runtime.backends.store !== "none";
-		if (wanted && !node.automatic && !broker.getLocalService(SERVICE_NAME)) node.automatic = broker.createService(ReliableService());
-		if (!wanted && node.automatic) {
-			void broker.destroyService(node.automatic);
-			node.automatic = undefined;
-		}
-	});
+  queueMicrotask(() => {
+    const node = nodeOf(broker);
+    const wanted = node.runtime.options.service && node.runtime.backends.store !== "none";
+    if (wanted && !node.automatic && !broker.getLocalService(SERVICE_NAME))
+      node.automatic = broker.createService(ReliableService());
+    if (!wanted && node.automatic) {
+      void broker.destroyService(node.automatic);
+      node.automatic = undefined;
+    }
+  });
 }

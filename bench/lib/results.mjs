@@ -9,37 +9,46 @@ import { urls } from "./world.mjs";
 const RESULTS = new URL("../results.md", import.meta.url);
 
 export function readSection(heading) {
-	const text = existsSync(RESULTS) ? readFileSync(RESULTS, "utf8") : "";
-	const from = text.indexOf(`${heading}\n`);
-	if (from < 0) return "";
-	const next = text.indexOf("\n## ", from);
-	return text.slice(from + heading.length, next < 0 ? undefined : next).trim();
+  const text = existsSync(RESULTS) ? readFileSync(RESULTS, "utf8") : "";
+  const from = text.indexOf(`${heading}\n`);
+  if (from < 0) return "";
+  const next = text.indexOf("\n## ", from);
+  return text.slice(from + heading.length, next < 0 ? undefined : next).trim();
 }
 
 export function writeSection(heading, body) {
-	const before = existsSync(RESULTS) ? readFileSync(RESULTS, "utf8") : "# Results\n";
-	const from = before.indexOf(`${heading}\n`);
-	const next = from < 0 ? -1 : before.indexOf("\n## ", from);
-	writeFileSync(RESULTS, `${(from < 0 ? before : before.slice(0, from)).trimEnd()}\n\n${heading}\n\n${body.trim()}\n${next < 0 ? "" : before.slice(next)}`);
+  const before = existsSync(RESULTS) ? readFileSync(RESULTS, "utf8") : "# Results\n";
+  const from = before.indexOf(`${heading}\n`);
+  const next = from < 0 ? -1 : before.indexOf("\n## ", from);
+  writeFileSync(
+    RESULTS,
+    `${(from < 0 ? before : before.slice(0, from)).trimEnd()}\n\n${heading}\n\n${body.trim()}\n${next < 0 ? "" : before.slice(next)}`
+  );
 }
 
-export const table = (head, rows) => [head, head.map(() => "---"), ...rows].map(cells => `| ${cells.join(" | ")} |`).join("\n");
+export const table = (head, rows) =>
+  [head, head.map(() => "---"), ...rows].map(cells => `| ${cells.join(" | ")} |`).join("\n");
 
-const packageVersion = name => JSON.parse(readFileSync(new URL(`../../node_modules/${name}/package.json`, import.meta.url), "utf8")).version;
+const packageVersion = name =>
+  JSON.parse(readFileSync(new URL(`../../node_modules/${name}/package.json`, import.meta.url), "utf8")).version;
 
 /** What was measured, with what, on what; in one line. */
 export async function bed() {
-	const model = await connect(urls.amqp);
-	const { product, version, platform } = model.connection.serverProperties;
-	await model.close();
-	const client = await new MongoClient(urls.mongo).connect();
-	const info = await client.db("admin").command({ buildInfo: 1 });
-	await client.close();
-	const engine = info.storageEngines?.includes("documentdb") ? "DocumentDB on PostgreSQL behind test/servers/gateway.mjs (not MongoDB itself)" : `MongoDB ${info.version}`;
-	const redis = new Redis(urls.redis);
-	const redisVersion = /redis_version:(\S+)/.exec(await redis.info("server"))?.[1];
-	redis.disconnect();
-	const own = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
-	const packages = ["moleculer", "amqplib", "mongodb", "ioredis", "@moleculer/channels"].map(name => `${name} ${packageVersion(name)}`).join(", ");
-	return `moleculer-reliable-emit ${own}, ${packages}, ${product} ${version} on ${platform}, ${engine}, Redis ${redisVersion}, Node.js ${process.versions.node}, ${os.type()} ${os.release()}, ${os.cpus().length} cores (${os.cpus()[0].model.trim()}), ${Math.round(os.totalmem() / 2 ** 30)} GiB`;
+  const model = await connect(urls.amqp);
+  const { product, version, platform } = model.connection.serverProperties;
+  await model.close();
+  const client = await new MongoClient(urls.mongo).connect();
+  const info = await client.db("admin").command({ buildInfo: 1 });
+  await client.close();
+  const engine = info.storageEngines?.includes("documentdb")
+    ? "DocumentDB on PostgreSQL behind test/servers/gateway.mjs (not MongoDB itself)"
+    : `MongoDB ${info.version}`;
+  const redis = new Redis(urls.redis);
+  const redisVersion = /redis_version:(\S+)/.exec(await redis.info("server"))?.[1];
+  redis.disconnect();
+  const own = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
+  const packages = ["moleculer", "amqplib", "mongodb", "ioredis", "@moleculer/channels"]
+    .map(name => `${name} ${packageVersion(name)}`)
+    .join(", ");
+  return `moleculer-reliable-emit ${own}, ${packages}, ${product} ${version} on ${platform}, ${engine}, Redis ${redisVersion}, Node.js ${process.versions.node}, ${os.type()} ${os.release()}, ${os.cpus().length} cores (${os.cpus()[0].model.trim()}), ${Math.round(os.totalmem() / 2 ** 30)} GiB`;
 }

@@ -7,22 +7,39 @@ const ALIAS = fileURLToPath(new URL("../../test/support/alias.cjs", import.meta.
 const PROFILES = fileURLToPath(new URL("../profiles", import.meta.url));
 
 /** Runs a side ("file.export") in a process of its own, in a namespace of its own that is removed afterwards. */
-export async function runSide(side, params, { line = process.env.MOLECULER_LINE ?? "0.15", profile = false, timeoutMs = 600_000, namespace = newNamespace(), keep = false } = {}) {
-	const execArgv = ["--require", ALIAS, ...(profile ? ["--cpu-prof", `--cpu-prof-dir=${PROFILES}`, `--cpu-prof-name=${side}.${Date.now()}.cpuprofile`] : [])];
-	try {
-		return await new Promise((resolve, reject) => {
-			const child = fork(CHILD, [side, JSON.stringify({ ...params, namespace })], { execArgv, env: { ...process.env, MOLECULER_LINE: line } });
-			const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
-			let result;
-			child.on("message", message => (result = message));
-			child.on("error", reject);
-			child.on("close", (code, signal) => {
-				clearTimeout(timer);
-				if (result) resolve(result);
-				else reject(new Error(`${side} ended (${signal ?? code}) without a result.`));
-			});
-		});
-	} finally {
-		if (!keep) await clean(namespace);
-	}
+export async function runSide(
+  side,
+  params,
+  {
+    line = process.env.MOLECULER_LINE ?? "0.15",
+    profile = false,
+    timeoutMs = 600_000,
+    namespace = newNamespace(),
+    keep = false
+  } = {}
+) {
+  const execArgv = [
+    "--require",
+    ALIAS,
+    ...(profile ? ["--cpu-prof", `--cpu-prof-dir=${PROFILES}`, `--cpu-prof-name=${side}.${Date.now()}.cpuprofile`] : [])
+  ];
+  try {
+    return await new Promise((resolve, reject) => {
+      const child = fork(CHILD, [side, JSON.stringify({ ...params, namespace })], {
+        execArgv,
+        env: { ...process.env, MOLECULER_LINE: line }
+      });
+      const timer = setTimeout(() => child.kill("SIGKILL"), timeoutMs);
+      let result;
+      child.on("message", message => (result = message));
+      child.on("error", reject);
+      child.on("close", (code, signal) => {
+        clearTimeout(timer);
+        if (result) resolve(result);
+        else reject(new Error(`${side} ended (${signal ?? code}) without a result.`));
+      });
+    });
+  } finally {
+    if (!keep) await clean(namespace);
+  }
 }

@@ -8,25 +8,51 @@ import { encodeMessage } from "../../dist/src/stores/codec.js";
 import { INDEXES } from "../../dist/src/stores/indexes.js";
 import { EVENT } from "../lib/world.mjs";
 
-const source = { service: "producer", options: serviceOptions({}), origin: { caller: "producer", nodeID: "bench" }, meta: {} };
+const source = {
+  service: "producer",
+  options: serviceOptions({}),
+  origin: { caller: "producer", nodeID: "bench" },
+  meta: {}
+};
 
 /** A message as an emit makes it. */
 export function messageOf(payload, waiting, more = {}) {
-	return { ...newMessage(source, EVENT, payload, {}, { id: () => uuidv7(), waitingFor: () => waiting }), dueAt: new Date(Date.now() + 40_000), ...more };
+  return {
+    ...newMessage(source, EVENT, payload, {}, { id: () => uuidv7(), waitingFor: () => waiting }),
+    dueAt: new Date(Date.now() + 40_000),
+    ...more
+  };
 }
 
 /** Of an emit of `callback`. */
 export function callbackHeaders(receipts) {
-	const message = newMessage(source, EVENT, {}, { strategy: "callback" }, { id: () => uuidv7(), waitingFor: () => ["*"] });
-	return headersOf(message, 1, message.waiting, receipts, encodePlan(message));
+  const message = newMessage(
+    source,
+    EVENT,
+    {},
+    { strategy: "callback" },
+    { id: () => uuidv7(), waitingFor: () => ["*"] }
+  );
+  return headersOf(message, 1, message.waiting, receipts, encodePlan(message));
 }
 
-export const indexesOf = name => INDEXES[name].map(({ key, openOnly, sparse }) => ({ key, ...(openOnly && { partialFilterExpression: { open: true } }), ...(sparse && { sparse }) }));
+export const indexesOf = name =>
+  INDEXES[name].map(({ key, openOnly, sparse }) => ({
+    key,
+    ...(openOnly && { partialFilterExpression: { open: true } }),
+    ...(sparse && { sparse })
+  }));
 
 export const shapes = {
-	ours: { document: payload => encodeMessage(messageOf(payload, ["group-1"])), indexes: indexesOf("messages") },
-	plain: {
-		document: payload => ({ _id: uuidv7(), event: EVENT, body: Buffer.from(JSON.stringify(payload)), status: "pending", createdAt: new Date() }),
-		indexes: [{ key: { status: 1, createdAt: 1 } }]
-	}
+  ours: { document: payload => encodeMessage(messageOf(payload, ["group-1"])), indexes: indexesOf("messages") },
+  plain: {
+    document: payload => ({
+      _id: uuidv7(),
+      event: EVENT,
+      body: Buffer.from(JSON.stringify(payload)),
+      status: "pending",
+      createdAt: new Date()
+    }),
+    indexes: [{ key: { status: 1, createdAt: 1 } }]
+  }
 };

@@ -5,8 +5,8 @@ const delivered = [];
 const server = { up: true };
 
 async function deliver(to, nodeID) {
-	if (!server.up) throw new Error("the mail server is down");
-	delivered.push({ to, nodeID });
+  if (!server.up) throw new Error("the mail server is down");
+  delivered.push({ to, nodeID });
 }
 
 module.exports = { deliver, delivered, server };

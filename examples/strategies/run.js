@@ -23,64 +23,73 @@ const node = { ...quick, ...(real && { amqp }) };
 const storing = { ...node, ...(real && { mongo, database: "reliable_demo" }) };
 
 async function until(look) {
-	for (const started = Date.now(); Date.now() - started < DEADLINE_MS; await delay(50)) if (await look()) return;
-	throw new Error(`not finished after ${DEADLINE_MS / 1000} s`);
+  for (const started = Date.now(); Date.now() - started < DEADLINE_MS; await delay(50)) if (await look()) return;
+  throw new Error(`not finished after ${DEADLINE_MS / 1000} s`);
 }
 
 /** Returns whether nothing is missing. */
 async function run(strategy) {
-	const namespace = `strategies-${strategy}-${randomBytes(3).toString("hex")}`;
-	const reserved = [];
-	const sent = [];
-	const schemas = {
-		// The node with the store that all need somewhere: it tracks, sweeps, and answers checks.
-		desk: ReliableService({ ...storing, ...(real && { redis }) }),
-		stock: services.stock({ ...node, service: false }, reserved),
-		mail: services.mail({ ...node, service: false }, sent),
-		// With `callback` the producer knows RabbitMQ only.
-		orders: services.orders({ ...(strategy === "outbox" ? storing : node), service: false, strategy })
-	};
-	// Checks ask the producer by a Moleculer call, so the nodes need a transporter; this one works within a process.
-	const brokers = Object.entries(schemas).map(([nodeID, schema]) => {
-		const broker = new ServiceBroker({ nodeID, namespace, transporter: "Fake", logger: false });
-		broker.createService(schema);
-		return broker;
-	});
-	const [desk, , , shop] = brokers;
-	await Promise.all(brokers.map(broker => broker.start()));
-	await desk.waitForServices("orders");
-	// A group that nobody knows yet cannot be waited for.
-	await until(async () => (await desk.call("reliable.subscriptions")).length === 2);
-	await delay(2 * quick.refreshMs);
+  const namespace = `strategies-${strategy}-${randomBytes(3).toString("hex")}`;
+  const reserved = [];
+  const sent = [];
+  const schemas = {
+    // The node with the store that all need somewhere: it tracks, sweeps, and answers checks.
+    desk: ReliableService({ ...storing, ...(real && { redis }) }),
+    stock: services.stock({ ...node, service: false }, reserved),
+    mail: services.mail({ ...node, service: false }, sent),
+    // With `callback` the producer knows RabbitMQ only.
+    orders: services.orders({ ...(strategy === "outbox" ? storing : node), service: false, strategy })
+  };
+  // Checks ask the producer by a Moleculer call, so the nodes need a transporter; this one works within a process.
+  const brokers = Object.entries(schemas).map(([nodeID, schema]) => {
+    const broker = new ServiceBroker({ nodeID, namespace, transporter: "Fake", logger: false });
+    broker.createService(schema);
+    return broker;
+  });
+  const [desk, , , shop] = brokers;
+  await Promise.all(brokers.map(broker => broker.start()));
+  await desk.waitForServices("orders");
+  // A group that nobody knows yet cannot be waited for.
+  await until(async () => (await desk.call("reliable.subscriptions")).length === 2);
+  await delay(2 * quick.refreshMs);
 
-	const [first, ...others] = ORDERS;
-	const consumed = count => until(async () => (await desk.call("reliable.stats")).consumed === count);
-	const { writes, publishes, ms } = await measure(() => shop.call("orders.create", { id: first }), () => consumed(1));
-	for (const id of others) await shop.call("orders.create", { id });
-	await consumed(ORDERS.length);
+  const [first, ...others] = ORDERS;
+  const consumed = count => until(async () => (await desk.call("reliable.stats")).consumed === count);
+  const { writes, publishes, ms } = await measure(
+    () => shop.call("orders.create", { id: first }),
+    () => consumed(1)
+  );
+  for (const id of others) await shop.call("orders.create", { id });
+  await consumed(ORDERS.length);
 
-	console.log(`\nStrategy ${strategy}, nodes ${Object.keys(schemas).join(", ")}, ${ORDERS.length} orders.`);
-	story(await desk.call("reliable.get", { id: first }));
-	console.log(`What the emit of ${first} cost its producer, who waited ${ms.toFixed(1)} ms:`);
-	print([["", "store writes", "publishes"], ["before it resolved", writes.before, publishes.before], ["in all", writes.inAll, publishes.inAll]]);
-	const complete = account(ORDERS, { "reserved by stock": reserved, "mailed by mail": sent });
+  console.log(`\nStrategy ${strategy}, nodes ${Object.keys(schemas).join(", ")}, ${ORDERS.length} orders.`);
+  story(await desk.call("reliable.get", { id: first }));
+  console.log(`What the emit of ${first} cost its producer, who waited ${ms.toFixed(1)} ms:`);
+  print([
+    ["", "store writes", "publishes"],
+    ["before it resolved", writes.before, publishes.before],
+    ["in all", writes.inAll, publishes.inAll]
+  ]);
+  const complete = account(ORDERS, { "reserved by stock": reserved, "mailed by mail": sent });
 
-	const queues = (await desk.call("reliable.subscriptions")).map(({ queue }) => queue);
-	await Promise.all(brokers.map(broker => broker.stop()));
-	await clean({ namespace, options: { ...storing, redis } }, queues);
-	return complete;
+  const queues = (await desk.call("reliable.subscriptions")).map(({ queue }) => queue);
+  await Promise.all(brokers.map(broker => broker.stop()));
+  await clean({ namespace, options: { ...storing, redis } }, queues);
+  return complete;
 }
 
 async function main() {
-	const [chosen] = process.argv.slice(2);
-	if (chosen && !["outbox", "callback"].includes(chosen)) throw new Error(`there is no strategy '${chosen}', only outbox and callback`);
-	if (real && !(amqp && mongo && redis)) throw new Error("set all of AMQP_URL, MONGO_URL and REDIS_URL, or none");
-	console.log(real ? "On RabbitMQ, MongoDB and Redis." : "On the embedded default: in-process courier and store.");
-	for (const strategy of chosen ? [chosen] : ["outbox", "callback"]) if (!(await run(strategy))) throw new Error(`orders are missing with strategy ${strategy}`);
-	console.log("Every order is accounted for.");
+  const [chosen] = process.argv.slice(2);
+  if (chosen && !["outbox", "callback"].includes(chosen))
+    throw new Error(`there is no strategy '${chosen}', only outbox and callback`);
+  if (real && !(amqp && mongo && redis)) throw new Error("set all of AMQP_URL, MONGO_URL and REDIS_URL, or none");
+  console.log(real ? "On RabbitMQ, MongoDB and Redis." : "On the embedded default: in-process courier and store.");
+  for (const strategy of chosen ? [chosen] : ["outbox", "callback"])
+    if (!(await run(strategy))) throw new Error(`orders are missing with strategy ${strategy}`);
+  console.log("Every order is accounted for.");
 }
 
 main().catch(error => {
-	console.error(`\nThe example failed: ${error.message}`);
-	process.exit(1);
+  console.error(`\nThe example failed: ${error.message}`);
+  process.exit(1);
 });

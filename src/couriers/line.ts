@@ -1,45 +1,45 @@
 /** First in, first out, with a way back to the front; every operation is O(1) amortised, however long it gets. */
 export class Line<T> {
-	#front: T[] = [];
-	#back: (T | undefined)[] = [];
-	#head = 0;
+  #front: T[] = [];
+  #back: (T | undefined)[] = [];
+  #head = 0;
 
-	get length(): number {
-		return this.#front.length + this.#back.length - this.#head;
-	}
+  get length(): number {
+    return this.#front.length + this.#back.length - this.#head;
+  }
 
-	push(item: T): void {
-		this.#back.push(item);
-	}
+  push(item: T): void {
+    this.#back.push(item);
+  }
 
-	/** Puts items back before all others, keeping their order. */
-	putBack(items: T[]): void {
-		for (let i = items.length - 1; i >= 0; i--) this.#front.push(items[i]);
-	}
+  /** Puts items back before all others, keeping their order. */
+  putBack(items: T[]): void {
+    for (let i = items.length - 1; i >= 0; i--) this.#front.push(items[i]);
+  }
 
-	peek(): T | undefined {
-		return this.#front.length ? this.#front[this.#front.length - 1] : this.#back[this.#head];
-	}
+  peek(): T | undefined {
+    return this.#front.length ? this.#front[this.#front.length - 1] : this.#back[this.#head];
+  }
 
-	shift(): T | undefined {
-		if (this.#front.length) return this.#front.pop();
-		if (this.#head === this.#back.length) return undefined;
-		const item = this.#back[this.#head];
-		this.#back[this.#head++] = undefined;
-		if (this.#head === this.#back.length) {
-			this.#back = [];
-			this.#head = 0;
-		} else if (this.#head >= 4096 && this.#head * 2 >= this.#back.length) {
-			// Each copy drops as much as it keeps, which is what makes it amortised O(1).
-			this.#back = this.#back.slice(this.#head);
-			this.#head = 0;
-		}
-		return item;
-	}
+  shift(): T | undefined {
+    if (this.#front.length) return this.#front.pop();
+    if (this.#head === this.#back.length) return undefined;
+    const item = this.#back[this.#head];
+    this.#back[this.#head++] = undefined;
+    if (this.#head === this.#back.length) {
+      this.#back = [];
+      this.#head = 0;
+    } else if (this.#head >= 4096 && this.#head * 2 >= this.#back.length) {
+      // Each copy drops as much as it keeps, which is what makes it amortised O(1).
+      this.#back = this.#back.slice(this.#head);
+      this.#head = 0;
+    }
+    return item;
+  }
 
-	drain(): T[] {
-		const all: T[] = [];
-		for (let item = this.shift(); item !== undefined; item = this.shift()) all.push(item);
-		return all;
-	}
+  drain(): T[] {
+    const all: T[] = [];
+    for (let item = this.shift(); item !== undefined; item = this.shift()) all.push(item);
+    return all;
+  }
 }

@@ -8,143 +8,149 @@ export const ANY_GROUP = "*";
 
 /** Why an attempt failed. Only these burn budget; broker trouble, a backlog and an offline group do not. */
 export type FailureCause =
-	/** The handler threw, rejected or ran into `handlerTimeoutMs`. */
-	| "handler"
-	/** The handler was not reached: params validation or a middleware refused the event. Never retried. */
-	| "rejected"
-	/** Published, taken by the queue, not waiting there any more, and no receipt came. */
-	| "silence"
-	/** The broker returned it: no queue for this event or group. */
-	| "unroutable"
-	/** The broker gave up redelivering it (`x-delivery-limit`): its consumers die on it. */
-	| "crash-loop"
-	/** The producer's `source` could not be asked or did not answer properly (strategy `callback`, intents). */
-	| "source";
+  /** The handler threw, rejected or ran into `handlerTimeoutMs`. */
+  | "handler"
+  /** The handler was not reached: params validation or a middleware refused the event. Never retried. */
+  | "rejected"
+  /** Published, taken by the queue, not waiting there any more, and no receipt came. */
+  | "silence"
+  /** The broker returned it: no queue for this event or group. */
+  | "unroutable"
+  /** The broker gave up redelivering it (`x-delivery-limit`): its consumers die on it. */
+  | "crash-loop"
+  /** The producer's `source` could not be asked or did not answer properly (strategy `callback`, intents). */
+  | "source";
 
 export interface FailureError {
-	name: string;
-	message: string;
-	code?: number | string;
-	type?: string;
-	stack?: string;
-	data?: string;
+  name: string;
+  message: string;
+  code?: number | string;
+  type?: string;
+  stack?: string;
+  data?: string;
 }
 
 export interface Failure {
-	at: Date;
-	cause: FailureCause;
-	group?: string;
-	attempt?: number;
-	nodeID?: string;
-	error: FailureError;
+  at: Date;
+  cause: FailureCause;
+  group?: string;
+  attempt?: number;
+  nodeID?: string;
+  error: FailureError;
 }
 
 export interface Receipt {
-	at: Date;
-	nodeID: string;
-	durationMs: number;
-	attempt: number;
+  at: Date;
+  nodeID: string;
+  durationMs: number;
+  attempt: number;
 }
 
 /** Everything a human or the library did to a message beside the normal course. */
 export interface Note {
-	at: Date;
-	by: string;
-	act: "retry" | "resolve" | "discard" | "forget" | "withdraw";
-	note?: string;
+  at: Date;
+  by: string;
+  act: "retry" | "resolve" | "discard" | "forget" | "withdraw";
+  note?: string;
 }
 
 /** Backoff between attempts: doubles from `initialMs` up to `maxMs`, see `backoff.ts`. */
 export interface Backoff {
-	initialMs: number;
-	maxMs: number;
-	/** `none` exact · `half` between half and all of the delay · `full` between 0 and the delay. */
-	jitter: "none" | "half" | "full";
+  initialMs: number;
+  maxMs: number;
+  /** `none` exact · `half` between half and all of the delay · `full` between 0 and the delay. */
+  jitter: "none" | "half" | "full";
 }
 
 /** What the handler's context is rebuilt from. */
 export interface Origin {
-	requestID?: string;
-	parentID?: string;
-	level?: number;
-	tracing?: boolean;
-	caller?: string;
-	/** Node that emitted: `ctx.nodeID` of the handlers. */
-	nodeID?: string;
-	traceparent?: string;
+  requestID?: string;
+  parentID?: string;
+  level?: number;
+  tracing?: boolean;
+  caller?: string;
+  /** Node that emitted: `ctx.nodeID` of the handlers. */
+  nodeID?: string;
+  traceparent?: string;
 }
 
 /** Where the payload of an intended or callback message can be asked for: an action and its params. */
 export interface Source {
-	action: string;
-	params: unknown;
+  action: string;
+  params: unknown;
 }
 
 /** One emitted event. Instants are Dates; maps are keyed by group. `body` is the very bytes that go on the wire. */
 export interface Message {
-	/** UUIDv7, or the caller's `id`: messageId on the wire, dedupe key everywhere. */
-	_id: string;
-	v: 1;
-	event: string;
-	body: Buffer;
-	meta: Record<string, unknown>;
-	headers: Record<string, unknown>;
-	origin: Origin;
-	strategy: "outbox" | "callback";
-	/** Full name of the emitting service. */
-	producer: string;
-	/** The emit's `groups` option: resent and routed to these queues only. Absent = every subscribed group. */
-	groups?: string[];
-	status: Status;
-	/** Present (true) while the sweeper may have to act; absent on `dead` and final messages, so indexes stay flat. */
-	open?: true;
-	/** When the sweeper looks at it next: schedule and claim lease in one field. Absent unless `open`. */
-	dueAt?: Date;
-	/** Id of the sweep pass that holds it until `dueAt`. */
-	claim?: string;
-	/** 0..63, from the id: which sweeper partition it belongs to. */
-	bucket: number;
-	/** Groups that still owe a receipt and have budget left. */
-	waiting: string[];
-	/** Groups that still owe a receipt and have spent their budget. All waiting ones gone and some here = `dead`. */
-	failed: string[];
-	receipts: Record<string, Receipt>;
-	/** Attempts made (confirmed publishes) per group; counts from 1. Absent = 1 once `publishedAt` is set. */
-	attempts: Record<string, number>;
-	/** Number of the last attempt that failed, per group. */
-	spent: Record<string, number>;
-	/** `spent` at the last human retry, per group: the budget counts from here. */
-	base: Record<string, number>;
-	/** When a group's next step is due (backoff after a failure, or silence), per group. Absent = `publishedAt` + receiptTimeoutMs. */
-	next: Record<string, Date>;
-	maxAttempts: number;
-	backoff: Backoff;
-	receiptTimeoutMs: number;
-	/** The last FAILURES_KEPT failures. */
-	failures: Failure[];
-	/** Why it is `dead`: cause, group and the last error in one line. */
-	reason?: string;
-	source?: Source;
-	/** How an intent is asked about: by `source`, or by the barrier row of its business transaction alone. */
-	intent?: "source" | "barrier";
-	/** Its producer cannot be asked (it is no Moleculer service): whoever holds the row sends it again, from the copy that came with the check. */
-	resend?: "copy";
-	/** Questions about an intent that were answered with "unknown" or an error. */
-	asks?: number;
-	/** Strategy `callback` and intents: delays in ms of the checks, and the number of the last one sent, from 1. */
-	delays?: number[];
-	round?: number;
-	/** Known from receipts only: event and payload come with the check. */
-	partial?: true;
-	/** Since when nobody answers for the producer. */
-	unreachableSince?: Date;
-	createdAt: Date;
-	publishedAt?: Date;
-	consumedAt?: Date;
-	deadAt?: Date;
-	/** Set on final statuses only (never on `dead`): retention counts from here. */
-	doneAt?: Date;
-	notes: Note[];
+  /** UUIDv7, or the caller's `id`: messageId on the wire, dedupe key everywhere. */
+  _id: string;
+  v: 1;
+  event: string;
+  body: Buffer;
+  meta: Record<string, unknown>;
+  headers: Record<string, unknown>;
+  origin: Origin;
+  strategy: "outbox" | "callback";
+  /** Full name of the emitting service. */
+  producer: string;
+  /** The emit's `groups` option: resent and routed to these queues only. Absent = every subscribed group. */
+  groups?: string[];
+  status: Status;
+  /** Present (true) while the sweeper may have to act; absent on `dead` and final messages, so indexes stay flat. */
+  open?: true;
+  /** When the sweeper looks at it next: schedule and claim lease in one field. Absent unless `open`. */
+  dueAt?: Date;
+  /** Id of the sweep pass that holds it until `dueAt`. */
+  claim?: string;
+  /** 0..63, from the id: which sweeper partition it belongs to. */
+  bucket: number;
+  /** Groups that still owe a receipt and have budget left. */
+  waiting: string[];
+  /** Groups that still owe a receipt and have spent their budget. All waiting ones gone and some here = `dead`. */
+  failed: string[];
+  receipts: Record<string, Receipt>;
+  /** Attempts made (confirmed publishes) per group; counts from 1. Absent = 1 once `publishedAt` is set. */
+  attempts: Record<string, number>;
+  /** Number of the last attempt that failed, per group. */
+  spent: Record<string, number>;
+  /** `spent` at the last human retry, per group: the budget counts from here. */
+  base: Record<string, number>;
+  /**
+   * When a group's next step is due (backoff after a failure, or silence), per group. Absent = `publishedAt` +
+   * receiptTimeoutMs.
+   */
+  next: Record<string, Date>;
+  maxAttempts: number;
+  backoff: Backoff;
+  receiptTimeoutMs: number;
+  /** The last FAILURES_KEPT failures. */
+  failures: Failure[];
+  /** Why it is `dead`: cause, group and the last error in one line. */
+  reason?: string;
+  source?: Source;
+  /** How an intent is asked about: by `source`, or by the barrier row of its business transaction alone. */
+  intent?: "source" | "barrier";
+  /**
+   * Its producer cannot be asked (it is no Moleculer service): whoever holds the row sends it again, from the copy that
+   * came with the check.
+   */
+  resend?: "copy";
+  /** Questions about an intent that were answered with "unknown" or an error. */
+  asks?: number;
+  /** Strategy `callback` and intents: delays in ms of the checks, and the number of the last one sent, from 1. */
+  delays?: number[];
+  round?: number;
+  /** Known from receipts only: event and payload come with the check. */
+  partial?: true;
+  /** Since when nobody answers for the producer. */
+  unreachableSince?: Date;
+  createdAt: Date;
+  publishedAt?: Date;
+  consumedAt?: Date;
+  deadAt?: Date;
+  /** Set on final statuses only (never on `dead`): retention counts from here. */
+  doneAt?: Date;
+  notes: Note[];
 }
 
 /** Failures kept on a message; enough to see a pattern, bounded so that a row cannot grow for ever. */
@@ -155,44 +161,52 @@ export const BUCKETS = 64;
 
 /** FNV-1a over the id: stable in every version and language, spread is all that is asked of it. */
 export function bucketOf(id: string): number {
-	let hash = 0x811c9dc5;
-	for (let i = 0; i < id.length; i++) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193);
-	return (hash >>> 0) % BUCKETS;
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < id.length; i++) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193);
+  return (hash >>> 0) % BUCKETS;
 }
 
 /** A group's queue: what consumers announce and `waiting` is filled from. */
 export interface Subscription {
-	/** Moleculer event pattern, `*` and `**` allowed. */
-	pattern: string;
-	group: string;
-	queue: string;
-	nodeID: string;
-	service: string;
-	firstSeenAt: Date;
-	seenAt: Date;
+  /** Moleculer event pattern, `*` and `**` allowed. */
+  pattern: string;
+  group: string;
+  queue: string;
+  nodeID: string;
+  service: string;
+  firstSeenAt: Date;
+  seenAt: Date;
 }
 
 /** Something from the wire that could not be taken for what it should have been; kept whole. */
 export interface Parked {
-	_id: string;
-	at: Date;
-	/** Queue it came from. */
-	queue: string;
-	reason: string;
-	nodeID: string;
-	body: Buffer;
-	properties: Record<string, unknown>;
-	headers: Record<string, unknown>;
+  _id: string;
+  at: Date;
+  /** Queue it came from. */
+  queue: string;
+  reason: string;
+  nodeID: string;
+  body: Buffer;
+  properties: Record<string, unknown>;
+  headers: Record<string, unknown>;
 }
 
 /** Kept after `discard` deleted a message or a parked one, and of each `forget`. */
 export interface AuditRecord {
-	_id: string;
-	at: Date;
-	by: string;
-	act: "discard" | "forget";
-	note?: string;
-	message?: { id: string; event: string; producer: string; createdAt: Date; reason?: string; failed: string[]; bytes: number };
-	parked?: { id: string; queue: string; reason: string; at: Date; bytes: number };
-	group?: string;
+  _id: string;
+  at: Date;
+  by: string;
+  act: "discard" | "forget";
+  note?: string;
+  message?: {
+    id: string;
+    event: string;
+    producer: string;
+    createdAt: Date;
+    reason?: string;
+    failed: string[];
+    bytes: number;
+  };
+  parked?: { id: string; queue: string; reason: string; at: Date; bytes: number };
+  group?: string;
 }

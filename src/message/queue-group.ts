@@ -1,12 +1,12 @@
 /**
- * Who ends a message to a queue that is not ours: `confirm`, the broker's confirm, where the queue's workers know nothing of receipts;
- * `receipt`, the workers' receipt, where all of them can send one.
+ * Who ends a message to a queue that is not ours: `confirm`, the broker's confirm, where the queue's workers know
+ * nothing of receipts; `receipt`, the workers' receipt, where all of them can send one.
  */
 export type Settle = "confirm" | "receipt";
 
 export interface ForeignQueue {
-	queue: string;
-	settle: Settle;
+  queue: string;
+  settle: Settle;
 }
 
 /** No group of a Moleculer service has a slash in its name. */
@@ -16,28 +16,33 @@ const PREFIX = { receipt: "queue/", confirm: "queue-confirm/" } as const satisfi
 const RESERVED = /[%,:/#]/g;
 
 /**
- * The pseudo group of a queue that is not ours: a message to it waits for this one group, and the group's queue is known by its name
- * alone, on every node and without an announcement.
+ * The pseudo group of a queue that is not ours: a message to it waits for this one group, and the group's queue is
+ * known by its name alone, on every node and without an announcement.
  */
 export function queueGroup({ queue, settle }: ForeignQueue): string {
-	return PREFIX[settle] + queue.replace(RESERVED, encodeURIComponent);
+  return PREFIX[settle] + queue.replace(RESERVED, encodeURIComponent);
 }
 
 /** undefined = an ordinary group. */
 export function foreignQueueOf(group: string): ForeignQueue | undefined {
-	for (const settle of ["receipt", "confirm"] as const) {
-		if (group.startsWith(PREFIX[settle])) return { queue: group.slice(PREFIX[settle].length).replace(/%(?:25|2C|3A|2F|23)/g, decodeURIComponent), settle };
-	}
-	return undefined;
+  for (const settle of ["receipt", "confirm"] as const) {
+    if (group.startsWith(PREFIX[settle]))
+      return { queue: group.slice(PREFIX[settle].length).replace(/%(?:25|2C|3A|2F|23)/g, decodeURIComponent), settle };
+  }
+  return undefined;
 }
 
 export function settledByConfirm(group: string): boolean {
-	return group.startsWith(PREFIX.confirm);
+  return group.startsWith(PREFIX.confirm);
 }
 
 /** The queue of a message that goes to one queue and nowhere else. */
-export function foreignQueueOfMessage({ groups }: { groups?: string[] }): (ForeignQueue & { group: string }) | undefined {
-	const [group] = groups ?? [];
-	const found = groups?.length === 1 && group !== undefined ? foreignQueueOf(group) : undefined;
-	return found && group !== undefined ? { ...found, group } : undefined;
+export function foreignQueueOfMessage({
+  groups
+}: {
+  groups?: string[];
+}): (ForeignQueue & { group: string }) | undefined {
+  const [group] = groups ?? [];
+  const found = groups?.length === 1 && group !== undefined ? foreignQueueOf(group) : undefined;
+  return found && group !== undefined ? { ...found, group } : undefined;
 }

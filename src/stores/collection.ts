@@ -1,55 +1,55 @@
 /**
- * What the store needs of a database: the part of MongoDB's language that NeDB speaks too, so that both stores run literally the
- * same filters and changes. Both agree on everything used here; where they do not, it is not used:
+ * What the store needs of a database: the part of MongoDB's language that NeDB speaks too, so that both stores run
+ * literally the same filters and changes. Both agree on everything used here; where they do not, it is not used:
  * - `$ne` and `$nin` on arrays mean "no element" in MongoDB and "some element differs" in NeDB;
  * - NeDB knows no `$eq`, `$setOnInsert`, `$all` nor aggregation; `$min`/`$max` on a missing field set it in both;
  * - a date bounded above only would walk every document without that field in NeDB: dates are bounded from EPOCH on;
  * - a missing nested field is `{ $exists: false }` in both.
  */
 export interface Doc {
-	_id: string;
-	[field: string]: unknown;
+  _id: string;
+  [field: string]: unknown;
 }
 
 export type Filter = Record<string, unknown>;
 
 export interface Change {
-	$set?: Record<string, unknown>;
-	$unset?: Record<string, true>;
-	$min?: Record<string, Date>;
-	$max?: Record<string, Date>;
-	$push?: Record<string, unknown>;
-	$pull?: Record<string, { $in: string[] }>;
-	$addToSet?: Record<string, string | { $each: string[] }>;
+  $set?: Record<string, unknown>;
+  $unset?: Record<string, true>;
+  $min?: Record<string, Date>;
+  $max?: Record<string, Date>;
+  $push?: Record<string, unknown>;
+  $pull?: Record<string, { $in: string[] }>;
+  $addToSet?: Record<string, string | { $each: string[] }>;
 }
 
 export interface Operation {
-	filter: Filter;
-	change: Change;
-	/** Every match, not only the one the filter's `_id` names. */
-	many?: boolean;
-	/** Only with a filter on `_id` alone. */
-	upsert?: boolean;
+  filter: Filter;
+  change: Change;
+  /** Every match, not only the one the filter's `_id` names. */
+  many?: boolean;
+  /** Only with a filter on `_id` alone. */
+  upsert?: boolean;
 }
 
 export interface Page {
-	sort?: Record<string, 1 | -1>;
-	skip?: number;
-	limit?: number;
-	fields?: string[];
+  sort?: Record<string, 1 | -1>;
+  skip?: number;
+  limit?: number;
+  fields?: string[];
 }
 
 /** Rejects with RELIABLE_UNAVAILABLE when it cannot answer in time; then a write may or may not have happened. */
 export interface Collection {
-	/** Per document: false = its `_id` is there already. */
-	insert(docs: Doc[]): Promise<boolean[]>;
-	/** Changes every match; returns how many matched. */
-	update(filter: Filter, change: Change): Promise<number>;
-	/** Several changes in one round trip, each atomic per document; returns how many matched in all. */
-	bulk(operations: Operation[]): Promise<number>;
-	find(filter: Filter, page?: Page): Promise<Doc[]>;
-	count(filter: Filter): Promise<number>;
-	remove(filter: Filter): Promise<number>;
+  /** Per document: false = its `_id` is there already. */
+  insert(docs: Doc[]): Promise<boolean[]>;
+  /** Changes every match; returns how many matched. */
+  update(filter: Filter, change: Change): Promise<number>;
+  /** Several changes in one round trip, each atomic per document; returns how many matched in all. */
+  bulk(operations: Operation[]): Promise<number>;
+  find(filter: Filter, page?: Page): Promise<Doc[]>;
+  count(filter: Filter): Promise<number>;
+  remove(filter: Filter): Promise<number>;
 }
 
 export const COLLECTION_NAMES = ["messages", "subscriptions", "parked", "inbox", "audit", "barriers"] as const;

@@ -3,8 +3,8 @@ import { reasonOf } from "../errors";
 import type { Logger } from "../logger";
 
 /**
- * The right to sweep, one lease per partition in Redis. It only saves work: two holders of one lease are harmless, because every message
- * is claimed in the store (law 7). So it is built to fail towards sweeping:
+ * The right to sweep, one lease per partition in Redis. It only saves work: two holders of one lease are harmless,
+ * because every message is claimed in the store (law 7). So it is built to fail towards sweeping:
  *
  *   free ──acquire──▶ held until (start of the request + ttl − margin), by our own monotonic clock
  *                      │ renewed every ttl/3; the clock counts from before the request, so a slow answer shortens it
@@ -13,13 +13,14 @@ import type { Logger } from "../logger";
  *                      └─ released on stop, only by its own owner
  *   Redis unreachable and nothing held → `unlocked`: the sweeper goes on, slower.
  *
- * Each acquisition by a new owner takes a higher fence token. It travels in the claim id, so that the story of a message tells which
- * term touched it. A Redis that was flushed or failed over may repeat tokens; nothing depends on their order.
+ * Each acquisition by a new owner takes a higher fence token. It travels in the claim id, so that the story of a
+ * message tells which term touched it. A Redis that was flushed or failed over may repeat tokens; nothing depends on
+ * their order.
  */
 
 /** What is needed of an ioredis client. */
 export interface RedisClient {
-	eval(script: string, numberOfKeys: number, ...args: (string | number)[]): Promise<unknown>;
+  eval(script: string, numberOfKeys: number, ...args: (string | number)[]): Promise<unknown>;
 }
 
 // owner, ttl → {1, token, ttl} when it is ours now, {0, owner, remaining} when it is another's
@@ -38,8 +39,8 @@ const RELEASE = `
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`;
 
-// Who competes: a sorted set of owners by the time they were last seen, on Redis' own clock. Returns how many are alive, and in how many
-// ms the one that was not seen for longest will not count any more.
+// Who competes: a sorted set of owners by the time they were last seen, on Redis' own clock. Returns how many are
+// alive, and in how many ms the one that was not seen for longest will not count any more.
 const PRESENCE = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -57,158 +58,174 @@ for i, key in ipairs(KEYS) do out[i] = redis.call('GET', key) or '' end
 return out`;
 
 interface Held {
-	token: string;
-	validUntil: number;
+  token: string;
+  validUntil: number;
 }
 
 export interface LeaseOptions {
-	prefix: string;
-	owner: string;
-	ttlMs: number;
-	partitions: number;
-	logger: Logger;
-	/** Monotonic ms. */
-	clock?: () => number;
+  prefix: string;
+  owner: string;
+  ttlMs: number;
+  partitions: number;
+  logger: Logger;
+  /** Monotonic ms. */
+  clock?: () => number;
 }
 
 export type LeaseMode = "held" | "standby" | "unlocked";
 
-/** Emits `changed` whenever the set of held partitions or the mode changes, `unreachable` with the error when Redis stops answering. */
+/**
+ * Emits `changed` whenever the set of held partitions or the mode changes, `unreachable` with the error when Redis
+ * stops answering.
+ */
 export class Leases extends EventEmitter {
-	readonly #held = new Map<number, Held>();
-	#timer: NodeJS.Timeout | undefined;
-	#stopped = false;
-	#reachable: boolean | undefined;
-	#renewing: Promise<void> | undefined;
-	changes = 0;
+  readonly #held = new Map<number, Held>();
+  #timer: NodeJS.Timeout | undefined;
+  #stopped = false;
+  #reachable: boolean | undefined;
+  #renewing: Promise<void> | undefined;
+  changes = 0;
 
-	constructor(
-		readonly redis: RedisClient,
-		readonly options: LeaseOptions
-	) {
-		super();
-	}
+  constructor(
+    readonly redis: RedisClient,
+    readonly options: LeaseOptions
+  ) {
+    super();
+  }
 
-	async start(): Promise<void> {
-		await this.renew();
-	}
+  async start(): Promise<void> {
+    await this.renew();
+  }
 
-	async stop(): Promise<void> {
-		this.#stopped = true;
-		clearTimeout(this.#timer);
-		await this.#renewing;
-		await Promise.all([this.#leave(), ...[...this.#held.keys()].map(partition => this.#release(partition))]);
-	}
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#renewing;
+    await Promise.all([this.#leave(), ...[...this.#held.keys()].map(partition => this.#release(partition))]);
+  }
 
-	/** Partitions this node may sweep right now, with their fence tokens. */
-	held(): Map<number, string> {
-		const now = this.#now();
-		return new Map([...this.#held].filter(([, lease]) => lease.validUntil > now).map(([partition, lease]) => [partition, lease.token]));
-	}
+  /** Partitions this node may sweep right now, with their fence tokens. */
+  held(): Map<number, string> {
+    const now = this.#now();
+    return new Map(
+      [...this.#held]
+        .filter(([, lease]) => lease.validUntil > now)
+        .map(([partition, lease]) => [partition, lease.token])
+    );
+  }
 
-	get mode(): LeaseMode {
-		if (this.held().size) return "held";
-		return this.#reachable ? "standby" : "unlocked";
-	}
+  get mode(): LeaseMode {
+    if (this.held().size) return "held";
+    return this.#reachable ? "standby" : "unlocked";
+  }
 
-	/** Per partition who holds it; rejects when Redis does not answer. */
-	async holders(): Promise<(string | null)[]> {
-		const keys = [...Array(this.options.partitions).keys()].map(partition => this.#keys(partition)[0] as string);
-		const answers = await Promise.all(keys.map(key => this.redis.eval(HOLDERS, 1, key)));
-		return answers.map(answer => (answer as string[])[0] || null);
-	}
+  /** Per partition who holds it; rejects when Redis does not answer. */
+  async holders(): Promise<(string | null)[]> {
+    const keys = [...Array(this.options.partitions).keys()].map(partition => this.#keys(partition)[0] as string);
+    const answers = await Promise.all(keys.map(key => this.redis.eval(HOLDERS, 1, key)));
+    return answers.map(answer => (answer as string[])[0] || null);
+  }
 
-	/** One round: extends what is held, takes what is free up to a fair share, gives back what is above it. */
-	renew(): Promise<void> {
-		this.#renewing ??= this.#round().finally(() => (this.#renewing = undefined));
-		return this.#renewing;
-	}
+  /** One round: extends what is held, takes what is free up to a fair share, gives back what is above it. */
+  renew(): Promise<void> {
+    this.#renewing ??= this.#round().finally(() => (this.#renewing = undefined));
+    return this.#renewing;
+  }
 
-	async #round(): Promise<void> {
-		clearTimeout(this.#timer);
-		const before = this.#describe();
-		let next = this.options.ttlMs / 3;
-		try {
-			next = Math.min(next, await this.#compete());
-			this.#reachable = true;
-		} catch (error) {
-			if (this.#reachable !== false) {
-				this.options.logger.warn(`Reliable: Redis does not answer, sweeping goes on without the lease, slower: ${reasonOf(error)}`);
-				this.emit("unreachable", error);
-			}
-			this.#reachable = false;
-		}
-		const now = this.#now();
-		for (const [partition, lease] of this.#held) if (lease.validUntil <= now) this.#held.delete(partition);
-		if (this.#describe() !== before) {
-			this.changes++;
-			this.emit("changed");
-		}
-		if (!this.#stopped) this.#timer = setTimeout(() => void this.renew(), Math.max(20, next * (0.9 + Math.random() * 0.2))).unref();
-	}
+  async #round(): Promise<void> {
+    clearTimeout(this.#timer);
+    const before = this.#describe();
+    let next = this.options.ttlMs / 3;
+    try {
+      next = Math.min(next, await this.#compete());
+      this.#reachable = true;
+    } catch (error) {
+      if (this.#reachable !== false) {
+        this.options.logger.warn(
+          `Reliable: Redis does not answer, sweeping goes on without the lease, slower: ${reasonOf(error)}`
+        );
+        this.emit("unreachable", error);
+      }
+      this.#reachable = false;
+    }
+    const now = this.#now();
+    for (const [partition, lease] of this.#held) if (lease.validUntil <= now) this.#held.delete(partition);
+    if (this.#describe() !== before) {
+      this.changes++;
+      this.emit("changed");
+    }
+    if (!this.#stopped)
+      this.#timer = setTimeout(() => void this.renew(), Math.max(20, next * (0.9 + Math.random() * 0.2))).unref();
+  }
 
-	/** Returns in how many ms it is worth trying again. */
-	async #compete(): Promise<number> {
-		const { partitions, owner, ttlMs } = this.options;
-		const [alive, left] = (await this.redis.eval(PRESENCE, 1, this.#presence, owner, ttlMs)) as [number, number];
-		const share = Math.ceil(partitions / Math.max(1, Number(alive)));
-		let soonest = Math.min(ttlMs, Math.max(1, Number(left)));
-		for (const partition of this.#held.keys()) await this.#acquire(partition);
-		// Different nodes begin at different partitions, so that they do not all ask for the same one first.
-		const offset = Math.floor(Math.random() * partitions);
-		for (let i = 0; i < partitions && this.#held.size < share; i++) {
-			const partition = (offset + i) % partitions;
-			if (!this.#held.has(partition)) soonest = Math.min(soonest, await this.#acquire(partition));
-		}
-		for (const partition of [...this.#held.keys()].slice(share)) await this.#release(partition);
-		return soonest;
-	}
+  /** Returns in how many ms it is worth trying again. */
+  async #compete(): Promise<number> {
+    const { partitions, owner, ttlMs } = this.options;
+    const [alive, left] = (await this.redis.eval(PRESENCE, 1, this.#presence, owner, ttlMs)) as [number, number];
+    const share = Math.ceil(partitions / Math.max(1, Number(alive)));
+    let soonest = Math.min(ttlMs, Math.max(1, Number(left)));
+    for (const partition of this.#held.keys()) await this.#acquire(partition);
+    // Different nodes begin at different partitions, so that they do not all ask for the same one first.
+    const offset = Math.floor(Math.random() * partitions);
+    for (let i = 0; i < partitions && this.#held.size < share; i++) {
+      const partition = (offset + i) % partitions;
+      if (!this.#held.has(partition)) soonest = Math.min(soonest, await this.#acquire(partition));
+    }
+    for (const partition of [...this.#held.keys()].slice(share)) await this.#release(partition);
+    return soonest;
+  }
 
-	/** Returns 0 < ms until it may become free; the lease's ttl when it is ours. */
-	async #acquire(partition: number): Promise<number> {
-		const { owner, ttlMs } = this.options;
-		const asked = this.#now();
-		const answer = (await this.redis.eval(ACQUIRE, 2, ...this.#keys(partition), owner, ttlMs)) as [number, string, number];
-		if (Number(answer[0]) !== 1) {
-			this.#held.delete(partition);
-			return Math.max(1, Number(answer[2]));
-		}
-		this.#held.set(partition, { token: String(answer[1]), validUntil: asked + ttlMs - ttlMs / 10 });
-		return ttlMs;
-	}
+  /** Returns 0 < ms until it may become free; the lease's ttl when it is ours. */
+  async #acquire(partition: number): Promise<number> {
+    const { owner, ttlMs } = this.options;
+    const asked = this.#now();
+    const answer = (await this.redis.eval(ACQUIRE, 2, ...this.#keys(partition), owner, ttlMs)) as [
+      number,
+      string,
+      number
+    ];
+    if (Number(answer[0]) !== 1) {
+      this.#held.delete(partition);
+      return Math.max(1, Number(answer[2]));
+    }
+    this.#held.set(partition, { token: String(answer[1]), validUntil: asked + ttlMs - ttlMs / 10 });
+    return ttlMs;
+  }
 
-	async #release(partition: number): Promise<void> {
-		this.#held.delete(partition);
-		try {
-			await this.redis.eval(RELEASE, 1, this.#keys(partition)[0] as string, this.options.owner);
-		} catch (error) {
-			this.options.logger.debug(`Reliable: lease ${partition} was not released, it expires by itself: ${reasonOf(error)}`);
-		}
-	}
+  async #release(partition: number): Promise<void> {
+    this.#held.delete(partition);
+    try {
+      await this.redis.eval(RELEASE, 1, this.#keys(partition)[0] as string, this.options.owner);
+    } catch (error) {
+      this.options.logger.debug(
+        `Reliable: lease ${partition} was not released, it expires by itself: ${reasonOf(error)}`
+      );
+    }
+  }
 
-	/** So that the others' shares grow at once. */
-	async #leave(): Promise<void> {
-		try {
-			await this.redis.eval(LEAVE, 1, this.#presence, this.options.owner);
-		} catch (error) {
-			this.options.logger.debug(`Reliable: still counted among the sweepers for a while: ${reasonOf(error)}`);
-		}
-	}
+  /** So that the others' shares grow at once. */
+  async #leave(): Promise<void> {
+    try {
+      await this.redis.eval(LEAVE, 1, this.#presence, this.options.owner);
+    } catch (error) {
+      this.options.logger.debug(`Reliable: still counted among the sweepers for a while: ${reasonOf(error)}`);
+    }
+  }
 
-	get #presence(): string {
-		return `{${this.options.prefix}:sweepers}`;
-	}
+  get #presence(): string {
+    return `{${this.options.prefix}:sweepers}`;
+  }
 
-	#keys(partition: number): string[] {
-		const tag = `{${this.options.prefix}:sweep:${partition}}`;
-		return [`${tag}:lease`, `${tag}:fence`];
-	}
+  #keys(partition: number): string[] {
+    const tag = `{${this.options.prefix}:sweep:${partition}}`;
+    return [`${tag}:lease`, `${tag}:fence`];
+  }
 
-	#describe(): string {
-		return [...this.#held.keys()].sort().join() + (this.#reachable ? "" : "!");
-	}
+  #describe(): string {
+    return [...this.#held.keys()].sort().join() + (this.#reachable ? "" : "!");
+  }
 
-	#now(): number {
-		return this.options.clock?.() ?? performance.now();
-	}
+  #now(): number {
+    return this.options.clock?.() ?? performance.now();
+  }
 }

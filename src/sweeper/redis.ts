@@ -6,57 +6,72 @@ import { tlsFailure } from "../tls";
 import type { RedisClient } from "./lease";
 
 /**
- * A client that fails at once instead of queueing: with ioredis' own defaults a command on a dead Redis takes over a minute to fail
- * (shared/research/mechanics.md §5, measured), and a lease answer that late is worth nothing.
+ * A client that fails at once instead of queueing: with ioredis' own defaults a command on a dead Redis takes over a
+ * minute to fail (shared/research/mechanics.md §5, measured), and a lease answer that late is worth nothing.
  */
-const FAIL_FAST = { enableOfflineQueue: false, maxRetriesPerRequest: 1, commandTimeout: 1000, connectTimeout: 2000, lazyConnect: true } as const;
+const FAIL_FAST = {
+  enableOfflineQueue: false,
+  maxRetriesPerRequest: 1,
+  commandTimeout: 1000,
+  connectTimeout: 2000,
+  lazyConnect: true
+} as const;
 
 const REFUSED = /WRONGPASS|NOAUTH|invalid password|NOPERM/i;
 
 export interface RedisConnection {
-	client: RedisClient & { status: string };
-	/** Address without credentials, or how it came to us. */
-	address: string;
-	close(): Promise<void>;
+  client: RedisClient & { status: string };
+  /** Address without credentials, or how it came to us. */
+  address: string;
+  close(): Promise<void>;
 }
 
-/** Rejects with RELIABLE_ACCESS_REFUSED on a wrong password and RELIABLE_TLS_FAILED; a Redis that is down is no error, the client goes on trying. */
+/**
+ * Rejects with RELIABLE_ACCESS_REFUSED on a wrong password and RELIABLE_TLS_FAILED; a Redis that is down is no error,
+ * the client goes on trying.
+ */
 export async function connectRedis(redis: unknown, logger: Logger): Promise<RedisConnection> {
-	const given: Secured | undefined = secured(redis);
-	if (!given) return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
-	const { Redis: Client } = await import("ioredis");
-	const client: Redis = new Client(given.url, { ...FAIL_FAST, ...(given.tls && { tls: given.tls }) });
-	const { host, port } = client.options;
-	const address = `${host}:${port}`;
-	let last: string | undefined;
-	// ioredis 5.3 says so by an event alone, and is "ready" for a moment in spite of it.
-	let refused: unknown;
-	let failure: Error | undefined;
-	client.on("error", (error: Error) => {
-		failure = error;
-		const reason = reasonOf(error) || "not reachable";
-		if (REFUSED.test(reason)) refused = error;
-		if (reason !== last) logger.warn(`Reliable: Redis ${address}: ${reason}`);
-		last = reason;
-	});
-	client.on("ready", () => {
-		if (last !== undefined) logger.info(`Reliable: Redis ${address} is back.`);
-		last = undefined;
-	});
-	try {
-		await client.connect();
-		await client.ping();
-	} catch (error) {
-		if (REFUSED.test(reasonOf(error))) refused = error;
-		const broken = tlsFailure("Redis", "redis", address, failure);
-		if (broken) {
-			client.disconnect();
-			throw broken;
-		}
-	}
-	if (refused) {
-		client.disconnect();
-		throw new ReliableError("RELIABLE_ACCESS_REFUSED", `Redis ${address} refuses the credentials given in the option 'redis'.`, { option: "redis", address }, refused);
-	}
-	return { client, address, close: async () => client.disconnect() };
+  const given: Secured | undefined = secured(redis);
+  if (!given)
+    return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
+  const { Redis: Client } = await import("ioredis");
+  const client: Redis = new Client(given.url, { ...FAIL_FAST, ...(given.tls && { tls: given.tls }) });
+  const { host, port } = client.options;
+  const address = `${host}:${port}`;
+  let last: string | undefined;
+  // ioredis 5.3 says so by an event alone, and is "ready" for a moment in spite of it.
+  let refused: unknown;
+  let failure: Error | undefined;
+  client.on("error", (error: Error) => {
+    failure = error;
+    const reason = reasonOf(error) || "not reachable";
+    if (REFUSED.test(reason)) refused = error;
+    if (reason !== last) logger.warn(`Reliable: Redis ${address}: ${reason}`);
+    last = reason;
+  });
+  client.on("ready", () => {
+    if (last !== undefined) logger.info(`Reliable: Redis ${address} is back.`);
+    last = undefined;
+  });
+  try {
+    await client.connect();
+    await client.ping();
+  } catch (error) {
+    if (REFUSED.test(reasonOf(error))) refused = error;
+    const broken = tlsFailure("Redis", "redis", address, failure);
+    if (broken) {
+      client.disconnect();
+      throw broken;
+    }
+  }
+  if (refused) {
+    client.disconnect();
+    throw new ReliableError(
+      "RELIABLE_ACCESS_REFUSED",
+      `Redis ${address} refuses the credentials given in the option 'redis'.`,
+      { option: "redis", address },
+      refused
+    );
+  }
+  return { client, address, close: async () => client.disconnect() };
 }

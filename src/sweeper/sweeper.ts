@@ -14,127 +14,132 @@ const PRUNE_PAGES = 20;
 const LEAVE_MS = 2500;
 
 export interface SweeperOptions {
-	everyMs: number;
-	partitions: number;
-	retainMs: number;
+  everyMs: number;
+  partitions: number;
+  retainMs: number;
 }
 
 /**
- * The loop around `sweep`: runs passes over the partitions whose lease this node holds; without Redis over everything, slower if others
- * may do the same. A broker that has come back starts a pass at once.
+ * The loop around `sweep`: runs passes over the partitions whose lease this node holds; without Redis over everything,
+ * slower if others may do the same. A broker that has come back starts a pass at once.
  */
 export class Sweeper {
-	#timer: NodeJS.Timeout | undefined;
-	#pass: Promise<SweepCounts | undefined> | undefined;
-	#stopped = true;
-	#prunedAt = 0;
-	#failing = false;
-	#unsubscribe: (() => void)[] = [];
-	lastPass: { at: Date; ms: number; counts: SweepCounts } | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #pass: Promise<SweepCounts | undefined> | undefined;
+  #stopped = true;
+  #prunedAt = 0;
+  #failing = false;
+  #unsubscribe: (() => void)[] = [];
+  lastPass: { at: Date; ms: number; counts: SweepCounts } | undefined;
 
-	constructor(
-		readonly parts: SweepParts,
-		/** undefined: no Redis is configured. */
-		readonly leases: Leases | undefined,
-		readonly options: SweeperOptions
-	) {}
+  constructor(
+    readonly parts: SweepParts,
+    /** undefined: no Redis is configured. */
+    readonly leases: Leases | undefined,
+    readonly options: SweeperOptions
+  ) {}
 
-	async start(): Promise<void> {
-		this.#stopped = false;
-		await this.leases?.start();
-		// Stopped meanwhile.
-		if (this.#stopped) return;
-		const now = () => this.#schedule(0);
-		this.leases?.on("changed", now);
-		this.#unsubscribe = [this.parts.courier.on("ready", now), this.parts.store.onReady(now)];
-		this.#schedule(0);
-	}
+  async start(): Promise<void> {
+    this.#stopped = false;
+    await this.leases?.start();
+    // Stopped meanwhile.
+    if (this.#stopped) return;
+    const now = () => this.#schedule(0);
+    this.leases?.on("changed", now);
+    this.#unsubscribe = [this.parts.courier.on("ready", now), this.parts.store.onReady(now)];
+    this.#schedule(0);
+  }
 
-	/**
-	 * Ends the running pass at its page's end, gives the leases back. A page that a broker holds up is given up at the deadline: its claim runs
-	 * out, as the lease does that cannot be given back.
-	 */
-	async stop(deadline: Deadline): Promise<void> {
-		this.#stopped = true;
-		clearTimeout(this.#timer);
-		for (const unsubscribe of this.#unsubscribe) unsubscribe();
-		if (this.#pass) await atMost(this.#pass, deadline.left);
-		if (this.leases) await atMost(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose));
-	}
+  /**
+   * Ends the running pass at its page's end, gives the leases back. A page that a broker holds up is given up at the
+   * deadline: its claim runs out, as the lease does that cannot be given back.
+   */
+  async stop(deadline: Deadline): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    if (this.#pass) await atMost(this.#pass, deadline.left);
+    if (this.leases) await atMost(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose));
+  }
 
-	/** Whether this node does sweep just now: started, and not waiting for another's lease. */
-	get sweeping(): boolean {
-		return !this.#stopped && this.mode !== "standby";
-	}
+  /** Whether this node does sweep just now: started, and not waiting for another's lease. */
+  get sweeping(): boolean {
+    return !this.#stopped && this.mode !== "standby";
+  }
 
-	get mode(): LeaseMode {
-		return this.leases?.mode ?? "unlocked";
-	}
+  get mode(): LeaseMode {
+    return this.leases?.mode ?? "unlocked";
+  }
 
-	/** One pass now, whoever holds the leases: claims in the store keep two passes apart. */
-	once(): Promise<SweepCounts> {
-		return sweep(this.parts, { token: "by-hand", stillHeld: () => true });
-	}
+  /** One pass now, whoever holds the leases: claims in the store keep two passes apart. */
+  once(): Promise<SweepCounts> {
+    return sweep(this.parts, { token: "by-hand", stillHeld: () => true });
+  }
 
-	#schedule(ms: number): void {
-		if (this.#stopped) return;
-		clearTimeout(this.#timer);
-		this.#timer = setTimeout(() => void this.#tick(), ms).unref();
-	}
+  #schedule(ms: number): void {
+    if (this.#stopped) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#tick(), ms).unref();
+  }
 
-	async #tick(): Promise<void> {
-		if (this.#pass) return;
-		this.#pass = this.#run();
-		try {
-			await this.#pass;
-			this.#failing = false;
-		} catch (error) {
-			if (!this.#failing) this.parts.onError(error, "sweeper");
-			this.#failing = true;
-			this.parts.logger.debug(`Reliable: a sweep failed and will be repeated: ${reasonOf(error)}`);
-		} finally {
-			this.#pass = undefined;
-			this.#schedule(this.#pauseMs());
-		}
-	}
+  async #tick(): Promise<void> {
+    if (this.#pass) return;
+    this.#pass = this.#run();
+    try {
+      await this.#pass;
+      this.#failing = false;
+    } catch (error) {
+      if (!this.#failing) this.parts.onError(error, "sweeper");
+      this.#failing = true;
+      this.parts.logger.debug(`Reliable: a sweep failed and will be repeated: ${reasonOf(error)}`);
+    } finally {
+      this.#pass = undefined;
+      this.#schedule(this.#pauseMs());
+    }
+  }
 
-	#pauseMs(): number {
-		const { everyMs } = this.options;
-		const factor = this.mode === "unlocked" && this.parts.store.features.shared ? UNLOCKED_FACTOR * (0.5 + Math.random()) : 0.9 + Math.random() * 0.2;
-		return Math.round(everyMs * factor);
-	}
+  #pauseMs(): number {
+    const { everyMs } = this.options;
+    const factor =
+      this.mode === "unlocked" && this.parts.store.features.shared
+        ? UNLOCKED_FACTOR * (0.5 + Math.random())
+        : 0.9 + Math.random() * 0.2;
+    return Math.round(everyMs * factor);
+  }
 
-	async #run(): Promise<SweepCounts | undefined> {
-		const { mode } = this;
-		if (mode === "standby" || !this.parts.store.ready) return undefined;
-		const held = this.leases?.held() ?? new Map<number, string>();
-		const started = performance.now();
-		const all = mode === "unlocked" || held.size === this.options.partitions;
-		const counts = await sweep(this.parts, {
-			buckets: all ? undefined : bucketsOf([...held.keys()], this.options.partitions),
-			token: mode === "unlocked" ? "unlocked" : [...held.values()].join("+"),
-			stillHeld: () => !this.#stopped && (mode === "unlocked" || [...held.keys()].every(partition => this.leases?.held().has(partition)))
-		});
-		this.lastPass = { at: new Date(), ms: Math.round(performance.now() - started), counts };
-		this.parts.metrics.count("sweeps");
-		if (mode === "unlocked" || held.has(0)) await this.#prune();
-		return counts;
-	}
+  async #run(): Promise<SweepCounts | undefined> {
+    const { mode } = this;
+    if (mode === "standby" || !this.parts.store.ready) return undefined;
+    const held = this.leases?.held() ?? new Map<number, string>();
+    const started = performance.now();
+    const all = mode === "unlocked" || held.size === this.options.partitions;
+    const counts = await sweep(this.parts, {
+      buckets: all ? undefined : bucketsOf([...held.keys()], this.options.partitions),
+      token: mode === "unlocked" ? "unlocked" : [...held.values()].join("+"),
+      stillHeld: () =>
+        !this.#stopped &&
+        (mode === "unlocked" || [...held.keys()].every(partition => this.leases?.held().has(partition)))
+    });
+    this.lastPass = { at: new Date(), ms: Math.round(performance.now() - started), counts };
+    this.parts.metrics.count("sweeps");
+    if (mode === "unlocked" || held.has(0)) await this.#prune();
+    return counts;
+  }
 
-	async #prune(): Promise<void> {
-		if (performance.now() - this.#prunedAt < PRUNE_EVERY_MS && this.#prunedAt) return;
-		this.#prunedAt = performance.now();
-		const before = new Date(Date.now() - this.options.retainMs);
-		for (let page = 0; page < PRUNE_PAGES && !this.#stopped; page++) {
-			const { messages, more } = await this.parts.store.prune(before, PRUNE_PAGE);
-			this.parts.metrics.count("pruned", messages);
-			if (!more) return;
-		}
-		this.#prunedAt = 0;
-	}
+  async #prune(): Promise<void> {
+    if (performance.now() - this.#prunedAt < PRUNE_EVERY_MS && this.#prunedAt) return;
+    this.#prunedAt = performance.now();
+    const before = new Date(Date.now() - this.options.retainMs);
+    for (let page = 0; page < PRUNE_PAGES && !this.#stopped; page++) {
+      const { messages, more } = await this.parts.store.prune(before, PRUNE_PAGE);
+      this.parts.metrics.count("pruned", messages);
+      if (!more) return;
+    }
+    this.#prunedAt = 0;
+  }
 }
 
 /** Every bucket belongs to exactly one partition, whatever their number. */
 export function bucketsOf(held: number[], partitions: number): number[] {
-	return [...Array(BUCKETS).keys()].filter(bucket => held.includes(bucket % partitions));
+  return [...Array(BUCKETS).keys()].filter(bucket => held.includes(bucket % partitions));
 }

@@ -14,210 +14,259 @@ export const CHECK_DELAYS = [1500, 2500, 4000, 6000, 9000];
 
 /** Far below the defaults, so that a fault can outlast them all; in the same order as the defaults. */
 const QUICK = {
-	sweepEveryMs: 200,
-	refreshMs: 300,
-	backoff: { initialMs: 200, maxMs: 2000, jitter: "half" },
-	leaseMs: 2000,
-	claimMs: 5000,
-	confirmTimeoutMs: 3000,
-	handlerTimeoutMs: 3000,
-	receiptTimeoutMs: 6000,
-	askTimeoutMs: 3000,
-	repairEveryMs: 2000,
-	checkDelaysMs: CHECK_DELAYS,
-	drainTimeoutMs: 8000
+  sweepEveryMs: 200,
+  refreshMs: 300,
+  backoff: { initialMs: 200, maxMs: 2000, jitter: "half" },
+  leaseMs: 2000,
+  claimMs: 5000,
+  confirmTimeoutMs: 3000,
+  handlerTimeoutMs: 3000,
+  receiptTimeoutMs: 6000,
+  askTimeoutMs: 3000,
+  repairEveryMs: 2000,
+  checkDelaysMs: CHECK_DELAYS,
+  drainTimeoutMs: 8000
 };
 /** Of RabbitMQ: a node that is frozen is given up after two of them. */
 const HEARTBEAT_S = 2;
 
 export interface Shape {
-	/** Emits a second, of all producers. */
-	rate: number;
-	/** Where a fault takes its time, at most so many emits in all. */
-	cap: number;
-	poisonEvery: number;
-	padBytes: number;
-	/** Clocks that go wrong, by node. */
-	clockMs?: Record<string, number>;
-	/** Goes through a proxy of the harness: roles and what they connect to. */
-	through?: Partial<Record<Role, Link[]>>;
-	/** A database of Redis of its own, by node: its lease is not the others'. */
-	redisDatabase?: Record<string, number>;
-	/** Nodes that start later, by hand. */
-	absent?: string[];
-	env?: Record<string, Record<string, string>>;
-	line: "0.15" | "0.14";
+  /** Emits a second, of all producers. */
+  rate: number;
+  /** Where a fault takes its time, at most so many emits in all. */
+  cap: number;
+  poisonEvery: number;
+  padBytes: number;
+  /** Clocks that go wrong, by node. */
+  clockMs?: Record<string, number>;
+  /** Goes through a proxy of the harness: roles and what they connect to. */
+  through?: Partial<Record<Role, Link[]>>;
+  /** A database of Redis of its own, by node: its lease is not the others'. */
+  redisDatabase?: Record<string, number>;
+  /** Nodes that start later, by hand. */
+  absent?: string[];
+  env?: Record<string, Record<string, string>>;
+  line: "0.15" | "0.14";
 }
 
 interface NodeProcess {
-	child: ChildProcess;
-	exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
-	up: boolean;
-	told: Map<string, (data: unknown) => void>;
-	/** Emits begun, of a producer. */
-	emits: number;
+  child: ChildProcess;
+  exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  up: boolean;
+  told: Map<string, (data: unknown) => void>;
+  /** Emits begun, of a producer. */
+  emits: number;
 }
 
 /** Seven Moleculer nodes, each a process: two producers, two consumers, two sweepers, a callback service. */
 export class Cluster {
-	readonly journals: string[] = [];
-	/** Of nodes that ended in another way than they were told to. */
-	readonly accidents: string[] = [];
-	/** Emits begun so far. */
-	emits = 0;
-	private readonly ports: Record<string, number> = {};
-	private readonly nodes = new Map<string, NodeProcess>();
-	private readonly proxies = new Map<string, TcpProxy>();
-	private readonly lives = new Map<string, number>();
+  readonly journals: string[] = [];
+  /** Of nodes that ended in another way than they were told to. */
+  readonly accidents: string[] = [];
+  /** Emits begun so far. */
+  emits = 0;
+  private readonly ports: Record<string, number> = {};
+  private readonly nodes = new Map<string, NodeProcess>();
+  private readonly proxies = new Map<string, TcpProxy>();
+  private readonly lives = new Map<string, number>();
 
-	constructor(
-		readonly namespace: string,
-		private readonly folder: string,
-		private readonly servers: Servers,
-		private readonly shape: Shape
-	) {}
+  constructor(
+    readonly namespace: string,
+    private readonly folder: string,
+    private readonly servers: Servers,
+    private readonly shape: Shape
+  ) {}
 
-	static readonly NAMES: Record<Role, string[]> = { producer: ["producer1", "producer2"], consumer: ["consumer1", "consumer2"], sweeper: ["sweeper1", "sweeper2"], callback: ["callback1"] };
+  static readonly NAMES: Record<Role, string[]> = {
+    producer: ["producer1", "producer2"],
+    consumer: ["consumer1", "consumer2"],
+    sweeper: ["sweeper1", "sweeper2"],
+    callback: ["callback1"]
+  };
 
-	static readonly ALL = ROLES.flatMap(role => Cluster.NAMES[role]);
+  static readonly ALL = ROLES.flatMap(role => Cluster.NAMES[role]);
 
-	async start(): Promise<void> {
-		// Above the servers' ports and what the kernel gives to clients: a node that is down must find its own again.
-		for (const name of Cluster.ALL) this.ports[name] = await freePort(61_000, 65_000);
-		for (const [role, links] of Object.entries(this.shape.through ?? {})) {
-			for (const link of links) this.proxies.set(`${role}:${link}`, await tcpProxy({ host: "127.0.0.1", port: this.servers.port(link) }));
-		}
-		const early = (role: Role) => Cluster.NAMES[role].filter(name => !this.shape.absent?.includes(name)).map(name => this.launch(name));
-		// Groups are known before the first emit: who announces himself later is not owed what was before.
-		await Promise.all([...early("consumer"), ...early("callback")]);
-		await Promise.all([...early("sweeper"), ...early("producer")]);
-	}
+  async start(): Promise<void> {
+    // Above the servers' ports and what the kernel gives to clients: a node that is down must find its own again.
+    for (const name of Cluster.ALL) this.ports[name] = await freePort(61_000, 65_000);
+    for (const [role, links] of Object.entries(this.shape.through ?? {})) {
+      for (const link of links)
+        this.proxies.set(`${role}:${link}`, await tcpProxy({ host: "127.0.0.1", port: this.servers.port(link) }));
+    }
+    const early = (role: Role) =>
+      Cluster.NAMES[role].filter(name => !this.shape.absent?.includes(name)).map(name => this.launch(name));
+    // Groups are known before the first emit: who announces himself later is not owed what was before.
+    await Promise.all([...early("consumer"), ...early("callback")]);
+    await Promise.all([...early("sweeper"), ...early("producer")]);
+  }
 
-	proxy(role: Role, link: Link): TcpProxy {
-		const proxy = this.proxies.get(`${role}:${link}`);
-		if (!proxy) throw new Error(`${role} has no proxy before ${link}.`);
-		return proxy;
-	}
+  proxy(role: Role, link: Link): TcpProxy {
+    const proxy = this.proxies.get(`${role}:${link}`);
+    if (!proxy) throw new Error(`${role} has no proxy before ${link}.`);
+    return proxy;
+  }
 
-	get links(): { role: Role; link: Link; proxy: TcpProxy }[] {
-		return [...this.proxies].map(([key, proxy]) => ({ role: key.split(":")[0] as Role, link: key.split(":")[1] as Link, proxy }));
-	}
+  get links(): { role: Role; link: Link; proxy: TcpProxy }[] {
+    return [...this.proxies].map(([key, proxy]) => ({
+      role: key.split(":")[0] as Role,
+      link: key.split(":")[1] as Link,
+      proxy
+    }));
+  }
 
-	/** Starts a node, again after it has ended; `env` for this life only. */
-	async launch(name: string, env: Record<string, string> = {}): Promise<void> {
-		const life = (this.lives.get(name) ?? 0) + 1;
-		this.lives.set(name, life);
-		const journal = path.join(this.folder, `${name}.${life}.journal`);
-		this.journals.push(journal);
-		const role = name.replace(/\d+$/, "") as Role;
-		const { rate, cap, poisonEvery, padBytes, clockMs } = this.shape;
-		const spec = { nodeID: name, namespace: this.namespace, role, journal, line: `${name}.${life}`, ports: this.ports, rate: rate / Cluster.NAMES.producer.length, poisonEvery, padBytes, clockMs: clockMs?.[name], cap: Math.max(0, cap - this.emits) / Cluster.NAMES.producer.length, options: this.options(name, role) };
-		const execArgv = ["--require", path.resolve("test/support/alias.cjs")];
-		if (env["CRASH_POINTS"] ?? this.shape.env?.[name]?.["CRASH_POINTS"]) execArgv.push("--require", path.resolve("test/support/crash-preload.cjs"));
-		const child = fork(path.resolve("test/chaos/node.cjs"), [], {
-			execArgv,
-			stdio: ["ignore", "pipe", "pipe", "ipc"],
-			env: { ...process.env, NODE_ENV: "production", MOLECULER_LINE: this.shape.line, CHAOS_NODE: JSON.stringify(spec), ...this.shape.env?.[name], ...env }
-		});
-		const log = createWriteStream(path.join(this.folder, `${name}.log`), { flags: "a" });
-		child.stdout?.pipe(log, { end: false });
-		child.stderr?.pipe(log, { end: false });
-		child.once("close", () => log.end());
-		const node: NodeProcess = { child, up: true, emits: 0, told: new Map(), exited: new Promise(resolve => child.once("exit", (code, signal) => resolve({ code, signal }))) };
-		void node.exited.then(() => (node.up = false));
-		child.on("message", ({ name: what, data }: { name: string; data?: unknown }) => {
-			if (what === "emitting") this.emits += Number(data) - node.emits;
-			if (what === "emitting") node.emits = Number(data);
-			node.told.get(what)?.(data);
-		});
-		child.on("error", () => undefined);
-		this.nodes.set(name, node);
-		await this.told(name, "started", 60_000);
-	}
+  /** Starts a node, again after it has ended; `env` for this life only. */
+  async launch(name: string, env: Record<string, string> = {}): Promise<void> {
+    const life = (this.lives.get(name) ?? 0) + 1;
+    this.lives.set(name, life);
+    const journal = path.join(this.folder, `${name}.${life}.journal`);
+    this.journals.push(journal);
+    const role = name.replace(/\d+$/, "") as Role;
+    const { rate, cap, poisonEvery, padBytes, clockMs } = this.shape;
+    const spec = {
+      nodeID: name,
+      namespace: this.namespace,
+      role,
+      journal,
+      line: `${name}.${life}`,
+      ports: this.ports,
+      rate: rate / Cluster.NAMES.producer.length,
+      poisonEvery,
+      padBytes,
+      clockMs: clockMs?.[name],
+      cap: Math.max(0, cap - this.emits) / Cluster.NAMES.producer.length,
+      options: this.options(name, role)
+    };
+    const execArgv = ["--require", path.resolve("test/support/alias.cjs")];
+    if (env["CRASH_POINTS"] ?? this.shape.env?.[name]?.["CRASH_POINTS"])
+      execArgv.push("--require", path.resolve("test/support/crash-preload.cjs"));
+    const child = fork(path.resolve("test/chaos/node.cjs"), [], {
+      execArgv,
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+      env: {
+        ...process.env,
+        NODE_ENV: "production",
+        MOLECULER_LINE: this.shape.line,
+        CHAOS_NODE: JSON.stringify(spec),
+        ...this.shape.env?.[name],
+        ...env
+      }
+    });
+    const log = createWriteStream(path.join(this.folder, `${name}.log`), { flags: "a" });
+    child.stdout?.pipe(log, { end: false });
+    child.stderr?.pipe(log, { end: false });
+    child.once("close", () => log.end());
+    const node: NodeProcess = {
+      child,
+      up: true,
+      emits: 0,
+      told: new Map(),
+      exited: new Promise(resolve => child.once("exit", (code, signal) => resolve({ code, signal })))
+    };
+    void node.exited.then(() => (node.up = false));
+    child.on("message", ({ name: what, data }: { name: string; data?: unknown }) => {
+      if (what === "emitting") this.emits += Number(data) - node.emits;
+      if (what === "emitting") node.emits = Number(data);
+      node.told.get(what)?.(data);
+    });
+    child.on("error", () => undefined);
+    this.nodes.set(name, node);
+    await this.told(name, "started", 60_000);
+  }
 
-	/** Resolves when the node has said it; or, with undefined, when it has ended. */
-	async told<T>(name: string, what: string, timeoutMs = 60_000): Promise<T | undefined> {
-		const node = this.node(name);
-		let timer: NodeJS.Timeout | undefined;
-		const said = new Promise<T | undefined>((resolve, reject) => {
-			node.told.set(what, data => resolve(data as T));
-			timer = setTimeout(() => reject(new Error(`${name} did not say "${what}" within ${timeoutMs} ms; see ${this.folder}/${name}.log`)), timeoutMs);
-			void node.exited.then(() => resolve(undefined));
-		});
-		return said.finally(() => clearTimeout(timer));
-	}
+  /** Resolves when the node has said it; or, with undefined, when it has ended. */
+  async told<T>(name: string, what: string, timeoutMs = 60_000): Promise<T | undefined> {
+    const node = this.node(name);
+    let timer: NodeJS.Timeout | undefined;
+    const said = new Promise<T | undefined>((resolve, reject) => {
+      node.told.set(what, data => resolve(data as T));
+      timer = setTimeout(
+        () => reject(new Error(`${name} did not say "${what}" within ${timeoutMs} ms; see ${this.folder}/${name}.log`)),
+        timeoutMs
+      );
+      void node.exited.then(() => resolve(undefined));
+    });
+    return said.finally(() => clearTimeout(timer));
+  }
 
-	say(name: string, what: string): void {
-		const { child, up } = this.node(name);
-		if (up) child.send({ name: what }, () => undefined);
-	}
+  say(name: string, what: string): void {
+    const { child, up } = this.node(name);
+    if (up) child.send({ name: what }, () => undefined);
+  }
 
-	isUp(name: string): boolean {
-		return this.nodes.get(name)?.up ?? false;
-	}
+  isUp(name: string): boolean {
+    return this.nodes.get(name)?.up ?? false;
+  }
 
-	exited(name: string): NodeProcess["exited"] {
-		return this.node(name).exited;
-	}
+  exited(name: string): NodeProcess["exited"] {
+    return this.node(name).exited;
+  }
 
-	async kill(name: string): Promise<void> {
-		const node = this.node(name);
-		node.child.kill("SIGKILL");
-		await node.exited;
-	}
+  async kill(name: string): Promise<void> {
+    const node = this.node(name);
+    node.child.kill("SIGKILL");
+    await node.exited;
+  }
 
-	freeze(name: string): void {
-		this.node(name).child.kill("SIGSTOP");
-	}
+  freeze(name: string): void {
+    this.node(name).child.kill("SIGSTOP");
+  }
 
-	thaw(name: string): void {
-		this.node(name).child.kill("SIGCONT");
-	}
+  thaw(name: string): void {
+    this.node(name).child.kill("SIGCONT");
+  }
 
-	/** SIGTERM; notes an accident when the node does not end as it should. */
-	async stop(name: string, withinMs = QUICK.drainTimeoutMs + 10_000): Promise<void> {
-		const node = this.nodes.get(name);
-		if (!node?.up) return;
-		const started = performance.now();
-		node.child.kill("SIGTERM");
-		const timer = setTimeout(() => node.child.kill("SIGKILL"), withinMs);
-		const { code, signal } = await node.exited;
-		clearTimeout(timer);
-		if (code !== 0) this.accidents.push(`${name} ended with ${signal ?? code} ${Math.round(performance.now() - started)} ms after SIGTERM`);
-	}
+  /** SIGTERM; notes an accident when the node does not end as it should. */
+  async stop(name: string, withinMs = QUICK.drainTimeoutMs + 10_000): Promise<void> {
+    const node = this.nodes.get(name);
+    if (!node?.up) return;
+    const started = performance.now();
+    node.child.kill("SIGTERM");
+    const timer = setTimeout(() => node.child.kill("SIGKILL"), withinMs);
+    const { code, signal } = await node.exited;
+    clearTimeout(timer);
+    if (code !== 0)
+      this.accidents.push(
+        `${name} ended with ${signal ?? code} ${Math.round(performance.now() - started)} ms after SIGTERM`
+      );
+  }
 
-	async end(): Promise<void> {
-		for (const { child } of this.nodes.values()) child.kill("SIGCONT");
-		// Consumers and sweepers last: what the others leave is theirs.
-		for (const role of ["producer", "sweeper", "callback", "consumer"] as const) await Promise.all(Cluster.NAMES[role].map(name => this.stop(name)));
-		await Promise.all([...this.proxies.values()].map(proxy => proxy.close()));
-	}
+  async end(): Promise<void> {
+    for (const { child } of this.nodes.values()) child.kill("SIGCONT");
+    // Consumers and sweepers last: what the others leave is theirs.
+    for (const role of ["producer", "sweeper", "callback", "consumer"] as const)
+      await Promise.all(Cluster.NAMES[role].map(name => this.stop(name)));
+    await Promise.all([...this.proxies.values()].map(proxy => proxy.close()));
+  }
 
-	/** Whatever is left, at once: for a run that failed. */
-	abandon(): void {
-		for (const { child } of this.nodes.values()) child.kill("SIGKILL");
-		for (const proxy of this.proxies.values()) void proxy.close();
-	}
+  /** Whatever is left, at once: for a run that failed. */
+  abandon(): void {
+    for (const { child } of this.nodes.values()) child.kill("SIGKILL");
+    for (const proxy of this.proxies.values()) void proxy.close();
+  }
 
-	private node(name: string): NodeProcess {
-		const node = this.nodes.get(name);
-		if (!node) throw new Error(`There is no node ${name}.`);
-		return node;
-	}
+  private node(name: string): NodeProcess {
+    const node = this.nodes.get(name);
+    if (!node) throw new Error(`There is no node ${name}.`);
+    return node;
+  }
 
-	private options(name: string, role: Role): object {
-		const amqp = `${this.address(role, "amqp")}?heartbeat=${HEARTBEAT_S}`;
-		const mongo = this.address(role, "mongo");
-		const common = { amqp, mongo, database: DATABASE, ...QUICK };
-		if (role === "producer" || role === "consumer") return { ...common, service: false };
-		return { ...common, redis: `${this.address(role, "redis")}/${this.shape.redisDatabase?.[name] ?? 0}`, sweeper: role === "sweeper" };
-	}
+  private options(name: string, role: Role): object {
+    const amqp = `${this.address(role, "amqp")}?heartbeat=${HEARTBEAT_S}`;
+    const mongo = this.address(role, "mongo");
+    const common = { amqp, mongo, database: DATABASE, ...QUICK };
+    if (role === "producer" || role === "consumer") return { ...common, service: false };
+    return {
+      ...common,
+      redis: `${this.address(role, "redis")}/${this.shape.redisDatabase?.[name] ?? 0}`,
+      sweeper: role === "sweeper"
+    };
+  }
 
-	private address(role: Role, link: Link): string {
-		const proxy = this.proxies.get(`${role}:${link}`);
-		const url = this.servers[link];
-		if (!proxy) return url;
-		// The driver would go on to the address that the replica set gives of itself.
-		return url.replace(/:\d+(?=\/|$)/, `:${proxy.port}`).replace("replicaSet=rs0", "directConnection=true");
-	}
+  private address(role: Role, link: Link): string {
+    const proxy = this.proxies.get(`${role}:${link}`);
+    const url = this.servers[link];
+    if (!proxy) return url;
+    // The driver would go on to the address that the replica set gives of itself.
+    return url.replace(/:\d+(?=\/|$)/, `:${proxy.port}`).replace("replicaSet=rs0", "directConnection=true");
+  }
 }

@@ -8,12 +8,12 @@ import { Servers } from "./servers";
 
 /** The short matrix of CI: fixed seeds, and one fault with one seed that nobody has chosen. */
 const SUBSET = [
-	["kill-consumer", 11],
-	["kill-callback", 12],
-	["rabbitmq-kill", 13],
-	["store-kill", 14],
-	["network-cut-frame", 15],
-	["foreign-messages", 16]
+  ["kill-consumer", 11],
+  ["kill-callback", 12],
+  ["rabbitmq-kill", 13],
+  ["store-kill", 14],
+  ["network-cut-frame", 15],
+  ["foreign-messages", 16]
 ] as const;
 const MESSAGES = 2000;
 
@@ -24,16 +24,21 @@ const surprise = [rest[seed % rest.length]?.name ?? "calm", seed] as const;
 
 let servers: Servers;
 beforeAll(async () => {
-	servers = await Servers.start();
+  servers = await Servers.start();
 }, 120_000);
 afterAll(() => servers?.wipe(), 120_000);
 
 it.each([...SUBSET, surprise])("%s with seed %i: nothing is lost", { timeout: 240_000 }, async (name, seed) => {
-	const fault = FAULTS.find(fault => fault.name === name);
-	if (!fault) throw new Error(`There is no fault ${name}.`);
-	const folder = mkdtempSync(path.join(tmpdir(), "faults-"));
-	const line = process.env["MOLECULER_LINE"] === "0.14" ? "0.14" : "0.15";
-	const outcome = await runFault(fault, servers, { seed, messages: MESSAGES, line, folder, progress: () => undefined });
-	expect(outcome.complaints, `npm run faults -- --only ${name} --seed ${seed} --messages ${MESSAGES}; journals and logs in ${folder}`).toEqual([]);
-	console.log(`${name} (seed ${seed}): ${outcome.verdict.promised} promised, 0 lost, ${outcome.verdict.redelivered} delivered again, recovered in ${outcome.verdict.recoverMs} ms, ${outcome.seconds} s`);
+  const fault = FAULTS.find(fault => fault.name === name);
+  if (!fault) throw new Error(`There is no fault ${name}.`);
+  const folder = mkdtempSync(path.join(tmpdir(), "faults-"));
+  const line = process.env["MOLECULER_LINE"] === "0.14" ? "0.14" : "0.15";
+  const outcome = await runFault(fault, servers, { seed, messages: MESSAGES, line, folder, progress: () => undefined });
+  expect(
+    outcome.complaints,
+    `npm run faults -- --only ${name} --seed ${seed} --messages ${MESSAGES}; journals and logs in ${folder}`
+  ).toEqual([]);
+  console.log(
+    `${name} (seed ${seed}): ${outcome.verdict.promised} promised, 0 lost, ${outcome.verdict.redelivered} delivered again, recovered in ${outcome.verdict.recoverMs} ms, ${outcome.seconds} s`
+  );
 });

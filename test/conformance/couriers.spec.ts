@@ -6,15 +6,16 @@ import { urls } from "../support/servers";
 import { courierSuite } from "./courier";
 
 courierSuite({
-	name: "amqp",
-	features: { durable: true, shared: true },
-	create: namespace => new AmqpCourier({ urls: urls().amqp, namespace, nodeID: uniqueName("node"), logger: recordingLogger() }),
-	cleanUp: namespace => atBroker(async channel => void (await channel.deleteExchange(`${namespace}.reliable.events`)))
+  name: "amqp",
+  features: { durable: true, shared: true },
+  create: namespace =>
+    new AmqpCourier({ urls: urls().amqp, namespace, nodeID: uniqueName("node"), logger: recordingLogger() }),
+  cleanUp: namespace => atBroker(async channel => void (await channel.deleteExchange(`${namespace}.reliable.events`)))
 });
 
 courierSuite({
-	name: "memory",
-	features: { durable: false, shared: false },
-	create: namespace => new MemoryCourier({ namespace, logger: recordingLogger() }),
-	cleanUp: async () => undefined
+  name: "memory",
+  features: { durable: false, shared: false },
+  create: namespace => new MemoryCourier({ namespace, logger: recordingLogger() }),
+  cleanUp: async () => undefined
 });

@@ -8,66 +8,89 @@ import { startNode, type TestNode } from "../support/child";
 
 /** Types a command into the session and waits for what it should print. */
 async function ask(session: TestNode, command: string, expected: RegExp): Promise<string> {
-	const from = session.output.length;
-	const answer = () => stripVTControlCharacters(session.output.slice(from));
-	session.type(command);
-	return until(answer, said => expected.test(said) && said.trimEnd().endsWith("mol $"));
+  const from = session.output.length;
+  const answer = () => stripVTControlCharacters(session.output.slice(from));
+  session.type(command);
+  return until(answer, said => expected.test(said) && said.trimEnd().endsWith("mol $"));
 }
 
 async function startSession(): Promise<TestNode> {
-	const { namespace, options } = cluster();
-	const { amqp, mongo, redis, database } = options();
-	const home = mkdtempSync(path.join(tmpdir(), "repl-"));
-	onTestFinished(() => rmSync(home, { recursive: true, force: true }));
-	const addresses: Record<string, string> = amqp ? { RELIABLE_AMQP: String(amqp), RELIABLE_MONGO: String(mongo), RELIABLE_REDIS: String(redis), RELIABLE_DATABASE: String(database) } : {};
-	// The REPL keeps its history in the home folder.
-	const session = await startNode("test/support/repl-node.ts", { stdin: true, env: { NAMESPACE: namespace, HOME: home, FORCE_COLOR: "0", ...addresses } });
-	await session.next("ready");
-	return session;
+  const { namespace, options } = cluster();
+  const { amqp, mongo, redis, database } = options();
+  const home = mkdtempSync(path.join(tmpdir(), "repl-"));
+  onTestFinished(() => rmSync(home, { recursive: true, force: true }));
+  const addresses: Record<string, string> = amqp
+    ? {
+        RELIABLE_AMQP: String(amqp),
+        RELIABLE_MONGO: String(mongo),
+        RELIABLE_REDIS: String(redis),
+        RELIABLE_DATABASE: String(database)
+      }
+    : {};
+  // The REPL keeps its history in the home folder.
+  const session = await startNode("test/support/repl-node.ts", {
+    stdin: true,
+    env: { NAMESPACE: namespace, HOME: home, FORCE_COLOR: "0", ...addresses }
+  });
+  await session.next("ready");
+  return session;
 }
 
 it("a REPL session shows dead messages and leads them on", async () => {
-	const session = await startSession();
-	for (const id of ["order-1", "order-2", "order-3"]) await ask(session, `call orders.create --id ${id} --email emma@example.test`, /status: 'p/);
-	const dead = [await session.next("dead"), await session.next("dead"), await session.next("dead")];
-	expect(dead.sort()).toEqual(["order-1", "order-2", "order-3"]);
+  const session = await startSession();
+  for (const id of ["order-1", "order-2", "order-3"])
+    await ask(session, `call orders.create --id ${id} --email emma@example.test`, /status: 'p/);
+  const dead = [await session.next("dead"), await session.next("dead"), await session.next("dead")];
+  expect(dead.sort()).toEqual(["order-1", "order-2", "order-3"]);
 
-	await ask(session, "call reliable.list --status dead", /id: 'order-1'[^]*total: 3/);
-	const overview = await ask(session, "reliable", /dead +│ 3/);
-	expect(overview).toContain("Node desk: ok");
-	await ask(session, "reliable list --status dead --event order.created", /order-2 +│ order.created │ dead +│ mail[^]*2\/2[^]*550 no such mailbox: emma@example.test[^]*3 message\(s\)/);
-	await ask(session, "reliable get order-1", /stored by orders for mail[^]*attempt 2 failed in mail[^]*dead: handler in group mail at attempt 2/);
-	await ask(session, "reliable retry --status dead --dry-run", /Dry run: 3 message\(s\) would be retried/);
+  await ask(session, "call reliable.list --status dead", /id: 'order-1'[^]*total: 3/);
+  const overview = await ask(session, "reliable", /dead +│ 3/);
+  expect(overview).toContain("Node desk: ok");
+  await ask(
+    session,
+    "reliable list --status dead --event order.created",
+    /order-2 +│ order.created │ dead +│ mail[^]*2\/2[^]*550 no such mailbox: emma@example.test[^]*3 message\(s\)/
+  );
+  await ask(
+    session,
+    "reliable get order-1",
+    /stored by orders for mail[^]*attempt 2 failed in mail[^]*dead: handler in group mail at attempt 2/
+  );
+  await ask(session, "reliable retry --status dead --dry-run", /Dry run: 3 message\(s\) would be retried/);
 
-	session.tell("fix");
-	await ask(session, "call reliable.retry --id order-1", /done: 1/);
-	expect(await session.next("consumed")).toEqual(["order-1"]);
-	await ask(session, 'reliable retry order-2 --note "address fixed"', /1 of 1 message\(s\) retried/);
-	expect(await session.next("consumed")).toEqual(["order-2"]);
-	await ask(session, "reliable get order-2", /retry by REPL on desk: address fixed[^]*handled by mail on node desk/);
-	await ask(session, 'reliable resolve order-3 --note "sent by hand" --by emma', /1 of 1 message\(s\) resolved/);
-	await ask(session, "reliable get order-3", /resolve by emma: sent by hand/);
+  session.tell("fix");
+  await ask(session, "call reliable.retry --id order-1", /done: 1/);
+  expect(await session.next("consumed")).toEqual(["order-1"]);
+  await ask(session, 'reliable retry order-2 --note "address fixed"', /1 of 1 message\(s\) retried/);
+  expect(await session.next("consumed")).toEqual(["order-2"]);
+  await ask(session, "reliable get order-2", /retry by REPL on desk: address fixed[^]*handled by mail on node desk/);
+  await ask(session, 'reliable resolve order-3 --note "sent by hand" --by emma', /1 of 1 message\(s\) resolved/);
+  await ask(session, "reliable get order-3", /resolve by emma: sent by hand/);
 
-	await ask(session, "reliable subscriptions", /mail +│ order.created │ .*\.reliable\.on\.mail\/order\.created +│ 0 +│ 1/);
-	await ask(session, "reliable health", /publish +│ up/);
-	await ask(session, "reliable sweep", /claimed +│ \d/);
+  await ask(
+    session,
+    "reliable subscriptions",
+    /mail +│ order.created │ .*\.reliable\.on\.mail\/order\.created +│ 0 +│ 1/
+  );
+  await ask(session, "reliable health", /publish +│ up/);
+  await ask(session, "reliable sweep", /claimed +│ \d/);
 });
 
 it("what is wrong is said plainly in a REPL session", async () => {
-	const session = await startSession();
-	const wrong: [command: string, answer: RegExp][] = [
-		["reliable get nope", /Error RELIABLE_NOT_FOUND: No message 'nope' is in the store/],
-		["reliable lst", /There is no 'reliable lst'\. There are: overview, list/],
-		["reliable list --stauts dead", /Unknown option 'stauts' in 'reliable list'\. Did you mean 'status'\?/],
-		["reliable list --status gone", /Unknown status 'gone'/],
-		["reliable list --page x", /'page' field must be a number/],
-		["reliable retry", /'retry' needs an id, ids, or a filter/],
-		["reliable parked", /Nothing is parked/],
-		["reliable parked q/m#1", /Error RELIABLE_NOT_FOUND: No parked message 'q\/m#1' is in the store/],
-		["reliable discard --parked q/m#1 --note spam", /No parked message 'q\/m#1'/],
-		["reliable discard q/m#1 --parked", /of parked messages needs a 'note'/],
-		["reliable health now", /does not know what 'now' is for/],
-		["reliable health --node nowhere", /No node with the service 'reliable' can be reached/]
-	];
-	for (const [command, answer] of wrong) expect(await ask(session, command, answer)).not.toMatch(/\n\s+at /);
+  const session = await startSession();
+  const wrong: [command: string, answer: RegExp][] = [
+    ["reliable get nope", /Error RELIABLE_NOT_FOUND: No message 'nope' is in the store/],
+    ["reliable lst", /There is no 'reliable lst'\. There are: overview, list/],
+    ["reliable list --stauts dead", /Unknown option 'stauts' in 'reliable list'\. Did you mean 'status'\?/],
+    ["reliable list --status gone", /Unknown status 'gone'/],
+    ["reliable list --page x", /'page' field must be a number/],
+    ["reliable retry", /'retry' needs an id, ids, or a filter/],
+    ["reliable parked", /Nothing is parked/],
+    ["reliable parked q/m#1", /Error RELIABLE_NOT_FOUND: No parked message 'q\/m#1' is in the store/],
+    ["reliable discard --parked q/m#1 --note spam", /No parked message 'q\/m#1'/],
+    ["reliable discard q/m#1 --parked", /of parked messages needs a 'note'/],
+    ["reliable health now", /does not know what 'now' is for/],
+    ["reliable health --node nowhere", /No node with the service 'reliable' can be reached/]
+  ];
+  for (const [command, answer] of wrong) expect(await ask(session, command, answer)).not.toMatch(/\n\s+at /);
 });

@@ -11,11 +11,22 @@ const MAX_STATES = 900_000;
 
 /** One test each: the laws hold in every state that these faults can lead to. */
 export function holds(strategy: Scenario["strategy"], runs: Run[]): void {
-	it.each(runs)("%s", async (what, faults, { groups = 1, maxAttempts = 2, intent, unknownGroups, pageSize, ...more } = {}) => {
-		const scenario: Scenario = { strategy, maxAttempts, groups, ...(intent && { intent }), ...(unknownGroups && { unknownGroups }), ...(pageSize && { pageSize }) };
-		const { states, transitions, ends, complete, broken } = await explore({ scenario, faults, ...more }, MAX_STATES);
-		console.log(`${strategy}, ${what}: ${states} states, ${transitions} transitions, ends ${JSON.stringify(ends)}`);
-		expect(broken).toBeUndefined();
-		expect(complete).toBe(true);
-	}, 1_200_000);
+  it.each(runs)(
+    "%s",
+    async (what, faults, { groups = 1, maxAttempts = 2, intent, unknownGroups, pageSize, ...more } = {}) => {
+      const scenario: Scenario = {
+        strategy,
+        maxAttempts,
+        groups,
+        ...(intent && { intent }),
+        ...(unknownGroups && { unknownGroups }),
+        ...(pageSize && { pageSize })
+      };
+      const { states, transitions, ends, complete, broken } = await explore({ scenario, faults, ...more }, MAX_STATES);
+      console.log(`${strategy}, ${what}: ${states} states, ${transitions} transitions, ends ${JSON.stringify(ends)}`);
+      expect(broken).toBeUndefined();
+      expect(complete).toBe(true);
+    },
+    1_200_000
+  );
 }

@@ -3,11 +3,13 @@ import type { Change, Doc, Filter } from "../../src/stores/collection";
 import { NOW } from "./stage";
 
 interface Language {
-	match(doc: object, filter: Filter): boolean;
-	modify<T>(doc: T, change: Change): T;
+  match(doc: object, filter: Filter): boolean;
+  modify<T>(doc: T, change: Change): T;
 }
 
-/** The embedded store's own interpreter: the conformance suite shows that it understands our filters as MongoDB does. */
+/**
+ * The embedded store's own interpreter: the conformance suite shows that it understands our filters as MongoDB does.
+ */
 const { match, modify } = createRequire(__filename)("@seald-io/nedb/lib/model.js") as Language;
 
 const HOUR = 3_600_000;
@@ -16,49 +18,71 @@ const LATER = new Date(NOW.getTime() + HOUR);
 
 export { match };
 
-/** Time is two-valued, come or not yet come, and what serves people only is left out: few distinct rows, and every order of events. */
+/**
+ * Time is two-valued, come or not yet come, and what serves people only is left out: few distinct rows, and every order
+ * of events.
+ */
 export function normal(doc: Doc): Doc {
-	const come = (at: unknown) => ((at as Date) > NOW ? LATER : EARLIER);
-	const map = (field: string, change: (value: unknown) => unknown) => Object.fromEntries(Object.entries((doc[field] ?? {}) as object).sort().map(([key, value]) => [key, change(value)]));
-	const failures = ((doc.failures ?? []) as (string | { group?: string; attempt?: number })[]).map(failure => (typeof failure === "string" ? failure : `${failure.group} ${failure.attempt}`)).sort();
-	const { dueAt, publishedAt, consumedAt, deadAt, doneAt, reason, unreachableSince, notes, ...rest } = doc;
-	const result: Doc = {
-		...rest,
-		createdAt: NOW,
-		...(dueAt !== undefined && { dueAt: come(dueAt) }),
-		...(publishedAt !== undefined && { publishedAt: (publishedAt as Date) < NOW ? EARLIER : NOW }),
-		...(deadAt !== undefined && { deadAt: NOW }),
-		...(unreachableSince !== undefined && { unreachableSince: NOW }),
-		...(Array.isArray(doc.waiting) && { waiting: [...doc.waiting].sort(), failed: [...(doc.failed as string[])].sort() }),
-		next: map("next", come),
-		spent: map("spent", n => n),
-		attempts: map("attempts", n => n),
-		receipts: map("receipts", () => ({ at: NOW, nodeID: "", durationMs: 0, attempt: 1 })),
-		failures,
-		notes: []
-	};
-	return Object.fromEntries(Object.entries(result).sort(([a], [b]) => (a < b ? -1 : 1))) as Doc;
+  const come = (at: unknown) => ((at as Date) > NOW ? LATER : EARLIER);
+  const map = (field: string, change: (value: unknown) => unknown) =>
+    Object.fromEntries(
+      Object.entries((doc[field] ?? {}) as object)
+        .sort()
+        .map(([key, value]) => [key, change(value)])
+    );
+  const failures = ((doc.failures ?? []) as (string | { group?: string; attempt?: number })[])
+    .map(failure => (typeof failure === "string" ? failure : `${failure.group} ${failure.attempt}`))
+    .sort();
+  const { dueAt, publishedAt, consumedAt, deadAt, doneAt, reason, unreachableSince, notes, ...rest } = doc;
+  const result: Doc = {
+    ...rest,
+    createdAt: NOW,
+    ...(dueAt !== undefined && { dueAt: come(dueAt) }),
+    ...(publishedAt !== undefined && { publishedAt: (publishedAt as Date) < NOW ? EARLIER : NOW }),
+    ...(deadAt !== undefined && { deadAt: NOW }),
+    ...(unreachableSince !== undefined && { unreachableSince: NOW }),
+    ...(Array.isArray(doc.waiting) && {
+      waiting: [...doc.waiting].sort(),
+      failed: [...(doc.failed as string[])].sort()
+    }),
+    next: map("next", come),
+    spent: map("spent", n => n),
+    attempts: map("attempts", n => n),
+    receipts: map("receipts", () => ({ at: NOW, nodeID: "", durationMs: 0, attempt: 1 })),
+    failures,
+    notes: []
+  };
+  return Object.fromEntries(Object.entries(result).sort(([a], [b]) => (a < b ? -1 : 1))) as Doc;
 }
 
 export function changed(doc: Doc, change: Change): Doc {
-	const { body } = change.$set ?? {};
-	return normal(modify(doc, Buffer.isBuffer(body) ? { ...change, $set: { ...change.$set, body: body.toString("base64") } } : change));
+  const { body } = change.$set ?? {};
+  return normal(
+    modify(doc, Buffer.isBuffer(body) ? { ...change, $set: { ...change.$set, body: body.toString("base64") } } : change)
+  );
 }
 
 export function stored(doc: Doc): Doc {
-	return normal({ ...doc, ...(Buffer.isBuffer(doc.body) && { body: doc.body.toString("base64") }) });
+  return normal({ ...doc, ...(Buffer.isBuffer(doc.body) && { body: doc.body.toString("base64") }) });
 }
 
 export function read(doc: Doc): Doc {
-	return { ...doc, body: Buffer.from(doc.body as string, "base64"), failures: [] };
+  return { ...doc, body: Buffer.from(doc.body as string, "base64"), failures: [] };
 }
 
 /** Rows after time has passed for this field of it, or for all. */
 export function later(doc: Doc): [what: string, doc: Doc][] {
-	const next = doc.next as Record<string, Date>;
-	const open = Object.keys(next).filter(group => (next[group] as Date) > NOW);
-	const all = normal({ ...doc, dueAt: EARLIER, publishedAt: doc.publishedAt && EARLIER, next: Object.fromEntries(Object.keys(next).map(group => [group, EARLIER])) });
-	const rows: [string, Doc][] = [["everything is due", all]];
-	if (open.length > 1) for (const group of open) rows.push([`${group} is due`, normal({ ...doc, dueAt: EARLIER, next: { ...next, [group]: EARLIER } })]);
-	return rows;
+  const next = doc.next as Record<string, Date>;
+  const open = Object.keys(next).filter(group => (next[group] as Date) > NOW);
+  const all = normal({
+    ...doc,
+    dueAt: EARLIER,
+    publishedAt: doc.publishedAt && EARLIER,
+    next: Object.fromEntries(Object.keys(next).map(group => [group, EARLIER]))
+  });
+  const rows: [string, Doc][] = [["everything is due", all]];
+  if (open.length > 1)
+    for (const group of open)
+      rows.push([`${group} is due`, normal({ ...doc, dueAt: EARLIER, next: { ...next, [group]: EARLIER } })]);
+  return rows;
 }

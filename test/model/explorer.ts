@@ -4,127 +4,137 @@ import { Steps } from "./steps";
 import { Broken, keyOf, statusOf, type Model, type State } from "./world";
 
 export interface Explored {
-	states: number;
-	transitions: number;
-	/** Ends: nothing is left to happen. By the row's status. */
-	ends: Record<string, number>;
-	/** A shortest way to each kind of end. */
-	ways: Record<string, string[]>;
-	/** The law that is broken, and the shortest way there. */
-	broken?: { law: string; trace: string[] };
-	/** All states were seen. */
-	complete: boolean;
-	replays: number;
+  states: number;
+  transitions: number;
+  /** Ends: nothing is left to happen. By the row's status. */
+  ends: Record<string, number>;
+  /** A shortest way to each kind of end. */
+  ways: Record<string, string[]>;
+  /** The law that is broken, and the shortest way there. */
+  broken?: { law: string; trace: string[] };
+  /** All states were seen. */
+  complete: boolean;
+  replays: number;
 }
 
 /** Breadth first, so that the way to a broken law is the shortest; every state once. */
 export async function explore(model: Model, maxStates: number): Promise<Explored> {
-	const steps = new Steps(model);
-	const restore = steps.theatre.install();
-	try {
-		return await search(steps, model, maxStates);
-	} finally {
-		restore();
-	}
+  const steps = new Steps(model);
+  const restore = steps.theatre.install();
+  try {
+    return await search(steps, model, maxStates);
+  } finally {
+    restore();
+  }
 }
 
 async function search(steps: Steps, model: Model, maxStates: number): Promise<Explored> {
-	const numbers = new Map<string, number>();
-	const from: number[] = [];
-	const labels: string[] = [];
-	const level: (State | undefined)[] = [];
-	/** Edges without a fault, as pairs. */
-	const calm: number[] = [];
-	const good: number[] = [];
-	const ends: Record<string, number> = {};
-	const ways: Record<string, string[]> = {};
-	let transitions = 0;
+  const numbers = new Map<string, number>();
+  const from: number[] = [];
+  const labels: string[] = [];
+  const level: (State | undefined)[] = [];
+  /** Edges without a fault, as pairs. */
+  const calm: number[] = [];
+  const good: number[] = [];
+  const ends: Record<string, number> = {};
+  const ways: Record<string, string[]> = {};
+  let transitions = 0;
 
-	const enter = (state: State, parent: number, label: string): number => {
-		const key = keyOf(state);
-		let number = numbers.get(key);
-		if (number === undefined) {
-			number = numbers.size;
-			numbers.set(key, number);
-			from.push(parent);
-			labels.push(label);
-			level.push(state);
-		}
-		return number;
-	};
-	const result = (law?: string, at?: number, last?: string): Explored => ({
-		...{ states: numbers.size, transitions, ends, ways, complete: level.length <= maxStates, replays: steps.theatre.replays },
-		...(law && { broken: { law, trace: [...traceOf(at as number, from, labels), ...(last ? [last] : [])] } })
-	});
+  const enter = (state: State, parent: number, label: string): number => {
+    const key = keyOf(state);
+    let number = numbers.get(key);
+    if (number === undefined) {
+      number = numbers.size;
+      numbers.set(key, number);
+      from.push(parent);
+      labels.push(label);
+      level.push(state);
+    }
+    return number;
+  };
+  const result = (law?: string, at?: number, last?: string): Explored => ({
+    ...{
+      states: numbers.size,
+      transitions,
+      ends,
+      ways,
+      complete: level.length <= maxStates,
+      replays: steps.theatre.replays
+    },
+    ...(law && { broken: { law, trace: [...traceOf(at as number, from, labels), ...(last ? [last] : [])] } })
+  });
 
-	enter(await steps.initial(), -1, "emit");
-	for (let number = 0; number < level.length && number < maxStates; number++) {
-		const state = level[number] as State;
-		level[number] = undefined;
-		try {
-			let quiet = true;
-			for (const { label, state: next, fault } of await steps.next(state)) {
-				transitions++;
-				const to = enter(next, number, label);
-				if (fault) continue;
-				quiet = false;
-				calm.push(number, to);
-			}
-			if (!quiet) continue;
-			const end = statusOf(steps.effects.row(state));
-			ends[end] = (ends[end] ?? 0) + 1;
-			ways[end] ??= traceOf(number, from, labels);
-			const wrong = wrongEnd(state, end, model);
-			if (wrong) return result(wrong, number);
-			good.push(number);
-		} catch (error) {
-			if (error instanceof Broken) return result(error.message, number, "and then");
-			throw error;
-		}
-	}
-	const explored = result();
-	if (!explored.complete) return explored;
-	const stuck = firstStuck(calm, good, numbers.size);
-	return stuck === undefined ? explored : result("law 2: from here it never comes to an end, though nothing more goes wrong", stuck);
+  enter(await steps.initial(), -1, "emit");
+  for (let number = 0; number < level.length && number < maxStates; number++) {
+    const state = level[number] as State;
+    level[number] = undefined;
+    try {
+      let quiet = true;
+      for (const { label, state: next, fault } of await steps.next(state)) {
+        transitions++;
+        const to = enter(next, number, label);
+        if (fault) continue;
+        quiet = false;
+        calm.push(number, to);
+      }
+      if (!quiet) continue;
+      const end = statusOf(steps.effects.row(state));
+      ends[end] = (ends[end] ?? 0) + 1;
+      ways[end] ??= traceOf(number, from, labels);
+      const wrong = wrongEnd(state, end, model);
+      if (wrong) return result(wrong, number);
+      good.push(number);
+    } catch (error) {
+      if (error instanceof Broken) return result(error.message, number, "and then");
+      throw error;
+    }
+  }
+  const explored = result();
+  if (!explored.complete) return explored;
+  const stuck = firstStuck(calm, good, numbers.size);
+  return stuck === undefined
+    ? explored
+    : result("law 2: from here it never comes to an end, though nothing more goes wrong", stuck);
 }
 
 /** Nothing moves any more: what must hold of every message now? */
 function wrongEnd(state: State, end: string, { scenario }: Model): string | undefined {
-	const owed = state.promised || state.business || state.row !== undefined;
-	if (!owed) return undefined;
-	const open = groupsOf(scenario).filter(group => !state.handled.includes(group));
-	const gone = end === STATUS.withdrawn && !state.business;
-	if (end !== "absent" && end !== STATUS.dead && !isFinal(end as Status)) return `law 2: left behind as ${end}`;
-	if (scenario.intent && end === STATUS.withdrawn && state.business) return "intent: committed and withdrawn";
-	if (open.length && end !== STATUS.dead && !gone) return `law 2: it disappears; ${open.join(", ")} never handled it, and it is ${end}`;
-	return undefined;
+  const owed = state.promised || state.business || state.row !== undefined;
+  if (!owed) return undefined;
+  const open = groupsOf(scenario).filter(group => !state.handled.includes(group));
+  const gone = end === STATUS.withdrawn && !state.business;
+  if (end !== "absent" && end !== STATUS.dead && !isFinal(end as Status)) return `law 2: left behind as ${end}`;
+  if (scenario.intent && end === STATUS.withdrawn && state.business) return "intent: committed and withdrawn";
+  if (open.length && end !== STATUS.dead && !gone)
+    return `law 2: it disappears; ${open.join(", ")} never handled it, and it is ${end}`;
+  return undefined;
 }
 
 /** The first state from which no calm way leads to an end. */
 function firstStuck(calm: number[], good: number[], size: number): number | undefined {
-	const first = new Int32Array(size + 1);
-	for (let i = 1; i < calm.length; i += 2) first[(calm[i] as number) + 1]!++;
-	for (let i = 0; i < size; i++) first[i + 1]! += first[i] as number;
-	const before = new Int32Array(calm.length / 2);
-	const filled = first.slice();
-	for (let i = 0; i < calm.length; i += 2) before[filled[calm[i + 1] as number]!++] = calm[i] as number;
-	const ends = new Uint8Array(size);
-	const left = [...good];
-	for (const state of good) ends[state] = 1;
-	for (let state = left.pop(); state !== undefined; state = left.pop()) {
-		for (let i = first[state] as number; i < (first[state + 1] as number); i++) {
-			const earlier = before[i] as number;
-			if (ends[earlier]) continue;
-			ends[earlier] = 1;
-			left.push(earlier);
-		}
-	}
-	const stuck = ends.indexOf(0);
-	return stuck < 0 ? undefined : stuck;
+  const first = new Int32Array(size + 1);
+  for (let i = 1; i < calm.length; i += 2) first[(calm[i] as number) + 1]!++;
+  for (let i = 0; i < size; i++) first[i + 1]! += first[i] as number;
+  const before = new Int32Array(calm.length / 2);
+  const filled = first.slice();
+  for (let i = 0; i < calm.length; i += 2) before[filled[calm[i + 1] as number]!++] = calm[i] as number;
+  const ends = new Uint8Array(size);
+  const left = [...good];
+  for (const state of good) ends[state] = 1;
+  for (let state = left.pop(); state !== undefined; state = left.pop()) {
+    for (let i = first[state] as number; i < (first[state + 1] as number); i++) {
+      const earlier = before[i] as number;
+      if (ends[earlier]) continue;
+      ends[earlier] = 1;
+      left.push(earlier);
+    }
+  }
+  const stuck = ends.indexOf(0);
+  return stuck < 0 ? undefined : stuck;
 }
 
 function traceOf(at: number, from: number[], labels: string[]): string[] {
-	const trace: string[] = [];
-	for (let state = at; state >= 0; state = from[state] as number) trace.unshift(labels[state] as string);
-	return trace;
+  const trace: string[] = [];
+  for (let state = at; state >= 0; state = from[state] as number) trace.unshift(labels[state] as string);
+  return trace;
 }

@@ -4,100 +4,117 @@ import { EVENT, QUEUES } from "./parts";
 import type { Effect } from "./stage";
 import type { Model, Mutation } from "./world";
 
-/** A law broken on purpose at a seam of the product's code, the scenario in which it matters, and what the model must find. */
+/**
+ * A law broken on purpose at a seam of the product's code, the scenario in which it matters, and what the model must
+ * find.
+ */
 export interface Mutant extends Mutation {
-	model: Model;
-	breaks: RegExp;
+  model: Model;
+  breaks: RegExp;
 }
 
 interface Update extends Effect {
-	filter: Filter;
-	change: { $set?: Record<string, unknown> };
+  filter: Filter;
+  change: { $set?: Record<string, unknown> };
 }
 
 function isUpdate(effect: Effect): effect is Update {
-	return effect.op === "db.update" && effect.collection === "messages";
+  return effect.op === "db.update" && effect.collection === "messages";
 }
 
 function without({ filter, ...rest }: Update, ...fields: string[]): Effect {
-	return { ...rest, filter: Object.fromEntries(Object.entries(filter).filter(([field]) => !fields.includes(field))) };
+  return { ...rest, filter: Object.fromEntries(Object.entries(filter).filter(([field]) => !fields.includes(field))) };
 }
 
 const isReceipt = ({ op, type }: Effect) => op === "publish" && type === RECEIPT_TYPE;
-const outbox = (faults: Model["faults"], more: Partial<Model> = {}): Model => ({ scenario: { strategy: "outbox", groups: 1, maxAttempts: 2 }, faults, ...more });
-const callback = (faults: Model["faults"], more: Partial<Model["scenario"]> = {}): Model => ({ scenario: { strategy: "callback", groups: 1, maxAttempts: 2, ...more }, faults });
+const outbox = (faults: Model["faults"], more: Partial<Model> = {}): Model => ({
+  scenario: { strategy: "outbox", groups: 1, maxAttempts: 2 },
+  faults,
+  ...more
+});
+const callback = (faults: Model["faults"], more: Partial<Model["scenario"]> = {}): Model => ({
+  scenario: { strategy: "callback", groups: 1, maxAttempts: 2, ...more },
+  faults
+});
 
 export const MUTANTS: Mutant[] = [
-	{
-		name: "a consumer acks before its receipt is confirmed",
-		eager: effect => (isReceipt(effect as Effect) ? { outcome: "confirmed" } : undefined),
-		model: outbox({}),
-		breaks: /law 3: the delivery of stock was acked before/
-	},
-	{
-		name: "consumed does not ask whether anybody is waiting",
-		want: effect => (isUpdate(effect) && effect.change.$set?.status === "consumed" ? without(effect, "waiting") : effect),
-		model: { ...outbox({}), scenario: { strategy: "outbox", groups: 2, maxAttempts: 2 } },
-		breaks: /law 3: consumed before/
-	},
-	{
-		name: "a receipt is acked before it is in the store",
-		eager: (effect, slot) => (slot.startsWith("tracker") && isUpdate(effect as Effect) ? 1 : undefined),
-		model: outbox({}),
-		breaks: /law 2: a receipt of stock was acked and is nowhere/
-	},
-	{
-		name: "the store answers an emit before it has written",
-		eager: (effect, slot) => (slot === "emit" && effect.op === "db.insert" ? [true] : undefined),
-		model: outbox({ crash: 1 }),
-		breaks: /law 2: it disappears/
-	},
-	{
-		name: "a lost publish counts as confirmed",
-		want: effect => (effect.op === "publish" ? { ...effect, trusted: true } : effect),
-		model: callback({ lose: 2 }),
-		breaks: /law 2: it disappears/
-	},
-	{
-		name: "an update does not ask for the status it expects",
-		want: effect => (isUpdate(effect) ? without(effect, "status", "open") : effect),
-		model: outbox({ crash: 1 }),
-		breaks: /law 6: .* is no legal transition/
-	},
-	{
-		name: "a claim takes what is claimed",
-		want: effect => (isUpdate(effect) && effect.change.$set?.claim ? without(effect, "dueAt") : effect),
-		model: outbox({ fail: 1 }, { sweepers: 2 }),
-		breaks: /law 7: attempt 2 was sent to stock twice/
-	},
-	{
-		name: "a failure is counted as often as it is told",
-		want: effect => (isUpdate(effect) && JSON.stringify(effect.filter).includes("spent.") ? without(effect, "$or") : effect),
-		model: outbox({ fail: 1, duplicate: 1 }),
-		breaks: /law 5: a failure was counted twice/
-	},
-	{
-		name: "a resend goes to all groups",
-		want: effect => (effect.op === "publish" && effect.type === EVENT ? { ...effect, to: { event: EVENT } } : effect),
-		model: { ...outbox({ fail: 1 }), scenario: { strategy: "outbox", groups: 2, maxAttempts: 2 } },
-		breaks: /law 9: sent to .* again/
-	},
-	{
-		name: "the question about an intent writes no tombstone",
-		want: effect => (effect.op === "db.insert" && effect.collection === "barriers" ? { ...effect, skipped: true } : effect),
-		model: callback({ slow: 1 }, { intent: "barrier" }),
-		breaks: /intent: withdrawn, though its business write is committed|committed after it was withdrawn/
-	},
-	{
-		name: "the check of an intent does not say that it is one",
-		want: effect => (effect.op === "publish" && (effect.to as { queue?: string }).queue === QUEUES.checks ? { ...effect, headers: { ...(effect.headers as object), "x-reliable-intent": undefined } } : effect),
-		model: callback({ crash: 1 }, { intent: "barrier" }),
-		breaks: /intent: announced, though its business write is not committed/
-	},
-	{
-		name: "a failed commit withdraws its intent unasked",
-		want: effect => (effect.op === "db.insert" && effect.collection === "barriers" ? { ...effect, skipped: true } : effect),
-		model: { ...outbox({ commit: 1 }), scenario: { strategy: "outbox", groups: 1, maxAttempts: 2, intent: "barrier" } },
-		breaks: /intent: withdrawn, though its business write is committed/
-	}
+  {
+    name: "a consumer acks before its receipt is confirmed",
+    eager: effect => (isReceipt(effect as Effect) ? { outcome: "confirmed" } : undefined),
+    model: outbox({}),
+    breaks: /law 3: the delivery of stock was acked before/
+  },
+  {
+    name: "consumed does not ask whether anybody is waiting",
+    want: effect =>
+      isUpdate(effect) && effect.change.$set?.status === "consumed" ? without(effect, "waiting") : effect,
+    model: { ...outbox({}), scenario: { strategy: "outbox", groups: 2, maxAttempts: 2 } },
+    breaks: /law 3: consumed before/
+  },
+  {
+    name: "a receipt is acked before it is in the store",
+    eager: (effect, slot) => (slot.startsWith("tracker") && isUpdate(effect as Effect) ? 1 : undefined),
+    model: outbox({}),
+    breaks: /law 2: a receipt of stock was acked and is nowhere/
+  },
+  {
+    name: "the store answers an emit before it has written",
+    eager: (effect, slot) => (slot === "emit" && effect.op === "db.insert" ? [true] : undefined),
+    model: outbox({ crash: 1 }),
+    breaks: /law 2: it disappears/
+  },
+  {
+    name: "a lost publish counts as confirmed",
+    want: effect => (effect.op === "publish" ? { ...effect, trusted: true } : effect),
+    model: callback({ lose: 2 }),
+    breaks: /law 2: it disappears/
+  },
+  {
+    name: "an update does not ask for the status it expects",
+    want: effect => (isUpdate(effect) ? without(effect, "status", "open") : effect),
+    model: outbox({ crash: 1 }),
+    breaks: /law 6: .* is no legal transition/
+  },
+  {
+    name: "a claim takes what is claimed",
+    want: effect => (isUpdate(effect) && effect.change.$set?.claim ? without(effect, "dueAt") : effect),
+    model: outbox({ fail: 1 }, { sweepers: 2 }),
+    breaks: /law 7: attempt 2 was sent to stock twice/
+  },
+  {
+    name: "a failure is counted as often as it is told",
+    want: effect =>
+      isUpdate(effect) && JSON.stringify(effect.filter).includes("spent.") ? without(effect, "$or") : effect,
+    model: outbox({ fail: 1, duplicate: 1 }),
+    breaks: /law 5: a failure was counted twice/
+  },
+  {
+    name: "a resend goes to all groups",
+    want: effect => (effect.op === "publish" && effect.type === EVENT ? { ...effect, to: { event: EVENT } } : effect),
+    model: { ...outbox({ fail: 1 }), scenario: { strategy: "outbox", groups: 2, maxAttempts: 2 } },
+    breaks: /law 9: sent to .* again/
+  },
+  {
+    name: "the question about an intent writes no tombstone",
+    want: effect =>
+      effect.op === "db.insert" && effect.collection === "barriers" ? { ...effect, skipped: true } : effect,
+    model: callback({ slow: 1 }, { intent: "barrier" }),
+    breaks: /intent: withdrawn, though its business write is committed|committed after it was withdrawn/
+  },
+  {
+    name: "the check of an intent does not say that it is one",
+    want: effect =>
+      effect.op === "publish" && (effect.to as { queue?: string }).queue === QUEUES.checks
+        ? { ...effect, headers: { ...(effect.headers as object), "x-reliable-intent": undefined } }
+        : effect,
+    model: callback({ crash: 1 }, { intent: "barrier" }),
+    breaks: /intent: announced, though its business write is not committed/
+  },
+  {
+    name: "a failed commit withdraws its intent unasked",
+    want: effect =>
+      effect.op === "db.insert" && effect.collection === "barriers" ? { ...effect, skipped: true } : effect,
+    model: { ...outbox({ commit: 1 }), scenario: { strategy: "outbox", groups: 1, maxAttempts: 2, intent: "barrier" } },
+    breaks: /intent: withdrawn, though its business write is committed/
+  }
 ];

@@ -33,237 +33,316 @@ export const queueOf = (group: string) => eventQueue("", group, EVENT);
 
 /** Options of one run of the model. */
 export interface Scenario {
-	groups: 1 | 2;
-	strategy: "outbox" | "callback";
-	/** Intent first; how it is asked about. */
-	intent?: "barrier" | "source";
-	/** The groups are not known yet when it is emitted. */
-	unknownGroups?: boolean;
-	maxAttempts: number;
-	/** Of a sweep. @default more than there are messages */
-	pageSize?: number;
+  groups: 1 | 2;
+  strategy: "outbox" | "callback";
+  /** Intent first; how it is asked about. */
+  intent?: "barrier" | "source";
+  /** The groups are not known yet when it is emitted. */
+  unknownGroups?: boolean;
+  maxAttempts: number;
+  /** Of a sweep. @default more than there are messages */
+  pageSize?: number;
 }
 
 export function groupsOf({ groups }: Scenario): string[] {
-	return GROUPS.slice(0, groups);
+  return GROUPS.slice(0, groups);
 }
 
 export interface Wire {
-	queue: string;
-	messageId: string | undefined;
-	type: string | undefined;
-	headers: Record<string, unknown>;
-	body: Buffer;
+  queue: string;
+  messageId: string | undefined;
+  type: string | undefined;
+  headers: Record<string, unknown>;
+  body: Buffer;
 }
 
 class StageCollection implements Collection {
-	constructor(
-		readonly stage: Stage,
-		readonly name: string
-	) {}
+  constructor(
+    readonly stage: Stage,
+    readonly name: string
+  ) {}
 
-	#ask<T>(method: string, details: object): Promise<T> {
-		return this.stage.ask({ op: `db.${method}`, collection: this.name, ...details }) as Promise<T>;
-	}
+  #ask<T>(method: string, details: object): Promise<T> {
+    return this.stage.ask({ op: `db.${method}`, collection: this.name, ...details }) as Promise<T>;
+  }
 
-	insert(docs: Doc[]): Promise<boolean[]> {
-		return this.#ask("insert", { docs });
-	}
+  insert(docs: Doc[]): Promise<boolean[]> {
+    return this.#ask("insert", { docs });
+  }
 
-	update(filter: Filter, change: Change): Promise<number> {
-		return this.#ask("update", { filter, change });
-	}
+  update(filter: Filter, change: Change): Promise<number> {
+    return this.#ask("update", { filter, change });
+  }
 
-	/** One after the other: the bulk as a whole is not atomic. */
-	async bulk(operations: { filter: Filter; change: Change }[]): Promise<number> {
-		let matched = 0;
-		for (const { filter, change } of operations) matched += await this.update(filter, change);
-		return matched;
-	}
+  /** One after the other: the bulk as a whole is not atomic. */
+  async bulk(operations: { filter: Filter; change: Change }[]): Promise<number> {
+    let matched = 0;
+    for (const { filter, change } of operations) matched += await this.update(filter, change);
+    return matched;
+  }
 
-	find(filter: Filter, { fields }: Page = {}): Promise<Doc[]> {
-		return this.#ask("find", { filter, fields });
-	}
+  find(filter: Filter, { fields }: Page = {}): Promise<Doc[]> {
+    return this.#ask("find", { filter, fields });
+  }
 
-	count(): Promise<number> {
-		return Promise.resolve(0);
-	}
+  count(): Promise<number> {
+    return Promise.resolve(0);
+  }
 
-	size(): Promise<number> {
-		return Promise.resolve(0);
-	}
+  size(): Promise<number> {
+    return Promise.resolve(0);
+  }
 
-	remove(filter: Filter): Promise<number> {
-		return this.#ask("remove", { filter });
-	}
+  remove(filter: Filter): Promise<number> {
+    return this.#ask("remove", { filter });
+  }
 }
 
 /** The verbs are the product's; only the collections under them are the model's. */
 class StageStore extends DocumentStore {
-	readonly name = "mongodb";
-	readonly features = { durable: true, shared: true, transactions: true };
-	readonly ready = true;
-	readonly collections: Collections;
+  readonly name = "mongodb";
+  readonly features = { durable: true, shared: true, transactions: true };
+  readonly ready = true;
+  readonly collections: Collections;
 
-	constructor(stage: Stage) {
-		super();
-		this.collections = Object.fromEntries(COLLECTION_NAMES.map(name => [name, new StageCollection(stage, name)])) as unknown as Collections;
-	}
+  constructor(stage: Stage) {
+    super();
+    this.collections = Object.fromEntries(
+      COLLECTION_NAMES.map(name => [name, new StageCollection(stage, name)])
+    ) as unknown as Collections;
+  }
 
-	tombstone(id: string): Promise<"committed" | "fenced"> {
-		return MongoStore.prototype.tombstone.call(this as unknown as MongoStore, id);
-	}
+  tombstone(id: string): Promise<"committed" | "fenced"> {
+    return MongoStore.prototype.tombstone.call(this as unknown as MongoStore, id);
+  }
 
-	undone(id: string): Promise<boolean> {
-		return MongoStore.prototype.undone.call(this as unknown as MongoStore, id);
-	}
+  undone(id: string): Promise<boolean> {
+    return MongoStore.prototype.undone.call(this as unknown as MongoStore, id);
+  }
 
-	onReady(): () => void {
-		return () => undefined;
-	}
+  onReady(): () => void {
+    return () => undefined;
+  }
 }
 
 /** Consumptions of this piece of code, by queue. */
 class StageCourier {
-	readonly name = "amqp";
-	readonly features = { durable: true, shared: true };
-	readonly ready = true;
-	readonly writable = true;
-	readonly takers = new Map<string, (delivery: Delivery) => void>();
+  readonly name = "amqp";
+  readonly features = { durable: true, shared: true };
+  readonly ready = true;
+  readonly writable = true;
+  readonly takers = new Map<string, (delivery: Delivery) => void>();
 
-	constructor(readonly stage: Stage) {}
+  constructor(readonly stage: Stage) {}
 
-	publish(publication: Publication): Promise<PublishResult> {
-		if ("queue" in publication.to && publication.to.queue === QUEUES.announcements) return Promise.resolve({ outcome: "confirmed" });
-		return this.stage.ask({ op: "publish", ...publication }) as Promise<PublishResult>;
-	}
+  publish(publication: Publication): Promise<PublishResult> {
+    if ("queue" in publication.to && publication.to.queue === QUEUES.announcements)
+      return Promise.resolve({ outcome: "confirmed" });
+    return this.stage.ask({ op: "publish", ...publication }) as Promise<PublishResult>;
+  }
 
-	async declare(): Promise<void> {}
+  async declare(): Promise<void> {}
 
-	on(): () => void {
-		return () => undefined;
-	}
+  on(): () => void {
+    return () => undefined;
+  }
 
-	async consume({ queue, onDelivery }: { queue: { name: string }; onDelivery(delivery: Delivery): void }): Promise<object> {
-		this.takers.set(queue.name, onDelivery);
-		return { cancel: async () => undefined, close: async () => undefined, active: true };
-	}
+  async consume({
+    queue,
+    onDelivery
+  }: {
+    queue: { name: string };
+    onDelivery(delivery: Delivery): void;
+  }): Promise<object> {
+    this.takers.set(queue.name, onDelivery);
+    return { cancel: async () => undefined, close: async () => undefined, active: true };
+  }
 
-	depth(queue: string): Promise<QueueDepth | undefined> {
-		return this.stage.ask({ op: "depth", queue }) as Promise<QueueDepth | undefined>;
-	}
+  depth(queue: string): Promise<QueueDepth | undefined> {
+    return this.stage.ask({ op: "depth", queue }) as Promise<QueueDepth | undefined>;
+  }
 
-	/** Hands a message over; resolves when it is acked. */
-	deliver(wire: Wire): Promise<void> {
-		return new Promise(resolve => {
-			const ack = () => (this.stage.say({ op: "ack" }), resolve(), true);
-			const take = this.takers.get(wire.queue) as (delivery: Delivery) => void;
-			// As with a real one, its fields are not its own: whoever spreads it loses them.
-			take(Object.create({ ...wire, contentType: "application/json", timestamp: 1, appId: undefined, redelivered: false, tag: 1, epoch: 1, ack, ackUpTo: ack }) as Delivery);
-		});
-	}
+  /** Hands a message over; resolves when it is acked. */
+  deliver(wire: Wire): Promise<void> {
+    return new Promise(resolve => {
+      const ack = () => (this.stage.say({ op: "ack" }), resolve(), true);
+      const take = this.takers.get(wire.queue) as (delivery: Delivery) => void;
+      // As with a real one, its fields are not its own: whoever spreads it loses them.
+      take(
+        Object.create({
+          ...wire,
+          contentType: "application/json",
+          timestamp: 1,
+          appId: undefined,
+          redelivered: false,
+          tag: 1,
+          epoch: 1,
+          ack,
+          ackUpTo: ack
+        }) as Delivery
+      );
+    });
+  }
 }
 
-const waiters = { saw: () => undefined, wait: () => Promise.reject(new Error("nobody waits here")) } as unknown as Waiters;
+const waiters = {
+  saw: () => undefined,
+  wait: () => Promise.reject(new Error("nobody waits here"))
+} as unknown as Waiters;
 
 function house(stage: Stage, groups: string[]) {
-	const store = new StageStore(stage) as unknown as Store;
-	const courier = new StageCourier(stage);
-	const registry = {
-		refresh: async () => undefined,
-		waitingFor: (_: string, named?: string[]) => [...(named ?? groups)],
-		queueOf: (group: string) => (groups.includes(group) ? queueOf(group) : undefined),
-		groupOfQueue: (queue: string) => groups.find(group => queueOf(group) === queue)
-	} as unknown as Registry;
-	const metrics = new Metrics();
-	const publisher = new Publisher(courier as unknown as Courier, registry, QUEUES, "node-1");
-	const call: Call = (action, params) => stage.ask({ op: "call", action, params });
-	return { store, courier, registry, metrics, publisher, call, queues: QUEUES, logger: silent, waiters, onError: () => undefined };
+  const store = new StageStore(stage) as unknown as Store;
+  const courier = new StageCourier(stage);
+  const registry = {
+    refresh: async () => undefined,
+    waitingFor: (_: string, named?: string[]) => [...(named ?? groups)],
+    queueOf: (group: string) => (groups.includes(group) ? queueOf(group) : undefined),
+    groupOfQueue: (queue: string) => groups.find(group => queueOf(group) === queue)
+  } as unknown as Registry;
+  const metrics = new Metrics();
+  const publisher = new Publisher(courier as unknown as Courier, registry, QUEUES, "node-1");
+  const call: Call = (action, params) => stage.ask({ op: "call", action, params });
+  return {
+    store,
+    courier,
+    registry,
+    metrics,
+    publisher,
+    call,
+    queues: QUEUES,
+    logger: silent,
+    waiters,
+    onError: () => undefined
+  };
 }
 
 /** A node with tracker, callback service and sweeper. */
 function node(stage: Stage, groups: string[], nodeID: string, pageSize = 100) {
-	const parts = house(stage, groups);
-	const courier = parts.courier as unknown as Courier;
-	const nothing = () => undefined;
-	const tracker: Tracker = new Tracker({ ...parts, courier, nodeID, prefix: "reliable", onConsumed: nothing, onDead: nothing, retainMs: 1e9, onChecks: deliveries => checks.take(deliveries) });
-	const rounds = new Rounds({ call: parts.call, copies: { answer: () => Promise.reject(new Error("every producer here can be asked")) }, queueOf: parts.registry.queueOf, queues: QUEUES, askTimeoutMs: 1000, logger: silent });
-	const sweepParts: SweepParts = { ...parts, courier, nodeID, rounds, pageSize, claimMs: 1000, producerGoneMs: 1e9, recordFailures: records => tracker.record(records), tellDead: nothing, whoever: messages => tracker.whoever(messages) };
-	const checks = new Checks(sweepParts, 1e9);
-	return { ...parts, tracker, sweepParts };
+  const parts = house(stage, groups);
+  const courier = parts.courier as unknown as Courier;
+  const nothing = () => undefined;
+  const tracker: Tracker = new Tracker({
+    ...parts,
+    courier,
+    nodeID,
+    prefix: "reliable",
+    onConsumed: nothing,
+    onDead: nothing,
+    retainMs: 1e9,
+    onChecks: deliveries => checks.take(deliveries)
+  });
+  const rounds = new Rounds({
+    call: parts.call,
+    copies: { answer: () => Promise.reject(new Error("every producer here can be asked")) },
+    queueOf: parts.registry.queueOf,
+    queues: QUEUES,
+    askTimeoutMs: 1000,
+    logger: silent
+  });
+  const sweepParts: SweepParts = {
+    ...parts,
+    courier,
+    nodeID,
+    rounds,
+    pageSize,
+    claimMs: 1000,
+    producerGoneMs: 1e9,
+    recordFailures: records => tracker.record(records),
+    tellDead: nothing,
+    whoever: messages => tracker.whoever(messages)
+  };
+  const checks = new Checks(sweepParts, 1e9);
+  return { ...parts, tracker, sweepParts };
 }
 
 function emitted(scenario: Scenario): Message {
-	const { strategy, intent, unknownGroups, maxAttempts } = scenario;
-	const late = strategy === "callback" || intent;
-	return messageOf({
-		...{ _id: ID, strategy, maxAttempts, event: EVENT, body: Buffer.from(JSON.stringify(PAYLOAD)), createdAt: NOW },
-		...{ receiptTimeoutMs: 1000, backoff: { initialMs: 1000, maxMs: 1000, jitter: "none" as const } },
-		waiting: unknownGroups ? [ANY_GROUP] : groupsOf(scenario),
-		...(late && { delays: [1000, 2000], round: 1 }),
-		...(intent && { intent }),
-		...(intent === "source" && { source: { action: "orders.source", params: {} } })
-	});
+  const { strategy, intent, unknownGroups, maxAttempts } = scenario;
+  const late = strategy === "callback" || intent;
+  return messageOf({
+    ...{ _id: ID, strategy, maxAttempts, event: EVENT, body: Buffer.from(JSON.stringify(PAYLOAD)), createdAt: NOW },
+    ...{ receiptTimeoutMs: 1000, backoff: { initialMs: 1000, maxMs: 1000, jitter: "none" as const } },
+    waiting: unknownGroups ? [ANY_GROUP] : groupsOf(scenario),
+    ...(late && { delays: [1000, 2000], round: 1 }),
+    ...(intent && { intent }),
+    ...(intent === "source" && { source: { action: "orders.source", params: {} } })
+  });
 }
 
 /** Everything a process does, as one script each. */
 export function scriptsOf(scenario: Scenario): Record<string, Script> {
-	const groups = groupsOf(scenario);
+  const groups = groupsOf(scenario);
 
-	const emit: Script = async stage => {
-		const { store, publisher, metrics, logger } = house(stage, groups);
-		const inserter = { insert: (message: Message) => store.insert([message]).then(([outcome]) => outcome as InsertOutcome), idle: async () => undefined } as unknown as Inserter;
-		const recordFailures = async (records: Parameters<Store["failed"]>[0]) => void (await store.failed(records));
-		const strategy: Strategy = scenario.strategy === "callback" ? new Callback({ publisher, waiters, metrics }) : new Outbox({ store, inserter, publisher, waiters, metrics, logger, confirmTimeoutMs: 1000, recordFailures });
-		let fenced = false;
-		const commit = async () => {
-			if (scenario.intent === "barrier") {
-				await stage.ask({ op: "barrier" });
-				fenced = true;
-			}
-			await stage.ask({ op: "commit" });
-		};
-		const undone = async () => !fenced || store.undone(ID);
-		await strategy.emit(emitted(scenario), { waitFor: "stored", timeoutMs: 60_000, ...(scenario.intent && { commit, undone }) }).then(
-			() => stage.say({ op: "note", what: "promised" }),
-			() => undefined
-		);
-		await strategy.idle();
-	};
+  const emit: Script = async stage => {
+    const { store, publisher, metrics, logger } = house(stage, groups);
+    const inserter = {
+      insert: (message: Message) => store.insert([message]).then(([outcome]) => outcome as InsertOutcome),
+      idle: async () => undefined
+    } as unknown as Inserter;
+    const recordFailures = async (records: Parameters<Store["failed"]>[0]) => void (await store.failed(records));
+    const strategy: Strategy =
+      scenario.strategy === "callback"
+        ? new Callback({ publisher, waiters, metrics })
+        : new Outbox({ store, inserter, publisher, waiters, metrics, logger, confirmTimeoutMs: 1000, recordFailures });
+    let fenced = false;
+    const commit = async () => {
+      if (scenario.intent === "barrier") {
+        await stage.ask({ op: "barrier" });
+        fenced = true;
+      }
+      await stage.ask({ op: "commit" });
+    };
+    const undone = async () => !fenced || store.undone(ID);
+    await strategy
+      .emit(emitted(scenario), { waitFor: "stored", timeoutMs: 60_000, ...(scenario.intent && { commit, undone }) })
+      .then(
+        () => stage.say({ op: "note", what: "promised" }),
+        () => undefined
+      );
+    await strategy.idle();
+  };
 
-	const handle: Script = async (stage, part) => {
-		const { group, wire } = part as { group: string; wire: Wire };
-		const { courier, ...parts } = house(stage, groups);
-		const spec = {
-			...{ pattern: EVENT, group, queue: queueOf(group), bindings: [EVENT], service: group },
-			options: { maxInFlight: 1, handlerTimeoutMs: 60_000, inbox: true, deliveryLimit: 20 },
-			handle: async () => ((await stage.ask({ op: "handle", group })) === "failed" ? { error: { name: "Error", message: "boom" } } : {})
-		};
-		await new Consumer(spec, { ...parts, courier: courier as unknown as Courier, nodeID: group }).start();
-		await courier.deliver(wire);
-	};
+  const handle: Script = async (stage, part) => {
+    const { group, wire } = part as { group: string; wire: Wire };
+    const { courier, ...parts } = house(stage, groups);
+    const spec = {
+      ...{ pattern: EVENT, group, queue: queueOf(group), bindings: [EVENT], service: group },
+      options: { maxInFlight: 1, handlerTimeoutMs: 60_000, inbox: true, deliveryLimit: 20 },
+      handle: async () =>
+        (await stage.ask({ op: "handle", group })) === "failed" ? { error: { name: "Error", message: "boom" } } : {}
+    };
+    await new Consumer(spec, { ...parts, courier: courier as unknown as Courier, nodeID: group }).start();
+    await courier.deliver(wire);
+  };
 
-	/** Receipts and checks. */
-	const track: Script = async (stage, part) => {
-		const { nodeID, wire } = part as { nodeID: string; wire: Wire };
-		const { tracker, courier } = node(stage, groups, nodeID);
-		await tracker.start();
-		await courier.deliver(wire);
-	};
+  /** Receipts and checks. */
+  const track: Script = async (stage, part) => {
+    const { nodeID, wire } = part as { nodeID: string; wire: Wire };
+    const { tracker, courier } = node(stage, groups, nodeID);
+    await tracker.start();
+    await courier.deliver(wire);
+  };
 
-	const pass: Script = async (stage, part) => {
-		const { sweepParts } = node(stage, groups, (part as { nodeID: string }).nodeID, scenario.pageSize);
-		await sweep(sweepParts, { token: "lease", stillHeld: () => true });
-	};
+  const pass: Script = async (stage, part) => {
+    const { sweepParts } = node(stage, groups, (part as { nodeID: string }).nodeID, scenario.pageSize);
+    await sweep(sweepParts, { token: "lease", stillHeld: () => true });
+  };
 
-	/** The producer's side of an RPC. */
-	const answer: Script = async (stage, part): Promise<ResendAnswer> => {
-		const { publisher, store, call } = house(stage, groups);
-		return new Producer({ publisher, store, call, askTimeoutMs: 1000, maxPayloadBytes: 1000, prefix: "reliable", sendsJobs: false }).answer(part as ResendRequest);
-	};
+  /** The producer's side of an RPC. */
+  const answer: Script = async (stage, part): Promise<ResendAnswer> => {
+    const { publisher, store, call } = house(stage, groups);
+    return new Producer({
+      publisher,
+      store,
+      call,
+      askTimeoutMs: 1000,
+      maxPayloadBytes: 1000,
+      prefix: "reliable",
+      sendsJobs: false
+    }).answer(part as ResendRequest);
+  };
 
-	/** What a broken protocol does not wait for. */
-	const late: Script = (stage, part) => stage.ask(part as Effect);
+  /** What a broken protocol does not wait for. */
+  const late: Script = (stage, part) => stage.ask(part as Effect);
 
-	return { emit, handle, track, pass, answer, late };
+  return { emit, handle, track, pass, answer, late };
 }

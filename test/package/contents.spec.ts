@@ -10,47 +10,77 @@ const bin = (name: string) => path.resolve("node_modules/.bin", name);
 
 /** File → its size, of the tarball. */
 async function files(): Promise<Record<string, number>> {
-	const { output } = await run("tar", ["-tvzf", packed().tarball]);
-	return Object.fromEntries(output.trim().split("\n").map(line => line.split(/\s+/)).map(words => [(words.at(-1) as string).replace("package/", ""), Number(words[2])]));
+  const { output } = await run("tar", ["-tvzf", packed().tarball]);
+  return Object.fromEntries(
+    output
+      .trim()
+      .split("\n")
+      .map(line => line.split(/\s+/))
+      .map(words => [(words.at(-1) as string).replace("package/", ""), Number(words[2])])
+  );
 }
 
 it("holds what is run, its types and the texts; no sources, no tests, no maps", async () => {
-	const names = Object.keys(await files());
-	expect(names.filter(name => !/^(dist|docs)\//.test(name)).toSorted()).toEqual(["CHANGELOG.md", "LICENSE", "README.md", "package.json"]);
-	expect(names.filter(name => name.startsWith("dist/") && !/^dist\/(src|mixins)\/[\w./-]+(\.js|\.d\.ts)$/.test(name))).toEqual([]);
-	expect(names.filter(name => name.startsWith("docs/") && !/^docs\/schemas\/[a-z-]+\.schema\.json$/.test(name))).toEqual(["docs/wire-contract.md"]);
-	expect(names).toContain("dist/src/index.js");
-	expect(names.filter(name => /\b(tests?|spec|bench|examples?)\b/.test(name))).toEqual([]);
-	const { folder } = installed("0.15");
-	const { code, output } = await run("grep", ["-rlE", "sourceMappingURL|/work/|file://", path.join(folder, "node_modules/moleculer-reliable-emit/dist")]);
-	expect({ code, output }).toEqual({ code: 1, output: "" });
+  const names = Object.keys(await files());
+  expect(names.filter(name => !/^(dist|docs)\//.test(name)).toSorted()).toEqual([
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "package.json"
+  ]);
+  expect(
+    names.filter(name => name.startsWith("dist/") && !/^dist\/(src|mixins)\/[\w./-]+(\.js|\.d\.ts)$/.test(name))
+  ).toEqual([]);
+  expect(
+    names.filter(name => name.startsWith("docs/") && !/^docs\/schemas\/[a-z-]+\.schema\.json$/.test(name))
+  ).toEqual(["docs/wire-contract.md"]);
+  expect(names).toContain("dist/src/index.js");
+  expect(names.filter(name => /\b(tests?|spec|bench|examples?)\b/.test(name))).toEqual([]);
+  const { folder } = installed("0.15");
+  const { code, output } = await run("grep", [
+    "-rlE",
+    "sourceMappingURL|/work/|file://",
+    path.join(folder, "node_modules/moleculer-reliable-emit/dist")
+  ]);
+  expect({ code, output }).toEqual({ code: 1, output: "" });
 });
 
 it("is no larger than the README says", async () => {
-	const unpacked = Object.values(await files()).reduce((sum, size) => sum + size, 0);
-	expect(statSync(packed().tarball).size / 1000).toBeLessThan(LIMITS.packed);
-	expect(unpacked / 1000).toBeLessThan(LIMITS.unpacked);
-	expect(readFileSync("README.md", "utf8")).toContain(`less than ${LIMITS.packed} kB (${LIMITS.unpacked} kB unpacked)`);
+  const unpacked = Object.values(await files()).reduce((sum, size) => sum + size, 0);
+  expect(statSync(packed().tarball).size / 1000).toBeLessThan(LIMITS.packed);
+  expect(unpacked / 1000).toBeLessThan(LIMITS.unpacked);
+  expect(readFileSync("README.md", "utf8")).toContain(`less than ${LIMITS.packed} kB (${LIMITS.unpacked} kB unpacked)`);
 });
 
 it("its exports are closed: the package and its package.json, nothing deeper", async () => {
-	const at = corner(installed("0.15").folder);
-	const tried = ["", "/package.json", "/dist/src/index.js", "/dist/src/runtime.js", "/dist/mixins/node.js", "/src/index.ts", "/README.md"].map(deep => `moleculer-reliable-emit${deep}`);
-	const script = `
+  const at = corner(installed("0.15").folder);
+  const tried = [
+    "",
+    "/package.json",
+    "/dist/src/index.js",
+    "/dist/src/runtime.js",
+    "/dist/mixins/node.js",
+    "/src/index.ts",
+    "/README.md"
+  ].map(deep => `moleculer-reliable-emit${deep}`);
+  const script = `
 		const tried = ${JSON.stringify(tried)};
 		const of = async (way) => Promise.all(tried.map(name => Promise.resolve(name).then(way).then(() => "open", error => error.code)));
 		(async () => console.log(JSON.stringify([await of(name => require(name)), await of(name => import(name, name.endsWith(".json") ? { with: { type: "json" } } : undefined))])))();`;
-	const { output } = await run("node", ["-e", script], { cwd: at });
-	const expected = ["open", "open", ...Array<string>(tried.length - 2).fill("ERR_PACKAGE_PATH_NOT_EXPORTED")];
-	expect(JSON.parse(output.trim().split("\n").at(-1) ?? "")).toEqual([expected, expected]);
+  const { output } = await run("node", ["-e", script], { cwd: at });
+  const expected = ["open", "open", ...Array<string>(tried.length - 2).fill("ERR_PACKAGE_PATH_NOT_EXPORTED")];
+  expect(JSON.parse(output.trim().split("\n").at(-1) ?? "")).toEqual([expected, expected]);
 });
 
 it("publint finds nothing", async () => {
-	const { code, output } = await run(bin("publint"), ["run", packed().tarball, "--strict"]);
-	expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining("All good!") });
+  const { code, output } = await run(bin("publint"), ["run", packed().tarball, "--strict"]);
+  expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining("All good!") });
 });
 
 it("are the types wrong? They are not, under any resolution", async () => {
-	const { code, output } = await run(bin("attw"), [packed().tarball, "--format", "json"]);
-	expect({ code, problems: (JSON.parse(output) as { problems?: object }).problems ?? {} }).toEqual({ code: 0, problems: {} });
+  const { code, output } = await run(bin("attw"), [packed().tarball, "--format", "json"]);
+  expect({ code, problems: (JSON.parse(output) as { problems?: object }).problems ?? {} }).toEqual({
+    code: 0,
+    problems: {}
+  });
 });

@@ -7,14 +7,14 @@ const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { versio
 
 /** A later version of the package, as npm would publish it. */
 async function later(folder: string): Promise<string> {
-	const from = path.join(folder, "later");
-	cpSync(path.join(installed("0.15").folder, "node_modules/moleculer-reliable-emit"), from, { recursive: true });
-	for (const file of ["package.json", "dist/src/copies.js"]) {
-		const text = readFileSync(path.join(from, file), "utf8");
-		expect(text).toContain(`"${version}"`);
-		writeFileSync(path.join(from, file), text.replace(`"${version}"`, '"9.9.9"'));
-	}
-	return pack(folder, from);
+  const from = path.join(folder, "later");
+  cpSync(path.join(installed("0.15").folder, "node_modules/moleculer-reliable-emit"), from, { recursive: true });
+  for (const file of ["package.json", "dist/src/copies.js"]) {
+    const text = readFileSync(path.join(from, file), "utf8");
+    expect(text).toContain(`"${version}"`);
+    writeFileSync(path.join(from, file), text.replace(`"${version}"`, '"9.9.9"'));
+  }
+  return pack(folder, from);
 }
 
 const SCRIPT = `
@@ -47,22 +47,29 @@ async function main() {
 main();
 `;
 
-it("a second copy in one process: of the same version it works as one with the first, of another it is refused where they would meet", { timeout: 120_000 }, async () => {
-	const { folder, tarball } = packed();
-	const at = path.join(folder, "copies");
-	const { code, output } = await npmInstall(at, ["moleculer@^0.15.0", tarball, `twin@file:${tarball}`, `later@file:${await later(folder)}`]);
-	expect({ code, output }).toMatchObject({ code: 0 });
-	writeFileSync(path.join(at, "run.js"), SCRIPT);
-	const ran = await run("node", ["run.js"], { cwd: at });
-	expect({ ...ran, output: JSON.parse(ran.output) as unknown }).toEqual({
-		code: 0,
-		output: {
-			copies: 3,
-			refused: ["RELIABLE_WRONG_VERSION", expect.stringMatching(new RegExp(`node 'node-1'.*${version}.*9\\.9\\.9`))],
-			status: "consumed",
-			handled: ["orders1", "stock1", "mail2"],
-			sweepers: 1,
-			elsewhere: "consumed"
-		}
-	});
+it("a second copy in one process: of the same version it works as one with the first, of another it is refused where they would meet", {
+  timeout: 120_000
+}, async () => {
+  const { folder, tarball } = packed();
+  const at = path.join(folder, "copies");
+  const { code, output } = await npmInstall(at, [
+    "moleculer@^0.15.0",
+    tarball,
+    `twin@file:${tarball}`,
+    `later@file:${await later(folder)}`
+  ]);
+  expect({ code, output }).toMatchObject({ code: 0 });
+  writeFileSync(path.join(at, "run.js"), SCRIPT);
+  const ran = await run("node", ["run.js"], { cwd: at });
+  expect({ ...ran, output: JSON.parse(ran.output) as unknown }).toEqual({
+    code: 0,
+    output: {
+      copies: 3,
+      refused: ["RELIABLE_WRONG_VERSION", expect.stringMatching(new RegExp(`node 'node-1'.*${version}.*9\\.9\\.9`))],
+      status: "consumed",
+      handled: ["orders1", "stock1", "mail2"],
+      sweepers: 1,
+      elsewhere: "consumed"
+    }
+  });
 });

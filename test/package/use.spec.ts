@@ -13,72 +13,112 @@ const json = (output: string) => JSON.parse(output.trim().split("\n").at(-1) ?? 
 
 /** What the compiler says of a user's files; nothing is spared, the declarations of packages neither. */
 async function compile(folder: string, moduleResolution: "node16" | "bundler", own: object = {}): Promise<string> {
-	const module = moduleResolution === "node16" ? "node16" : "preserve";
-	const compilerOptions = { strict: true, noEmit: true, noUncheckedIndexedAccess: true, exactOptionalPropertyTypes: true, skipLibCheck: false, target: "es2022", module, moduleResolution, esModuleInterop: true, types: ["node"], ...own };
-	const file = path.join(folder, `tsconfig.${moduleResolution}.json`);
-	writeFileSync(file, JSON.stringify({ compilerOptions, include: ["*.ts", "*.js"] }));
-	// Moleculer 0.15 declares with errors of its own (bunyan, log4js, nats, pino; implicit any), each of one line and more that are indented.
-	return (await run(tsc, ["-p", file, "--pretty", "false"], { cwd: folder })).output.replace(/^\S*node_modules\/moleculer\/src\/.*\n(\s+.*\n)*/gm, "");
+  const module = moduleResolution === "node16" ? "node16" : "preserve";
+  const compilerOptions = {
+    strict: true,
+    noEmit: true,
+    noUncheckedIndexedAccess: true,
+    exactOptionalPropertyTypes: true,
+    skipLibCheck: false,
+    target: "es2022",
+    module,
+    moduleResolution,
+    esModuleInterop: true,
+    types: ["node"],
+    ...own
+  };
+  const file = path.join(folder, `tsconfig.${moduleResolution}.json`);
+  writeFileSync(file, JSON.stringify({ compilerOptions, include: ["*.ts", "*.js"] }));
+  // Moleculer 0.15 declares with errors of its own (bunyan, log4js, nats, pino; implicit any), each of one line and
+  // more that are indented.
+  return (await run(tsc, ["-p", file, "--pretty", "false"], { cwd: folder })).output.replace(
+    /^\S*node_modules\/moleculer\/src\/.*\n(\s+.*\n)*/gm,
+    ""
+  );
 }
 
 describe.each(PROJECT_NAMES)("installed beside Moleculer %s", name => {
-	const { folder } = installed(name);
-	const moleculer = name.slice(0, 4);
-	const done = { moleculer, handled: [{ order: 42 }], status: "consumed" };
+  const { folder } = installed(name);
+  const moleculer = name.slice(0, 4);
+  const done = { moleculer, handled: [{ order: 42 }], status: "consumed" };
 
-	it("is required, and imported with named imports; an emit is consumed", async () => {
-		const at = corner(folder);
-		copyFixtures(at, "orders.cjs");
-		copyFixtures(at, "orders.mjs");
-		const required = await run("node", ["orders.cjs"], { cwd: at });
-		expect({ ...required, output: json(required.output) }).toEqual({ code: 0, output: done });
-		const imported = await run("node", ["orders.mjs"], { cwd: at });
-		expect({ ...imported, output: json(imported.output) }).toEqual({ code: 0, output: { ...done, unknown: "RELIABLE_NOT_FOUND", exports: ["object", 1] } });
-	});
+  it("is required, and imported with named imports; an emit is consumed", async () => {
+    const at = corner(folder);
+    copyFixtures(at, "orders.cjs");
+    copyFixtures(at, "orders.mjs");
+    const required = await run("node", ["orders.cjs"], { cwd: at });
+    expect({ ...required, output: json(required.output) }).toEqual({ code: 0, output: done });
+    const imported = await run("node", ["orders.mjs"], { cwd: at });
+    expect({ ...imported, output: json(imported.output) }).toEqual({
+      code: 0,
+      output: { ...done, unknown: "RELIABLE_NOT_FOUND", exports: ["object", 1] }
+    });
+  });
 
-	it.each(["node16", "bundler"] as const)("is typed in strict TypeScript with moduleResolution %s, and wrong uses fail", async moduleResolution => {
-		const at = corner(folder, { "readme.ts": codeAfter("## TypeScript", "ts") });
-		copyFixtures(at, ".ts");
-		expect(await compile(at, moduleResolution)).toBe("");
-	});
+  it.each(["node16", "bundler"] as const)(
+    "is typed in strict TypeScript with moduleResolution %s, and wrong uses fail",
+    async moduleResolution => {
+      const at = corner(folder, { "readme.ts": codeAfter("## TypeScript", "ts") });
+      copyFixtures(at, ".ts");
+      expect(await compile(at, moduleResolution)).toBe("");
+    }
+  );
 
-	it("is typed in JavaScript that the compiler checks", async () => {
-		const at = corner(folder);
-		copyFixtures(at, ".js");
-		expect(await compile(at, "node16", { allowJs: true, checkJs: true, noImplicitAny: false })).toBe("");
-	});
+  it("is typed in JavaScript that the compiler checks", async () => {
+    const at = corner(folder);
+    copyFixtures(at, ".js");
+    expect(await compile(at, "node16", { allowJs: true, checkJs: true, noImplicitAny: false })).toBe("");
+  });
 
-	it("runs the README's quick start as it is told there", async () => {
-		const at = corner(folder, { "quick-start.js": codeAfter("## Quick start", "js") });
-		const { code, output } = await run("node", ["quick-start.js"], { cwd: at });
-		const plain = (text: string) =>
-			text
-				.trim()
-				.replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "ID")
-				.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "AT")
-				.replace(/in \d+ ms/g, "in N ms");
-		expect({ code, output: plain(output) }).toEqual({ code: 0, output: plain(codeAfter("## Quick start", "text")) });
-	});
+  it("runs the README's quick start as it is told there", async () => {
+    const at = corner(folder, { "quick-start.js": codeAfter("## Quick start", "js") });
+    const { code, output } = await run("node", ["quick-start.js"], { cwd: at });
+    const plain = (text: string) =>
+      text
+        .trim()
+        .replace(/[0-9a-f]{8}-[0-9a-f-]{27}/g, "ID")
+        .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "AT")
+        .replace(/in \d+ ms/g, "in N ms");
+    expect({ code, output: plain(output) }).toEqual({ code: 0, output: plain(codeAfter("## Quick start", "text")) });
+  });
 
-	if (name.endsWith("drivers"))
-		it("takes live clients of mongodb 6 and ioredis 5: emit, consume, sweep on the real servers", async () => {
-			const namespace = `test-${randomBytes(5).toString("hex")}`;
-			onTestFinished(async () => {
-				for (const queue of ["receipts.outbox", "receipts.callback", "checks", "announcements", "parked", "on.stock/order.created"]) await atBroker(channel => channel.deleteQueue(`${namespace}.reliable.${queue}`)).catch(() => undefined);
-				await atBroker(channel => channel.deleteExchange(`${namespace}.reliable.events`));
-			});
-			const at = corner(folder);
-			copyFixtures(at, "live-clients.cjs");
-			const node = await startNode(path.join(at, "live-clients.cjs"), { env: { OPTIONS: JSON.stringify({ namespace, ...urls() }) } });
-			expect(await node.exited).toEqual({ code: 0, signal: null });
-			// The failed attempt's write went with its transaction.
-			expect(json(node.output)).toEqual({ attempts: [1, 2], rows: 1, pong: "PONG", redis: "up (your client)", ok: true, claimed: "number", drivers: ["6", "5"] });
-		});
+  if (name.endsWith("drivers"))
+    it("takes live clients of mongodb 6 and ioredis 5: emit, consume, sweep on the real servers", async () => {
+      const namespace = `test-${randomBytes(5).toString("hex")}`;
+      onTestFinished(async () => {
+        for (const queue of [
+          "receipts.outbox",
+          "receipts.callback",
+          "checks",
+          "announcements",
+          "parked",
+          "on.stock/order.created"
+        ])
+          await atBroker(channel => channel.deleteQueue(`${namespace}.reliable.${queue}`)).catch(() => undefined);
+        await atBroker(channel => channel.deleteExchange(`${namespace}.reliable.events`));
+      });
+      const at = corner(folder);
+      copyFixtures(at, "live-clients.cjs");
+      const node = await startNode(path.join(at, "live-clients.cjs"), {
+        env: { OPTIONS: JSON.stringify({ namespace, ...urls() }) }
+      });
+      expect(await node.exited).toEqual({ code: 0, signal: null });
+      // The failed attempt's write went with its transaction.
+      expect(json(node.output)).toEqual({
+        attempts: [1, 2],
+        rows: 1,
+        pong: "PONG",
+        redis: "up (your client)",
+        ok: true,
+        claimed: "number",
+        drivers: ["6", "5"]
+      });
+    });
 });
 
 it.each(["wrong.ts", "amqp-queue.ts"])("each wrong use in %s is an error of its own", async file => {
-	const wrong = readFileSync(path.join(FIXTURES, file), "utf8");
-	const at = corner(installed("0.15").folder, { [file]: wrong.replaceAll("@ts-expect-error", "") });
-	const lines = (await compile(at, "node16")).match(/^[\w-]+\.ts\(\d+/gm) ?? [];
-	expect(new Set(lines).size).toBe(wrong.match(/@ts-expect-error/g)?.length);
+  const wrong = readFileSync(path.join(FIXTURES, file), "utf8");
+  const at = corner(installed("0.15").folder, { [file]: wrong.replaceAll("@ts-expect-error", "") });
+  const lines = (await compile(at, "node16")).match(/^[\w-]+\.ts\(\d+/gm) ?? [];
+  expect(new Set(lines).size).toBe(wrong.match(/@ts-expect-error/g)?.length);
 });

@@ -1,9 +1,9 @@
 let aliases = {};
 
 export function initialize(data) {
-	aliases = data;
+  aliases = data;
 }
 
 export function resolve(specifier, context, next) {
-	return next(aliases[specifier] ?? specifier, context);
+  return next(aliases[specifier] ?? specifier, context);
 }

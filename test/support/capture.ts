@@ -4,27 +4,30 @@ import type { OnTheWire } from "./schemas";
 import { urls } from "./servers";
 
 export interface Captured extends OnTheWire {
-	exchange: string;
-	routingKey: string;
+  exchange: string;
+  routingKey: string;
 }
 
-/** What the broker hands out, seen from outside: copies of all events of a namespace, and what nobody but the test takes from these queues. */
+/**
+ * What the broker hands out, seen from outside: copies of all events of a namespace, and what nobody but the test takes
+ * from these queues.
+ */
 export async function capture(namespace: string, queues: string[]): Promise<Captured[]> {
-	const model = await connect(urls().amqp, { noDelay: true });
-	model.on("error", () => undefined);
-	onTestFinished(() => model.close().catch(() => undefined));
-	const channel = await model.createChannel();
-	const seen: Captured[] = [];
-	const keep = (message: ConsumeMessage | null) => {
-		if (!message) return;
-		const { fields, content: body } = message;
-		const { headers = {}, ...properties } = message.properties;
-		// amqplib names every property, those that were not sent as undefined.
-		const sent = Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined));
-		seen.push({ ...sent, headers: { ...headers }, body, exchange: fields.exchange, routingKey: fields.routingKey });
-	};
-	const { queue: copies } = await channel.assertQueue("", { exclusive: true });
-	await channel.bindQueue(copies, `${namespace}.reliable.events`, "#");
-	for (const queue of [copies, ...queues]) await channel.consume(queue, keep, { noAck: true });
-	return seen;
+  const model = await connect(urls().amqp, { noDelay: true });
+  model.on("error", () => undefined);
+  onTestFinished(() => model.close().catch(() => undefined));
+  const channel = await model.createChannel();
+  const seen: Captured[] = [];
+  const keep = (message: ConsumeMessage | null) => {
+    if (!message) return;
+    const { fields, content: body } = message;
+    const { headers = {}, ...properties } = message.properties;
+    // amqplib names every property, those that were not sent as undefined.
+    const sent = Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined));
+    seen.push({ ...sent, headers: { ...headers }, body, exchange: fields.exchange, routingKey: fields.routingKey });
+  };
+  const { queue: copies } = await channel.assertQueue("", { exclusive: true });
+  await channel.bindQueue(copies, `${namespace}.reliable.events`, "#");
+  for (const queue of [copies, ...queues]) await channel.consume(queue, keep, { noAck: true });
+  return seen;
 }

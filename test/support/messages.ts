@@ -5,89 +5,135 @@ import type { FailedRecord, HandledRecord } from "../../src/stores/store";
 
 /** Instants of the tests, in ms from a fixed start: rows are made already old, nothing waits. */
 export function at(ms: number): Date {
-	return new Date(Date.UTC(2026, 0, 1) + ms);
+  return new Date(Date.UTC(2026, 0, 1) + ms);
 }
 
 export function messageOf(fields: Partial<Message> = {}): Message {
-	const _id = fields._id ?? uuidv7();
-	return {
-		_id,
-		v: 1,
-		event: "order.created",
-		body: Buffer.from('{"n":1}'),
-		meta: {},
-		headers: {},
-		origin: {},
-		strategy: "outbox",
-		producer: "orders",
-		status: "pending",
-		open: true,
-		dueAt: at(30_000),
-		bucket: bucketOf(_id),
-		waiting: ["stock"],
-		failed: [],
-		receipts: {},
-		attempts: {},
-		spent: {},
-		base: {},
-		next: {},
-		maxAttempts: 3,
-		backoff: { initialMs: 1000, maxMs: 10_000, jitter: "none" },
-		receiptTimeoutMs: 60_000,
-		failures: [],
-		createdAt: at(0),
-		notes: [],
-		...fields
-	};
+  const _id = fields._id ?? uuidv7();
+  return {
+    _id,
+    v: 1,
+    event: "order.created",
+    body: Buffer.from('{"n":1}'),
+    meta: {},
+    headers: {},
+    origin: {},
+    strategy: "outbox",
+    producer: "orders",
+    status: "pending",
+    open: true,
+    dueAt: at(30_000),
+    bucket: bucketOf(_id),
+    waiting: ["stock"],
+    failed: [],
+    receipts: {},
+    attempts: {},
+    spent: {},
+    base: {},
+    next: {},
+    maxAttempts: 3,
+    backoff: { initialMs: 1000, maxMs: 10_000, jitter: "none" },
+    receiptTimeoutMs: 60_000,
+    failures: [],
+    createdAt: at(0),
+    notes: [],
+    ...fields
+  };
 }
 
 /** Fields of a message whose attempts are spent for `group`. */
 export function deadOf(fields: Partial<Message> = {}): Message {
-	const dead = messageOf({ status: "dead", waiting: [], failed: ["stock"], spent: { stock: 3 }, deadAt: at(500), reason: "handler: boom", ...fields });
-	delete dead.open;
-	delete dead.dueAt;
-	return dead;
+  const dead = messageOf({
+    status: "dead",
+    waiting: [],
+    failed: ["stock"],
+    spent: { stock: 3 },
+    deadAt: at(500),
+    reason: "handler: boom",
+    ...fields
+  });
+  delete dead.open;
+  delete dead.dueAt;
+  return dead;
 }
 
-export function finalOf(status: "consumed" | "resolved" | "withdrawn", doneAt: Date, fields: Partial<Message> = {}): Message {
-	const final = messageOf({ status, waiting: [], doneAt, ...fields });
-	delete final.open;
-	delete final.dueAt;
-	return final;
+export function finalOf(
+  status: "consumed" | "resolved" | "withdrawn",
+  doneAt: Date,
+  fields: Partial<Message> = {}
+): Message {
+  const final = messageOf({ status, waiting: [], doneAt, ...fields });
+  delete final.open;
+  delete final.dueAt;
+  return final;
 }
 
 export function receiptOf(fields: Partial<Receipt> = {}): Receipt {
-	return { at: at(1000), nodeID: "node-1", durationMs: 5, attempt: 1, ...fields };
+  return { at: at(1000), nodeID: "node-1", durationMs: 5, attempt: 1, ...fields };
 }
 
 export function failureOf(fields: Partial<Failure> = {}): Failure {
-	return { at: at(1000), cause: "handler", error: { name: "Error", message: "boom" }, ...fields };
+  return { at: at(1000), cause: "handler", error: { name: "Error", message: "boom" }, ...fields };
 }
 
 export function handledBy(id: string, group = "stock"): HandledRecord {
-	return { id, group, receipt: receiptOf() };
+  return { id, group, receipt: receiptOf() };
 }
 
 export function failedBy(id: string, fields: Partial<FailedRecord> = {}): FailedRecord {
-	const { group = "stock", attempt = 1 } = fields;
-	return { id, group, attempt, failure: failureOf({ group, attempt }), nextAt: at(5000), reason: `handler (${group}): boom`, ...fields };
+  const { group = "stock", attempt = 1 } = fields;
+  return {
+    id,
+    group,
+    attempt,
+    failure: failureOf({ group, attempt }),
+    nextAt: at(5000),
+    reason: `handler (${group}): boom`,
+    ...fields
+  };
 }
 
 export function noteOf(act: Note["act"], fields: Partial<Note> = {}): Note {
-	return { at: at(9000), by: "tester", act, ...fields };
+  return { at: at(9000), by: "tester", act, ...fields };
 }
 
 export function auditOf(message: Message, fields: Partial<AuditRecord> = {}): AuditRecord {
-	const { _id: id, event, producer, createdAt, failed, body } = message;
-	return { _id: uuidv7(), at: at(9000), by: "tester", act: "discard", message: { id, event, producer, createdAt, failed, bytes: body.length }, ...fields };
+  const { _id: id, event, producer, createdAt, failed, body } = message;
+  return {
+    _id: uuidv7(),
+    at: at(9000),
+    by: "tester",
+    act: "discard",
+    message: { id, event, producer, createdAt, failed, bytes: body.length },
+    ...fields
+  };
 }
 
 export function subscriptionOf(group: string, fields: Partial<Subscription> = {}): Subscription {
-	return { pattern: "order.created", group, queue: `q.${group}`, nodeID: "node-1", service: group, firstSeenAt: at(0), seenAt: at(0), ...fields };
+  return {
+    pattern: "order.created",
+    group,
+    queue: `q.${group}`,
+    nodeID: "node-1",
+    service: group,
+    firstSeenAt: at(0),
+    seenAt: at(0),
+    ...fields
+  };
 }
 
 export function parkedOf(fields: Partial<Parked> = {}): Parked {
-	return { _id: uuidv7(), at: at(0), queue: "q", reason: "unparsable", nodeID: "node-1", body: Buffer.from([0, 255, 7]), properties: {}, headers: {}, ...fields };
+  return {
+    _id: uuidv7(),
+    at: at(0),
+    queue: "q",
+    reason: "unparsable",
+    nodeID: "node-1",
+    body: Buffer.from([0, 255, 7]),
+    properties: {},
+    headers: {},
+    ...fields
+  };
 }
 
 export const silent = { error: () => undefined, warn: () => undefined, info: () => undefined, debug: () => undefined };

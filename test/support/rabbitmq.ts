@@ -7,42 +7,47 @@ import { urls } from "./servers";
 const run = promisify(execFile);
 const SERVERS = path.resolve(__dirname, "../servers/servers");
 
-/** rabbitmqctl on the node under test; RABBITMQCTL overrides the command, e.g. `docker exec rabbit rabbitmqctl`. Takes a second or two. */
+/**
+ * rabbitmqctl on the node under test; RABBITMQCTL overrides the command, e.g. `docker exec rabbit rabbitmqctl`. Takes a
+ * second or two.
+ */
 export async function rabbitmqctl(...args: string[]): Promise<string> {
-	const [file, ...before] = process.env["RABBITMQCTL"]?.split(" ") ?? [SERVERS, "ctl"];
-	const { stdout } = await run(file, [...before, ...args], { env: { ...process.env, AMQP_PORT: new URL(urls().amqp).port } });
-	return stdout;
+  const [file, ...before] = process.env["RABBITMQCTL"]?.split(" ") ?? [SERVERS, "ctl"];
+  const { stdout } = await run(file, [...before, ...args], {
+    env: { ...process.env, AMQP_PORT: new URL(urls().amqp).port }
+  });
+  return stdout;
 }
 
 /** Closes, from the broker's side, the connections of one node of ours. Returns how many. */
 export async function closeConnectionsOf(nodeID: string): Promise<number> {
-	const listed = await rabbitmqctl("-q", "list_connections", "pid", "client_properties");
-	const pids = listed
-		.split("\n")
-		.filter(line => line.includes(`reliable:${nodeID}:`))
-		.map(line => line.split("\t")[0]);
-	await Promise.all(pids.map(pid => rabbitmqctl("-q", "close_connection", pid, "closed by a test")));
-	return pids.length;
+  const listed = await rabbitmqctl("-q", "list_connections", "pid", "client_properties");
+  const pids = listed
+    .split("\n")
+    .filter(line => line.includes(`reliable:${nodeID}:`))
+    .map(line => line.split("\t")[0]);
+  await Promise.all(pids.map(pid => rabbitmqctl("-q", "close_connection", pid, "closed by a test")));
+  return pids.length;
 }
 
 /** How many channels RabbitMQ itself counts on each connection of one node of ours. */
 export async function channelsOf(nodeID: string): Promise<number[]> {
-	const listed = await rabbitmqctl("-q", "list_connections", "channels", "client_properties");
-	return listed
-		.split("\n")
-		.filter(line => line.includes(`reliable:${nodeID}:`))
-		.map(line => Number(line.split("\t")[0]));
+  const listed = await rabbitmqctl("-q", "list_connections", "channels", "client_properties");
+  return listed
+    .split("\n")
+    .filter(line => line.includes(`reliable:${nodeID}:`))
+    .map(line => Number(line.split("\t")[0]));
 }
 
 /** Does something to the broker behind the library's back. */
 export async function atBroker<T>(work: (channel: Channel) => Promise<T>): Promise<T> {
-	const model = await connect(urls().amqp, { noDelay: true });
-	model.on("error", () => undefined);
-	try {
-		const channel = await model.createConfirmChannel();
-		channel.on("error", () => undefined);
-		return await work(channel);
-	} finally {
-		await model.close();
-	}
+  const model = await connect(urls().amqp, { noDelay: true });
+  model.on("error", () => undefined);
+  try {
+    const channel = await model.createConfirmChannel();
+    channel.on("error", () => undefined);
+    return await work(channel);
+  } finally {
+    await model.close();
+  }
 }

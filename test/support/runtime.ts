@@ -9,38 +9,66 @@ import type { Store } from "../../src/stores/store";
 
 /** What a started node is made of: for tests that make rows already old, or speak on the wire themselves. */
 export function runtimeOf(broker: ServiceBroker): Runtime {
-	return nodeOf(broker as Broker).runtime;
+  return nodeOf(broker as Broker).runtime;
 }
 
 export function storeOf(broker: ServiceBroker): Store {
-	return runtimeOf(broker).needStorage().store;
+  return runtimeOf(broker).needStorage().store;
 }
 
 export function courierOf(broker: ServiceBroker): Courier {
-	return runtimeOf(broker).courier as Courier;
+  return runtimeOf(broker).courier as Courier;
 }
 
 /** The row itself. */
 export async function rowOf(broker: ServiceBroker, id: string): Promise<Message> {
-	const [row] = await storeOf(broker).find([id]);
-	if (!row) throw new Error(`No row ${id}.`);
-	return row;
+  const [row] = await storeOf(broker).find([id]);
+  if (!row) throw new Error(`No row ${id}.`);
+  return row;
 }
 
 /** A group in some other language: takes deliveries, acks them, and says nothing unless the test does. */
-export async function foreignGroup(broker: ServiceBroker, group: string, event: string, onDelivery: (delivery: Delivery) => void = delivery => void delivery.ack()): Promise<{ queue: string; deliveries: Delivery[] }> {
-	const queue = eventQueue(broker.namespace, group, event);
-	const deliveries: Delivery[] = [];
-	await courierOf(broker).consume({ queue: { name: queue, bindings: [event] }, prefetch: 100, onDelivery: delivery => (deliveries.push(delivery), onDelivery(delivery)) });
-	const now = new Date();
-	await storeOf(broker).announce([{ pattern: event, group, queue, nodeID: "elsewhere", service: group, firstSeenAt: now, seenAt: now }]);
-	await runtimeOf(broker).needStorage().registry.refresh();
-	return { queue, deliveries };
+export async function foreignGroup(
+  broker: ServiceBroker,
+  group: string,
+  event: string,
+  onDelivery: (delivery: Delivery) => void = delivery => void delivery.ack()
+): Promise<{ queue: string; deliveries: Delivery[] }> {
+  const queue = eventQueue(broker.namespace, group, event);
+  const deliveries: Delivery[] = [];
+  await courierOf(broker).consume({
+    queue: { name: queue, bindings: [event] },
+    prefetch: 100,
+    onDelivery: delivery => (deliveries.push(delivery), onDelivery(delivery))
+  });
+  const now = new Date();
+  await storeOf(broker).announce([
+    { pattern: event, group, queue, nodeID: "elsewhere", service: group, firstSeenAt: now, seenAt: now }
+  ]);
+  await runtimeOf(broker).needStorage().registry.refresh();
+  return { queue, deliveries };
 }
 
-export async function sendReceipt(broker: ServiceBroker, group: string, item: Partial<ReceiptItem> & { id: string }, more: object = {}): Promise<void> {
-	const body = { v: 1, group, nodeID: "elsewhere", items: [{ outcome: "handled", attempt: 1, durationMs: 1, ...item }], ...more };
-	const publication = { to: { queue: systemQueues(broker.namespace).receipts }, messageId: `receipt of ${item.id}`, type: RECEIPT_TYPE, headers: {}, body: Buffer.from(JSON.stringify(body)) };
-	const { outcome } = await courierOf(broker).publish(publication);
-	if (outcome !== "confirmed") throw new Error(`The receipt was ${outcome}.`);
+export async function sendReceipt(
+  broker: ServiceBroker,
+  group: string,
+  item: Partial<ReceiptItem> & { id: string },
+  more: object = {}
+): Promise<void> {
+  const body = {
+    v: 1,
+    group,
+    nodeID: "elsewhere",
+    items: [{ outcome: "handled", attempt: 1, durationMs: 1, ...item }],
+    ...more
+  };
+  const publication = {
+    to: { queue: systemQueues(broker.namespace).receipts },
+    messageId: `receipt of ${item.id}`,
+    type: RECEIPT_TYPE,
+    headers: {},
+    body: Buffer.from(JSON.stringify(body))
+  };
+  const { outcome } = await courierOf(broker).publish(publication);
+  if (outcome !== "confirmed") throw new Error(`The receipt was ${outcome}.`);
 }

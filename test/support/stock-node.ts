@@ -7,34 +7,43 @@ import { courierOf } from "./runtime";
 
 /** What the parent wants of this node. */
 export interface StockNode {
-	namespace: string;
-	nodeID: string;
-	options: ReliableOptions;
-	/** Handle this event; without it the node only tracks and sweeps. */
-	event?: string;
-	/** Receipts never leave: what a crash between the handler and the ack looks like. */
-	holdReceipts?: boolean;
+  namespace: string;
+  nodeID: string;
+  options: ReliableOptions;
+  /** Handle this event; without it the node only tracks and sweeps. */
+  event?: string;
+  /** Receipts never leave: what a crash between the handler and the ack looks like. */
+  holdReceipts?: boolean;
 }
 
 /** A Moleculer node to be killed. Tells "started", and "handled" with the id. */
 async function main(): Promise<void> {
-	const { namespace, nodeID, options, event, holdReceipts } = JSON.parse(process.env["NODE"] ?? "{}") as StockNode;
-	const broker = new ServiceBroker({ namespace, nodeID, logger: { type: "Console", options: { level: "info" } } } as BrokerOptions);
-	const handler = (ctx: Context<unknown>) => tell("handled", (ctx.locals as { reliable: ReliableLocals }).reliable.id);
-	broker.createService({ name: "stock", mixins: [ReliableEmit(options)], events: event ? { [event]: { reliable: true, handler } } : {} } as unknown as ServiceSchema);
-	if (holdReceipts) {
-		broker.createService({
-			name: "hold",
-			mixins: [ReliableEmit(options)],
-			started() {
-				const courier = courierOf(broker);
-				const publish = courier.publish.bind(courier);
-				courier.publish = publication => (publication.type === RECEIPT_TYPE ? new Promise(() => undefined) : publish(publication));
-			}
-		} as unknown as ServiceSchema);
-	}
-	await broker.start();
-	await tell("started");
+  const { namespace, nodeID, options, event, holdReceipts } = JSON.parse(process.env["NODE"] ?? "{}") as StockNode;
+  const broker = new ServiceBroker({
+    namespace,
+    nodeID,
+    logger: { type: "Console", options: { level: "info" } }
+  } as BrokerOptions);
+  const handler = (ctx: Context<unknown>) => tell("handled", (ctx.locals as { reliable: ReliableLocals }).reliable.id);
+  broker.createService({
+    name: "stock",
+    mixins: [ReliableEmit(options)],
+    events: event ? { [event]: { reliable: true, handler } } : {}
+  } as unknown as ServiceSchema);
+  if (holdReceipts) {
+    broker.createService({
+      name: "hold",
+      mixins: [ReliableEmit(options)],
+      started() {
+        const courier = courierOf(broker);
+        const publish = courier.publish.bind(courier);
+        courier.publish = publication =>
+          publication.type === RECEIPT_TYPE ? new Promise(() => undefined) : publish(publication);
+      }
+    } as unknown as ServiceSchema);
+  }
+  await broker.start();
+  await tell("started");
 }
 
 void main();

@@ -7,88 +7,100 @@ const error = { name: "Error", message: "boom" };
 const now = at(100_000);
 
 describe("attemptsMade", () => {
-	const table: [what: string, fields: Partial<Message>, made: number][] = [
-		["never published", {}, 0],
-		["published, nothing counted yet: the first attempt is out", { publishedAt: at(1) }, 1],
-		["counted", { publishedAt: at(1), attempts: { stock: 2 } }, 2],
-		["counted for another group only", { publishedAt: at(1), attempts: { mail: 2 } }, 1],
-		["counted, though the record of the first publish is missing", { attempts: { stock: 2 } }, 2]
-	];
-	it.each(table)("%s", (_, fields, made) => {
-		expect(attemptsMade(messageOf(fields), "stock")).toBe(made);
-	});
+  const table: [what: string, fields: Partial<Message>, made: number][] = [
+    ["never published", {}, 0],
+    ["published, nothing counted yet: the first attempt is out", { publishedAt: at(1) }, 1],
+    ["counted", { publishedAt: at(1), attempts: { stock: 2 } }, 2],
+    ["counted for another group only", { publishedAt: at(1), attempts: { mail: 2 } }, 1],
+    ["counted, though the record of the first publish is missing", { attempts: { stock: 2 } }, 2]
+  ];
+  it.each(table)("%s", (_, fields, made) => {
+    expect(attemptsMade(messageOf(fields), "stock")).toBe(made);
+  });
 });
 
 describe("highestAttempt", () => {
-	const table: [what: string, fields: Partial<Message>, highest: number][] = [
-		["never published: its receipt may overtake the record", {}, 1],
-		["published, nothing counted yet", { publishedAt: at(1) }, 2],
-		["counted", { publishedAt: at(1), attempts: { stock: 2 } }, 3],
-		["failed, the next one is on its way", { publishedAt: at(1), attempts: { stock: 2 }, spent: { stock: 4 } }, 5],
-		["counted for another group only", { publishedAt: at(1), attempts: { mail: 7 }, spent: { mail: 7 } }, 2],
-		["sent to whoever is there", { publishedAt: at(1), attempts: { [ANY_GROUP]: 3 } }, 4],
-		["after a retry by hand", { publishedAt: at(1), attempts: { stock: 3 }, spent: { stock: 3 }, base: { stock: 3 } }, 4]
-	];
-	it.each(table)("%s", (_, fields, highest) => {
-		expect(highestAttempt(messageOf(fields), "stock")).toBe(highest);
-	});
+  const table: [what: string, fields: Partial<Message>, highest: number][] = [
+    ["never published: its receipt may overtake the record", {}, 1],
+    ["published, nothing counted yet", { publishedAt: at(1) }, 2],
+    ["counted", { publishedAt: at(1), attempts: { stock: 2 } }, 3],
+    ["failed, the next one is on its way", { publishedAt: at(1), attempts: { stock: 2 }, spent: { stock: 4 } }, 5],
+    ["counted for another group only", { publishedAt: at(1), attempts: { mail: 7 }, spent: { mail: 7 } }, 2],
+    ["sent to whoever is there", { publishedAt: at(1), attempts: { [ANY_GROUP]: 3 } }, 4],
+    [
+      "after a retry by hand",
+      { publishedAt: at(1), attempts: { stock: 3 }, spent: { stock: 3 }, base: { stock: 3 } },
+      4
+    ]
+  ];
+  it.each(table)("%s", (_, fields, highest) => {
+    expect(highestAttempt(messageOf(fields), "stock")).toBe(highest);
+  });
 
-	it("what was sent to the name of a wildcard group counts for it", () => {
-		expect(highestAttempt(messageOf({ publishedAt: at(1), attempts: { stock: 3, sto: 9 } }), "stock:order.**")).toBe(4);
-	});
+  it("what was sent to the name of a wildcard group counts for it", () => {
+    expect(highestAttempt(messageOf({ publishedAt: at(1), attempts: { stock: 3, sto: 9 } }), "stock:order.**")).toBe(4);
+  });
 });
 
 describe("attemptsLeft", () => {
-	const table: [what: string, fields: Partial<Message>, spent: number, left: number][] = [
-		["first of three failed", {}, 1, 2],
-		["last of three failed", {}, 3, 0],
-		["only one allowed", { maxAttempts: 1 }, 1, 0],
-		["fresh budget after a retry by hand", { base: { stock: 3 } }, 4, 2],
-		["fresh budget spent too", { base: { stock: 3 } }, 6, 0],
-		["another group's retry counts for that group only", { base: { mail: 3 } }, 3, 0]
-	];
-	it.each(table)("%s", (_, fields, spent, left) => {
-		expect(attemptsLeft(messageOf(fields), "stock", spent)).toBe(left);
-	});
+  const table: [what: string, fields: Partial<Message>, spent: number, left: number][] = [
+    ["first of three failed", {}, 1, 2],
+    ["last of three failed", {}, 3, 0],
+    ["only one allowed", { maxAttempts: 1 }, 1, 0],
+    ["fresh budget after a retry by hand", { base: { stock: 3 } }, 4, 2],
+    ["fresh budget spent too", { base: { stock: 3 } }, 6, 0],
+    ["another group's retry counts for that group only", { base: { mail: 3 } }, 3, 0]
+  ];
+  it.each(table)("%s", (_, fields, spent, left) => {
+    expect(attemptsLeft(messageOf(fields), "stock", spent)).toBe(left);
+  });
 });
 
 describe("judgeFailure", () => {
-	const table: [what: string, fields: Partial<Message>, attempt: number, retryable: boolean, delayMs: number | null][] = [
-		["attempt 1 of 3: again after the initial backoff", {}, 1, true, 1000],
-		["attempt 2 of 3: after twice that", {}, 2, true, 2000],
-		["attempt 3 of 3: spent", {}, 3, true, null],
-		["beyond the last: spent", {}, 4, true, null],
-		["backoff is capped", { maxAttempts: 100 }, 9, true, 10_000],
-		["not retryable: spent at once", {}, 1, false, null],
-		["a single attempt", { maxAttempts: 1 }, 1, true, null],
-		["after a retry by hand the backoff begins anew", { base: { stock: 3 } }, 4, true, 1000],
-		["and so does the budget", { base: { stock: 3 } }, 6, true, null]
-	];
-	it.each(table)("%s", (_, fields, attempt, retryable, delayMs) => {
-		const { nextAt } = judgeFailure(messageOf(fields), "stock", attempt, "handler", error, { now, retryable });
-		expect(nextAt && nextAt.getTime() - now.getTime()).toBe(delayMs);
-	});
+  const table: [what: string, fields: Partial<Message>, attempt: number, retryable: boolean, delayMs: number | null][] =
+    [
+      ["attempt 1 of 3: again after the initial backoff", {}, 1, true, 1000],
+      ["attempt 2 of 3: after twice that", {}, 2, true, 2000],
+      ["attempt 3 of 3: spent", {}, 3, true, null],
+      ["beyond the last: spent", {}, 4, true, null],
+      ["backoff is capped", { maxAttempts: 100 }, 9, true, 10_000],
+      ["not retryable: spent at once", {}, 1, false, null],
+      ["a single attempt", { maxAttempts: 1 }, 1, true, null],
+      ["after a retry by hand the backoff begins anew", { base: { stock: 3 } }, 4, true, 1000],
+      ["and so does the budget", { base: { stock: 3 } }, 6, true, null]
+    ];
+  it.each(table)("%s", (_, fields, attempt, retryable, delayMs) => {
+    const { nextAt } = judgeFailure(messageOf(fields), "stock", attempt, "handler", error, { now, retryable });
+    expect(nextAt && nextAt.getTime() - now.getTime()).toBe(delayMs);
+  });
 
-	it("names the attempt, the group, the node and the cause", () => {
-		const message = messageOf();
-		expect(judgeFailure(message, "stock", 2, "handler", error, { now, nodeID: "node-1" })).toEqual({
-			id: message._id,
-			group: "stock",
-			attempt: 2,
-			failure: { at: now, cause: "handler", group: "stock", attempt: 2, nodeID: "node-1", error },
-			nextAt: new Date(now.getTime() + 2000),
-			reason: "handler in group stock at attempt 2: boom"
-		});
-	});
+  it("names the attempt, the group, the node and the cause", () => {
+    const message = messageOf();
+    expect(judgeFailure(message, "stock", 2, "handler", error, { now, nodeID: "node-1" })).toEqual({
+      id: message._id,
+      group: "stock",
+      attempt: 2,
+      failure: { at: now, cause: "handler", group: "stock", attempt: 2, nodeID: "node-1", error },
+      nextAt: new Date(now.getTime() + 2000),
+      reason: "handler in group stock at attempt 2: boom"
+    });
+  });
 
-	it("names no group where none is known, and no node where none had it", () => {
-		const { reason, failure } = judgeFailure(messageOf(), ANY_GROUP, 1, "unroutable", error, { now });
-		expect(reason).toBe("unroutable at attempt 1: boom");
-		expect(failure).not.toHaveProperty("nodeID");
-	});
+  it("names no group where none is known, and no node where none had it", () => {
+    const { reason, failure } = judgeFailure(messageOf(), ANY_GROUP, 1, "unroutable", error, { now });
+    expect(reason).toBe("unroutable at attempt 1: boom");
+    expect(failure).not.toHaveProperty("nodeID");
+  });
 
-	it("keeps the reason to one bounded line", () => {
-		const { reason } = judgeFailure(messageOf(), "stock", 1, "handler", { name: "Error", message: "x".repeat(5000) }, { now });
-		expect(reason).toHaveLength(500);
-	});
+  it("keeps the reason to one bounded line", () => {
+    const { reason } = judgeFailure(
+      messageOf(),
+      "stock",
+      1,
+      "handler",
+      { name: "Error", message: "x".repeat(5000) },
+      { now }
+    );
+    expect(reason).toHaveLength(500);
+  });
 });

@@ -11,73 +11,114 @@ import { messageOf } from "../support/messages";
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
 
 function deliveries(count: number, acked: number[]): Delivery[] {
-	return Array.from({ length: count }, (_, i) => ({ tag: i + 1, epoch: 1, messageId: `m${i + 1}`, ackUpTo: () => acked.push(i + 1) > 0, ack: () => true }) as unknown as Delivery);
+  return Array.from(
+    { length: count },
+    (_, i) =>
+      ({
+        tag: i + 1,
+        epoch: 1,
+        messageId: `m${i + 1}`,
+        ackUpTo: () => acked.push(i + 1) > 0,
+        ack: () => true
+      }) as unknown as Delivery
+  );
 }
 
 /** A courier that hands over what it is given when the intake starts. */
 function courierOf(given: Delivery[]): Courier {
-	return { ready: true, declare: async () => undefined, consume: async (spec: { onDelivery(delivery: Delivery): void }) => (given.forEach(spec.onDelivery), { cancel: async () => undefined, close: async () => undefined, active: true }) } as unknown as Courier;
+  return {
+    ready: true,
+    declare: async () => undefined,
+    consume: async (spec: { onDelivery(delivery: Delivery): void }) => (
+      given.forEach(spec.onDelivery), { cancel: async () => undefined, close: async () => undefined, active: true }
+    )
+  } as unknown as Courier;
 }
 
 it("a delivery that can never be handled is parked, and those beside it are handled", async () => {
-	const acked: number[] = [];
-	const handled: (string | undefined)[] = [];
-	const parked: [string | undefined, string][] = [];
-	const handle = async (batch: Delivery[]) => {
-		if (batch.some(({ messageId }) => messageId === "m2")) throw new Error("no such type");
-		handled.push(...batch.map(({ messageId }) => messageId));
-	};
-	const intake = new Intake("q", { handle, park: async (delivery, reason) => void parked.push([delivery.messageId, reason]), awaited: () => false, store: { ready: true } as Store, logger });
-	await intake.start(courierOf(deliveries(3, acked)));
-	await vi.waitFor(() => expect(acked).toEqual([3]));
-	expect(handled).toEqual(["m1", "m3"]);
-	expect(parked).toEqual([["m2", "it could not be handled: no such type"]]);
+  const acked: number[] = [];
+  const handled: (string | undefined)[] = [];
+  const parked: [string | undefined, string][] = [];
+  const handle = async (batch: Delivery[]) => {
+    if (batch.some(({ messageId }) => messageId === "m2")) throw new Error("no such type");
+    handled.push(...batch.map(({ messageId }) => messageId));
+  };
+  const intake = new Intake("q", {
+    handle,
+    park: async (delivery, reason) => void parked.push([delivery.messageId, reason]),
+    awaited: () => false,
+    store: { ready: true } as Store,
+    logger
+  });
+  await intake.start(courierOf(deliveries(3, acked)));
+  await vi.waitFor(() => expect(acked).toEqual([3]));
+  expect(handled).toEqual(["m1", "m3"]);
+  expect(parked).toEqual([["m2", "it could not be handled: no such type"]]);
 });
 
 it("what the store may take later is held and repeated, not parked", async () => {
-	const acked: number[] = [];
-	let tries = 0;
-	const park = vi.fn();
-	const handle = async () => {
-		if (++tries < 3) throw Object.assign(new Error("down"), { retryable: true });
-	};
-	const intake = new Intake("q", { handle, park, awaited: () => false, store: { ready: true } as Store, logger });
-	await intake.start(courierOf(deliveries(2, acked)));
-	await vi.waitFor(() => expect(acked).toEqual([2]), 5000);
-	expect(park).not.toHaveBeenCalled();
+  const acked: number[] = [];
+  let tries = 0;
+  const park = vi.fn();
+  const handle = async () => {
+    if (++tries < 3) throw Object.assign(new Error("down"), { retryable: true });
+  };
+  const intake = new Intake("q", { handle, park, awaited: () => false, store: { ready: true } as Store, logger });
+  await intake.start(courierOf(deliveries(2, acked)));
+  await vi.waitFor(() => expect(acked).toEqual([2]), 5000);
+  expect(park).not.toHaveBeenCalled();
 });
 
 it("a message the courier refuses to send counts as returned, so that it ends and is seen", async () => {
-	const courier = { publish: () => Promise.reject(new Error("the headers take more than 64 KiB")) } as unknown as Courier;
-	const publisher = new Publisher(courier, undefined, systemQueues("ns"), "node-1");
-	expect(await publisher.toAll(messageOf({}), 1)).toEqual({ outcome: "returned", reason: "the headers take more than 64 KiB" });
+  const courier = {
+    publish: () => Promise.reject(new Error("the headers take more than 64 KiB"))
+  } as unknown as Courier;
+  const publisher = new Publisher(courier, undefined, systemQueues("ns"), "node-1");
+  expect(await publisher.toAll(messageOf({}), 1)).toEqual({
+    outcome: "returned",
+    reason: "the headers take more than 64 KiB"
+  });
 });
 
 it("receipts for a queue that does not exist are parked and their deliveries acked; those for others go their way", async () => {
-	const queues = systemQueues("ns");
-	const sent: { queue: string; items: string[] }[] = [];
-	const publish = ({ to, body }: Publication) => {
-		const { queue } = to as { queue: string };
-		if (queue === "gone") return Promise.resolve({ outcome: "returned", reason: "312 NO_ROUTE" });
-		sent.push({ queue, items: (JSON.parse(body.toString()) as { items: { id: string }[] }).items.map(({ id }) => id) });
-		return Promise.resolve({ outcome: "confirmed" });
-	};
-	const parked: string[] = [];
-	const told: [Error, string][] = [];
-	const metrics = { parked: (queue: string) => parked.push(queue) } as unknown as Metrics;
-	const onError = (error: unknown, module: string) => void told.push([error as Error, module]);
-	const receipts = new Receipts({ courier: { publish, ready: true } as unknown as Courier, nodeID: "node-1", queues, logger, metrics, onError }, "stock", "q.stock");
-	const acked: number[] = [];
-	const item = (id: string) => ({ id, outcome: "handled", attempt: 1, durationMs: 0 }) as const;
-	const [first, second] = deliveries(2, acked).map(delivery => Object.assign(delivery, { ack: () => acked.push(delivery.tag) > 0 })) as [Delivery, Delivery];
-	receipts.send({ address: "gone", item: item("a"), delivery: first });
-	receipts.send({ address: queues.receipts, item: item("b"), delivery: second });
-	await vi.waitFor(() => expect(acked.toSorted()).toEqual([1, 2]), 20_000);
-	expect(sent).toEqual([
-		{ queue: queues.receipts, items: ["b"] },
-		{ queue: queues.parked, items: ["a"] }
-	]);
-	expect(parked).toEqual(["q.stock"]);
-	expect(told).toMatchObject([[{ type: "RELIABLE_PARKED", data: { queue: "q.stock", reason: "receipts for 'gone', which does not exist, of group stock" } }, "consumer"]]);
-	await receipts.idle();
+  const queues = systemQueues("ns");
+  const sent: { queue: string; items: string[] }[] = [];
+  const publish = ({ to, body }: Publication) => {
+    const { queue } = to as { queue: string };
+    if (queue === "gone") return Promise.resolve({ outcome: "returned", reason: "312 NO_ROUTE" });
+    sent.push({ queue, items: (JSON.parse(body.toString()) as { items: { id: string }[] }).items.map(({ id }) => id) });
+    return Promise.resolve({ outcome: "confirmed" });
+  };
+  const parked: string[] = [];
+  const told: [Error, string][] = [];
+  const metrics = { parked: (queue: string) => parked.push(queue) } as unknown as Metrics;
+  const onError = (error: unknown, module: string) => void told.push([error as Error, module]);
+  const receipts = new Receipts(
+    { courier: { publish, ready: true } as unknown as Courier, nodeID: "node-1", queues, logger, metrics, onError },
+    "stock",
+    "q.stock"
+  );
+  const acked: number[] = [];
+  const item = (id: string) => ({ id, outcome: "handled", attempt: 1, durationMs: 0 }) as const;
+  const [first, second] = deliveries(2, acked).map(delivery =>
+    Object.assign(delivery, { ack: () => acked.push(delivery.tag) > 0 })
+  ) as [Delivery, Delivery];
+  receipts.send({ address: "gone", item: item("a"), delivery: first });
+  receipts.send({ address: queues.receipts, item: item("b"), delivery: second });
+  await vi.waitFor(() => expect(acked.toSorted()).toEqual([1, 2]), 20_000);
+  expect(sent).toEqual([
+    { queue: queues.receipts, items: ["b"] },
+    { queue: queues.parked, items: ["a"] }
+  ]);
+  expect(parked).toEqual(["q.stock"]);
+  expect(told).toMatchObject([
+    [
+      {
+        type: "RELIABLE_PARKED",
+        data: { queue: "q.stock", reason: "receipts for 'gone', which does not exist, of group stock" }
+      },
+      "consumer"
+    ]
+  ]);
+  await receipts.idle();
 });

@@ -6,57 +6,61 @@ type End = Status | "discarded";
 
 /** The graph in the header of lifecycle.ts, arrow by arrow, with the words that stand on the arrow. */
 const DRAWN: readonly (readonly [from: Status, to: End, words: string])[] = [
-	["intended", "pending", "business write happened"],
-	["intended", "withdrawn", "it did not"],
-	["pending", "published", "confirmed and routed"],
-	["pending", "dead", "budget spent, refused"],
-	["published", "consumed", "last receipt"],
-	["published", "pending", "sweep: due"],
-	["published", "dead", "┤"],
-	["dead", "pending", "retry"],
-	["dead", "consumed", "late receipt"],
-	["dead", "resolved", "resolved (final, with a note)"],
-	["dead", "discarded", "discarded (removed, with an audit record)"]
+  ["intended", "pending", "business write happened"],
+  ["intended", "withdrawn", "it did not"],
+  ["pending", "published", "confirmed and routed"],
+  ["pending", "dead", "budget spent, refused"],
+  ["published", "consumed", "last receipt"],
+  ["published", "pending", "sweep: due"],
+  ["published", "dead", "┤"],
+  ["dead", "pending", "retry"],
+  ["dead", "consumed", "late receipt"],
+  ["dead", "resolved", "resolved (final, with a note)"],
+  ["dead", "discarded", "discarded (removed, with an audit record)"]
 ];
 
 /** Legal, and left out of the graph so that it can be read. */
 const UNDRAWN: readonly (readonly [from: Status, to: End, reason: string])[] = [
-	["intended", "dead", "the producer answered too often without an answer that counts: never a silent rollback"],
-	["intended", "published", "a receipt, or a later check of its producer, tells that it was sent (strategy callback)"],
-	["pending", "consumed", "the receipts were quicker than the record of the publish"],
-	["pending", "resolved", "a human closes what nobody wants any more"],
-	["published", "resolved", "a human closes what nobody wants any more"]
+  ["intended", "dead", "the producer answered too often without an answer that counts: never a silent rollback"],
+  ["intended", "published", "a receipt, or a later check of its producer, tells that it was sent (strategy callback)"],
+  ["pending", "consumed", "the receipts were quicker than the record of the publish"],
+  ["pending", "resolved", "a human closes what nobody wants any more"],
+  ["published", "resolved", "a human closes what nobody wants any more"]
 ];
 
 const LEGAL = [...DRAWN, ...UNDRAWN].map(([from, to]) => `${from} → ${to}`);
 const header = /\/\*\*[\s\S]*?\*\//.exec(readFileSync("src/message/lifecycle.ts", "utf8"))?.[0] ?? "";
 
 describe("transitions", () => {
-	const ends: readonly End[] = [...STATUSES, "discarded"];
-	it.each(STATUSES.flatMap(from => ends.map(to => [from, to, LEGAL.includes(`${from} → ${to}`)] as const)))("%s → %s is legal: %s", (from, to, legal) => {
-		expect(TRANSITIONS[from].includes(to)).toBe(legal);
-		expect(sourcesOf(to).includes(from)).toBe(legal);
-	});
+  const ends: readonly End[] = [...STATUSES, "discarded"];
+  it.each(STATUSES.flatMap(from => ends.map(to => [from, to, LEGAL.includes(`${from} → ${to}`)] as const)))(
+    "%s → %s is legal: %s",
+    (from, to, legal) => {
+      expect(TRANSITIONS[from].includes(to)).toBe(legal);
+      expect(sourcesOf(to).includes(from)).toBe(legal);
+    }
+  );
 });
 
 describe("the graph in the header", () => {
-	it.each(STATUSES)("names %s", status => {
-		expect(header).toMatch(new RegExp(`\\b${status}\\b`));
-	});
+  it.each(STATUSES)("names %s", status => {
+    expect(header).toMatch(new RegExp(`\\b${status}\\b`));
+  });
 
-	it.each(DRAWN)("draws %s → %s: %s", (_from, _to, words) => {
-		expect(header).toContain(words);
-	});
+  it.each(DRAWN)("draws %s → %s: %s", (_from, _to, words) => {
+    expect(header).toContain(words);
+  });
 
-	it("calls final what is final", () => {
-		expect(STATUSES.filter(isFinal)).toEqual([STATUS.consumed, STATUS.resolved, STATUS.withdrawn]);
-		for (const status of STATUSES.filter(isFinal)) expect(header).toMatch(new RegExp(`${status}\\s+\\(final`));
-		for (const status of STATUSES.filter(status => !isFinal(status))) expect(header).not.toMatch(new RegExp(`${status}\\s+\\(final`));
-	});
+  it("calls final what is final", () => {
+    expect(STATUSES.filter(isFinal)).toEqual([STATUS.consumed, STATUS.resolved, STATUS.withdrawn]);
+    for (const status of STATUSES.filter(isFinal)) expect(header).toMatch(new RegExp(`${status}\\s+\\(final`));
+    for (const status of STATUSES.filter(status => !isFinal(status)))
+      expect(header).not.toMatch(new RegExp(`${status}\\s+\\(final`));
+  });
 });
 
 it("every status is its own name, and can be reached", () => {
-	for (const [key, value] of Object.entries(STATUS)) expect(key).toBe(value);
-	const first: Status[] = ["intended", "pending"];
-	for (const status of STATUSES) expect(first.includes(status) || sourcesOf(status).length > 0).toBe(true);
+  for (const [key, value] of Object.entries(STATUS)) expect(key).toBe(value);
+  const first: Status[] = ["intended", "pending"];
+  for (const status of STATUSES) expect(first.includes(status) || sourcesOf(status).length > 0).toBe(true);
 });

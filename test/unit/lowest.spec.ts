@@ -4,11 +4,11 @@ import { aliases } from "../support/aliases.cjs";
 import { rowsOf } from "../support/readme";
 
 interface Manifest {
-	version: string;
-	dependencies: Record<string, string>;
-	devDependencies: Record<string, string>;
-	peerDependencies: Record<string, string>;
-	engines: { node: string };
+  version: string;
+  dependencies: Record<string, string>;
+  devDependencies: Record<string, string>;
+  peerDependencies: Record<string, string>;
+  engines: { node: string };
 }
 
 const manifest = (folder: string) => JSON.parse(readFileSync(`${folder}/package.json`, "utf8")) as Manifest;
@@ -18,14 +18,25 @@ const ranges: Record<string, string> = { ...dependencies, moleculer: peerDepende
 const floorOf = (range: string) => /^\^(\d+\.\d+\.\d+)( \|\| \^\d+\.\d+\.\d+)*$/.exec(range)?.[1];
 
 it("integration-lowest runs on the lowest version that package.json admits of every dependency", () => {
-	const lowest = aliases({ MOLECULER_LINE: "0.14", DEPENDENCIES: "lowest" });
-	expect(Object.keys(lowest).toSorted()).toEqual(Object.keys(ranges).toSorted());
-	const meant = Object.fromEntries(Object.entries(lowest).map(([name, alias]) => [name, [devDependencies[alias], manifest(`node_modules/${alias}`).version]]));
-	expect(meant).toEqual(Object.fromEntries(Object.entries(ranges).map(([name, range]) => [name, [`npm:${name}@${floorOf(range)}`, floorOf(range)]])));
+  const lowest = aliases({ MOLECULER_LINE: "0.14", DEPENDENCIES: "lowest" });
+  expect(Object.keys(lowest).toSorted()).toEqual(Object.keys(ranges).toSorted());
+  const meant = Object.fromEntries(
+    Object.entries(lowest).map(([name, alias]) => [
+      name,
+      [devDependencies[alias], manifest(`node_modules/${alias}`).version]
+    ])
+  );
+  expect(meant).toEqual(
+    Object.fromEntries(
+      Object.entries(ranges).map(([name, range]) => [name, [`npm:${name}@${floorOf(range)}`, floorOf(range)]])
+    )
+  );
 });
 
 it("the README states the lowest versions that package.json does", () => {
-	const rows = rowsOf("package | lowest").map(([name, lowest]) => [name, lowest]);
-	const floors = Object.entries(ranges).map(([name, range]) => [name, floorOf(range)]);
-	expect(Object.fromEntries(rows)).toEqual(Object.fromEntries([["Node.js", engines.node.replace(">=", "")], ...floors]));
+  const rows = rowsOf("package | lowest").map(([name, lowest]) => [name, lowest]);
+  const floors = Object.entries(ranges).map(([name, range]) => [name, floorOf(range)]);
+  expect(Object.fromEntries(rows)).toEqual(
+    Object.fromEntries([["Node.js", engines.node.replace(">=", "")], ...floors])
+  );
 });

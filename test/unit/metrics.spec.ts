@@ -3,45 +3,57 @@ import { MAX_EVENT_LABELS, Metrics, METRICS } from "../../src/metrics";
 import { rowsOf } from "../support/readme";
 
 it("bounds the event names that become labels; totals stay right", () => {
-	const metrics = new Metrics();
-	const add = vi.fn();
-	const observe = vi.fn();
-	metrics.sink = { everyMs: 1000, add, observe, set: vi.fn() };
-	for (let i = 0; i < MAX_EVENT_LABELS + 10; i++) metrics.emitted(`order.${i}`);
-	metrics.time("emit.time", 5, "order.late");
-	metrics.emitted("order.1");
-	const labels = add.mock.calls.map(([, , { event }]) => event as string);
-	expect(new Set(labels).size).toBe(MAX_EVENT_LABELS + 1);
-	expect(labels.filter(label => label === "other")).toHaveLength(10);
-	expect(labels.at(-1)).toBe("order.1");
-	expect(observe).toHaveBeenCalledWith("emit.time", 5, { event: "other" });
-	expect(metrics.totals["emitted"]).toBe(MAX_EVENT_LABELS + 11);
+  const metrics = new Metrics();
+  const add = vi.fn();
+  const observe = vi.fn();
+  metrics.sink = { everyMs: 1000, add, observe, set: vi.fn() };
+  for (let i = 0; i < MAX_EVENT_LABELS + 10; i++) metrics.emitted(`order.${i}`);
+  metrics.time("emit.time", 5, "order.late");
+  metrics.emitted("order.1");
+  const labels = add.mock.calls.map(([, , { event }]) => event as string);
+  expect(new Set(labels).size).toBe(MAX_EVENT_LABELS + 1);
+  expect(labels.filter(label => label === "other")).toHaveLength(10);
+  expect(labels.at(-1)).toBe("order.1");
+  expect(observe).toHaveBeenCalledWith("emit.time", 5, { event: "other" });
+  expect(metrics.totals["emitted"]).toBe(MAX_EVENT_LABELS + 11);
 });
 
 it("counts without a sink, and keeps what is for `stats` alone from it", () => {
-	const metrics = new Metrics();
-	metrics.count("receipts", 3);
-	metrics.time("emit.time", 5, "order.created");
-	const add = vi.fn();
-	metrics.sink = { everyMs: 1000, add, observe: vi.fn(), set: vi.fn() };
-	metrics.count("receipts", 2);
-	expect(metrics.totals).toEqual({ receipts: 5 });
-	expect(add).not.toHaveBeenCalled();
+  const metrics = new Metrics();
+  metrics.count("receipts", 3);
+  metrics.time("emit.time", 5, "order.created");
+  const add = vi.fn();
+  metrics.sink = { everyMs: 1000, add, observe: vi.fn(), set: vi.fn() };
+  metrics.count("receipts", 2);
+  expect(metrics.totals).toEqual({ receipts: 5 });
+  expect(add).not.toHaveBeenCalled();
 });
 
 it("begins the series of an event's other ends with its first one, once", () => {
-	const metrics = new Metrics();
-	const add = vi.fn();
-	metrics.sink = { everyMs: 1000, add, observe: vi.fn(), set: vi.fn() };
-	metrics.outcome("order.created", "confirmed");
-	metrics.outcome("order.created", "confirmed");
-	metrics.handled("order.created", "stock");
-	const begun = add.mock.calls.filter(([, value]) => value === 0).map(([name]) => name as string);
-	expect(begun).toEqual(["confirmed", "returned", "nacked", "unknown", "handled", "failed", "duplicates"]);
-	expect(metrics.totals).toEqual({ confirmed: 2, handled: 1 });
+  const metrics = new Metrics();
+  const add = vi.fn();
+  metrics.sink = { everyMs: 1000, add, observe: vi.fn(), set: vi.fn() };
+  metrics.outcome("order.created", "confirmed");
+  metrics.outcome("order.created", "confirmed");
+  metrics.handled("order.created", "stock");
+  const begun = add.mock.calls.filter(([, value]) => value === 0).map(([name]) => name as string);
+  expect(begun).toEqual(["confirmed", "returned", "nacked", "unknown", "handled", "failed", "duplicates"]);
+  expect(metrics.totals).toEqual({ confirmed: 2, handled: 1 });
 });
 
 it("the README's table of metrics is that of the code", () => {
-	const rows = rowsOf("metric | type").map(([name, type, labels, what]) => [name, type, labels === "–" ? [] : labels?.split(", "), what]);
-	expect(rows).toEqual(Object.entries(METRICS).map(([name, { type, labels, description }]) => [`moleculer.reliable.${name}`, type, labels, description]));
+  const rows = rowsOf("metric | type").map(([name, type, labels, what]) => [
+    name,
+    type,
+    labels === "–" ? [] : labels?.split(", "),
+    what
+  ]);
+  expect(rows).toEqual(
+    Object.entries(METRICS).map(([name, { type, labels, description }]) => [
+      `moleculer.reliable.${name}`,
+      type,
+      labels,
+      description
+    ])
+  );
 });

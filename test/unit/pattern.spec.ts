@@ -1,6 +1,16 @@
 import { Utils } from "moleculer";
 import { expect, it } from "vitest";
-import { bindingKey, consumerGroup, eventQueue, isPattern, isWildcard, matches, namesGroup, systemQueues, topicMatcher } from "../../src/message/pattern";
+import {
+  bindingKey,
+  consumerGroup,
+  eventQueue,
+  isPattern,
+  isWildcard,
+  matches,
+  namesGroup,
+  systemQueues,
+  topicMatcher
+} from "../../src/message/pattern";
 
 const moleculers = (Utils as unknown as { match(event: string, pattern: string): boolean }).match;
 
@@ -8,104 +18,121 @@ const bound = (event: string, pattern: string) => topicMatcher(bindingKey(patter
 
 /** Word by word; a `**` may stand for any number of words and parts of them. */
 function dotsAreDots(event: string, pattern: string): boolean {
-	const source = pattern.replace(/\*\*|[*?.]/g, part => ({ "**": ".*", "*": "[^.]*", "?": ".", ".": "\\." })[part] as string);
-	return new RegExp(`^${source}$`).test(event);
+  const source = pattern.replace(
+    /\*\*|[*?.]/g,
+    part => ({ "**": ".*", "*": "[^.]*", "?": ".", ".": "\\." })[part] as string
+  );
+  return new RegExp(`^${source}$`).test(event);
 }
 
 it.each([
-	["order.created", "order.created"],
-	["order.*", "order.*"],
-	["*.created", "*.created"],
-	["order.**", "order.#"],
-	["**", "#"],
-	["ord*.created", "*.created"],
-	["ord*er.x", "*.x"],
-	["order.cre*", "#"],
-	["order*", "#"],
-	["order.?", "#"],
-	["order**", "#"],
-	["a.**.b", "a.#.b"]
+  ["order.created", "order.created"],
+  ["order.*", "order.*"],
+  ["*.created", "*.created"],
+  ["order.**", "order.#"],
+  ["**", "#"],
+  ["ord*.created", "*.created"],
+  ["ord*er.x", "*.x"],
+  ["order.cre*", "#"],
+  ["order*", "#"],
+  ["order.?", "#"],
+  ["order**", "#"],
+  ["a.**.b", "a.#.b"]
 ])("'%s' is bound as '%s'", (pattern, key) => {
-	expect(bindingKey(pattern)).toBe(key);
+  expect(bindingKey(pattern)).toBe(key);
 });
 
 it.each([
-	["unpaid", "*.paid"],
-	["order.createdXeu", "order.*.eu"]
+  ["unpaid", "*.paid"],
+  ["order.createdXeu", "order.*.eu"]
 ])("'%s' is not for '%s', though Moleculer takes the dot for any character", (event, pattern) => {
-	expect([moleculers(event, pattern), matches(event, pattern)]).toEqual([true, false]);
+  expect([moleculers(event, pattern), matches(event, pattern)]).toEqual([true, false]);
 });
 
 it("'order*' takes 'order.created', as in Moleculer", () => {
-	expect([moleculers("order.created", "order*"), matches("order.created", "order*"), matches("order.created.eu", "order*")]).toEqual([true, true, false]);
+  expect([
+    moleculers("order.created", "order*"),
+    matches("order.created", "order*"),
+    matches("order.created.eu", "order*")
+  ]).toEqual([true, true, false]);
 });
 
 /** A fixed sequence of numbers, so that a failure can be seen again. */
 function sequence(seed: number): (below: number) => number {
-	let state = seed;
-	return below => {
-		state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-		return Math.floor((state / 2 ** 32) * below);
-	};
+  let state = seed;
+  return below => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
 }
 
 it("an event goes to the handlers that Moleculer would give it to, and is routed to them", () => {
-	const next = sequence(7);
-	const pick = <T>(from: readonly T[]): T => from[next(from.length)] as T;
-	const words = ["a", "b", "ab", "abc", ""] as const;
-	const parts = [...words, "*", "**", "?", "a*", "*b", "a?c", "a**", "**b", "*?", "a*c"] as const;
-	const wrong = new Set<string>();
-	let taken = 0;
-	for (let i = 0; i < 60_000; i++) {
-		const event = Array.from({ length: 1 + next(4) }, () => pick(words)).join(".");
-		const pattern = Array.from({ length: 1 + next(4) }, () => pick(parts)).join(".");
-		if (!event || !pattern) continue;
-		const ours = matches(event, pattern);
-		const theirs = moleculers(event, pattern);
-		const faults = [ours && !theirs && "not Moleculer's", ours && !bound(event, pattern) && "not routed", theirs && dotsAreDots(event, pattern) && !ours && "missed"];
-		for (const fault of faults) if (fault) wrong.add(`${event} ~ ${pattern} (${bindingKey(pattern)}): ${fault}`);
-		taken += Number(ours);
-	}
-	expect([...wrong]).toEqual([]);
-	expect(taken).toBeGreaterThan(1000);
+  const next = sequence(7);
+  const pick = <T>(from: readonly T[]): T => from[next(from.length)] as T;
+  const words = ["a", "b", "ab", "abc", ""] as const;
+  const parts = [...words, "*", "**", "?", "a*", "*b", "a?c", "a**", "**b", "*?", "a*c"] as const;
+  const wrong = new Set<string>();
+  let taken = 0;
+  for (let i = 0; i < 60_000; i++) {
+    const event = Array.from({ length: 1 + next(4) }, () => pick(words)).join(".");
+    const pattern = Array.from({ length: 1 + next(4) }, () => pick(parts)).join(".");
+    if (!event || !pattern) continue;
+    const ours = matches(event, pattern);
+    const theirs = moleculers(event, pattern);
+    const faults = [
+      ours && !theirs && "not Moleculer's",
+      ours && !bound(event, pattern) && "not routed",
+      theirs && dotsAreDots(event, pattern) && !ours && "missed"
+    ];
+    for (const fault of faults) if (fault) wrong.add(`${event} ~ ${pattern} (${bindingKey(pattern)}): ${fault}`);
+    taken += Number(ours);
+  }
+  expect([...wrong]).toEqual([]);
+  expect(taken).toBeGreaterThan(1000);
 });
 
 it("takes no longer for many wildcards than for one", () => {
-	// With a regular expression, or by trying every split, none of these would end in a lifetime.
-	const many = Array(60).fill("**").join(".");
-	const event = Array(40).fill("word").join(".");
-	expect(matches(event, `${many}.x`)).toBe(false);
-	expect(matches(`${event}.${event}`, many)).toBe(true);
-	expect(matches(event, many)).toBe(false);
-	expect(topicMatcher(`${Array(60).fill("#").join(".")}.x`)(event)).toBe(false);
+  // With a regular expression, or by trying every split, none of these would end in a lifetime.
+  const many = Array(60).fill("**").join(".");
+  const event = Array(40).fill("word").join(".");
+  expect(matches(event, `${many}.x`)).toBe(false);
+  expect(matches(`${event}.${event}`, many)).toBe(true);
+  expect(matches(event, many)).toBe(false);
+  expect(topicMatcher(`${Array(60).fill("#").join(".")}.x`)(event)).toBe(false);
 });
 
 it.each([
-	["order.*.**.*.*.*.x", true],
-	["a*b*c*", true],
-	["a*b*c*d*", false],
-	["**.a*.*.b", true],
-	["$node.**", false]
+  ["order.*.**.*.*.*.x", true],
+  ["a*b*c*", true],
+  ["a*b*c*d*", false],
+  ["**.a*.*.b", true],
+  ["$node.**", false]
 ])("'%s' is a pattern: %s", (pattern, is) => {
-	expect(isPattern(pattern)).toBe(is);
+  expect(isPattern(pattern)).toBe(is);
 });
 
 it.each([
-	["stock", "order.created", "stock"],
-	["stock", "order.*", "stock:order.*"],
-	["stock", "order.?", "stock:order.?"],
-	["stock", "**", "stock:**"]
+  ["stock", "order.created", "stock"],
+  ["stock", "order.*", "stock:order.*"],
+  ["stock", "order.?", "stock:order.?"],
+  ["stock", "**", "stock:**"]
 ])("group %s with pattern '%s' answers as %s", (group, pattern, name) => {
-	expect(consumerGroup(group, pattern)).toBe(name);
-	expect(namesGroup(group, name)).toBe(true);
-	expect(namesGroup(name, name)).toBe(true);
-	expect(namesGroup("sto", name)).toBe(false);
-	expect(isWildcard(pattern)).toBe(name !== group);
+  expect(consumerGroup(group, pattern)).toBe(name);
+  expect(namesGroup(group, name)).toBe(true);
+  expect(namesGroup(name, name)).toBe(true);
+  expect(namesGroup("sto", name)).toBe(false);
+  expect(isWildcard(pattern)).toBe(name !== group);
 });
 
 it("names carry the namespace", () => {
-	expect(eventQueue("prod", "stock", "order.*")).toBe("prod.reliable.on.stock/order.*");
-	expect(eventQueue("", "stock", "order.*")).toBe("reliable.on.stock/order.*");
-	expect(Object.values(systemQueues("prod")).every(queue => queue.startsWith("prod.reliable."))).toBe(true);
-	expect(new Set([...Object.values(systemQueues("prod")), ...Object.values(systemQueues("")), ...Object.values(systemQueues("prod2"))]).size).toBe(15);
+  expect(eventQueue("prod", "stock", "order.*")).toBe("prod.reliable.on.stock/order.*");
+  expect(eventQueue("", "stock", "order.*")).toBe("reliable.on.stock/order.*");
+  expect(Object.values(systemQueues("prod")).every(queue => queue.startsWith("prod.reliable."))).toBe(true);
+  expect(
+    new Set([
+      ...Object.values(systemQueues("prod")),
+      ...Object.values(systemQueues("")),
+      ...Object.values(systemQueues("prod2"))
+    ]).size
+  ).toBe(15);
 });

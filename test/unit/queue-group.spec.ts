@@ -2,23 +2,33 @@ import { describe, expect, it } from "vitest";
 import { foreignQueueOf, foreignQueueOfMessage, queueGroup, settledByConfirm } from "../../src/message/queue-group";
 
 describe("the pseudo group of a queue that is not ours", () => {
-	it.each(["mail.send", "a,b", "a/b:c#d", "50%", "%2C", "ü €", "x".repeat(255), "queue/x"])("leads back to the queue: %s", queue => {
-		for (const settle of ["confirm", "receipt"] as const) {
-			const group = queueGroup({ queue, settle });
-			expect(foreignQueueOf(group)).toEqual({ queue, settle });
-			expect(settledByConfirm(group)).toBe(settle === "confirm");
-			// Groups travel in lists, and patterns stand behind a colon.
-			expect(group.slice(group.indexOf("/") + 1)).not.toMatch(/[,:/#]/);
-		}
-	});
+  it.each(["mail.send", "a,b", "a/b:c#d", "50%", "%2C", "ü €", "x".repeat(255), "queue/x"])(
+    "leads back to the queue: %s",
+    queue => {
+      for (const settle of ["confirm", "receipt"] as const) {
+        const group = queueGroup({ queue, settle });
+        expect(foreignQueueOf(group)).toEqual({ queue, settle });
+        expect(settledByConfirm(group)).toBe(settle === "confirm");
+        // Groups travel in lists, and patterns stand behind a colon.
+        expect(group.slice(group.indexOf("/") + 1)).not.toMatch(/[,:/#]/);
+      }
+    }
+  );
 
-	it.each(["stock", "queue", "queue-confirm", "stock:order.*", "queue:order/*"])("no group of a service is taken for one: %s", group => {
-		expect(foreignQueueOf(group)).toBeUndefined();
-		expect(settledByConfirm(group)).toBe(false);
-	});
+  it.each(["stock", "queue", "queue-confirm", "stock:order.*", "queue:order/*"])(
+    "no group of a service is taken for one: %s",
+    group => {
+      expect(foreignQueueOf(group)).toBeUndefined();
+      expect(settledByConfirm(group)).toBe(false);
+    }
+  );
 
-	it("a message goes there when it is its only group", () => {
-		expect(foreignQueueOfMessage({ groups: ["queue/a"] })).toEqual({ queue: "a", settle: "receipt", group: "queue/a" });
-		expect([foreignQueueOfMessage({}), foreignQueueOfMessage({ groups: ["stock"] }), foreignQueueOfMessage({ groups: ["queue/a", "stock"] })]).toEqual([undefined, undefined, undefined]);
-	});
+  it("a message goes there when it is its only group", () => {
+    expect(foreignQueueOfMessage({ groups: ["queue/a"] })).toEqual({ queue: "a", settle: "receipt", group: "queue/a" });
+    expect([
+      foreignQueueOfMessage({}),
+      foreignQueueOfMessage({ groups: ["stock"] }),
+      foreignQueueOfMessage({ groups: ["queue/a", "stock"] })
+    ]).toEqual([undefined, undefined, undefined]);
+  });
 });

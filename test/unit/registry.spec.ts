@@ -6,43 +6,48 @@ import { silent, subscriptionOf } from "../support/messages";
 
 /** Answers when told to, with what it held when it was asked. */
 function slowStore(held: Subscription[]) {
-	const answers: (() => void)[] = [];
-	const subscriptions = () => {
-		const now = [...held];
-		return new Promise<Subscription[]>(resolve => answers.push(() => resolve(now)));
-	};
-	return { store: { ready: true, subscriptions, onReady: () => () => undefined } as unknown as Store, answers };
+  const answers: (() => void)[] = [];
+  const subscriptions = () => {
+    const now = [...held];
+    return new Promise<Subscription[]>(resolve => answers.push(() => resolve(now)));
+  };
+  return { store: { ready: true, subscriptions, onReady: () => () => undefined } as unknown as Store, answers };
 }
 
 it("whoever asks while a read is under way gets what was written before it asked, by one further read", async () => {
-	const held = [subscriptionOf("stock")];
-	const { store, answers } = slowStore(held);
-	const registry = new Registry(store, 60_000, silent);
-	const first = registry.refresh();
-	held.push(subscriptionOf("mail"));
-	const later = [registry.refresh(), registry.refresh(), registry.refresh()];
-	answers[0]?.();
-	await first;
-	expect(registry.groupsFor("order.created")).toEqual(["stock"]);
-	await Promise.resolve();
-	answers[1]?.();
-	await Promise.all(later);
-	expect(registry.groupsFor("order.created")).toEqual(["stock", "mail"]);
-	expect(answers).toHaveLength(2);
+  const held = [subscriptionOf("stock")];
+  const { store, answers } = slowStore(held);
+  const registry = new Registry(store, 60_000, silent);
+  const first = registry.refresh();
+  held.push(subscriptionOf("mail"));
+  const later = [registry.refresh(), registry.refresh(), registry.refresh()];
+  answers[0]?.();
+  await first;
+  expect(registry.groupsFor("order.created")).toEqual(["stock"]);
+  await Promise.resolve();
+  answers[1]?.();
+  await Promise.all(later);
+  expect(registry.groupsFor("order.created")).toEqual(["stock", "mail"]);
+  expect(answers).toHaveLength(2);
 });
 
 it.each<[string, string[] | undefined, string[]]>([
-	["everybody", undefined, ["stock", "mail", "audit:order.*"]],
-	["a name", ["mail"], ["mail"]],
-	["a wildcard handler by its group", ["audit"], ["audit:order.*"]],
-	["a name nobody knows", ["mail", "ghost"], ["mail", "ghost"]],
-	["a name twice", ["mail", "mail"], ["mail"]]
+  ["everybody", undefined, ["stock", "mail", "audit:order.*"]],
+  ["a name", ["mail"], ["mail"]],
+  ["a wildcard handler by its group", ["audit"], ["audit:order.*"]],
+  ["a name nobody knows", ["mail", "ghost"], ["mail", "ghost"]],
+  ["a name twice", ["mail", "mail"], ["mail"]]
 ])("%s owes the receipts", async (_, named, expected) => {
-	const { store, answers } = slowStore([subscriptionOf("stock"), subscriptionOf("mail"), subscriptionOf("audit:order.*", { pattern: "order.*" }), subscriptionOf("other", { pattern: "order.paid" })]);
-	const registry = new Registry(store, 60_000, silent);
-	const read = registry.refresh();
-	answers[0]?.();
-	await read;
-	expect(registry.waitingFor("order.created", named)).toEqual(expected);
-	expect(registry.waitingFor("nobody.knows")).toEqual(["*"]);
+  const { store, answers } = slowStore([
+    subscriptionOf("stock"),
+    subscriptionOf("mail"),
+    subscriptionOf("audit:order.*", { pattern: "order.*" }),
+    subscriptionOf("other", { pattern: "order.paid" })
+  ]);
+  const registry = new Registry(store, 60_000, silent);
+  const read = registry.refresh();
+  answers[0]?.();
+  await read;
+  expect(registry.waitingFor("order.created", named)).toEqual(expected);
+  expect(registry.waitingFor("nobody.knows")).toEqual(["*"]);
 });

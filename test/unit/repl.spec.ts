@@ -2,134 +2,214 @@ import type { ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { parkedRow, parkedWhole, toRow, toStory } from "../../src/inspect";
 import { reliableCommand, reliableReplCommands } from "../../src/repl/command";
-import { actTable, age, healthTable, listTable, overviewTable, parkedTable, parkedText, storyText, subscriptionsTable } from "../../src/repl/tables";
+import {
+  actTable,
+  age,
+  healthTable,
+  listTable,
+  overviewTable,
+  parkedTable,
+  parkedText,
+  storyText,
+  subscriptionsTable
+} from "../../src/repl/tables";
 import { at, deadOf, messageOf, parkedOf } from "../support/messages";
 
 const health = {
-	...{ ok: true, nodeID: "desk", publish: "up", consume: "up", blocked: "no", store: "up (embedded, 1 ms)", redis: "not configured", sweeping: "unlocked", leaseHolders: "no lease" },
-	...{ lastSweep: "none on this node", oldestPendingMs: 61_000, oldestUnconsumedMs: null, inFlightPublishes: 0, inFlightHandlers: 0, reconnects: 0 }
+  ...{
+    ok: true,
+    nodeID: "desk",
+    publish: "up",
+    consume: "up",
+    blocked: "no",
+    store: "up (embedded, 1 ms)",
+    redis: "not configured",
+    sweeping: "unlocked",
+    leaseHolders: "no lease"
+  },
+  ...{
+    lastSweep: "none on this node",
+    oldestPendingMs: 61_000,
+    oldestUnconsumedMs: null,
+    inFlightPublishes: 0,
+    inFlightHandlers: 0,
+    reconnects: 0
+  }
 };
 
 describe("tables", () => {
-	it.each([
-		[undefined, ""],
-		[null, ""],
-		[-5, "0 ms"],
-		[850, "850 ms"],
-		[12_400, "12 s"],
-		[200_000, "3 min"],
-		[5 * 3600_000, "5 h"],
-		[50 * 3600_000, "2 d"]
-	])("age of %s: %s", (ms, expected) => expect(age(ms)).toBe(expected));
+  it.each([
+    [undefined, ""],
+    [null, ""],
+    [-5, "0 ms"],
+    [850, "850 ms"],
+    [12_400, "12 s"],
+    [200_000, "3 min"],
+    [5 * 3600_000, "5 h"],
+    [50 * 3600_000, "2 d"]
+  ])("age of %s: %s", (ms, expected) => expect(age(ms)).toBe(expected));
 
-	it("overview: statuses, the oldest ones, health, what to do", () => {
-		const stats = { intended: 0, pending: 2, published: 0, consumed: 7, dead: 1, resolved: 0, withdrawn: 0, parkedMessages: 3, oldestPendingMs: 61_000, oldestUnconsumedMs: null, oldestDeadMs: 3_600_000 };
-		const text = overviewTable(stats, health);
-		expect(text).toMatch(/pending +│ 2 +│ 1 min/);
-		expect(text).toMatch(/dead +│ 1 +│ 1 h/);
-		expect(text).not.toContain("intended");
-		expect(text).toContain("Node desk: ok");
-		expect(text).toContain("reliable list --status dead");
-		expect(text).toContain("3 unreadable message(s)");
-		expect(healthTable({ ...health, ok: false })).toContain("Node desk: NOT OK");
-	});
+  it("overview: statuses, the oldest ones, health, what to do", () => {
+    const stats = {
+      intended: 0,
+      pending: 2,
+      published: 0,
+      consumed: 7,
+      dead: 1,
+      resolved: 0,
+      withdrawn: 0,
+      parkedMessages: 3,
+      oldestPendingMs: 61_000,
+      oldestUnconsumedMs: null,
+      oldestDeadMs: 3_600_000
+    };
+    const text = overviewTable(stats, health);
+    expect(text).toMatch(/pending +│ 2 +│ 1 min/);
+    expect(text).toMatch(/dead +│ 1 +│ 1 h/);
+    expect(text).not.toContain("intended");
+    expect(text).toContain("Node desk: ok");
+    expect(text).toContain("reliable list --status dead");
+    expect(text).toContain("3 unreadable message(s)");
+    expect(healthTable({ ...health, ok: false })).toContain("Node desk: NOT OK");
+  });
 
-	it("list: a line each, whatever stands in the reason", () => {
-		const row = toRow(deadOf({ _id: "order-1", reason: `handler: \u001b[31mtwo\nlines ${"x".repeat(200)}` }), at(60_000).getTime());
-		const text = listTable({ rows: [row], total: 1, page: 1, totalPages: 1 });
-		expect(text.split("\n")).toHaveLength(6);
-		expect(text).toMatch(/order-1 │ order.created │ dead +│ stock +│ +│ 3\/3 +│ 1 min │ handler:  ?\[31mtwo lines x+…/);
-		expect(listTable({ rows: [], total: 0, page: 1, totalPages: 0 })).toBe("No messages.");
-		expect(listTable({ rows: [], total: 5, page: 9, totalPages: 1 })).toBe("No page 9: there are 1.");
-	});
+  it("list: a line each, whatever stands in the reason", () => {
+    const row = toRow(
+      deadOf({ _id: "order-1", reason: `handler: \u001b[31mtwo\nlines ${"x".repeat(200)}` }),
+      at(60_000).getTime()
+    );
+    const text = listTable({ rows: [row], total: 1, page: 1, totalPages: 1 });
+    expect(text.split("\n")).toHaveLength(6);
+    expect(text).toMatch(/order-1 │ order.created │ dead +│ stock +│ +│ 3\/3 +│ 1 min │ handler:  ?\[31mtwo lines x+…/);
+    expect(listTable({ rows: [], total: 0, page: 1, totalPages: 0 })).toBe("No messages.");
+    expect(listTable({ rows: [], total: 5, page: 9, totalPages: 1 })).toBe("No page 9: there are 1.");
+  });
 
-	it("get: fields, payload, timeline", () => {
-		const text = storyText(toStory(messageOf({ _id: "order-1", meta: { user: 7 }, publishedAt: at(5) })));
-		expect(text).toMatch(/│ id +│ order-1/);
-		expect(text).toContain('payload {"n":1}');
-		expect(text).toContain('meta    {"user":7}');
-		expect(text).toContain("2026-01-01T00:00:00.005Z  published: confirmed and routed");
-	});
+  it("get: fields, payload, timeline", () => {
+    const text = storyText(toStory(messageOf({ _id: "order-1", meta: { user: 7 }, publishedAt: at(5) })));
+    expect(text).toMatch(/│ id +│ order-1/);
+    expect(text).toContain('payload {"n":1}');
+    expect(text).toContain('meta    {"user":7}');
+    expect(text).toContain("2026-01-01T00:00:00.005Z  published: confirmed and routed");
+  });
 
-	it.each([
-		[{ matched: 0, done: 0, lost: 0, dryRun: false, ids: [] }, "No such messages."],
-		[{ matched: 2, done: 0, lost: 0, dryRun: true, ids: ["a", "b"] }, "Dry run: 2 message(s) would be discarded."],
-		[{ matched: 2, done: 1, lost: 1, dryRun: false, ids: ["a", "b"] }, "1 of 2 message(s) discarded; 1 had changed meanwhile and were left alone."]
-	])("act %j", (result, expected) => expect(actTable("discard", result)).toContain(expected));
+  it.each([
+    [{ matched: 0, done: 0, lost: 0, dryRun: false, ids: [] }, "No such messages."],
+    [{ matched: 2, done: 0, lost: 0, dryRun: true, ids: ["a", "b"] }, "Dry run: 2 message(s) would be discarded."],
+    [
+      { matched: 2, done: 1, lost: 1, dryRun: false, ids: ["a", "b"] },
+      "1 of 2 message(s) discarded; 1 had changed meanwhile and were left alone."
+    ]
+  ])("act %j", (result, expected) => expect(actTable("discard", result)).toContain(expected));
 
-	it.each([
-		["text", Buffer.from("hello"), { body: "hello", encoding: "utf8", cut: false }, "hello"],
-		["nothing", Buffer.alloc(0), { body: "", encoding: "utf8", cut: false }, ""],
-		["bytes", Buffer.from([0, 255]), { body: "AP8=", encoding: "base64", cut: false }, "base64: AP8="],
-		["long text, not cut within a character", Buffer.from(`${"x".repeat(197)}€uro`), { body: "x".repeat(197), encoding: "utf8", cut: true }, "xxx…"],
-		["many bytes", Buffer.alloc(300, 255), { body: "/".repeat(264), encoding: "base64", cut: true }, "///…"]
-	])("parked: %s", (_, body, expected, shown) => {
-		const parked = parkedOf({ _id: `reliable.on.stock/order.created/m#${"0".repeat(100)}`, body });
-		const row = parkedRow(parked);
-		expect(row).toMatchObject({ ...expected, reason: "unparsable", bytes: body.length });
-		const text = parkedTable({ rows: [row], total: 1, page: 1, totalPages: 1 });
-		expect(text).toContain(shown);
-		// To be copied into the next command.
-		expect(text).toContain(parked._id);
-	});
+  it.each([
+    ["text", Buffer.from("hello"), { body: "hello", encoding: "utf8", cut: false }, "hello"],
+    ["nothing", Buffer.alloc(0), { body: "", encoding: "utf8", cut: false }, ""],
+    ["bytes", Buffer.from([0, 255]), { body: "AP8=", encoding: "base64", cut: false }, "base64: AP8="],
+    [
+      "long text, not cut within a character",
+      Buffer.from(`${"x".repeat(197)}€uro`),
+      { body: "x".repeat(197), encoding: "utf8", cut: true },
+      "xxx…"
+    ],
+    ["many bytes", Buffer.alloc(300, 255), { body: "/".repeat(264), encoding: "base64", cut: true }, "///…"]
+  ])("parked: %s", (_, body, expected, shown) => {
+    const parked = parkedOf({ _id: `reliable.on.stock/order.created/m#${"0".repeat(100)}`, body });
+    const row = parkedRow(parked);
+    expect(row).toMatchObject({ ...expected, reason: "unparsable", bytes: body.length });
+    const text = parkedTable({ rows: [row], total: 1, page: 1, totalPages: 1 });
+    expect(text).toContain(shown);
+    // To be copied into the next command.
+    expect(text).toContain(parked._id);
+  });
 
-	it("one parked: all of it, and nothing that a terminal would obey", () => {
-		const whole = parkedWhole(parkedOf({ _id: "p", body: Buffer.from(`\u001b[31m{\n"a": "\u009b"}${"x".repeat(500)}`), properties: { type: "t" }, headers: { "x-a": [1, "\u009bm"] } }));
-		expect(whole).toMatchObject({ encoding: "utf8", properties: { type: "t" }, headers: { "x-a": [1, "\u009bm"] } });
-		const text = parkedText(whole);
-		for (const part of ['id         "p"', 'properties {"type":"t"}', 'headers    {"x-a":[1,"\\u009bm"]}', `\\u001b[31m{\n"a": "\\u009b"}${"x".repeat(500)}`]) expect(text).toContain(part);
-		expect(parkedText(parkedWhole(parkedOf({ body: Buffer.from([255]) })))).toContain("base64:\n/w==");
-	});
+  it("one parked: all of it, and nothing that a terminal would obey", () => {
+    const whole = parkedWhole(
+      parkedOf({
+        _id: "p",
+        body: Buffer.from(`\u001b[31m{\n"a": "\u009b"}${"x".repeat(500)}`),
+        properties: { type: "t" },
+        headers: { "x-a": [1, "\u009bm"] }
+      })
+    );
+    expect(whole).toMatchObject({ encoding: "utf8", properties: { type: "t" }, headers: { "x-a": [1, "\u009bm"] } });
+    const text = parkedText(whole);
+    for (const part of [
+      'id         "p"',
+      'properties {"type":"t"}',
+      'headers    {"x-a":[1,"\\u009bm"]}',
+      `\\u001b[31m{\n"a": "\\u009b"}${"x".repeat(500)}`
+    ])
+      expect(text).toContain(part);
+    expect(parkedText(parkedWhole(parkedOf({ body: Buffer.from([255]) })))).toContain("base64:\n/w==");
+  });
 
-	it("subscriptions: an unknown depth is told as such", () => {
-		const row = { group: "mail", pattern: "order.*", queue: "reliable.on.mail/order.*", ready: null, consumers: null, service: "mail", lastNode: "n1", firstSeenAt: "x", seenAt: "y" };
-		expect(subscriptionsTable([row])).toMatch(/mail +│ order\.\* │ reliable\.on\.mail\/order\.\* │ \? +│ \?/);
-		expect(subscriptionsTable([])).toBe("No subscriptions.");
-	});
+  it("subscriptions: an unknown depth is told as such", () => {
+    const row = {
+      group: "mail",
+      pattern: "order.*",
+      queue: "reliable.on.mail/order.*",
+      ready: null,
+      consumers: null,
+      service: "mail",
+      lastNode: "n1",
+      firstSeenAt: "x",
+      seenAt: "y"
+    };
+    expect(subscriptionsTable([row])).toMatch(/mail +│ order\.\* │ reliable\.on\.mail\/order\.\* │ \? +│ \?/);
+    expect(subscriptionsTable([])).toBe("No subscriptions.");
+  });
 });
 
 describe("the command", () => {
-	const calls: unknown[][] = [];
-	const broker = { call: async (...args: unknown[]) => (calls.push(args), { matched: 0, rows: [] }) } as unknown as ServiceBroker;
+  const calls: unknown[][] = [];
+  const broker = {
+    call: async (...args: unknown[]) => (calls.push(args), { matched: 0, rows: [] })
+  } as unknown as ServiceBroker;
 
-	it.each([
-		["retry", ["a"], { note: "fixed" }, "reliable.retry", { id: "a", note: "fixed" }],
-		["discard", ["a", "b"], {}, "reliable.discard", { ids: ["a", "b"] }],
-		["discard", ["a"], { parked: true, note: "spam" }, "reliable.discard", { parked: "a", note: "spam" }],
-		["discard", ["a", "b"], { parked: true }, "reliable.discard", { parked: ["a", "b"] }],
-		["discard", [], { status: "dead" }, "reliable.discard", { status: "dead" }],
-		["parked", [], { page: "2" }, "reliable.parked", { page: "2" }],
-		["parked", ["q/m#1"], {}, "reliable.parked", { id: "q/m#1" }],
-		["resolve", [], { status: "dead", dryRun: true }, "reliable.resolve", { status: "dead", dryRun: true }],
-		["forget", ["mail"], { force: true }, "reliable.forget", { group: "mail", force: true }],
-		["list", [], { status: "dead", pageSize: "5" }, "reliable.list", { status: "dead", pageSize: "5" }]
-	])("reliable %s %j %j", async (what, ids, options, action, params) => {
-		calls.length = 0;
-		await reliableCommand(broker, { what, ids, options });
-		expect(calls).toEqual([[action, params, { meta: { $repl: true } }]]);
-	});
+  it.each([
+    ["retry", ["a"], { note: "fixed" }, "reliable.retry", { id: "a", note: "fixed" }],
+    ["discard", ["a", "b"], {}, "reliable.discard", { ids: ["a", "b"] }],
+    ["discard", ["a"], { parked: true, note: "spam" }, "reliable.discard", { parked: "a", note: "spam" }],
+    ["discard", ["a", "b"], { parked: true }, "reliable.discard", { parked: ["a", "b"] }],
+    ["discard", [], { status: "dead" }, "reliable.discard", { status: "dead" }],
+    ["parked", [], { page: "2" }, "reliable.parked", { page: "2" }],
+    ["parked", ["q/m#1"], {}, "reliable.parked", { id: "q/m#1" }],
+    ["resolve", [], { status: "dead", dryRun: true }, "reliable.resolve", { status: "dead", dryRun: true }],
+    ["forget", ["mail"], { force: true }, "reliable.forget", { group: "mail", force: true }],
+    ["list", [], { status: "dead", pageSize: "5" }, "reliable.list", { status: "dead", pageSize: "5" }]
+  ])("reliable %s %j %j", async (what, ids, options, action, params) => {
+    calls.length = 0;
+    await reliableCommand(broker, { what, ids, options });
+    expect(calls).toEqual([[action, params, { meta: { $repl: true } }]]);
+  });
 
-	it("asks the node it is told to", async () => {
-		calls.length = 0;
-		await reliableCommand(broker, { what: "list", ids: [], options: { node: "n2" } });
-		expect(calls[0]?.[2]).toEqual({ meta: { $repl: true }, nodeID: "n2" });
-	});
+  it("asks the node it is told to", async () => {
+    calls.length = 0;
+    await reliableCommand(broker, { what: "list", ids: [], options: { node: "n2" } });
+    expect(calls[0]?.[2]).toEqual({ meta: { $repl: true }, nodeID: "n2" });
+  });
 
-	it.each([
-		["toString", [], {}, /There is no 'reliable toString'/],
-		["retry", ["a"], { pge: 1 }, /Unknown option 'pge'/],
-		["get", [], {}, /needs an id/],
-		["forget", [], {}, /needs a group/],
-		["discard", [], { parked: true }, /--parked' needs an id/],
-		["retry", ["a"], { parked: true }, /Unknown option 'parked'/],
-		["parked", ["a", "b"], {}, /does not know what 'b' is for/],
-		["get", ["a", "b"], {}, /does not know what 'b' is for/]
-	])("reliable %s %j %j says what is wrong", async (what, ids, options, expected) => {
-		expect(await reliableCommand(broker, { what, ids, options })).toMatch(expected);
-	});
+  it.each([
+    ["toString", [], {}, /There is no 'reliable toString'/],
+    ["retry", ["a"], { pge: 1 }, /Unknown option 'pge'/],
+    ["get", [], {}, /needs an id/],
+    ["forget", [], {}, /needs a group/],
+    ["discard", [], { parked: true }, /--parked' needs an id/],
+    ["retry", ["a"], { parked: true }, /Unknown option 'parked'/],
+    ["parked", ["a", "b"], {}, /does not know what 'b' is for/],
+    ["get", ["a", "b"], {}, /does not know what 'b' is for/]
+  ])("reliable %s %j %j says what is wrong", async (what, ids, options, expected) => {
+    expect(await reliableCommand(broker, { what, ids, options })).toMatch(expected);
+  });
 
-	it("has the shape both lines expect", () => {
-		expect(reliableReplCommands).toHaveLength(1);
-		expect(reliableReplCommands[0]).toMatchObject({ command: "reliable [what] [id]", description: expect.any(String), options: expect.any(Array), action: expect.any(Function) });
-	});
+  it("has the shape both lines expect", () => {
+    expect(reliableReplCommands).toHaveLength(1);
+    expect(reliableReplCommands[0]).toMatchObject({
+      command: "reliable [what] [id]",
+      description: expect.any(String),
+      options: expect.any(Array),
+      action: expect.any(Function)
+    });
+  });
 });

@@ -7,48 +7,67 @@ import type { Store } from "../../src/stores/store";
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
 
 function world(more: Partial<SamplerParts> = {}) {
-	const metrics = new Metrics();
-	const added: Record<string, number> = {};
-	const gauges: Record<string, number> = {};
-	metrics.sink = { everyMs: 1000, add: (name, value) => void (added[name] = (added[name] ?? 0) + value), set: (name, value) => void (gauges[name] = value), observe: vi.fn() };
-	const status = { reconnects: 0, blockedMs: 0, inFlight: 0 };
-	const leases = { changes: 0 };
-	const sampler = new Sampler({ metrics, courier: { status: () => status } as unknown as Courier, store: undefined, logger, sweeping: () => false, handling: () => 3, leaseChanges: () => leases.changes, ...more });
-	return { sampler, added, gauges, status, leases };
+  const metrics = new Metrics();
+  const added: Record<string, number> = {};
+  const gauges: Record<string, number> = {};
+  metrics.sink = {
+    everyMs: 1000,
+    add: (name, value) => void (added[name] = (added[name] ?? 0) + value),
+    set: (name, value) => void (gauges[name] = value),
+    observe: vi.fn()
+  };
+  const status = { reconnects: 0, blockedMs: 0, inFlight: 0 };
+  const leases = { changes: 0 };
+  const sampler = new Sampler({
+    metrics,
+    courier: { status: () => status } as unknown as Courier,
+    store: undefined,
+    logger,
+    sweeping: () => false,
+    handling: () => 3,
+    leaseChanges: () => leases.changes,
+    ...more
+  });
+  return { sampler, added, gauges, status, leases };
 }
 
 it("counts by how much totals have grown, to the last one at the stop", async () => {
-	const { sampler, added, gauges, status, leases } = world();
-	await sampler.sample();
-	expect(added).toEqual({});
-	Object.assign(status, { reconnects: 2, blockedMs: 1500, inFlight: 7 });
-	leases.changes = 1;
-	await sampler.sample();
-	await sampler.sample();
-	expect(added).toEqual({ reconnects: 2, "blocked.seconds": 1.5, "lease.changes": 1 });
-	expect(gauges).toMatchObject({ "publish.inflight": 7, "handler.inflight": 3 });
-	Object.assign(status, { reconnects: 3, blockedMs: 1750 });
-	await sampler.stop();
-	expect(added).toEqual({ reconnects: 3, "blocked.seconds": 1.75, "lease.changes": 1 });
-	expect(gauges).toEqual({ "publish.inflight": 0, "handler.inflight": 0, "oldest.pending.seconds": 0, "oldest.unconsumed.seconds": 0 });
+  const { sampler, added, gauges, status, leases } = world();
+  await sampler.sample();
+  expect(added).toEqual({});
+  Object.assign(status, { reconnects: 2, blockedMs: 1500, inFlight: 7 });
+  leases.changes = 1;
+  await sampler.sample();
+  await sampler.sample();
+  expect(added).toEqual({ reconnects: 2, "blocked.seconds": 1.5, "lease.changes": 1 });
+  expect(gauges).toMatchObject({ "publish.inflight": 7, "handler.inflight": 3 });
+  Object.assign(status, { reconnects: 3, blockedMs: 1750 });
+  await sampler.stop();
+  expect(added).toEqual({ reconnects: 3, "blocked.seconds": 1.75, "lease.changes": 1 });
+  expect(gauges).toEqual({
+    "publish.inflight": 0,
+    "handler.inflight": 0,
+    "oldest.pending.seconds": 0,
+    "oldest.unconsumed.seconds": 0
+  });
 });
 
 it("lets the last ages stand while the store does not answer, and asks it only where this node sweeps", async () => {
-	const oldest = vi.fn(async () => ({ pending: new Date(Date.now() - 60_000) }));
-	const store = { ready: true, oldest };
-	const scope = { sweeping: true };
-	const { sampler, gauges } = world({ store: store as unknown as Store, sweeping: () => scope.sweeping });
-	await sampler.sample();
-	expect(gauges["oldest.pending.seconds"]).toBeCloseTo(60, 0);
-	store.ready = false;
-	await sampler.sample();
-	oldest.mockRejectedValueOnce(new Error("down"));
-	store.ready = true;
-	await sampler.sample();
-	expect(gauges["oldest.pending.seconds"]).toBeCloseTo(60, 0);
-	expect(oldest).toHaveBeenCalledTimes(2);
-	scope.sweeping = false;
-	await sampler.sample();
-	expect(oldest).toHaveBeenCalledTimes(2);
-	expect(gauges["oldest.pending.seconds"]).toBe(0);
+  const oldest = vi.fn(async () => ({ pending: new Date(Date.now() - 60_000) }));
+  const store = { ready: true, oldest };
+  const scope = { sweeping: true };
+  const { sampler, gauges } = world({ store: store as unknown as Store, sweeping: () => scope.sweeping });
+  await sampler.sample();
+  expect(gauges["oldest.pending.seconds"]).toBeCloseTo(60, 0);
+  store.ready = false;
+  await sampler.sample();
+  oldest.mockRejectedValueOnce(new Error("down"));
+  store.ready = true;
+  await sampler.sample();
+  expect(gauges["oldest.pending.seconds"]).toBeCloseTo(60, 0);
+  expect(oldest).toHaveBeenCalledTimes(2);
+  scope.sweeping = false;
+  await sampler.sample();
+  expect(oldest).toHaveBeenCalledTimes(2);
+  expect(gauges["oldest.pending.seconds"]).toBe(0);
 });

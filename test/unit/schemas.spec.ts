@@ -8,148 +8,283 @@ import { faults, names, type SchemaName } from "../support/schemas";
 
 type Doc = Record<string, unknown>;
 
-const plan = { v: 1, at: 1_700_000_000_000, delays: [1000, 2000], max: 2, backoff: { initialMs: 500, maxMs: 1000, jitter: "none" }, only: ["mail"] };
+const plan = {
+  v: 1,
+  at: 1_700_000_000_000,
+  delays: [1000, 2000],
+  max: 2,
+  backoff: { initialMs: 500, maxMs: 1000, jitter: "none" },
+  only: ["mail"]
+};
 const withSource = { ...plan, source: { action: "orders.find", params: { id: 7 } }, intent: "source" };
 const headers = {
-	...{ "x-reliable-version": 1, "x-reliable-strategy": "callback", "x-reliable-attempt": 1, "x-reliable-producer": "orders", "x-reliable-receipt": "receipts", "x-reliable-groups": "mail,stock" },
-	...{ "x-reliable-request-id": "r", "x-reliable-parent-id": "p", "x-reliable-level": 1, "x-reliable-tracing": true, "x-reliable-caller": "api", "x-reliable-node": "node-1", "x-reliable-only": "mail" },
-	...{ "x-reliable-meta": '{"user":1}', "x-reliable-headers": '{"tenant":"a"}', traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "x-reliable-echo": JSON.stringify(plan) }
+  ...{
+    "x-reliable-version": 1,
+    "x-reliable-strategy": "callback",
+    "x-reliable-attempt": 1,
+    "x-reliable-producer": "orders",
+    "x-reliable-receipt": "receipts",
+    "x-reliable-groups": "mail,stock"
+  },
+  ...{
+    "x-reliable-request-id": "r",
+    "x-reliable-parent-id": "p",
+    "x-reliable-level": 1,
+    "x-reliable-tracing": true,
+    "x-reliable-caller": "api",
+    "x-reliable-node": "node-1",
+    "x-reliable-only": "mail"
+  },
+  ...{
+    "x-reliable-meta": '{"user":1}',
+    "x-reliable-headers": '{"tenant":"a"}',
+    traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "x-reliable-echo": JSON.stringify(plan)
+  }
 };
 const envelope = { messageId: "id-1", type: "order.created", headers, body: { order: 1 } };
 const { "x-reliable-receipt": _receipt, "x-reliable-echo": _echo, ...unanswered } = headers;
-const echo = { event: "order.created", producer: "orders", plan: JSON.stringify(plan), headers, body: "eyJvcmRlciI6MX0=" };
-const item = { id: "id-1", outcome: "failed", attempt: 1, durationMs: 2.5, retryable: true, rejected: false, error: { name: "Error", message: "no", code: 1, type: "T", stack: "at", data: "{}" } };
+const echo = {
+  event: "order.created",
+  producer: "orders",
+  plan: JSON.stringify(plan),
+  headers,
+  body: "eyJvcmRlciI6MX0="
+};
+const item = {
+  id: "id-1",
+  outcome: "failed",
+  attempt: 1,
+  durationMs: 2.5,
+  retryable: true,
+  rejected: false,
+  error: { name: "Error", message: "no", code: 1, type: "T", stack: "at", data: "{}" }
+};
 const { headers: _headers, body: _body, ...short } = echo;
 
 const good: Record<SchemaName, Doc[]> = {
-	envelope: [envelope, { ...envelope, body: null }],
-	job: [{ ...envelope, headers: unanswered }],
-	check: [
-		{ ...envelope, headers: { ...headers, "x-reliable-round": 1 } },
-		{ ...envelope, headers: { ...headers, "x-reliable-round": 2, "x-reliable-echo": JSON.stringify({ ...plan, resend: "copy" }) } },
-		{ messageId: "id-1", type: "order.created", headers: { ...headers, "x-reliable-round": 1, "x-reliable-intent": "source", "x-reliable-echo": JSON.stringify(withSource) } }
-	],
-	plan: [plan, withSource, { ...plan, resend: "copy" }],
-	receipt: [{ v: 1, group: "mail", nodeID: "n", items: [item, { ...item, echo }, { id: "id-2", outcome: "handled", attempt: 2, durationMs: 0, echo: short }] }],
-	announcement: [
-		{ v: 1, pattern: "order.created", group: "mail", queue: "q", nodeID: "n", service: "s" },
-		{ v: 1, pattern: "order.**", group: "mail:order.**", queue: "q", nodeID: "n", service: "s" }
-	],
-	withdrawal: [{ v: 1, id: "id-1", echo: short }],
-	parked: [{ type: "reliable.parked", messageId: "m", headers: { "x-reliable-reason": "r", "x-reliable-queue": "q", "x-reliable-node": "n", "x-reliable-properties": "{}", "x-reliable-headers": "{}" } }]
+  envelope: [envelope, { ...envelope, body: null }],
+  job: [{ ...envelope, headers: unanswered }],
+  check: [
+    { ...envelope, headers: { ...headers, "x-reliable-round": 1 } },
+    {
+      ...envelope,
+      headers: { ...headers, "x-reliable-round": 2, "x-reliable-echo": JSON.stringify({ ...plan, resend: "copy" }) }
+    },
+    {
+      messageId: "id-1",
+      type: "order.created",
+      headers: {
+        ...headers,
+        "x-reliable-round": 1,
+        "x-reliable-intent": "source",
+        "x-reliable-echo": JSON.stringify(withSource)
+      }
+    }
+  ],
+  plan: [plan, withSource, { ...plan, resend: "copy" }],
+  receipt: [
+    {
+      v: 1,
+      group: "mail",
+      nodeID: "n",
+      items: [item, { ...item, echo }, { id: "id-2", outcome: "handled", attempt: 2, durationMs: 0, echo: short }]
+    }
+  ],
+  announcement: [
+    { v: 1, pattern: "order.created", group: "mail", queue: "q", nodeID: "n", service: "s" },
+    { v: 1, pattern: "order.**", group: "mail:order.**", queue: "q", nodeID: "n", service: "s" }
+  ],
+  withdrawal: [{ v: 1, id: "id-1", echo: short }],
+  parked: [
+    {
+      type: "reliable.parked",
+      messageId: "m",
+      headers: {
+        "x-reliable-reason": "r",
+        "x-reliable-queue": "q",
+        "x-reliable-node": "n",
+        "x-reliable-properties": "{}",
+        "x-reliable-headers": "{}"
+      }
+    }
+  ]
 };
 
 const anyone = () => ["mail"];
 const bytes = (value: unknown) => Buffer.from(value === undefined ? "" : JSON.stringify(value));
-const wire = (doc: Doc) => ({ messageId: doc["messageId"] as string, type: doc["type"] as string, headers: doc["headers"] as Doc, body: bytes(doc["body"]) });
+const wire = (doc: Doc) => ({
+  messageId: doc["messageId"] as string,
+  type: doc["type"] as string,
+  headers: doc["headers"] as Doc,
+  body: bytes(doc["body"])
+});
 
 /** Throws, or returns false, for what our readers refuse. */
 const read: Record<SchemaName, (doc: Doc) => unknown> = {
-	envelope: doc => parseEnvelope(wire(doc)),
-	job: doc => !("x-reliable-receipt" in (doc["headers"] as Doc)) && !("x-reliable-echo" in (doc["headers"] as Doc)) && parseEnvelope(wire({ ...doc, headers: { ...(doc["headers"] as Doc), "x-reliable-receipt": "r" } })),
-	check: doc => parseCheck(wire(doc), anyone, new Date()),
-	plan: doc => parseCheck(wire({ ...envelope, headers: { ...headers, "x-reliable-round": 1, "x-reliable-echo": JSON.stringify(doc) } }), anyone, new Date()),
-	receipt: doc => {
-		const { items, bad } = parseReceipts(bytes(doc));
-		for (const { id, echo } of items) if (echo) rowOfEcho(id, echo, anyone, new Date());
-		return !bad.length;
-	},
-	announcement: doc => parseAnnouncement(bytes(doc), "shop.reliable"),
-	withdrawal: doc => {
-		const { id, echo } = parseWithdrawal(bytes(doc));
-		return rowOfEcho(id, echo, anyone, new Date());
-	},
-	parked: doc => isParking(doc as never)
+  envelope: doc => parseEnvelope(wire(doc)),
+  job: doc =>
+    !("x-reliable-receipt" in (doc["headers"] as Doc)) &&
+    !("x-reliable-echo" in (doc["headers"] as Doc)) &&
+    parseEnvelope(wire({ ...doc, headers: { ...(doc["headers"] as Doc), "x-reliable-receipt": "r" } })),
+  check: doc => parseCheck(wire(doc), anyone, new Date()),
+  plan: doc =>
+    parseCheck(
+      wire({ ...envelope, headers: { ...headers, "x-reliable-round": 1, "x-reliable-echo": JSON.stringify(doc) } }),
+      anyone,
+      new Date()
+    ),
+  receipt: doc => {
+    const { items, bad } = parseReceipts(bytes(doc));
+    for (const { id, echo } of items) if (echo) rowOfEcho(id, echo, anyone, new Date());
+    return !bad.length;
+  },
+  announcement: doc => parseAnnouncement(bytes(doc), "shop.reliable"),
+  withdrawal: doc => {
+    const { id, echo } = parseWithdrawal(bytes(doc));
+    return rowOfEcho(id, echo, anyone, new Date());
+  },
+  parked: doc => isParking(doc as never)
 };
 
 function accepted(name: SchemaName, doc: Doc): boolean {
-	try {
-		return read[name](doc) !== false;
-	} catch (error) {
-		if (error instanceof Unreadable) return false;
-		throw error;
-	}
+  try {
+    return read[name](doc) !== false;
+  } catch (error) {
+    if (error instanceof Unreadable) return false;
+    throw error;
+  }
 }
 
-const WRONG = [null, true, 0, -1, 1.5, 2, 5e15, "", "x", "1", "*", "(*", "a:b", "x".repeat(300), [], [null], {}, { a: null }];
+const WRONG = [
+  null,
+  true,
+  0,
+  -1,
+  1.5,
+  2,
+  5e15,
+  "",
+  "x",
+  "1",
+  "*",
+  "(*",
+  "a:b",
+  "x".repeat(300),
+  [],
+  [null],
+  {},
+  { a: null }
+];
 /** Text that carries JSON: changed inside as well. */
 const CARRIERS = ["x-reliable-echo", "x-reliable-meta", "x-reliable-headers", "plan"];
 
-/** What no schema can say: that a wildcard group is named after its pattern, what a regular expression can be made of, and what is in base64. */
-const BEYOND: Partial<Record<SchemaName, string[]>> = { announcement: ['/pattern = "*"', '/pattern = "(*"', '/group = "a:b"'], receipt: [`/items/1/echo/body = ${JSON.stringify("x".repeat(300)).slice(0, 40)}`] };
+/**
+ * What no schema can say: that a wildcard group is named after its pattern, what a regular expression can be made of,
+ * and what is in base64.
+ */
+const BEYOND: Partial<Record<SchemaName, string[]>> = {
+  announcement: ['/pattern = "*"', '/pattern = "(*"', '/group = "a:b"'],
+  receipt: [`/items/1/echo/body = ${JSON.stringify("x".repeat(300)).slice(0, 40)}`]
+};
 /** Nor that numbers increase. */
 const NOT_INCREASING = /\/delays\/1 = (?:1\.5|2)$/;
 
 interface Mutant {
-	what: string;
-	doc: unknown;
-	/** Only something unknown was added. */
-	extra?: boolean;
+  what: string;
+  doc: unknown;
+  /** Only something unknown was added. */
+  extra?: boolean;
 }
 
 /** Every place of a document: missing, of every wrong kind, or with something unknown beside it. */
 function* mutants(value: unknown, at = ""): Generator<Mutant> {
-	if (typeof value !== "object" || value === null) return;
-	const put = (key: string, changed: unknown) => (Array.isArray(value) ? value.map((old: unknown, i) => (String(i) === key ? changed : old)) : { ...value, [key]: changed });
-	if (!Array.isArray(value)) yield { what: `${at} with something unknown`, doc: { ...value, "x-unknown": { deep: [1] } }, extra: true };
-	for (const [key, inner] of Object.entries(value as Doc)) {
-		const where = `${at}/${key}`;
-		if (!Array.isArray(value)) yield { what: `${where} missing`, doc: Object.fromEntries(Object.entries(value).filter(([name]) => name !== key)) };
-		for (const wrong of WRONG) yield { what: `${where} = ${JSON.stringify(wrong).slice(0, 40)}`, doc: put(key, wrong) };
-		const carrier = CARRIERS.includes(key) && typeof inner === "string";
-		for (const { what, doc, extra } of mutants(carrier ? (JSON.parse(inner) as unknown) : inner, where)) yield { what, doc: put(key, carrier ? JSON.stringify(doc) : doc), extra };
-	}
+  if (typeof value !== "object" || value === null) return;
+  const put = (key: string, changed: unknown) =>
+    Array.isArray(value)
+      ? value.map((old: unknown, i) => (String(i) === key ? changed : old))
+      : { ...value, [key]: changed };
+  if (!Array.isArray(value))
+    yield { what: `${at} with something unknown`, doc: { ...value, "x-unknown": { deep: [1] } }, extra: true };
+  for (const [key, inner] of Object.entries(value as Doc)) {
+    const where = `${at}/${key}`;
+    if (!Array.isArray(value))
+      yield {
+        what: `${where} missing`,
+        doc: Object.fromEntries(Object.entries(value).filter(([name]) => name !== key))
+      };
+    for (const wrong of WRONG) yield { what: `${where} = ${JSON.stringify(wrong).slice(0, 40)}`, doc: put(key, wrong) };
+    const carrier = CARRIERS.includes(key) && typeof inner === "string";
+    for (const { what, doc, extra } of mutants(carrier ? (JSON.parse(inner) as unknown) : inner, where))
+      yield { what, doc: put(key, carrier ? JSON.stringify(doc) : doc), extra };
+  }
 }
 
 /** Whether AMQP itself can carry it. */
 function carried({ headers, messageId = "", type = "" }: Doc): boolean {
-	return typeof headers === "object" && headers !== null && !Array.isArray(headers) && typeof messageId === "string" && typeof type === "string";
+  return (
+    typeof headers === "object" &&
+    headers !== null &&
+    !Array.isArray(headers) &&
+    typeof messageId === "string" &&
+    typeof type === "string"
+  );
 }
 
 it("there is an example of every schema", () => {
-	expect(names.toSorted()).toEqual(Object.keys(good).toSorted());
+  expect(names.toSorted()).toEqual(Object.keys(good).toSorted());
 });
 
 it.each(names)("%s: the schema and our reader say the same of every example and of every change to it", name => {
-	const differ: string[] = [];
-	let refused = 0;
-	let extras = 0;
-	for (const doc of good[name]) {
-		expect(faults(name, doc)).toEqual([]);
-		expect(accepted(name, doc)).toBe(true);
-		for (const { what, doc: mutant, extra } of mutants(doc)) {
-			if ("headers" in doc && !carried(mutant as Doc)) continue;
-			const bySchema = faults(name, mutant).length === 0;
-			const byReader = accepted(name, mutant as Doc);
-			if (!bySchema) refused++;
-			if (extra) extras++;
-			if (bySchema && !byReader && (BEYOND[name]?.includes(what) || NOT_INCREASING.test(what))) continue;
-			if (bySchema !== byReader) differ.push(`${what}: the schema ${bySchema ? "takes" : "refuses"} it, the reader does not`);
-			else if (extra && !bySchema) differ.push(`${what}: refused`);
-		}
-	}
-	expect(differ).toEqual([]);
-	expect(refused).toBeGreaterThan(20);
-	expect(extras).toBeGreaterThan(0);
+  const differ: string[] = [];
+  let refused = 0;
+  let extras = 0;
+  for (const doc of good[name]) {
+    expect(faults(name, doc)).toEqual([]);
+    expect(accepted(name, doc)).toBe(true);
+    for (const { what, doc: mutant, extra } of mutants(doc)) {
+      if ("headers" in doc && !carried(mutant as Doc)) continue;
+      const bySchema = faults(name, mutant).length === 0;
+      const byReader = accepted(name, mutant as Doc);
+      if (!bySchema) refused++;
+      if (extra) extras++;
+      if (bySchema && !byReader && (BEYOND[name]?.includes(what) || NOT_INCREASING.test(what))) continue;
+      if (bySchema !== byReader)
+        differ.push(`${what}: the schema ${bySchema ? "takes" : "refuses"} it, the reader does not`);
+      else if (extra && !bySchema) differ.push(`${what}: refused`);
+    }
+  }
+  expect(differ).toEqual([]);
+  expect(refused).toBeGreaterThan(20);
+  expect(extras).toBeGreaterThan(0);
 });
 
 it("a failed receipt must bring the message back, a handled one need not: by the schema and by our reader", () => {
-	const receipt = (more: object) => ({ v: 1, group: "mail", nodeID: "n", items: [{ id: "id-1", outcome: "failed", attempt: 1, durationMs: 1, echo: short, ...more }] });
-	expect(faults("receipt", receipt({}))).not.toEqual([]);
-	expect(parseReceipts(bytes(receipt({})))).toMatchObject({ items: [], bad: [expect.stringMatching(/bad echo.*must bring back headers and body/)] });
-	for (const more of [{ outcome: "handled" }, { echo }, { echo: undefined }]) {
-		const given = JSON.parse(JSON.stringify(receipt(more))) as Doc;
-		expect(faults("receipt", given)).toEqual([]);
-		expect(accepted("receipt", given)).toBe(true);
-	}
+  const receipt = (more: object) => ({
+    v: 1,
+    group: "mail",
+    nodeID: "n",
+    items: [{ id: "id-1", outcome: "failed", attempt: 1, durationMs: 1, echo: short, ...more }]
+  });
+  expect(faults("receipt", receipt({}))).not.toEqual([]);
+  expect(parseReceipts(bytes(receipt({})))).toMatchObject({
+    items: [],
+    bad: [expect.stringMatching(/bad echo.*must bring back headers and body/)]
+  });
+  for (const more of [{ outcome: "handled" }, { echo }, { echo: undefined }]) {
+    const given = JSON.parse(JSON.stringify(receipt(more))) as Doc;
+    expect(faults("receipt", given)).toEqual([]);
+    expect(accepted("receipt", given)).toBe(true);
+  }
 });
 
 it.each([
-	["its own", "shop.reliable.checks"],
-	["its own, of a delay", "shop.reliable.checks.delay.1000"],
-	["one nobody has yet", "shop.reliable.else"]
+  ["its own", "shop.reliable.checks"],
+  ["its own, of a delay", "shop.reliable.checks.delay.1000"],
+  ["one nobody has yet", "shop.reliable.else"]
 ])("a group cannot announce a queue of the system: %s", (_, queue) => {
-	const announcement = { v: 1, pattern: "order.created", group: "mail", queue, nodeID: "n", service: "s" };
-	expect(() => parseAnnouncement(bytes(announcement), "shop.reliable")).toThrow(Unreadable);
-	for (const good of ["shop.reliable.on.mail/order.created", "mail", "shop.reliable"]) expect(parseAnnouncement(bytes({ ...announcement, queue: good }), "shop.reliable")).toMatchObject({ queue: good });
+  const announcement = { v: 1, pattern: "order.created", group: "mail", queue, nodeID: "n", service: "s" };
+  expect(() => parseAnnouncement(bytes(announcement), "shop.reliable")).toThrow(Unreadable);
+  for (const good of ["shop.reliable.on.mail/order.created", "mail", "shop.reliable"])
+    expect(parseAnnouncement(bytes({ ...announcement, queue: good }), "shop.reliable")).toMatchObject({ queue: good });
 });

@@ -9,7 +9,10 @@ import { tlsFailure } from "../../tls";
 import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
 
-/** Half a second is longer than a broker restart's noise; half a minute keeps a thousand nodes from hammering a broker that comes back. */
+/**
+ * Half a second is longer than a broker restart's noise; half a minute keeps a thousand nodes from hammering a broker
+ * that comes back.
+ */
 const RECONNECT = { initialMs: 500, maxMs: 30_000, jitter: "half" } as const;
 
 /** Of frames on their way to the socket, so that they can go out together; amqplib holds back the rest. */
@@ -22,247 +25,272 @@ const STABLE_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 
 export interface ConnectionOptions {
-	purpose: "publish" | "consume";
-	addresses: BrokerAddress[];
-	nodeID: string;
-	logger: Logger;
-	socket?: SocketOptions;
-	/** A live one of the user's: used as it is, neither reconnected nor closed. */
-	given?: ChannelModel;
-	/** After each (re)connect. When it rejects, the connection is dropped and made anew; at the first start a ReliableError ends the start. */
-	onUp(model: ChannelModel): Promise<void>;
-	onDown(reason: string): void;
-	onBlocked(reason: string | undefined): void;
-	onFailure(error: Error): void;
+  purpose: "publish" | "consume";
+  addresses: BrokerAddress[];
+  nodeID: string;
+  logger: Logger;
+  socket?: SocketOptions;
+  /** A live one of the user's: used as it is, neither reconnected nor closed. */
+  given?: ChannelModel;
+  /**
+   * After each (re)connect. When it rejects, the connection is dropped and made anew; at the first start a
+   * ReliableError ends the start.
+   */
+  onUp(model: ChannelModel): Promise<void>;
+  onDown(reason: string): void;
+  onBlocked(reason: string | undefined): void;
+  onFailure(error: Error): void;
 }
 
 /** One connection and the loop that keeps it: hosts in turn, jittered backoff, an end only by `close()`. */
 export class AmqpConnection {
-	model: ChannelModel | undefined;
-	reconnects = 0;
-	#closed = false;
-	#host = 0;
-	#since: Date | undefined;
-	#address: string | undefined;
-	#lastError: string | undefined;
-	/** Ends a sleep between two rounds. */
-	readonly #stop = new AbortController();
-	/** Ends a connect under way; never kept for the connection itself, which must be closed with a handshake. */
-	#connecting: AbortController | undefined;
-	#loop: Promise<void> | undefined;
+  model: ChannelModel | undefined;
+  reconnects = 0;
+  #closed = false;
+  #host = 0;
+  #since: Date | undefined;
+  #address: string | undefined;
+  #lastError: string | undefined;
+  /** Ends a sleep between two rounds. */
+  readonly #stop = new AbortController();
+  /** Ends a connect under way; never kept for the connection itself, which must be closed with a handshake. */
+  #connecting: AbortController | undefined;
+  #loop: Promise<void> | undefined;
 
-	constructor(private readonly options: ConnectionOptions) {}
+  constructor(private readonly options: ConnectionOptions) {}
 
-	get status(): ConnectionStatus {
-		return { connected: this.model !== undefined, address: this.#address, since: this.#since, lastError: this.#lastError };
-	}
+  get status(): ConnectionStatus {
+    return {
+      connected: this.model !== undefined,
+      address: this.#address,
+      since: this.#since,
+      lastError: this.#lastError
+    };
+  }
 
-	/** Resolves after the first round through the hosts, connected or not; rejects if it can never succeed. */
-	start(): Promise<void> {
-		return new Promise((resolve, reject) => {
-			this.#loop ??= this.#run(resolve, reject);
-		});
-	}
+  /** Resolves after the first round through the hosts, connected or not; rejects if it can never succeed. */
+  start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#loop ??= this.#run(resolve, reject);
+    });
+  }
 
-	/** With a handshake; a socket whose other end has not answered within `withinMs` is destroyed. */
-	async close(withinMs = CLOSE_MS): Promise<void> {
-		if (this.#closed) return this.#loop;
-		this.#closed = true;
-		this.#stop.abort();
-		this.#connecting?.abort();
-		const { model } = this;
-		if (model && !this.options.given) await closeModel(model, Math.min(withinMs, CLOSE_MS));
-		await this.#loop;
-	}
+  /** With a handshake; a socket whose other end has not answered within `withinMs` is destroyed. */
+  async close(withinMs = CLOSE_MS): Promise<void> {
+    if (this.#closed) return this.#loop;
+    this.#closed = true;
+    this.#stop.abort();
+    this.#connecting?.abort();
+    const { model } = this;
+    if (model && !this.options.given) await closeModel(model, Math.min(withinMs, CLOSE_MS));
+    await this.#loop;
+  }
 
-	/** Drops a connection that does not answer, without waiting for the heartbeat. */
-	destroy(reason: string): void {
-		if (this.model && !this.options.given) destroySocket(this.model, reason);
-	}
+  /** Drops a connection that does not answer, without waiting for the heartbeat. */
+  destroy(reason: string): void {
+    if (this.model && !this.options.given) destroySocket(this.model, reason);
+  }
 
-	async #run(started: () => void, refused: (error: Error) => void): Promise<void> {
-		let failures = 0;
-		for (let first = true; !this.#closed; first = false) {
-			const opened = await this.#round();
-			if (this.#closed) {
-				if (!(opened instanceof Error) && !this.options.given) destroySocket(opened, "closed");
-				break;
-			}
-			if (opened instanceof Error) {
-				if (first && opened instanceof ReliableError) return refused(opened);
-				this.#note(opened);
-				if (first) started();
-				await this.#sleep(backoffMs(RECONNECT, ++failures));
-				continue;
-			}
-			const since = performance.now();
-			const lost = this.#adopt(opened);
-			try {
-				await this.options.onUp(opened);
-				if (first) started();
-			} catch (thrown) {
-				this.destroy(reasonOf(thrown));
-				if (first && thrown instanceof ReliableError) return refused(thrown);
-				if (first) started();
-				if (this.model) this.#note(thrown);
-			}
-			await (this.options.given ? Promise.race([lost, this.#stopped()]) : lost);
-			if (this.#closed || this.options.given) break;
-			if (performance.now() - since >= STABLE_MS) failures = 0;
-			// All nodes lose a restarting broker at the same instant; none of them comes back at once.
-			await this.#sleep(backoffMs(RECONNECT, ++failures));
-			this.reconnects++;
-		}
-		started();
-	}
+  async #run(started: () => void, refused: (error: Error) => void): Promise<void> {
+    let failures = 0;
+    for (let first = true; !this.#closed; first = false) {
+      const opened = await this.#round();
+      if (this.#closed) {
+        if (!(opened instanceof Error) && !this.options.given) destroySocket(opened, "closed");
+        break;
+      }
+      if (opened instanceof Error) {
+        if (first && opened instanceof ReliableError) return refused(opened);
+        this.#note(opened);
+        if (first) started();
+        await this.#sleep(backoffMs(RECONNECT, ++failures));
+        continue;
+      }
+      const since = performance.now();
+      const lost = this.#adopt(opened);
+      try {
+        await this.options.onUp(opened);
+        if (first) started();
+      } catch (thrown) {
+        this.destroy(reasonOf(thrown));
+        if (first && thrown instanceof ReliableError) return refused(thrown);
+        if (first) started();
+        if (this.model) this.#note(thrown);
+      }
+      await (this.options.given ? Promise.race([lost, this.#stopped()]) : lost);
+      if (this.#closed || this.options.given) break;
+      if (performance.now() - since >= STABLE_MS) failures = 0;
+      // All nodes lose a restarting broker at the same instant; none of them comes back at once.
+      await this.#sleep(backoffMs(RECONNECT, ++failures));
+      this.reconnects++;
+    }
+    started();
+  }
 
-	/** Each host once. Fatal only if every host says so: one with old credentials must not stop the others. */
-	async #round(): Promise<ChannelModel | Error> {
-		const { addresses, given } = this.options;
-		if (given) return given;
-		let passing: Error | undefined;
-		let fatal: ReliableError | undefined;
-		for (let i = 0; i < addresses.length && !this.#closed; i++) {
-			const address = addresses[this.#host % addresses.length];
-			try {
-				return await this.#connect(address);
-			} catch (thrown) {
-				this.#host++;
-				const error = connectError(thrown, address.label);
-				if (error instanceof ReliableError) fatal = error;
-				else passing = error;
-			}
-		}
-		return passing ?? fatal ?? new Error("closed");
-	}
+  /** Each host once. Fatal only if every host says so: one with old credentials must not stop the others. */
+  async #round(): Promise<ChannelModel | Error> {
+    const { addresses, given } = this.options;
+    if (given) return given;
+    let passing: Error | undefined;
+    let fatal: ReliableError | undefined;
+    for (let i = 0; i < addresses.length && !this.#closed; i++) {
+      const address = addresses[this.#host % addresses.length];
+      try {
+        return await this.#connect(address);
+      } catch (thrown) {
+        this.#host++;
+        const error = connectError(thrown, address.label);
+        if (error instanceof ReliableError) fatal = error;
+        else passing = error;
+      }
+    }
+    return passing ?? fatal ?? new Error("closed");
+  }
 
-	async #connect(address: BrokerAddress): Promise<ChannelModel> {
-		// Loaded here, so that a process with the embedded courier alone never loads it.
-		const { connect, credentials } = await import("amqplib");
-		const { purpose, nodeID, socket } = this.options;
-		const connecting = (this.#connecting = new AbortController());
-		const model = await connect(address.url, {
-			timeout: CONNECT_TIMEOUT_MS,
-			...(address.login && { credentials: credentials.plain(...address.login) }),
-			...socket,
-			// Nagle and delayed acks together cost 44 ms a message above 2 KiB.
-			noDelay: true,
-			highWaterMark: WRITE_BUFFER_BYTES,
-			keepAlive: true,
-			signal: connecting.signal,
-			clientProperties: { ...socket?.clientProperties, connection_name: `reliable:${nodeID}:${purpose}` }
-		} as SocketOptions);
-		this.#connecting = undefined;
-		this.#address = address.label;
-		// One that comes while stopping is destroyed without being adopted, and an `error` without a listener takes the process down.
-		model.on("error", () => undefined);
-		gatherWrites(streamOf(model));
-		return model;
-	}
+  async #connect(address: BrokerAddress): Promise<ChannelModel> {
+    // Loaded here, so that a process with the embedded courier alone never loads it.
+    const { connect, credentials } = await import("amqplib");
+    const { purpose, nodeID, socket } = this.options;
+    const connecting = (this.#connecting = new AbortController());
+    const model = await connect(address.url, {
+      timeout: CONNECT_TIMEOUT_MS,
+      ...(address.login && { credentials: credentials.plain(...address.login) }),
+      ...socket,
+      // Nagle and delayed acks together cost 44 ms a message above 2 KiB.
+      noDelay: true,
+      highWaterMark: WRITE_BUFFER_BYTES,
+      keepAlive: true,
+      signal: connecting.signal,
+      clientProperties: { ...socket?.clientProperties, connection_name: `reliable:${nodeID}:${purpose}` }
+    } as SocketOptions);
+    this.#connecting = undefined;
+    this.#address = address.label;
+    // One that comes while stopping is destroyed without being adopted, and an `error` without a listener takes the
+    // process down.
+    model.on("error", () => undefined);
+    gatherWrites(streamOf(model));
+    return model;
+  }
 
-	/** Listens everywhere before anything else happens: an `error` without a listener takes the process down. Resolves when it is lost. */
-	#adopt(model: ChannelModel): Promise<void> {
-		const { onBlocked, onDown, purpose, logger } = this.options;
-		let reason = "connection closed";
-		this.model = model;
-		this.#since = new Date();
-		if (this.#lastError) logger.info(`RabbitMQ ${purpose} connection is up again at ${this.#address}.`);
-		this.#lastError = undefined;
-		model.on("error", error => void (reason = reasonOf(error)));
-		// ChannelModel does not forward it, amqplib emits it on the connection underneath.
-		(model.connection as unknown as EventEmitter).on("handler-error", (error: unknown) => logger.error("An AMQP listener threw:", error));
-		model.on("handler-error", () => undefined);
-		model.on("blocked", why => onBlocked(why || "blocked by the broker"));
-		model.on("unblocked", () => onBlocked(undefined));
-		return new Promise(resolve => {
-			model.once("close", error => {
-				this.model = undefined;
-				this.#since = undefined;
-				if (error) reason = reasonOf(error);
-				if (!this.#closed) this.#note(new Error(reason));
-				onDown(reason);
-				resolve();
-			});
-		});
-	}
+  /**
+   * Listens everywhere before anything else happens: an `error` without a listener takes the process down. Resolves
+   * when it is lost.
+   */
+  #adopt(model: ChannelModel): Promise<void> {
+    const { onBlocked, onDown, purpose, logger } = this.options;
+    let reason = "connection closed";
+    this.model = model;
+    this.#since = new Date();
+    if (this.#lastError) logger.info(`RabbitMQ ${purpose} connection is up again at ${this.#address}.`);
+    this.#lastError = undefined;
+    model.on("error", error => void (reason = reasonOf(error)));
+    // ChannelModel does not forward it, amqplib emits it on the connection underneath.
+    (model.connection as unknown as EventEmitter).on("handler-error", (error: unknown) =>
+      logger.error("An AMQP listener threw:", error)
+    );
+    model.on("handler-error", () => undefined);
+    model.on("blocked", why => onBlocked(why || "blocked by the broker"));
+    model.on("unblocked", () => onBlocked(undefined));
+    return new Promise(resolve => {
+      model.once("close", error => {
+        this.model = undefined;
+        this.#since = undefined;
+        if (error) reason = reasonOf(error);
+        if (!this.#closed) this.#note(new Error(reason));
+        onDown(reason);
+        resolve();
+      });
+    });
+  }
 
-	/** A failure is told once; the same one again is only for those who debug. */
-	#note(thrown: unknown): void {
-		const text = reasonOf(thrown);
-		const { logger, purpose, onFailure } = this.options;
-		if (text === this.#lastError) return logger.debug(`RabbitMQ ${purpose} connection: ${text}`);
-		this.#lastError = text;
-		logger.warn(`RabbitMQ ${purpose} connection: ${text}`);
-		onFailure(thrown as Error);
-	}
+  /** A failure is told once; the same one again is only for those who debug. */
+  #note(thrown: unknown): void {
+    const text = reasonOf(thrown);
+    const { logger, purpose, onFailure } = this.options;
+    if (text === this.#lastError) return logger.debug(`RabbitMQ ${purpose} connection: ${text}`);
+    this.#lastError = text;
+    logger.warn(`RabbitMQ ${purpose} connection: ${text}`);
+    onFailure(thrown as Error);
+  }
 
-	#stopped(): Promise<void> {
-		return new Promise(resolve => this.#stop.signal.addEventListener("abort", () => resolve()));
-	}
+  #stopped(): Promise<void> {
+    return new Promise(resolve => this.#stop.signal.addEventListener("abort", () => resolve()));
+  }
 
-	#sleep(ms: number): Promise<void> {
-		const { signal } = this.#stop;
-		return new Promise(resolve => {
-			if (signal.aborted) return resolve();
-			const done = () => {
-				clearTimeout(timer);
-				signal.removeEventListener("abort", done);
-				resolve();
-			};
-			const timer = setTimeout(done, ms);
-			signal.addEventListener("abort", done);
-		});
-	}
+  #sleep(ms: number): Promise<void> {
+    const { signal } = this.#stop;
+    return new Promise(resolve => {
+      if (signal.aborted) return resolve();
+      const done = () => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", done);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      signal.addEventListener("abort", done);
+    });
+  }
 }
 
 /** ReliableError for what will not pass by itself. */
 function connectError(thrown: unknown, label: string): Error {
-	const text = reasonOf(thrown);
-	if (/ACCESS_REFUSED|ACCESS-REFUSED/.test(text)) {
-		return new ReliableError("RELIABLE_ACCESS_REFUSED", `RabbitMQ at ${label} refused user or password. Check the credentials in option \`amqp\` (special characters must be percent-encoded; guest may log in from localhost only).`, { option: "amqp", address: label });
-	}
-	// The broker answers `open` by closing with 530; amqplib does not pass its text on.
-	if (/Expected ConnectionOpenOk; got <ConnectionClose/.test(text)) {
-		return new ReliableError("RELIABLE_ACCESS_REFUSED", `RabbitMQ at ${label} does not have the vhost in option \`amqp\`, or the user has no access to it.`, { option: "amqp", address: label });
-	}
-	// Happy eyeballs gather their errors in one without a text.
-	const why = thrown instanceof AggregateError ? String((thrown as { code?: string }).code) : text;
-	return tlsFailure("RabbitMQ", "amqp", label, thrown) ?? Object.assign(new Error(`cannot connect to ${label}: ${why}`), { cause: bare(thrown) });
+  const text = reasonOf(thrown);
+  if (/ACCESS_REFUSED|ACCESS-REFUSED/.test(text)) {
+    return new ReliableError(
+      "RELIABLE_ACCESS_REFUSED",
+      `RabbitMQ at ${label} refused user or password. Check the credentials in option \`amqp\` (special characters must be percent-encoded; guest may log in from localhost only).`,
+      { option: "amqp", address: label }
+    );
+  }
+  // The broker answers `open` by closing with 530; amqplib does not pass its text on.
+  if (/Expected ConnectionOpenOk; got <ConnectionClose/.test(text)) {
+    return new ReliableError(
+      "RELIABLE_ACCESS_REFUSED",
+      `RabbitMQ at ${label} does not have the vhost in option \`amqp\`, or the user has no access to it.`,
+      { option: "amqp", address: label }
+    );
+  }
+  // Happy eyeballs gather their errors in one without a text.
+  const why = thrown instanceof AggregateError ? String((thrown as { code?: string }).code) : text;
+  return (
+    tlsFailure("RabbitMQ", "amqp", label, thrown) ??
+    Object.assign(new Error(`cannot connect to ${label}: ${why}`), { cause: bare(thrown) })
+  );
 }
 
 /** amqplib's `close()` never settles when the socket is lost before the answer. */
 function closeModel(model: ChannelModel, withinMs: number): Promise<void> {
-	return new Promise(resolve => {
-		const timer = setTimeout(() => destroySocket(model, "no answer to close"), withinMs);
-		model.once("close", () => {
-			clearTimeout(timer);
-			resolve();
-		});
-		model.close().catch(() => undefined);
-	});
+  return new Promise(resolve => {
+    const timer = setTimeout(() => destroySocket(model, "no answer to close"), withinMs);
+    model.once("close", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    model.close().catch(() => undefined);
+  });
 }
 
 /** With an error, or amqplib does not notice that the socket is gone. */
 function destroySocket(model: ChannelModel, reason: string): void {
-	streamOf(model).destroy(new Error(reason));
+  streamOf(model).destroy(new Error(reason));
 }
 
 function streamOf(model: ChannelModel): Duplex {
-	return (model.connection as unknown as { stream: Duplex }).stream;
+  return (model.connection as unknown as { stream: Duplex }).stream;
 }
 
 /**
- * amqplib writes every frame by itself: with `noDelay` a system call and a packet each, and a read at the broker. What is written within one
- * turn of the event loop goes out together, still in that turn.
+ * amqplib writes every frame by itself: with `noDelay` a system call and a packet each, and a read at the broker. What
+ * is written within one turn of the event loop goes out together, still in that turn.
  */
 function gatherWrites(stream: Duplex): void {
-	const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
-	const flush = () => stream.uncork();
-	stream.write = (...args: unknown[]): boolean => {
-		if (stream.writableCorked === 0) {
-			stream.cork();
-			process.nextTick(flush);
-		}
-		return write(...args);
-	};
+  const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
+  const flush = () => stream.uncork();
+  stream.write = (...args: unknown[]): boolean => {
+    if (stream.writableCorked === 0) {
+      stream.cork();
+      process.nextTick(flush);
+    }
+    return write(...args);
+  };
 }

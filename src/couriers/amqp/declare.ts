@@ -3,90 +3,138 @@ import { CLOSE_MS } from "../../at-most";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
 
-/** Runs `work` on a channel of its own, so that what the broker refuses there (it closes the channel) harms nothing else. */
+/**
+ * Runs `work` on a channel of its own, so that what the broker refuses there (it closes the channel) harms nothing
+ * else.
+ */
 export async function onThrowAwayChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
-	const channel = await model.createChannel();
-	swallowErrors(channel);
-	try {
-		return await work(channel);
-	} finally {
-		void closeChannel(channel);
-	}
+  const channel = await model.createChannel();
+  swallowErrors(channel);
+  try {
+    return await work(channel);
+  } finally {
+    void closeChannel(channel);
+  }
 }
 
-/** A channel without an `error` listener takes its whole connection down when the broker closes it; the outcome shows elsewhere. */
+/**
+ * A channel without an `error` listener takes its whole connection down when the broker closes it; the outcome shows
+ * elsewhere.
+ */
 export function swallowErrors(channel: Channel): void {
-	channel.on("error", () => undefined);
-	channel.on("handler-error", () => undefined);
+  channel.on("error", () => undefined);
+  channel.on("handler-error", () => undefined);
 }
 
-/** amqplib's `close()` never settles when the connection is lost before the answer, and rejects when it was closed already. */
+/**
+ * amqplib's `close()` never settles when the connection is lost before the answer, and rejects when it was closed
+ * already.
+ */
 export function closeChannel(channel: Channel, withinMs = CLOSE_MS): Promise<void> {
-	return new Promise(resolve => {
-		const timer = setTimeout(resolve, Math.min(withinMs, CLOSE_MS));
-		const done = () => {
-			clearTimeout(timer);
-			resolve();
-		};
-		channel.once("close", done);
-		channel.close().then(done, done);
-	});
+  return new Promise(resolve => {
+    const timer = setTimeout(resolve, Math.min(withinMs, CLOSE_MS));
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    channel.once("close", done);
+    channel.close().then(done, done);
+  });
 }
 
 export async function assertExchange(channel: Channel, exchange: ExchangeDeclaration): Promise<void> {
-	try {
-		await channel.assertExchange(exchange.name, exchange.type, { durable: true });
-	} catch (thrown) {
-		throw declareError(thrown, `exchange ${exchange.name}`, "delete the exchange and restart, or use another namespace");
-	}
+  try {
+    await channel.assertExchange(exchange.name, exchange.type, { durable: true });
+  } catch (thrown) {
+    throw declareError(
+      thrown,
+      `exchange ${exchange.name}`,
+      "delete the exchange and restart, or use another namespace"
+    );
+  }
 }
 
-export async function assertQueue(channel: Channel, exchange: ExchangeDeclaration, queue: QueueDeclaration): Promise<void> {
-	try {
-		await channel.assertQueue(queue.name, { durable: true, arguments: queue.arguments });
-		for (const key of queue.bindings) await channel.bindQueue(queue.name, exchange.name, key);
-	} catch (thrown) {
-		throw declareError(thrown, `queue ${queue.name}`, "drain it or shovel it to another queue, delete it and restart; or rename the group", queue.name);
-	}
+export async function assertQueue(
+  channel: Channel,
+  exchange: ExchangeDeclaration,
+  queue: QueueDeclaration
+): Promise<void> {
+  try {
+    await channel.assertQueue(queue.name, { durable: true, arguments: queue.arguments });
+    for (const key of queue.bindings) await channel.bindQueue(queue.name, exchange.name, key);
+  } catch (thrown) {
+    throw declareError(
+      thrown,
+      `queue ${queue.name}`,
+      "drain it or shovel it to another queue, delete it and restart; or rename the group",
+      queue.name
+    );
+  }
 }
 
 /** On channels of its own. Throws as `assertQueue`. */
-export async function provideQueue(model: ChannelModel, exchange: ExchangeDeclaration, queue: QueueDeclaration): Promise<void> {
-	if (queue.foreign && (await isThere(model, queue.name))) return;
-	await onThrowAwayChannel(model, channel => assertQueue(channel, exchange, queue));
+export async function provideQueue(
+  model: ChannelModel,
+  exchange: ExchangeDeclaration,
+  queue: QueueDeclaration
+): Promise<void> {
+  if (queue.foreign && (await isThere(model, queue.name))) return;
+  await onThrowAwayChannel(model, channel => assertQueue(channel, exchange, queue));
 }
 
 /** Asked without arguments, the broker has nothing to compare. */
 async function isThere(model: ChannelModel, name: string): Promise<boolean> {
-	try {
-		await onThrowAwayChannel(model, channel => channel.checkQueue(name));
-		return true;
-	} catch (thrown) {
-		if (codeOf(thrown) === 404) return false;
-		throw declareError(thrown, `queue ${name}`, "close the connection that holds it exclusively", name);
-	}
+  try {
+    await onThrowAwayChannel(model, channel => channel.checkQueue(name));
+    return true;
+  } catch (thrown) {
+    if (codeOf(thrown) === 404) return false;
+    throw declareError(thrown, `queue ${name}`, "close the connection that holds it exclusively", name);
+  }
 }
 
 /** undefined = there is no such queue. */
 export async function lookAtQueue(model: ChannelModel, name: string): Promise<Replies.AssertQueue | undefined> {
-	try {
-		return await onThrowAwayChannel(model, channel => channel.checkQueue(name));
-	} catch (thrown) {
-		if (codeOf(thrown) === 404) return undefined;
-		throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", `Could not look at queue ${name}: ${reasonOf(thrown)}.`, { queue: name }, thrown);
-	}
+  try {
+    return await onThrowAwayChannel(model, channel => channel.checkQueue(name));
+  } catch (thrown) {
+    if (codeOf(thrown) === 404) return undefined;
+    throw new ReliableRetryableError(
+      "RELIABLE_UNAVAILABLE",
+      `Could not look at queue ${name}: ${reasonOf(thrown)}.`,
+      { queue: name },
+      thrown
+    );
+  }
 }
 
 export function codeOf(thrown: unknown): number | undefined {
-	const code = (thrown as { code?: unknown } | null)?.code;
-	return typeof code === "number" ? code : undefined;
+  const code = (thrown as { code?: unknown } | null)?.code;
+  return typeof code === "number" ? code : undefined;
 }
 
 function declareError(thrown: unknown, what: string, remedy: string, queue?: string): Error {
-	const code = codeOf(thrown);
-	const said = /with message "(.*)"$/s.exec(reasonOf(thrown))?.[1] ?? reasonOf(thrown);
-	// 405 RESOURCE_LOCKED: somebody holds a queue of that name exclusively.
-	if (code === 406 || code === 405) return new ReliableError("RELIABLE_QUEUE_MISMATCH", `The ${what} exists with other arguments: ${said}. To migrate: ${remedy}.`, { queue, said }, thrown);
-	if (code === 403) return new ReliableError("RELIABLE_ACCESS_REFUSED", `The broker user may not declare the ${what}: ${said}.`, { queue }, thrown);
-	return new ReliableRetryableError("RELIABLE_UNAVAILABLE", `Could not declare the ${what}: ${said}.`, { queue }, thrown);
+  const code = codeOf(thrown);
+  const said = /with message "(.*)"$/s.exec(reasonOf(thrown))?.[1] ?? reasonOf(thrown);
+  // 405 RESOURCE_LOCKED: somebody holds a queue of that name exclusively.
+  if (code === 406 || code === 405)
+    return new ReliableError(
+      "RELIABLE_QUEUE_MISMATCH",
+      `The ${what} exists with other arguments: ${said}. To migrate: ${remedy}.`,
+      { queue, said },
+      thrown
+    );
+  if (code === 403)
+    return new ReliableError(
+      "RELIABLE_ACCESS_REFUSED",
+      `The broker user may not declare the ${what}: ${said}.`,
+      { queue },
+      thrown
+    );
+  return new ReliableRetryableError(
+    "RELIABLE_UNAVAILABLE",
+    `Could not declare the ${what}: ${said}.`,
+    { queue },
+    thrown
+  );
 }

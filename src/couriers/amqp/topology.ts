@@ -1,28 +1,29 @@
 import type { QueueSpec } from "../courier";
 
 /**
- * What is declared at the broker, as data. Both sides declare all they use, always with the same arguments: a queue that
- * exists with others is refused by the broker (406), so nothing here may depend on broker version, node or time.
+ * What is declared at the broker, as data. Both sides declare all they use, always with the same arguments: a queue
+ * that exists with others is refused by the broker (406), so nothing here may depend on broker version, node or time.
  */
 export interface QueueDeclaration {
-	name: string;
-	arguments: Record<string, string | number>;
-	bindings: string[];
-	/** Looked for first, and left as it is found. */
-	foreign?: boolean;
+  name: string;
+  arguments: Record<string, string | number>;
+  bindings: string[];
+  /** Looked for first, and left as it is found. */
+  foreign?: boolean;
 }
 
 export interface ExchangeDeclaration {
-	name: string;
-	type: "topic";
+  name: string;
+  type: "topic";
 }
 
 /** As often as a message may be given back when its consumers die on it, if the queue says nothing else. */
 export const DEFAULT_DELIVERY_LIMIT = 20;
 
 /**
- * Without somewhere to dead-letter to, passing the limit means that the broker drops the message, and no argument means a limit of 20
- * from RabbitMQ 4.0 on. -1 (unlimited) drops at the first reject before 4.0. So: the largest limit every version understands.
+ * Without somewhere to dead-letter to, passing the limit means that the broker drops the message, and no argument means
+ * a limit of 20 from RabbitMQ 4.0 on. -1 (unlimited) drops at the first reject before 4.0. So: the largest limit every
+ * version understands.
  */
 const NO_LIMIT = 2_147_483_647;
 
@@ -30,55 +31,63 @@ const NO_LIMIT = 2_147_483_647;
 const MAX_TTL_MS = 4_294_967_295;
 
 export function prefixOf(namespace: string): string {
-	return `${namespace ? `${namespace}.` : ""}reliable`;
+  return `${namespace ? `${namespace}.` : ""}reliable`;
 }
 
 export function eventsExchange(namespace: string): ExchangeDeclaration {
-	return { name: `${prefixOf(namespace)}.events`, type: "topic" };
+  return { name: `${prefixOf(namespace)}.events`, type: "topic" };
 }
 
 export function queueDeclaration(spec: QueueSpec): QueueDeclaration {
-	// What moleculer-amqp-queue declares: its workers must find nothing else.
-	if (spec.foreign) return { name: spec.name, arguments: {}, bindings: [], foreign: true };
-	const args: QueueDeclaration["arguments"] = { "x-queue-type": "quorum" };
-	if (spec.deadLetterTo === undefined) args["x-delivery-limit"] = NO_LIMIT;
-	else {
-		args["x-delivery-limit"] = spec.deliveryLimit ?? DEFAULT_DELIVERY_LIMIT;
-		Object.assign(args, deadLetterArguments(spec.deadLetterTo));
-	}
-	return { name: spec.name, arguments: args, bindings: [...(spec.bindings ?? [])] };
+  // What moleculer-amqp-queue declares: its workers must find nothing else.
+  if (spec.foreign) return { name: spec.name, arguments: {}, bindings: [], foreign: true };
+  const args: QueueDeclaration["arguments"] = { "x-queue-type": "quorum" };
+  if (spec.deadLetterTo === undefined) args["x-delivery-limit"] = NO_LIMIT;
+  else {
+    args["x-delivery-limit"] = spec.deliveryLimit ?? DEFAULT_DELIVERY_LIMIT;
+    Object.assign(args, deadLetterArguments(spec.deadLetterTo));
+  }
+  return { name: spec.name, arguments: args, bindings: [...(spec.bindings ?? [])] };
 }
 
 /** The TTL bucket in which a message waits `delayMs` before the broker moves it on to `target`. */
 export function bucketDeclaration(target: string, delayMs: number): QueueDeclaration {
-	const ttl = bucketMs(delayMs);
-	return {
-		name: bucketName(target, delayMs),
-		arguments: { "x-queue-type": "quorum", "x-delivery-limit": NO_LIMIT, "x-message-ttl": ttl, ...deadLetterArguments(target) },
-		bindings: []
-	};
+  const ttl = bucketMs(delayMs);
+  return {
+    name: bucketName(target, delayMs),
+    arguments: {
+      "x-queue-type": "quorum",
+      "x-delivery-limit": NO_LIMIT,
+      "x-message-ttl": ttl,
+      ...deadLetterArguments(target)
+    },
+    bindings: []
+  };
 }
 
 export function bucketName(target: string, delayMs: number): string {
-	return `${target}.delay.${bucketMs(delayMs)}`;
+  return `${target}.delay.${bucketMs(delayMs)}`;
 }
 
 /**
- * Rounded up to two significant digits: a TTL must be one per queue (a per-message TTL blocks at the head), so freely jittered delays would
- * otherwise make a queue each. Never early, at most a tenth late, at most 90 buckets for each power of ten.
+ * Rounded up to two significant digits: a TTL must be one per queue (a per-message TTL blocks at the head), so freely
+ * jittered delays would otherwise make a queue each. Never early, at most a tenth late, at most 90 buckets for each
+ * power of ten.
  */
 export function bucketMs(delayMs: number): number {
-	const whole = Math.min(Math.max(1, Math.ceil(delayMs)), MAX_TTL_MS);
-	const step = 10 ** Math.max(0, Math.floor(Math.log10(whole)) - 1);
-	return Math.min(Math.ceil(whole / step) * step, MAX_TTL_MS);
+  const whole = Math.min(Math.max(1, Math.ceil(delayMs)), MAX_TTL_MS);
+  const step = 10 ** Math.max(0, Math.floor(Math.log10(whole)) - 1);
+  return Math.min(Math.ceil(whole / step) * step, MAX_TTL_MS);
 }
 
-/** At-least-once needs `reject-publish`; with the default overflow the broker falls back to at-most-once without a word. */
+/**
+ * At-least-once needs `reject-publish`; with the default overflow the broker falls back to at-most-once without a word.
+ */
 function deadLetterArguments(target: string): Record<string, string> {
-	return {
-		"x-dead-letter-exchange": "",
-		"x-dead-letter-routing-key": target,
-		"x-dead-letter-strategy": "at-least-once",
-		"x-overflow": "reject-publish"
-	};
+  return {
+    "x-dead-letter-exchange": "",
+    "x-dead-letter-routing-key": target,
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish"
+  };
 }

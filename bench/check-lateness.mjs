@@ -8,7 +8,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { AmqpCourier } from "../dist/src/couriers/amqp/courier.js";
-import { MemoryCourier } from "../dist/src/couriers/memory.js";
+import { MemoryCourier } from "../dist/src/couriers/memory/courier.js";
 
 const DELAYS_MS = [1000, 5000];
 const ROUNDS = 3;

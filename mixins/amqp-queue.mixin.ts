@@ -1,9 +1,9 @@
 import type { Service, ServiceSchema } from "moleculer";
 import { ReliableError } from "../src/errors";
-import { checkQueues, consumeQueue, emitOptionsOf, type JobOptions, type QueuesOption } from "../src/foreign-queue";
-import type { QueueHandler } from "../src/consumer/manual-ack";
-import { given, type ReliableOptions } from "../src/options";
-import type { EmitResult } from "../src/strategies/strategy";
+import { checkQueues, consumeQueue, emitOptionsOf, type JobOptions, type QueuesOption } from "../src/amqp-queue/queues";
+import type { QueueHandler } from "../src/amqp-queue/channel";
+import { given, type ReliableOptions } from "../src/options/options";
+import type { EmitResult } from "../src/emit/strategy";
 import { startAll } from "./consumers";
 import { hooks, ReliableEmit, type Mixed, type State } from "./reliable-emit.mixin";
 import type { Schema } from "./reliable-events";

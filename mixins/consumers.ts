@@ -1,6 +1,6 @@
 import type { Service } from "moleculer";
 import type { Consumer } from "../src/consumer/consumer";
-import type { Runtime } from "../src/runtime";
+import type { Runtime } from "../src/runtime/runtime";
 
 /** What a service's hooks know of its consumers. */
 interface Consuming {

@@ -1,7 +1,7 @@
 import type { Context, Service } from "moleculer";
 import { notReached } from "../src/errors";
 import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer";
-import type { Envelope } from "../src/message/envelope";
+import type { Envelope } from "../src/wire/envelope";
 import { recordErrors, throwable, recorders, type Recorder } from "./handler-errors";
 import type { Broker } from "./node";
 

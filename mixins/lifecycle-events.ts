@@ -1,5 +1,5 @@
 import { reasonOf } from "../src/errors";
-import type { Runtime } from "../src/runtime";
+import type { Runtime } from "../src/runtime/runtime";
 import type { Broker } from "./node";
 
 /**

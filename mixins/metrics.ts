@@ -1,5 +1,5 @@
-import { METRICS, type MetricName } from "../src/metrics";
-import type { Runtime } from "../src/runtime";
+import { METRICS, type MetricName } from "../src/telemetry/metrics";
+import type { Runtime } from "../src/runtime/runtime";
 import type { Broker } from "./node";
 
 const PREFIX = "moleculer.reliable.";

@@ -1,6 +1,6 @@
 import type { Service, ServiceBroker } from "moleculer";
-import { sameVersion, VERSION } from "../src/copies";
-import { Runtime } from "../src/runtime";
+import { sameVersion, VERSION } from "../src/platform/process-shared";
+import { Runtime } from "../src/runtime/runtime";
 import { tellLifecycle } from "./lifecycle-events";
 import { connectMetrics } from "./metrics";
 import { checkMoleculer } from "./moleculer-version";

@@ -1,11 +1,11 @@
 import { ServiceBroker, type Context, type Service, type ServiceSchema } from "moleculer";
 import type { Consumer } from "../src/consumer/consumer";
-import type { EmitOptions } from "../src/emit";
+import type { EmitOptions } from "../src/emit/emit";
 import { bindingKey, consumerGroup, eventQueue } from "../src/message/pattern";
-import { given, mergeService, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options";
-import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/message/resend";
-import type { Runtime } from "../src/runtime";
-import type { EmitResult } from "../src/strategies/strategy";
+import { given, mergeService, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options/options";
+import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/wire/resend";
+import type { Runtime } from "../src/runtime/runtime";
+import type { EmitResult } from "../src/emit/strategy";
 import { startAll, stopAll } from "./consumers";
 import { emit } from "./emit";
 import { eventHandler } from "./event-context";
@@ -52,7 +52,7 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
     },
 
     actions: {
-      /** Asked by the callback service and the sweeper, never by users: see `src/rounds.ts`. */
+      /** Asked by the callback service and the sweeper, never by users: see `src/producer-rpc/client.ts`. */
       [RESEND_ACTION]: {
         visibility: "public",
         params: RESEND_PARAMS,

@@ -1,7 +1,7 @@
 import { ReliableError } from "../src/errors";
-import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/message/announcement";
+import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/wire/announcement";
 import { isPattern } from "../src/message/pattern";
-import { consumerOptions, type ConsumerOptions, type ServiceOptions } from "../src/options";
+import { consumerOptions, type ConsumerOptions, type ServiceOptions } from "../src/options/options";
 
 /** The part of a service schema that both Moleculer lines type in their own way. */
 export interface Schema {

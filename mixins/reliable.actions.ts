@@ -1,8 +1,8 @@
 import type { Context, Service } from "moleculer";
 import { ReliableRetryableError } from "../src/errors";
-import type { DiscardParams } from "../src/compensation";
-import { health, stats, subscriptions } from "../src/health";
-import type { Runtime } from "../src/runtime";
+import type { DiscardParams } from "../src/operator/operations";
+import { health, stats, subscriptions } from "../src/operator/health";
+import type { Runtime } from "../src/runtime/runtime";
 import { nodeOf, type Broker } from "./node";
 
 /** The REPL makes numbers of what looks like one, so text may come as a number; `asParams` takes it back. */

@@ -1,5 +1,5 @@
 import { ServiceBroker, type Service, type ServiceSchema } from "moleculer";
-import { given, type ReliableOptions } from "../src/options";
+import { given, type ReliableOptions } from "../src/options/options";
 import { reliableActions } from "./reliable.actions";
 import { checkMoleculer } from "./moleculer-version";
 import { nodeOf, type Broker } from "./node";

@@ -6,7 +6,7 @@ import { createRequire } from "node:module";
 import { MongoClient } from "mongodb";
 import { bucketName } from "../../dist/src/couriers/amqp/topology.js";
 import { eventQueue, prefixOf, systemQueues } from "../../dist/src/message/pattern.js";
-import { OPTIONS } from "../../dist/src/options.js";
+import { OPTIONS } from "../../dist/src/options/options.js";
 
 const require = createRequire(import.meta.url);
 /** The store's and the sides' collections; nothing else is ever dropped. */

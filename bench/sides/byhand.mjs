@@ -2,7 +2,7 @@
 // batches, publish, inbox in batches, receipts by the hundred, one update for all of them. No sweeper, no due times, no
 // groups, no errors: what a machine can give at most.
 import { randomUUID } from "node:crypto";
-import { Batcher } from "../../dist/src/batcher.js";
+import { Batcher } from "../../dist/src/async/batcher.js";
 import { bucketDeclaration } from "../../dist/src/couriers/amqp/topology.js";
 import { closedLoop, counter, pipelined } from "../lib/load.mjs";
 import { amqp, DATABASE, mongo, payloadOf, rawQueue } from "../lib/world.mjs";

@@ -3,7 +3,7 @@ import { createServer, connect } from "node:net";
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
-import { encodeMessage } from "../../dist/src/stores/codec.js";
+import { encodeMessage } from "../../dist/src/stores/documents/codec.js";
 import { each } from "../lib/load.mjs";
 import {
   consumerService,

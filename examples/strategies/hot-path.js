@@ -4,9 +4,9 @@
 // same on both backends. That reaches into its insides, which are no API: for this example only.
 const { AsyncLocalStorage } = require("node:async_hooks");
 const { AmqpCourier } = require("../../dist/src/couriers/amqp/courier");
-const { MemoryCourier } = require("../../dist/src/couriers/memory");
-const { EmbeddedCollection } = require("../../dist/src/stores/embedded-collection");
-const { MongoCollection } = require("../../dist/src/stores/mongo-collection");
+const { MemoryCourier } = require("../../dist/src/couriers/memory/courier");
+const { EmbeddedCollection } = require("../../dist/src/stores/embedded/collection");
+const { MongoCollection } = require("../../dist/src/stores/mongo/collection");
 
 const current = new AsyncLocalStorage();
 

@@ -1,20 +1,20 @@
 import { randomUUID } from "node:crypto";
-import { atMost, type Deadline } from "../at-most";
-import { backoffMs } from "../backoff";
-import { Batcher } from "../batcher";
+import { atMost, type Deadline } from "../async/deadline";
+import { backoffMs } from "../async/backoff";
+import { Batcher } from "../async/batcher";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
-import { InHand } from "../in-hand";
-import type { Logger } from "../logger";
-import { ANNOUNCEMENT_TYPE, type Announcement } from "../message/announcement";
-import { HEADER, parseEnvelope, Unreadable, WIRE_VERSION, type Envelope } from "../message/envelope";
+import { InHand } from "../async/wait-group";
+import type { Logger } from "../platform/logger";
+import { ANNOUNCEMENT_TYPE, type Announcement } from "../wire/announcement";
+import { HEADER, parseEnvelope, Unreadable, WIRE_VERSION, type Envelope } from "../wire/envelope";
 import { isExact, matches, namesGroup, type Queues } from "../message/pattern";
-import type { ReceiptItem } from "../message/receipt";
-import type { Metrics } from "../metrics";
-import type { ConsumerOptions } from "../options";
-import { parkingOf, tellParked } from "../parking";
+import type { ReceiptItem } from "../wire/receipt";
+import type { Metrics } from "../telemetry/metrics";
+import type { ConsumerOptions } from "../options/options";
+import { parkingOf, tellParked } from "../inbound/parked-messages";
 import type { Store } from "../stores/store";
-import { Receipts } from "./receipts";
+import { Receipts } from "./receipt-sender";
 import { settle } from "./settle";
 
 /** Before an announcement that the broker did not take is repeated. */

@@ -1,5 +1,5 @@
-import { describeError, type Envelope } from "../message/envelope";
-import type { ReceiptItem } from "../message/receipt";
+import { describeError, type Envelope } from "../wire/envelope";
+import type { ReceiptItem } from "../wire/receipt";
 
 /**
  * Pure: which receipt a handler's end deserves. `rejected` marks an event that never reached its handler (params

@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { reasonOf } from "../errors";
-import type { Logger } from "../logger";
+import type { Logger } from "../platform/logger";
 
 /**
  * The right to sweep, one lease per partition in Redis. It only saves work: two holders of one lease are harmless,

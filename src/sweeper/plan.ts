@@ -1,9 +1,9 @@
 import type { QueueDepth } from "../couriers/courier";
-import { attemptsMade, judgeFailure } from "../message/budget";
+import { attemptsMade, judgeFailure } from "../message/attempts";
 import { ANY_GROUP, type Message } from "../message/message";
 import { namesGroup } from "../message/pattern";
-import { settledByConfirm } from "../message/queue-group";
-import type { Step } from "../publisher";
+import { settledByConfirm } from "../message/queue-target";
+import type { Step } from "../outbound/message-publisher";
 import type { FailedRecord } from "../stores/store";
 
 /** What to do with a due message. Decided purely; `sweep.ts` acts. */

@@ -1,8 +1,8 @@
 import type { Redis } from "ioredis";
 import { ReliableError, reasonOf } from "../errors";
-import type { Logger } from "../logger";
-import { secured, type Secured } from "../options";
-import { tlsFailure } from "../tls";
+import type { Logger } from "../platform/logger";
+import { secured, type Secured } from "../options/options";
+import { tlsFailure } from "../platform/tls";
 import type { RedisClient } from "./lease";
 
 /**

@@ -1,19 +1,19 @@
 import { randomUUID } from "node:crypto";
-import { backoffMs } from "../backoff";
-import { Batcher } from "../batcher";
+import { backoffMs } from "../async/backoff";
+import { Batcher } from "../async/batcher";
 import type { Courier, QueueDepth } from "../couriers/courier";
 import { ReliableError, reasonOf } from "../errors";
-import type { Logger } from "../logger";
-import { currentAttempt, judgeFailure } from "../message/budget";
-import { delayOf, LOST_CHECK_MARGIN_MS } from "../message/check";
+import type { Logger } from "../platform/logger";
+import { currentAttempt, judgeFailure } from "../message/attempts";
+import { delayOf, LOST_CHECK_MARGIN_MS } from "../wire/check";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
-import type { Metrics } from "../metrics";
-import type { Publisher } from "../publisher";
-import type { Registry } from "../registry";
+import type { Metrics } from "../telemetry/metrics";
+import type { Publisher } from "../outbound/message-publisher";
+import type { Registry } from "../outbound/subscriptions";
 import type { ClaimQuery, DeadMessage, FailedRecord, NamingRecord, RescheduleRecord, Store } from "../stores/store";
-import type { Rounds } from "../rounds";
-import { askIntent, resendByProducer, type Published, type StepResult } from "./by-producer";
+import type { Rounds } from "../producer-rpc/client";
+import { askIntent, resendByProducer, type Published, type StepResult } from "./ask-producer";
 import { planSweep, reachesAllAtOnce, silentGroups, type Plan } from "./plan";
 
 export interface SweepParts {

@@ -1,4 +1,4 @@
-import { atMost, type Deadline } from "../at-most";
+import { atMost, type Deadline } from "../async/deadline";
 import { reasonOf } from "../errors";
 import { BUCKETS } from "../message/message";
 import type { LeaseMode, Leases } from "./lease";

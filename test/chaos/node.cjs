@@ -23,7 +23,7 @@ if (clockMs) {
 const { ServiceBroker } = require("moleculer");
 const { MongoClient } = require("mongodb");
 const { ReliableEmit, ReliableService } = require("../../dist/src");
-const { MongoStore } = require("../../dist/src/stores/mongo");
+const { MongoStore } = require("../../dist/src/stores/mongo/store");
 
 const file = openSync(journal, "a");
 /** Of all processes of this machine the same clock, whatever became of `Date`. */

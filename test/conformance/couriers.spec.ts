@@ -1,5 +1,5 @@
 import { AmqpCourier } from "../../src/couriers/amqp/courier";
-import { MemoryCourier } from "../../src/couriers/memory";
+import { MemoryCourier } from "../../src/couriers/memory/courier";
 import { recordingLogger, uniqueName } from "../support/couriers";
 import { atBroker } from "../support/rabbitmq";
 import { urls } from "../support/servers";

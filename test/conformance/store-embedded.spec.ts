@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { threadId } from "node:worker_threads";
 import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it } from "vitest";
-import { EmbeddedStore } from "../../src/stores/embedded";
+import { EmbeddedStore } from "../../src/stores/embedded/store";
 import { handledBy, messageOf, parkedOf, silent } from "../support/messages";
 
 const root = mkdtempSync(join(tmpdir(), "reliable-embedded-"));

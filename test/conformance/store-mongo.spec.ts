@@ -1,9 +1,9 @@
 import { MongoClient, type ClientSession } from "mongodb";
 import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it, onTestFinished, vi } from "vitest";
-import type { Logger } from "../../src/logger";
-import { mongoError } from "../../src/stores/mongo-errors";
-import { MongoStore, type MongoStoreOptions } from "../../src/stores/mongo";
+import type { Logger } from "../../src/platform/logger";
+import { mongoError } from "../../src/stores/mongo/errors";
+import { MongoStore, type MongoStoreOptions } from "../../src/stores/mongo/store";
 import { at, messageOf, silent } from "../support/messages";
 import { urls } from "../support/servers";
 import { tcpProxy, type TcpProxy } from "../support/tcp-proxy";

@@ -2,7 +2,7 @@ import type { ConfirmChannel } from "amqplib";
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it, vi } from "vitest";
 import { ReliableAmqpQueue, type AmqpQueueOptions, type QueueChannel, type QueueMessage } from "../../src";
-import { RECEIPT_TYPE } from "../../src/message/receipt";
+import { RECEIPT_TYPE } from "../../src/wire/receipt";
 import { cluster, until, type Cluster } from "../support/brokers";
 import {
   addJobOf,

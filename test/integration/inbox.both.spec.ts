@@ -2,7 +2,7 @@ import type { Context, ServiceBroker } from "moleculer";
 import { MongoClient, type ClientSession } from "mongodb";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { ReliableLocals } from "../../mixins/event-context";
-import { headersOf } from "../../src/message/envelope";
+import { headersOf } from "../../src/wire/envelope";
 import type { Message } from "../../src/message/message";
 import { prefixOf, systemQueues } from "../../src/message/pattern";
 import { backend, cluster, until } from "../support/brokers";

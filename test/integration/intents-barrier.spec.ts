@@ -1,6 +1,6 @@
 import { MongoClient, type ClientSession } from "mongodb";
 import { describe, expect, it, onTestFinished } from "vitest";
-import type { CommitMessage } from "../../src/emit";
+import type { CommitMessage } from "../../src/emit/emit";
 import { cluster, until } from "../support/brokers";
 import { rowOf } from "../support/runtime";
 import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";

@@ -1,6 +1,6 @@
 import type { Context } from "moleculer";
 import { describe, expect, it } from "vitest";
-import type { CommitMessage } from "../../src/emit";
+import type { CommitMessage } from "../../src/emit/emit";
 import { until } from "../support/brokers";
 import { rowOf } from "../support/runtime";
 import { errorOf, reaches, story } from "../support/services";

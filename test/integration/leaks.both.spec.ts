@@ -6,7 +6,7 @@ import { Redis } from "ioredis";
 import { expect, it, onTestFinished } from "vitest";
 import type { ReliableOptions } from "../../src";
 import { Consumer } from "../../src/consumer/consumer";
-import { Runtime } from "../../src/runtime";
+import { Runtime } from "../../src/runtime/runtime";
 import { backend, cluster, until, type Cluster } from "../support/brokers";
 import { proxied } from "../support/proxied";
 import { channelsOf } from "../support/rabbitmq";

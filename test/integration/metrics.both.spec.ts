@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
-import { METRICS } from "../../src/metrics";
+import { METRICS } from "../../src/telemetry/metrics";
 import { cluster, until } from "../support/brokers";
 import { freePort } from "../support/ports";
 import { courierOf, foreignGroup, runtimeOf, sendReceipt, storeOf } from "../support/runtime";

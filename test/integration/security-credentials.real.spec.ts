@@ -2,7 +2,7 @@ import { Redis } from "ioredis";
 import { inspect } from "node:util";
 import { expect, it } from "vitest";
 import { reliableReplCommands, type ReliableOptions } from "../../src";
-import { reliableCommand } from "../../src/repl/command";
+import { reliableCommand } from "../../src/operator/repl/command";
 import { cluster, text, until } from "../support/brokers";
 import { ownServer } from "../support/own-servers";
 import { consumer, emitter, emitterOf, subscribed } from "../support/services";

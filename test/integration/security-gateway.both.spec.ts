@@ -2,7 +2,7 @@ import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { createRequire } from "node:module";
 import { expect, it } from "vitest";
 import { ReliableService } from "../../src";
-import { RESEND_ACTION } from "../../src/message/resend";
+import { RESEND_ACTION } from "../../src/wire/resend";
 import { cluster } from "../support/brokers";
 import { consumer, emitter, emitterOf, reaches, subscribed } from "../support/services";
 

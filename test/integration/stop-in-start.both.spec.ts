@@ -1,7 +1,7 @@
 import { ServiceBroker } from "moleculer";
 import { expect, it, onTestFinished } from "vitest";
 import type { ReliableOptions } from "../../src";
-import { CLOSE_MS } from "../../src/at-most";
+import { CLOSE_MS } from "../../src/async/deadline";
 import { backend, cluster, until, type Cluster } from "../support/brokers";
 import { consumer, emitter, emitterOf, errorOf } from "../support/services";
 import { proxied } from "../support/proxied";

@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import type { Change, Doc, Filter } from "../../src/stores/collection";
+import type { Change, Doc, Filter } from "../../src/stores/documents/collection";
 import { NOW } from "./stage";
 
 interface Language {

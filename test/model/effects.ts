@@ -1,6 +1,6 @@
-import { RECEIPT_TYPE } from "../../src/message/receipt";
+import { RECEIPT_TYPE } from "../../src/wire/receipt";
 import { TRANSITIONS, type Status } from "../../src/message/lifecycle";
-import type { Change, Doc, Filter } from "../../src/stores/collection";
+import type { Change, Doc, Filter } from "../../src/stores/documents/collection";
 import { changed, match, read, stored } from "./database";
 import { groupsOf, ID, QUEUES, queueOf, type Wire } from "./parts";
 import type { Answer, Effect } from "./stage";

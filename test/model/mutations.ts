@@ -1,5 +1,5 @@
-import type { Filter } from "../../src/stores/collection";
-import { RECEIPT_TYPE } from "../../src/message/receipt";
+import type { Filter } from "../../src/stores/documents/collection";
+import { RECEIPT_TYPE } from "../../src/wire/receipt";
 import { EVENT, QUEUES } from "./parts";
 import type { Effect } from "./stage";
 import type { Model, Mutation } from "./world";

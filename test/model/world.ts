@@ -1,4 +1,4 @@
-import type { Doc } from "../../src/stores/collection";
+import type { Doc } from "../../src/stores/documents/collection";
 import type { Scenario } from "./parts";
 
 /** What may go wrong in one run, and how often. Without a fault everything else must come to its end. */

@@ -58,7 +58,7 @@ it("its exports are closed: the package and its package.json, nothing deeper", a
     "",
     "/package.json",
     "/dist/src/index.js",
-    "/dist/src/runtime.js",
+    "/dist/src/runtime/runtime.js",
     "/dist/mixins/node.js",
     "/src/index.ts",
     "/README.md"

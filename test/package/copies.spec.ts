@@ -9,7 +9,7 @@ const { version } = JSON.parse(readFileSync("package.json", "utf8")) as { versio
 async function later(folder: string): Promise<string> {
   const from = path.join(folder, "later");
   cpSync(path.join(installed("0.15").folder, "node_modules/moleculer-reliable-emit"), from, { recursive: true });
-  for (const file of ["package.json", "dist/src/copies.js"]) {
+  for (const file of ["package.json", "dist/src/platform/process-shared.js"]) {
     const text = readFileSync(path.join(from, file), "utf8");
     expect(text).toContain(`"${version}"`);
     writeFileSync(path.join(from, file), text.replace(`"${version}"`, '"9.9.9"'));

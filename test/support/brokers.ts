@@ -7,7 +7,7 @@ import { connect } from "amqplib";
 import { ReliableEmit, type ReliableOptions } from "../../src";
 import { bucketName } from "../../src/couriers/amqp/topology";
 import { prefixOf, systemQueues } from "../../src/message/pattern";
-import { OPTIONS } from "../../src/options";
+import { OPTIONS } from "../../src/options/options";
 
 /** `real` servers or the `embedded` default: the project a spec runs in decides. */
 export const backend = process.env["RELIABLE_TEST_BACKEND"] === "embedded" ? "embedded" : "real";

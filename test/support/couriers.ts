@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { expect } from "vitest";
 import type { Consumption, Courier, Delivery, Publication, PublishResult, QueueSpec } from "../../src/couriers/courier";
-import type { Logger } from "../../src/logger";
+import type { Logger } from "../../src/platform/logger";
 
 export function uniqueName(prefix = "t"): string {
   return `${prefix}-${randomUUID().slice(0, 13)}`;

@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { environmentName, hasVariable, OPTIONS, type OptionName } from "../../src/options";
+import { environmentName, hasVariable, OPTIONS, type OptionName } from "../../src/options/options";
 
 export const readme = readFileSync("README.md", "utf8");
 

@@ -1,7 +1,7 @@
 import { ServiceBroker, type BrokerOptions, type Context, type ServiceSchema } from "moleculer";
 import type { ReliableLocals } from "../../mixins/event-context";
 import { ReliableEmit, type ReliableOptions } from "../../src";
-import { RECEIPT_TYPE } from "../../src/message/receipt";
+import { RECEIPT_TYPE } from "../../src/wire/receipt";
 import { tell } from "./parent";
 import { courierOf } from "./runtime";
 

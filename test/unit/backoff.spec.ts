@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { backoffMs } from "../../src/backoff";
+import { backoffMs } from "../../src/async/backoff";
 
 describe("without jitter it doubles up to its cap", () => {
   it.each([

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Batcher, type BatcherOptions } from "../../src/batcher";
+import { Batcher, type BatcherOptions } from "../../src/async/batcher";
 
 /** A batcher whose writes the test answers one by one. */
 function manual(options: Partial<BatcherOptions<string, string>> = {}) {

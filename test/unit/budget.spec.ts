@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attemptsLeft, attemptsMade, highestAttempt, judgeFailure } from "../../src/message/budget";
+import { attemptsLeft, attemptsMade, highestAttempt, judgeFailure } from "../../src/message/attempts";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import { at, messageOf } from "../support/messages";
 

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { answeredRow, parseCheck, rowOfEcho } from "../../src/message/check";
-import type { Wire } from "../../src/message/envelope";
+import { answeredRow, parseCheck, rowOfEcho } from "../../src/wire/check";
+import type { Wire } from "../../src/wire/envelope";
 
 const plan = {
   v: 1,

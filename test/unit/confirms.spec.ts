@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { PublishedRecord, Store } from "../../src/stores/store";
-import { Confirms } from "../../src/strategies/confirms";
+import { Confirms } from "../../src/emit/confirm-buffer";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());

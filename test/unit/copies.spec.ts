@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { ServiceBroker } from "moleculer";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { ReliableEmit, ReliableService } from "../../src";
-import { VERSION } from "../../src/copies";
+import { VERSION } from "../../src/platform/process-shared";
 import { checkMoleculer } from "../../mixins/moleculer-version";
 import { errorOf } from "../support/services";
 
@@ -12,7 +12,7 @@ beforeEach(() => vi.resetModules());
 
 afterEach(async () => {
   await Promise.all(brokers.splice(0).map(broker => broker.stop()));
-  vi.doUnmock("../../src/copies");
+  vi.doUnmock("../../src/platform/process-shared");
   vi.doUnmock("moleculer");
 });
 
@@ -24,8 +24,8 @@ function newBroker(nodeID: string, namespace = "copies"): ServiceBroker {
 
 /** Another copy of the package, with modules of its own. */
 async function copy(version: string): Promise<typeof import("../../src")> {
-  vi.doMock("../../src/copies", async original => {
-    const copies = await original<typeof import("../../src/copies")>();
+  vi.doMock("../../src/platform/process-shared", async original => {
+    const copies = await original<typeof import("../../src/platform/process-shared")>();
     const sameVersion = (other: string, what: string) => {
       if (other !== version)
         throw Object.assign(new Error(`${what}: ${other}, ${version}`), { type: "RELIABLE_WRONG_VERSION" });

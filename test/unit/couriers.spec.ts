@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { parseAddresses } from "../../src/couriers/amqp/addresses";
 import { bucketDeclaration, bucketMs, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
-import { Line } from "../../src/couriers/line";
-import { MemoryCourier, type MemoryCourierOptions } from "../../src/couriers/memory";
+import { Line } from "../../src/async/fifo";
+import { MemoryCourier, type MemoryCourierOptions } from "../../src/couriers/memory/courier";
 import { collect, outcomes, publication, recordingLogger, uniqueName } from "../support/couriers";
 
 describe("AMQP topology", () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { encodable } from "../../src/couriers/amqp/headers";
-import { HEADER } from "../../src/message/envelope";
+import { HEADER } from "../../src/wire/envelope";
 
 /**
  * As amqplib reads them: every enumerable property of an object that has them as its prototype, without what is

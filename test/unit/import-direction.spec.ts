@@ -17,35 +17,43 @@ interface Import {
 const AREAS: readonly (readonly string[])[] = [
   ["mixins/"],
   ["src/repl/"],
-  ["src/health", "src/foreign-queue"],
-  ["src/runtime"],
-  ["src/shutdown"],
-  ["src/backends"],
-  ["src/emit"],
-  ["src/strategies/", "src/consumer/", "src/tracker", "src/sweeper/", "src/compensation"],
-  ["src/publisher", "src/registry", "src/waiters", "src/rounds", "src/intake", "src/parking", "src/sampler"],
+  ["src/operator/health", "src/amqp-queue/queues"],
+  ["src/runtime/runtime"],
+  ["src/runtime/shutdown"],
+  ["src/runtime/backends"],
+  ["src/emit/emit"],
+  ["src/strategies/", "src/consumer/", "src/tracker/tracker", "src/sweeper/", "src/operator/operations"],
+  [
+    "src/outbound/message-publisher",
+    "src/outbound/subscriptions",
+    "src/emit/status-waiter",
+    "src/producer-rpc/client",
+    "src/inbound/batch-consumer",
+    "src/inbound/parked-messages",
+    "src/telemetry/gauges"
+  ],
   ["src/stores/", "src/couriers/"],
   [
-    "src/copies",
-    "src/at-most",
-    "src/members",
-    "src/metrics",
-    "src/options",
+    "src/platform/process-shared",
+    "src/async/deadline",
+    "src/runtime/services",
+    "src/telemetry/metrics",
+    "src/options/options",
     "src/errors",
-    "src/tls",
-    "src/logger",
-    "src/backoff",
-    "src/batcher",
-    "src/deadlines",
-    "src/in-hand",
-    "src/inspect",
+    "src/platform/tls",
+    "src/platform/logger",
+    "src/async/backoff",
+    "src/async/batcher",
+    "src/async/expiring-set",
+    "src/async/wait-group",
+    "src/operator/views",
     "src/message/"
   ]
 ];
-const RUNTIME = AREAS.findIndex(areas => areas.includes("src/runtime"));
+const RUNTIME = AREAS.findIndex(areas => areas.includes("src/runtime/runtime"));
 const LEAVES = AREAS.length - 1;
 /** What several parts use; its files work with each other. */
-const SHARED = AREAS.findIndex(areas => areas.includes("src/publisher"));
+const SHARED = AREAS.findIndex(areas => areas.includes("src/outbound/message-publisher"));
 
 let importsOf: (source: string) => Omit<Import, "file">[];
 const files = ["src", "mixins"].flatMap(folder =>
@@ -152,17 +160,17 @@ describe("the check itself", () => {
   });
 
   it.each([
-    ["mixins/a.mixin.ts", "src/runtime.ts", false, undefined],
+    ["mixins/a.mixin.ts", "src/runtime/runtime.ts", false, undefined],
     ["mixins/a.mixin.ts", "src/stores/store.ts", true, undefined],
-    ["mixins/a.mixin.ts", "src/stores/mongo.ts", false, "only place"],
-    ["src/runtime.ts", "src/sweeper/sweep.ts", false, undefined],
-    ["src/tracker.ts", "src/stores/store.ts", false, undefined],
-    ["src/tracker.ts", "src/consumer/consumer.ts", true, "sideways"],
-    ["src/stores/mongo.ts", "src/couriers/courier.ts", true, "sideways"],
-    ["src/couriers/amqp/publisher.ts", "src/publisher.ts", false, "upwards"],
+    ["mixins/a.mixin.ts", "src/stores/mongo/store.ts", false, "only place"],
+    ["src/runtime/runtime.ts", "src/sweeper/sweep.ts", false, undefined],
+    ["src/tracker/tracker.ts", "src/stores/store.ts", false, undefined],
+    ["src/tracker/tracker.ts", "src/consumer/consumer.ts", true, "sideways"],
+    ["src/stores/mongo/store.ts", "src/couriers/courier.ts", true, "sideways"],
+    ["src/couriers/amqp/confirm-channel.ts", "src/outbound/message-publisher.ts", false, "upwards"],
     ["src/message/message.ts", "src/stores/store.ts", true, "upwards"],
-    ["src/options.ts", "src/message/message.ts", true, undefined],
-    ["src/tracker.ts", "src/index.ts", false, "entry"],
+    ["src/options/options.ts", "src/message/message.ts", true, undefined],
+    ["src/tracker/tracker.ts", "src/index.ts", false, "entry"],
     ["src/manager.ts", "src/errors.ts", false, "no place"]
   ])("%s → %s (type only: %s): %s", (from, to, typeOnly, expected) => {
     const found = objection(from, to, typeOnly);

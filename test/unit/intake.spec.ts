@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Courier, Delivery } from "../../src/couriers/courier";
-import { Intake } from "../../src/intake";
+import { Intake } from "../../src/inbound/batch-consumer";
 import type { Store } from "../../src/stores/store";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };

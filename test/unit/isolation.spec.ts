@@ -1,10 +1,10 @@
 import { expect, it, vi } from "vitest";
-import { Receipts } from "../../src/consumer/receipts";
+import { Receipts } from "../../src/consumer/receipt-sender";
 import type { Courier, Delivery, Publication } from "../../src/couriers/courier";
-import { Intake } from "../../src/intake";
-import { Publisher } from "../../src/publisher";
+import { Intake } from "../../src/inbound/batch-consumer";
+import { Publisher } from "../../src/outbound/message-publisher";
 import { systemQueues } from "../../src/message/pattern";
-import type { Metrics } from "../../src/metrics";
+import type { Metrics } from "../../src/telemetry/metrics";
 import type { Store } from "../../src/stores/store";
 import { messageOf } from "../support/messages";
 

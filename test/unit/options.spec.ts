@@ -11,7 +11,7 @@ import {
   OPTIONS,
   serviceOptions,
   type OptionName
-} from "../../src/options";
+} from "../../src/options/options";
 import { ReliableEmit, ReliableService } from "../../src";
 import { errorOf } from "../support/services";
 

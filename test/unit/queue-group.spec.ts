@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { foreignQueueOf, foreignQueueOfMessage, queueGroup, settledByConfirm } from "../../src/message/queue-group";
+import { foreignQueueOf, foreignQueueOfMessage, queueGroup, settledByConfirm } from "../../src/message/queue-target";
 
 describe("the pseudo group of a queue that is not ours", () => {
   it.each(["mail.send", "a,b", "a/b:c#d", "50%", "%2C", "ü €", "x".repeat(255), "queue/x"])(

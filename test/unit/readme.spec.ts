@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { STATUSES, TRANSITIONS } from "../../src/message/lifecycle";
-import { OPTIONS } from "../../src/options";
+import { OPTIONS } from "../../src/options/options";
 import { codeAfter, optionsTable, readme, rowsOf } from "../support/readme";
 
 it("the README's lifecycle graph is the one of lifecycle.ts and its statuses lead where TRANSITIONS says", () => {
@@ -25,7 +25,8 @@ it("the README's table of options is that of the code", () => {
 });
 
 it("the README knows every emit option", () => {
-  const declared = /export interface EmitOptions \{([^]*?)\n\}/.exec(readFileSync("src/emit.ts", "utf8"))?.[1] ?? "";
+  const declared =
+    /export interface EmitOptions \{([^]*?)\n\}/.exec(readFileSync("src/emit/emit.ts", "utf8"))?.[1] ?? "";
   const named = rowsOf("option | what it does").flatMap(([names]) => (names ?? "").replace(/`/g, "").split(", "));
   expect(named.toSorted()).toEqual([...declared.matchAll(/^  (\w+)\?:/gm)].map(([, name]) => name).toSorted());
 });

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Subscription } from "../../src/message/message";
-import { Registry } from "../../src/registry";
+import { Registry } from "../../src/outbound/subscriptions";
 import type { Store } from "../../src/stores/store";
 import { silent, subscriptionOf } from "../support/messages";
 

@@ -1,7 +1,7 @@
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
-import { parkedRow, parkedWhole, toRow, toStory } from "../../src/inspect";
-import { reliableCommand, reliableReplCommands } from "../../src/repl/command";
+import { parkedRow, parkedWhole, toRow, toStory } from "../../src/operator/views";
+import { reliableCommand, reliableReplCommands } from "../../src/operator/repl/command";
 import {
   actTable,
   age,
@@ -12,7 +12,7 @@ import {
   parkedText,
   storyText,
   subscriptionsTable
-} from "../../src/repl/tables";
+} from "../../src/operator/repl/tables";
 import { at, deadOf, messageOf, parkedOf } from "../support/messages";
 
 const health = {

@@ -1,7 +1,7 @@
 import { expect, it, vi } from "vitest";
 import type { Courier } from "../../src/couriers/courier";
-import { Metrics } from "../../src/metrics";
-import { Sampler, type SamplerParts } from "../../src/sampler";
+import { Metrics } from "../../src/telemetry/metrics";
+import { Sampler, type SamplerParts } from "../../src/telemetry/gauges";
 import type { Store } from "../../src/stores/store";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };

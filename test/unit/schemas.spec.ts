@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
-import { parseAnnouncement } from "../../src/message/announcement";
-import { parseCheck, rowOfEcho } from "../../src/message/check";
-import { parseEnvelope, Unreadable } from "../../src/message/envelope";
-import { parseReceipts, parseWithdrawal } from "../../src/message/receipt";
-import { isParking } from "../../src/parking";
+import { parseAnnouncement } from "../../src/wire/announcement";
+import { parseCheck, rowOfEcho } from "../../src/wire/check";
+import { parseEnvelope, Unreadable } from "../../src/wire/envelope";
+import { parseReceipts, parseWithdrawal } from "../../src/wire/receipt";
+import { isParking } from "../../src/inbound/parked-messages";
 import { faults, names, type SchemaName } from "../support/schemas";
 
 type Doc = Record<string, unknown>;

@@ -2,7 +2,7 @@ import { Errors } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { settle } from "../../src/consumer/settle";
 import { notReached } from "../../src/errors";
-import { describeError, type Envelope } from "../../src/message/envelope";
+import { describeError, type Envelope } from "../../src/wire/envelope";
 
 const envelope: Envelope = {
   id: "m1",

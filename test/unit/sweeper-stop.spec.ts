@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { Deadline } from "../../src/at-most";
+import { Deadline } from "../../src/async/deadline";
 import type { SweepParts } from "../../src/sweeper/sweep";
 import { Sweeper } from "../../src/sweeper/sweeper";
 

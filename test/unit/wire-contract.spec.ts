@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { bucketDeclaration, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
-import { HEADER } from "../../src/message/envelope";
+import { HEADER } from "../../src/wire/envelope";
 import { eventQueue, systemQueues } from "../../src/message/pattern";
 import { faults, names, type SchemaName } from "../support/schemas";
 

@@ -1,11 +1,11 @@
 import type { EventEmitter } from "node:events";
 import type { Duplex } from "node:stream";
 import type { ChannelModel, SocketOptions } from "amqplib";
-import { CLOSE_MS } from "../../at-most";
-import { backoffMs } from "../../backoff";
+import { CLOSE_MS } from "../../async/deadline";
+import { backoffMs } from "../../async/backoff";
 import { bare, ReliableError, reasonOf } from "../../errors";
-import type { Logger } from "../../logger";
-import { tlsFailure } from "../../tls";
+import type { Logger } from "../../platform/logger";
+import { tlsFailure } from "../../platform/tls";
 import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
 

@@ -1,8 +1,8 @@
 import type { ChannelModel, SocketOptions } from "amqplib";
-import { atMost, CLOSE_MS } from "../../at-most";
+import { atMost, CLOSE_MS } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
-import { InHand } from "../../in-hand";
-import type { Logger } from "../../logger";
+import { InHand } from "../../async/wait-group";
+import type { Logger } from "../../platform/logger";
 import {
   notSent,
   type ConsumeSpec,
@@ -16,13 +16,13 @@ import {
   type QueueDepth,
   type QueueSpec
 } from "../courier";
-import { type CourierEvents, Listeners } from "../listeners";
+import { type CourierEvents, Listeners } from "../../async/typed-emitter";
 import { parseAddresses } from "./addresses";
-import { Buckets } from "./buckets";
+import { Buckets } from "./delay-queues";
 import { AmqpConnection } from "./connection";
-import { AmqpConsumption } from "./consumer";
+import { AmqpConsumption } from "./consumption";
 import { assertExchange, lookAtQueue, onThrowAwayChannel, provideQueue } from "./declare";
-import { Publisher } from "./publisher";
+import { Publisher } from "./confirm-channel";
 import { type ExchangeDeclaration, type QueueDeclaration, eventsExchange, queueDeclaration } from "./topology";
 
 export interface AmqpCourierOptions {

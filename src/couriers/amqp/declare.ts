@@ -1,5 +1,5 @@
 import type { Channel, ChannelModel, Replies } from "amqplib";
-import { CLOSE_MS } from "../../at-most";
+import { CLOSE_MS } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
 

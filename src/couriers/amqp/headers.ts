@@ -1,4 +1,4 @@
-import { HEADER } from "../../message/envelope";
+import { HEADER } from "../../wire/envelope";
 
 const NAMES: ReadonlySet<string> = new Set(Object.values(HEADER));
 

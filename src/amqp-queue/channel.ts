@@ -1,0 +1,192 @@
+import type { Delivery } from "../couriers/courier";
+import { ReliableError, ReliableRetryableError } from "../errors";
+import type { Envelope } from "../wire/envelope";
+import type { HandlerEnd, HandlerExtras, PlainEnd } from "../consumer/consumer";
+
+/** A message as amqplib gives it to a consumer: all that handlers written for it may read. */
+export interface QueueMessage {
+  content: Buffer;
+  fields: { deliveryTag: number; redelivered: boolean; exchange: string; routingKey: string; consumerTag?: string };
+  properties: Record<string, unknown> & { headers?: Record<string, unknown> };
+}
+
+/** What a handler gets for its channel. Every other method of an amqplib channel throws RELIABLE_UNSUPPORTED. */
+export interface QueueChannel {
+  /** The message is handled: its receipt goes out, and after its confirm the ack. Throws RELIABLE_BAD_ACK. */
+  ack(message: QueueMessage, allUpTo?: boolean): void;
+  /** Failed; without `requeue` no further attempt is made. Throws RELIABLE_BAD_ACK. */
+  nack(message: QueueMessage, allUpTo?: boolean, requeue?: boolean): void;
+  /** As `nack`. */
+  reject(message: QueueMessage, requeue?: boolean): void;
+}
+
+/** The user's handler, bound to its service. */
+export type QueueHandler = (channel: QueueChannel, message: QueueMessage) => unknown;
+
+export interface ManualAckParts {
+  queue: string;
+  maxInFlight: number;
+  handlerTimeoutMs: number;
+  handler: QueueHandler;
+  /** A mistake or failure that nobody waits for. */
+  report(error: Error): void;
+}
+
+/** One delivery in the handler's hands. */
+interface Open {
+  delivery: Delivery;
+  /** Without a receipt only the channel it came from can answer for it. */
+  plain: boolean;
+  answered: boolean;
+  answer(end: PlainEnd): void;
+}
+
+/** Property names that a runtime asks any object for. */
+const ASKED_OF_ANY_OBJECT = new Set(["then", "toJSON", "constructor", "inspect", "nodeType"]);
+
+/**
+ * Handlers that ack by themselves, `(channel, message) => … channel.ack(message)`, made into handlers whose promise
+ * settles with that answer. The first answer to a delivery counts; what comes after it, or answers nothing that is open
+ * here, throws and harms nothing.
+ */
+export class ManualAck {
+  /**
+   * By `message.fields`, which copies of a message share. Weak: what a handler never answers must not be kept for ever.
+   */
+  readonly #open = new WeakMap<object, Open>();
+  readonly #channel: QueueChannel;
+  #closed = false;
+
+  constructor(readonly parts: ManualAckParts) {
+    this.#channel = this.#newChannel();
+  }
+
+  /** Never rejects; the consumer limits how long it waits. */
+  async handle(_envelope: Envelope, _extras: HandlerExtras, delivery: Delivery): Promise<HandlerEnd> {
+    const end = await this.#run(delivery, false);
+    const { queue } = this.parts;
+    if ("error" in end) return { error: end.error };
+    if (end.act !== "nack") return {};
+    const text = `The handler of queue '${queue}' answered with a nack${end.requeue ? "" : " without requeue"}.`;
+    return {
+      error: end.requeue
+        ? new ReliableRetryableError("RELIABLE_NACKED", text, { queue })
+        : new ReliableError("RELIABLE_NACKED", text, { queue })
+    };
+  }
+
+  /**
+   * For messages that want no receipt: what to do at the broker. A handler that does not answer keeps its message, as
+   * it did before.
+   */
+  async plain(delivery: Delivery): Promise<PlainEnd> {
+    const { queue, handlerTimeoutMs, report } = this.parts;
+    const late = () =>
+      report(
+        new ReliableRetryableError(
+          "RELIABLE_HANDLER_TIMEOUT",
+          `The handler of queue '${queue}' has not answered within ${handlerTimeoutMs} ms. The message came without a receipt's address, so it stays with this handler.`,
+          { queue }
+        )
+      );
+    const timer = setTimeout(late, handlerTimeoutMs).unref();
+    const end = await this.#run(delivery, true);
+    clearTimeout(timer);
+    return end;
+  }
+
+  /** The consumer has stopped: what is answered from now on reaches nobody. */
+  close(): void {
+    this.#closed = true;
+  }
+
+  #run(delivery: Delivery, plain: boolean): Promise<PlainEnd> {
+    const message = messageOf(delivery);
+    return new Promise(resolve => {
+      const open: Open = {
+        delivery,
+        plain,
+        answered: false,
+        answer(end) {
+          open.answered = true;
+          resolve(end);
+        }
+      };
+      this.#open.set(message.fields, open);
+      const failed = (error: unknown) => {
+        if (!open.answered) open.answer({ error: error ?? new Error("the handler threw nothing") });
+        else this.parts.report(error instanceof Error ? error : new Error(String(error)));
+      };
+      try {
+        // A promise that resolves without an answer promises nothing: the answer may come later.
+        Promise.resolve(this.parts.handler(this.#channel, message)).catch(failed);
+      } catch (error) {
+        failed(error);
+      }
+    });
+  }
+
+  #newChannel(): QueueChannel {
+    const { queue } = this.parts;
+    const own: QueueChannel = {
+      ack: (message, allUpTo = false) => this.#answer("ack", message, allUpTo, { act: "ack" }),
+      nack: (message, allUpTo = false, requeue = true) =>
+        this.#answer("nack", message, allUpTo, { act: "nack", requeue: requeue !== false }),
+      reject: (message, requeue = true) =>
+        this.#answer("reject", message, false, { act: "nack", requeue: requeue !== false })
+    };
+    return new Proxy(own, {
+      get(target, name) {
+        if (name in target || typeof name === "symbol" || ASKED_OF_ANY_OBJECT.has(name))
+          return Reflect.get(target, name);
+        return () => {
+          throw new ReliableError(
+            "RELIABLE_UNSUPPORTED",
+            `channel.${name}() is not there for the handler of queue '${queue}', whose connection belongs to the library: ack, nack and reject are. To send, use this.addAMQPJob().`,
+            { queue, method: name }
+          );
+        };
+      }
+    });
+  }
+
+  #answer(verb: string, message: QueueMessage, allUpTo: boolean, end: PlainEnd): void {
+    const { queue, maxInFlight } = this.parts;
+    const bad = (why: string) => {
+      const error = new ReliableError(
+        "RELIABLE_BAD_ACK",
+        `channel.${verb}() in the handler of queue '${queue}': ${why}.`,
+        { queue, messageId: message?.properties?.messageId }
+      );
+      this.parts.report(error);
+      return error;
+    };
+    if (allUpTo && maxInFlight > 1)
+      throw new ReliableError(
+        "RELIABLE_UNSUPPORTED",
+        `channel.${verb}() in the handler of queue '${queue}' answers one message: allUpTo goes with maxInFlight 1 only.`,
+        { queue, method: verb }
+      );
+    const open = message?.fields && this.#open.get(message.fields);
+    if (!open) throw bad("this message was not delivered here");
+    if (open.answered) throw bad("this message was answered before, and the first answer counts");
+    if (this.#closed || (open.plain && !open.delivery.live)) {
+      open.answer({ act: "gone" });
+      throw bad("the channel of this message is gone, and RabbitMQ delivers it again");
+    }
+    open.answer(end);
+  }
+}
+
+function messageOf(delivery: Delivery): QueueMessage {
+  const { queue, body, redelivered, tag, headers, messageId, type, contentType, timestamp, appId } = delivery;
+  // A copy, so that a handler which writes into it reaches nothing of ours.
+  const original = delivery.original as QueueMessage | undefined;
+  return {
+    content: body,
+    fields: original ? { ...original.fields } : { deliveryTag: tag, redelivered, exchange: "", routingKey: queue },
+    properties: original
+      ? { ...original.properties }
+      : { headers, messageId, type, contentType, timestamp, appId, deliveryMode: 2 }
+  };
+}

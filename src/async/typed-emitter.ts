@@ -1,0 +1,29 @@
+import type { Logger } from "../platform/logger";
+
+/** Who wants to know what; unlike an EventEmitter, an `error` nobody listens to is not thrown. */
+export class Listeners<Events extends { [name: string]: unknown[] }> {
+  readonly #listeners = new Map<keyof Events, Set<(...args: unknown[]) => void>>();
+
+  constructor(private readonly logger: Logger) {}
+
+  on<E extends keyof Events>(event: E, listener: (...args: Events[E]) => void): () => void {
+    let listeners = this.#listeners.get(event);
+    if (!listeners) this.#listeners.set(event, (listeners = new Set()));
+    const added = listener as unknown as (...args: unknown[]) => void;
+    listeners.add(added);
+    return () => void listeners.delete(added);
+  }
+
+  /** A throwing listener harms neither the others nor the caller, who is often inside a protocol callback. */
+  emit<E extends keyof Events>(event: E, ...args: Events[E]): void {
+    for (const listener of [...(this.#listeners.get(event) ?? [])]) {
+      try {
+        listener(...args);
+      } catch (thrown) {
+        this.logger.error(`A listener of the courier's "${String(event)}" threw:`, thrown);
+      }
+    }
+  }
+}
+
+export type CourierEvents = { ready: []; down: []; error: [error: Error] };

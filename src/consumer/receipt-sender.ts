@@ -1,0 +1,195 @@
+import { randomUUID } from "node:crypto";
+import { backoffMs } from "../async/backoff";
+import type { Courier, Delivery } from "../couriers/courier";
+import { reasonOf } from "../errors";
+import { WIRE_VERSION } from "../wire/envelope";
+import type { Queues } from "../message/pattern";
+import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
+import { parkingOf, tellParked, type Finder } from "../inbound/parked-messages";
+
+/** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
+const MAX_ITEMS = 500;
+/** Bytes of payloads that failed receipts bring back in one message. */
+const MAX_ECHO_BYTES = 1024 * 1024;
+/** Returns in a row before receipts for a queue that does not exist are parked. */
+const MAX_RETURNS = 5;
+const RETRY = { initialMs: 200, maxMs: 5000, jitter: "half" } as const;
+
+interface Owed {
+  address: string;
+  item: ReceiptItem;
+  /** Absent for a receipt that comes after its delivery was settled (a handler that outlived its timeout). */
+  delivery?: Delivery;
+}
+
+interface ReceiptParts extends Finder {
+  courier: Courier;
+  queues: Queues;
+}
+
+/**
+ * Sends a consumer's receipts and acks its deliveries, in this order: handler done → receipt confirmed → ack. Many
+ * receipts travel as one message: while one is on its way the next ones collect, without a timer. A receipt the broker
+ * did not take is sent again; until then its delivery stays unacked, so a crash brings it back.
+ */
+export class Receipts {
+  #owed: Owed[] = [];
+  #running: Promise<void> | undefined;
+  #stopped = false;
+  readonly #marks = new AckMarks();
+  /** In a row, by address. */
+  readonly #returns = new Map<string, number>();
+
+  constructor(
+    readonly parts: ReceiptParts,
+    /** The consumer's. */
+    readonly group: string,
+    readonly queue: string
+  ) {}
+
+  /** Nothing is sent or acked any more. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
+  send(owed: Owed): void {
+    this.#owed.push(owed);
+    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+  }
+
+  /** For deliveries that deserve no receipt (parked, or not for this pattern). */
+  ack(delivery: Delivery): void {
+    this.#marks.settle([delivery]);
+  }
+
+  /** Resolves when nothing is owed any more. */
+  async idle(): Promise<void> {
+    while (this.#running) await this.#running;
+  }
+
+  /** Gives up on what is still owed: its deliveries stay unacked and come again. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #run(): Promise<void> {
+    await Promise.resolve();
+    let failures = 0;
+    const { courier, logger } = this.parts;
+    while (this.#owed.length && !this.#stopped) {
+      const address = (this.#owed[0] as Owed).address;
+      const batch = cut(this.#owed.filter(owed => owed.address === address));
+      const { outcome, reason } = await courier.publish({
+        to: { queue: address },
+        messageId: randomUUID(),
+        type: RECEIPT_TYPE,
+        headers: {},
+        body: this.#body(batch)
+      });
+      if (outcome === "confirmed") {
+        failures = 0;
+        this.#done(batch);
+        continue;
+      }
+      failures++;
+      if (failures === 1 && courier.ready)
+        logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
+      if (outcome === "returned" && (await this.#homeless(address, batch))) continue;
+      // A missing receipt queue of one producer must not hold up the receipts for others.
+      this.#owed.push(
+        ...this.#owed
+          .splice(0, this.#owed.length)
+          .sort((a, b) => Number(a.address === address) - Number(b.address === address))
+      );
+      await new Promise(resolve => setTimeout(resolve, backoffMs(RETRY, failures)));
+    }
+  }
+
+  /**
+   * There is no queue of that name. One of our own is made again; into what a stranger has named nobody will ever look,
+   * and receipts waiting for it would fill the prefetch window: they are parked. True = parked.
+   */
+  async #homeless(address: string, batch: Owed[]): Promise<boolean> {
+    const { courier, logger, nodeID, queues } = this.parts;
+    const { receipts, callbackReceipts, parked } = queues;
+    if (address === receipts || address === callbackReceipts) {
+      await courier
+        .declare({ name: address })
+        .catch(error => logger.debug(`Reliable: ${address} could not be declared: ${reasonOf(error)}`));
+      return false;
+    }
+    const returns = (this.#returns.get(address) ?? 0) + 1;
+    this.#returns.set(address, returns);
+    if (returns < MAX_RETURNS) return false;
+    const reason = `receipts for '${address}', which does not exist, of group ${this.group}`;
+    const { outcome } = await courier.publish(
+      parkingOf(parked, nodeID, reason, { queue: this.queue, body: this.#body(batch) })
+    );
+    if (outcome !== "confirmed") return false;
+    // Under the queue of their deliveries: strangers choose the address, and there is no end to the metrics' labels
+    // then.
+    tellParked({ queue: this.queue }, reason, this.parts, "consumer");
+    this.#returns.delete(address);
+    this.#done(batch);
+    return true;
+  }
+
+  #body(batch: Owed[]): Buffer {
+    return Buffer.from(
+      JSON.stringify({
+        v: WIRE_VERSION,
+        group: this.group,
+        nodeID: this.parts.nodeID,
+        items: batch.map(owed => owed.item)
+      })
+    );
+  }
+
+  #done(batch: Owed[]): void {
+    const sent = new Set(batch);
+    this.#owed = this.#owed.filter(owed => !sent.has(owed));
+    this.#marks.settle(batch.flatMap(({ delivery }) => delivery ?? []));
+  }
+}
+
+/** A batch for one message, bounded in number and in bytes of what it brings back; never empty. */
+function cut(owed: Owed[]): Owed[] {
+  let bytes = 0;
+  const end = owed.slice(0, MAX_ITEMS).findIndex(({ item }, i) => {
+    bytes += item.echo?.body?.length ?? 0;
+    return i > 0 && bytes > MAX_ECHO_BYTES;
+  });
+  return owed.slice(0, end < 0 ? MAX_ITEMS : end);
+}
+
+/**
+ * Acks with one multiple ack up to where everything is settled, and one by one beyond: a slow handler must not fill the
+ * prefetch window.
+ */
+class AckMarks {
+  #epoch = -1;
+  #mark = 0;
+  #beyond = new Set<number>();
+
+  settle(deliveries: Delivery[]): void {
+    const fresh: Delivery[] = [];
+    for (const delivery of deliveries) {
+      if (delivery.epoch < this.#epoch) continue;
+      if (delivery.epoch > this.#epoch) {
+        this.#epoch = delivery.epoch;
+        this.#mark = 0;
+        this.#beyond.clear();
+        fresh.length = 0;
+      }
+      fresh.push(delivery);
+      this.#beyond.add(delivery.tag);
+    }
+    const from = this.#mark;
+    while (this.#beyond.delete(this.#mark + 1)) this.#mark++;
+    const last = fresh.find(delivery => delivery.tag === this.#mark);
+    if (last) last.ackUpTo();
+    for (const delivery of fresh) {
+      if (delivery.tag > this.#mark || (!last && delivery.tag > from)) delivery.ack();
+    }
+  }
+}

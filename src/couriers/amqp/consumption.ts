@@ -1,0 +1,289 @@
+import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
+import { CLOSE_MS } from "../../async/deadline";
+import { backoffMs } from "../../async/backoff";
+import { ReliableError, reasonOf } from "../../errors";
+import type { Logger } from "../../platform/logger";
+import type { ConsumeSpec, Consumption, Delivery } from "../courier";
+import { closeChannel } from "./declare";
+
+/** After a lost channel or a cancellation: at once would spin against a queue that is just being moved or deleted. */
+const RECONSUME = { initialMs: 100, maxMs: 30_000, jitter: "half" } as const;
+
+/** A cancel takes one round trip; after this the connection is taken for dead. */
+const CANCEL_TIMEOUT_MS = 5_000;
+
+export interface ConsumptionOptions {
+  spec: ConsumeSpec;
+  logger: Logger;
+  model(): ChannelModel | undefined;
+  /** Declares the queue anew; it may have been deleted. */
+  declare(): Promise<void>;
+  onFailure(error: Error): void;
+  onClosed(consumption: AmqpConsumption): void;
+}
+
+/** One life of the channel: its tags mean nothing to the next one. */
+interface Epoch {
+  number: number;
+  channel: Channel;
+  consumerTag: string | undefined;
+  /** Delivered and not acked, in order. Acking a tag twice would close the channel. */
+  unacked: Set<number>;
+  live: boolean;
+}
+
+/** Consumes one queue on a channel of its own, so that what one consumer does wrong costs no other its deliveries. */
+export class AmqpConsumption implements Consumption {
+  #epoch: Epoch | undefined;
+  #epochs = 0;
+  #cancelled = false;
+  #failures = 0;
+  #opening: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #lastError: string | undefined;
+
+  constructor(private readonly options: ConsumptionOptions) {}
+
+  get active(): boolean {
+    return this.#epoch?.live === true && this.#epoch.consumerTag !== undefined && !this.#cancelled;
+  }
+
+  /** Consumes if it does not yet and there is a connection; called at the start and after each connect. */
+  resume(): Promise<void> {
+    this.#opening ??= this.#open().finally(() => (this.#opening = undefined));
+    return this.#opening;
+  }
+
+  async cancel(withinMs = CANCEL_TIMEOUT_MS): Promise<void> {
+    this.#cancelled = true;
+    clearTimeout(this.#timer);
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>(
+      resolve => void (timer = setTimeout(resolve, Math.min(withinMs, CANCEL_TIMEOUT_MS), true))
+    );
+    const tooLate = await Promise.race([this.#stop(), late]);
+    clearTimeout(timer);
+    // From a broker that does not answer nothing is taken any more; what is held goes back with the channel.
+    if (tooLate && this.#epoch) this.#drop(this.#epoch);
+  }
+
+  async close(withinMs = CANCEL_TIMEOUT_MS + CLOSE_MS): Promise<void> {
+    const until = performance.now() + withinMs;
+    await this.cancel(withinMs);
+    const epoch = this.#epoch;
+    this.options.onClosed(this);
+    if (!epoch?.live) return;
+    epoch.live = false;
+    if (epoch.unacked.size) {
+      // A nack gives back without counting against the delivery limit (RabbitMQ 4.3), the bare close of a channel
+      // counts.
+      try {
+        epoch.channel.nackAll(true);
+      } catch (thrown) {
+        this.options.logger.debug(`Giving back to ${this.#queue}: ${reasonOf(thrown)}`);
+      }
+    }
+    await closeChannel(epoch.channel, Math.max(0, until - performance.now()));
+  }
+
+  /** Its connection is about to be closed: what fails by that is neither told nor tried again. */
+  abandon(): void {
+    this.#cancelled = true;
+    clearTimeout(this.#timer);
+  }
+
+  get #queue(): string {
+    return this.options.spec.queue.name;
+  }
+
+  async #stop(): Promise<boolean> {
+    await this.#opening;
+    const epoch = this.#epoch;
+    if (!epoch?.live || epoch.consumerTag === undefined) return false;
+    const tag = epoch.consumerTag;
+    epoch.consumerTag = undefined;
+    // Rejects if the channel is lost, and then nothing is delivered either.
+    await epoch.channel.cancel(tag).catch(() => undefined);
+    return false;
+  }
+
+  async #open(): Promise<void> {
+    const model = this.options.model();
+    if (this.#cancelled || !model || this.#epoch?.live) return;
+    let epoch: Epoch | undefined;
+    try {
+      await this.options.declare();
+      const channel = await model.createChannel();
+      if (this.#cancelled) return void closeChannel(channel);
+      epoch = this.#adopt(channel);
+      await channel.prefetch(this.options.spec.prefetch);
+      const current = epoch;
+      const { consumerTag } = await channel.consume(this.#queue, message => this.#received(current, message));
+      // A null may have come with the answer.
+      if (!epoch.live) return;
+      epoch.consumerTag = consumerTag;
+      this.#failures = 0;
+      this.#lastError = undefined;
+    } catch (thrown) {
+      if (epoch) this.#drop(epoch);
+      this.#failed(thrown);
+      this.#again();
+    }
+  }
+
+  #adopt(channel: Channel): Epoch {
+    const epoch: Epoch = { number: ++this.#epochs, channel, consumerTag: undefined, unacked: new Set(), live: true };
+    this.#epoch = epoch;
+    channel.on("error", error => this.#failed(error));
+    channel.on("handler-error", error => this.options.logger.error(`Consuming ${this.#queue}:`, error));
+    channel.on("close", () => {
+      if (!epoch.live) return;
+      epoch.live = false;
+      this.#again();
+    });
+    return epoch;
+  }
+
+  #received(epoch: Epoch, message: ConsumeMessage | null): void {
+    if (!epoch.live) return;
+    if (message === null) {
+      // Queue deleted or moved, or the broker's consumer timeout. amqplib never answers the cancellation, so the broker
+      // keeps a ghost of the consumer that a later ack would wake; only closing the channel ends it.
+      this.#failed(
+        new Error(`the broker cancelled the consumer of ${this.#queue} (queue deleted or moved, or consumer timeout)`)
+      );
+      this.#drop(epoch);
+      this.#again();
+      return;
+    }
+    epoch.unacked.add(message.fields.deliveryTag);
+    try {
+      this.options.spec.onDelivery(new AmqpDelivery(this.#queue, epoch, message));
+    } catch (thrown) {
+      this.options.logger.error(`The consumer of ${this.#queue} threw; the message stays unacked:`, thrown);
+    }
+  }
+
+  #drop(epoch: Epoch): void {
+    epoch.live = false;
+    void closeChannel(epoch.channel);
+  }
+
+  /** Without a connection the courier resumes it after the next connect. */
+  #again(): void {
+    if (this.#cancelled || !this.options.model()) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.resume(), backoffMs(RECONSUME, ++this.#failures)).unref();
+  }
+
+  #failed(thrown: unknown): void {
+    const text = reasonOf(thrown);
+    if (this.#cancelled || text === this.#lastError) return;
+    this.#lastError = text;
+    this.options.logger.warn(`Consuming ${this.#queue}: ${text}`);
+    // A mismatch needs a human; everything else is tried again.
+    if (thrown instanceof ReliableError) this.options.onFailure(thrown);
+  }
+}
+
+class AmqpDelivery implements Delivery {
+  readonly #epoch: Epoch;
+  readonly #message: ConsumeMessage;
+
+  constructor(
+    readonly queue: string,
+    epoch: Epoch,
+    message: ConsumeMessage
+  ) {
+    this.#epoch = epoch;
+    this.#message = message;
+  }
+
+  get messageId(): string | undefined {
+    return this.#message.properties.messageId as string | undefined;
+  }
+
+  get type(): string | undefined {
+    return this.#message.properties.type as string | undefined;
+  }
+
+  get contentType(): string | undefined {
+    return this.#message.properties.contentType as string | undefined;
+  }
+
+  get timestamp(): number | undefined {
+    return this.#message.properties.timestamp as number | undefined;
+  }
+
+  get appId(): string | undefined {
+    return this.#message.properties.appId as string | undefined;
+  }
+
+  get headers(): Record<string, unknown> {
+    return this.#message.properties.headers ?? {};
+  }
+
+  get body(): Buffer {
+    return this.#message.content;
+  }
+
+  get redelivered(): boolean {
+    return this.#message.fields.redelivered;
+  }
+
+  get original(): ConsumeMessage {
+    return this.#message;
+  }
+
+  get live(): boolean {
+    return this.#epoch.live;
+  }
+
+  get tag(): number {
+    return this.#message.fields.deliveryTag;
+  }
+
+  get epoch(): number {
+    return this.#epoch.number;
+  }
+
+  ack(): boolean {
+    const { live, unacked } = this.#epoch;
+    if (!live) return false;
+    return unacked.delete(this.tag) ? this.#send(this.tag, false) : true;
+  }
+
+  nack(requeue: boolean): boolean {
+    const { live, unacked, channel } = this.#epoch;
+    if (!live) return false;
+    return unacked.delete(this.tag) ? sent(() => channel.nack(this.#message, false, requeue)) : true;
+  }
+
+  ackUpTo(): boolean {
+    const { live, unacked } = this.#epoch;
+    if (!live) return false;
+    let highest = 0;
+    for (const tag of unacked) {
+      if (tag > this.tag) break;
+      highest = tag;
+      unacked.delete(tag);
+    }
+    // Acking the own tag when it was acked before is an error to the broker, so the highest one still open stands for
+    // all.
+    return highest ? this.#send(highest, true) : true;
+  }
+
+  #send(deliveryTag: number, multiple: boolean): boolean {
+    return sent(() => this.#epoch.channel.ack({ fields: { deliveryTag } } as ConsumeMessage, multiple));
+  }
+}
+
+function sent(send: () => void): boolean {
+  try {
+    send();
+    return true;
+  } catch {
+    // Closing, and the `close` event has not come yet.
+    return false;
+  }
+}

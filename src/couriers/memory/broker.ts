@@ -1,0 +1,245 @@
+import { topicMatcher } from "../../message/pattern";
+import type { QueueSpec } from "../courier";
+import { Line } from "../../async/fifo";
+
+/** Deliveries in one turn of the event loop: enough for throughput, few enough that timers and sockets get theirs. */
+const TURN = 256;
+
+/** setTimeout fires at once when asked for more. */
+const MAX_TIMER_MS = 2_147_483_647;
+
+const DEFAULT_DELIVERY_LIMIT = 20;
+
+/** One copy of a message in one queue. */
+export interface Copy {
+  readonly messageId: string;
+  readonly type: string;
+  readonly contentType: string;
+  readonly timestamp: number;
+  readonly appId: string | undefined;
+  readonly headers: Record<string, unknown>;
+  readonly body: Buffer;
+  redelivered: boolean;
+  /** Times it was lost by a consumer, as `x-delivery-count` at RabbitMQ. */
+  losses: number;
+}
+
+export interface MemoryConsumer {
+  prefetch: number;
+  /** Held unacked, by tag, in order of delivery. */
+  held: Map<number, Copy>;
+  deliver(copy: Copy): void;
+  /** The queue was deleted under it. */
+  cancelled(): void;
+}
+
+export interface MemoryQueue {
+  name: string;
+  deliveryLimit: number;
+  deadLetterTo: string | undefined;
+  ready: Line<Copy>;
+  /** In the order of their turns. */
+  consumers: MemoryConsumer[];
+  /** Waiting for their time. */
+  timers: Map<NodeJS.Timeout, Copy>;
+  scheduled: boolean;
+}
+
+/** The state that a RabbitMQ node would have: exchange, queues, what is in them. One per namespace and process. */
+export class MemoryBroker {
+  readonly queues = new Map<string, MemoryQueue>();
+  /** Messages and bytes in queues, held by consumers, and waiting for their time. */
+  messages = 0;
+  bytes = 0;
+  readonly #bindings = new Map<string, { matches: (key: string) => boolean; queues: Set<string> }>();
+  #routes = new Map<string, MemoryQueue[]>();
+  /** Dead-lettered to a queue that does not exist (yet). */
+  readonly #stranded = new Map<string, Copy[]>();
+
+  /** Returns the text of the mismatch when it exists otherwise. */
+  declare(spec: QueueSpec): string | undefined {
+    const deliveryLimit = spec.deadLetterTo === undefined ? Infinity : (spec.deliveryLimit ?? DEFAULT_DELIVERY_LIMIT);
+    let queue = this.queues.get(spec.name);
+    if (queue && spec.foreign) return undefined;
+    if (queue && queue.deadLetterTo !== spec.deadLetterTo)
+      return `inequivalent arg 'x-dead-letter-routing-key': received '${spec.deadLetterTo}' but current is '${queue.deadLetterTo}'`;
+    if (queue && queue.deliveryLimit !== deliveryLimit)
+      return `inequivalent arg 'x-delivery-limit': received '${deliveryLimit}' but current is '${queue.deliveryLimit}'`;
+    if (!queue) {
+      queue = {
+        name: spec.name,
+        deliveryLimit,
+        deadLetterTo: spec.deadLetterTo,
+        ready: new Line(),
+        consumers: [],
+        timers: new Map(),
+        scheduled: false
+      };
+      this.queues.set(spec.name, queue);
+      for (const copy of this.#stranded.get(spec.name) ?? []) this.put(queue, copy);
+      this.#stranded.delete(spec.name);
+    }
+    for (const pattern of spec.bindings ?? []) {
+      let binding = this.#bindings.get(pattern);
+      if (!binding) this.#bindings.set(pattern, (binding = { matches: topicMatcher(pattern), queues: new Set() }));
+      binding.queues.add(spec.name);
+    }
+    this.#routes.clear();
+    return undefined;
+  }
+
+  /** Deletes the queue with what is in it and returns its consumers. */
+  remove(name: string): MemoryConsumer[] {
+    const queue = this.queues.get(name);
+    if (!queue) return [];
+    this.queues.delete(name);
+    this.#routes.clear();
+    for (const [pattern, binding] of this.#bindings) {
+      binding.queues.delete(name);
+      if (binding.queues.size === 0) this.#bindings.delete(pattern);
+    }
+    for (const copy of queue.ready.drain()) this.#leave(copy);
+    for (const consumer of queue.consumers) for (const copy of consumer.held.values()) this.#leave(copy);
+    for (const [timer, copy] of queue.timers) {
+      clearTimeout(timer);
+      this.#leave(copy);
+    }
+    queue.timers.clear();
+    return queue.consumers.splice(0);
+  }
+
+  route(event: string): MemoryQueue[] {
+    let queues = this.#routes.get(event);
+    if (!queues) {
+      const names = new Set<string>();
+      for (const binding of this.#bindings.values())
+        if (binding.matches(event)) for (const name of binding.queues) names.add(name);
+      queues = [...names].map(name => this.queues.get(name)).filter(queue => queue !== undefined);
+      // Event names from outside must not make it grow for ever.
+      if (this.#routes.size >= 10_000) this.#routes.clear();
+      this.#routes.set(event, queues);
+    }
+    return queues;
+  }
+
+  put(queue: MemoryQueue, copy: Copy): void {
+    this.#enter(copy);
+    queue.ready.push(copy);
+    this.schedule(queue);
+  }
+
+  putLater(queue: MemoryQueue, copy: Copy, delayMs: number): void {
+    this.#enter(copy);
+    const arm = (remaining: number) => {
+      const timer = setTimeout(
+        () => {
+          queue.timers.delete(timer);
+          if (remaining > MAX_TIMER_MS) return arm(remaining - MAX_TIMER_MS);
+          queue.ready.push(copy);
+          this.schedule(queue);
+        },
+        Math.min(remaining, MAX_TIMER_MS)
+      );
+      queue.timers.set(timer.unref(), copy);
+    };
+    arm(delayMs);
+  }
+
+  ack(consumer: MemoryConsumer, tag: number): boolean {
+    const copy = consumer.held.get(tag);
+    if (!copy) return false;
+    consumer.held.delete(tag);
+    this.#leave(copy);
+    return true;
+  }
+
+  /** Refused by its consumer, which the broker does not count. */
+  nack(queue: MemoryQueue, consumer: MemoryConsumer, tag: number, requeue: boolean): void {
+    const copy = consumer.held.get(tag);
+    if (!copy) return;
+    consumer.held.delete(tag);
+    copy.redelivered = true;
+    if (requeue) queue.ready.putBack([copy]);
+    else if (queue.deadLetterTo !== undefined) this.#deadLetter(queue, copy, "rejected");
+    else this.#leave(copy);
+    this.schedule(queue);
+  }
+
+  /**
+   * Takes the consumer away and gives back what it holds; `lost` counts against the delivery limit, a release does not.
+   */
+  detach(queue: MemoryQueue, consumer: MemoryConsumer, lost: boolean): void {
+    const index = queue.consumers.indexOf(consumer);
+    if (index >= 0) queue.consumers.splice(index, 1);
+    const back: Copy[] = [];
+    for (const copy of consumer.held.values()) {
+      copy.redelivered = true;
+      if (lost && ++copy.losses > queue.deliveryLimit) this.#deadLetter(queue, copy);
+      else back.push(copy);
+    }
+    consumer.held.clear();
+    queue.ready.putBack(back);
+    this.schedule(queue);
+  }
+
+  /** Delivers in a later turn of the event loop, as a broker would. */
+  schedule(queue: MemoryQueue): void {
+    if (queue.scheduled || queue.consumers.length === 0 || queue.ready.length === 0) return;
+    queue.scheduled = true;
+    setImmediate(() => {
+      queue.scheduled = false;
+      this.#deliver(queue);
+    });
+  }
+
+  destroy(): void {
+    for (const name of [...this.queues.keys()]) this.remove(name);
+  }
+
+  /** Round robin among the consumers that have room. */
+  #deliver(queue: MemoryQueue): void {
+    const { consumers, ready } = queue;
+    let full = 0;
+    for (let sent = 0; sent < TURN && full < consumers.length; ) {
+      const consumer = consumers.shift() as MemoryConsumer;
+      consumers.push(consumer);
+      if (consumer.prefetch > 0 && consumer.held.size >= consumer.prefetch) {
+        full++;
+        continue;
+      }
+      const copy = ready.shift();
+      if (!copy) return;
+      full = 0;
+      sent++;
+      consumer.deliver(copy);
+    }
+    if (full < consumers.length) this.schedule(queue);
+  }
+
+  #deadLetter(queue: MemoryQueue, copy: Copy, reason = "delivery_limit"): void {
+    const target = queue.deadLetterTo as string;
+    const headers = {
+      ...copy.headers,
+      "x-delivery-count": copy.losses,
+      "x-first-death-queue": queue.name,
+      "x-first-death-reason": reason
+    };
+    const dead: Copy = { ...copy, headers, redelivered: false, losses: 0 };
+    const to = this.queues.get(target);
+    this.#leave(copy);
+    if (to) return this.put(to, dead);
+    const stranded = this.#stranded.get(target);
+    if (stranded) stranded.push(dead);
+    else this.#stranded.set(target, [dead]);
+  }
+
+  #enter(copy: Copy): void {
+    this.messages++;
+    this.bytes += copy.body.length;
+  }
+
+  #leave(copy: Copy): void {
+    this.messages--;
+    this.bytes -= copy.body.length;
+  }
+}

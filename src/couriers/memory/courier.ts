@@ -1,0 +1,216 @@
+import { sameVersion, shared, VERSION } from "../../platform/process-shared";
+import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import type { Logger } from "../../platform/logger";
+import {
+  notSent,
+  type ConsumeSpec,
+  type Consumption,
+  type Courier,
+  type CourierFeatures,
+  type CourierStatus,
+  type Outcome,
+  type Publication,
+  type PublishResult,
+  type QueueDepth,
+  type QueueSpec
+} from "../courier";
+import { type CourierEvents, Listeners } from "../../async/typed-emitter";
+import { MemoryBroker, type MemoryQueue } from "./broker";
+import { MemoryConsumption } from "./consumption";
+
+export interface MemoryCourierOptions {
+  namespace: string;
+  logger: Logger;
+  /** @default 1000000 Messages held per namespace; more are nacked, as a full queue would do. */
+  maxMessages?: number;
+  /** @default 268435456 Bytes of payload held per namespace; more are nacked. */
+  maxBytes?: number;
+}
+
+/**
+ * What fits into an AMQP header frame; the same limit here, or a message would pass in development and fail at
+ * RabbitMQ.
+ */
+const MAX_HEADER_BYTES = 65_536;
+
+const brokers = () => shared<{ version: string; broker: MemoryBroker; users: number }>("memory-brokers");
+
+/**
+ * An in-process broker with RabbitMQ's manners, shared by all couriers of a namespace; gone when the last of them
+ * closes.
+ */
+export class MemoryCourier implements Courier {
+  readonly name = "memory";
+  readonly features: CourierFeatures = { durable: false, shared: false };
+  readonly #listeners: Listeners<CourierEvents>;
+  readonly #queues = new Map<string, QueueSpec>();
+  readonly #consumptions = new Set<MemoryConsumption>();
+  readonly #outcomes: Record<Outcome, number> = { confirmed: 0, returned: 0, nacked: 0, unknown: 0 };
+  #broker: MemoryBroker | undefined;
+  #since: Date | undefined;
+  #closed = false;
+
+  constructor(private readonly options: MemoryCourierOptions) {
+    this.#listeners = new Listeners(options.logger);
+  }
+
+  get ready(): boolean {
+    return this.#broker !== undefined;
+  }
+
+  get writable(): boolean {
+    return !this.#broker || this.#room(this.#broker);
+  }
+
+  async start(): Promise<void> {
+    if (this.#broker || this.#closed) return;
+    const { namespace } = this.options;
+    let place = brokers().get(namespace);
+    if (!place) brokers().set(namespace, (place = { version: VERSION, broker: new MemoryBroker(), users: 0 }));
+    sameVersion(place.version, `The in-process courier of namespace '${namespace}'`);
+    place.users++;
+    this.#broker = place.broker;
+    this.#since = new Date();
+    for (const spec of this.#queues.values()) {
+      try {
+        this.#assert(place.broker, spec);
+      } catch (thrown) {
+        this.#listeners.emit("error", thrown as Error);
+      }
+    }
+    for (const consumption of this.#consumptions) consumption.attach(place.broker);
+    this.#listeners.emit("ready");
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (!this.#broker) return;
+    this.#broker = undefined;
+    this.#since = undefined;
+    for (const consumption of this.#consumptions) consumption.detach(true);
+    this.#consumptions.clear();
+    const { namespace } = this.options;
+    const shared = brokers().get(namespace);
+    if (shared && --shared.users === 0) {
+      brokers().delete(namespace);
+      shared.broker.destroy();
+    }
+    this.#listeners.emit("down");
+  }
+
+  on<E extends keyof CourierEvents>(event: E, listener: (...args: CourierEvents[E]) => void): () => void {
+    return this.#listeners.on(event, listener);
+  }
+
+  async declare(spec: QueueSpec): Promise<void> {
+    if (this.#broker) this.#assert(this.#broker, spec);
+    this.#queues.set(spec.name, spec);
+  }
+
+  async remove(name: string): Promise<void> {
+    this.#queues.delete(name);
+    const consumers = this.#connected(`delete queue ${name}`).remove(name);
+    // As at RabbitMQ: whoever still consumes it declares it anew and goes on.
+    for (const consumer of consumers) consumer.cancelled();
+  }
+
+  async publish(publication: Publication): Promise<PublishResult> {
+    const result = this.#route(publication);
+    this.#outcomes[result.outcome]++;
+    // Never in the same turn: nobody may come to rely on an outcome that comes before `publish` has returned.
+    await new Promise(resolve => setImmediate(resolve));
+    return result;
+  }
+
+  async consume(spec: ConsumeSpec): Promise<Consumption> {
+    await this.declare(spec.queue);
+    const consumption = new MemoryConsumption(spec, this.options.logger, {
+      declared: () => this.#broker && this.#assert(this.#broker, spec.queue),
+      failed: error => this.#listeners.emit("error", error),
+      closed: closed => void this.#consumptions.delete(closed)
+    });
+    this.#consumptions.add(consumption);
+    if (this.#broker) consumption.attach(this.#broker);
+    return consumption;
+  }
+
+  async depth(name: string): Promise<QueueDepth | undefined> {
+    const queue = this.#connected(`look at queue ${name}`).queues.get(name);
+    return queue && { ready: queue.ready.length, consumers: queue.consumers.length };
+  }
+
+  status(): CourierStatus {
+    const connection = { connected: this.ready, address: "memory", since: this.#since };
+    return {
+      publish: connection,
+      consume: { ...connection },
+      blocked: false,
+      blockedMs: 0,
+      inFlight: 0,
+      reconnects: 0,
+      outcomes: { ...this.#outcomes }
+    };
+  }
+
+  #room(broker: MemoryBroker): boolean {
+    const { maxMessages = 1_000_000, maxBytes = 256 * 1024 * 1024 } = this.options;
+    return broker.messages < maxMessages && broker.bytes < maxBytes;
+  }
+
+  #connected(what: string): MemoryBroker {
+    if (!this.#broker)
+      throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", `Cannot ${what}: the courier is not started.`);
+    return this.#broker;
+  }
+
+  #assert(broker: MemoryBroker, spec: QueueSpec): MemoryQueue {
+    const said = broker.declare(spec);
+    if (said) {
+      const text = `The queue ${spec.name} exists with other arguments: ${said}. To migrate: drain it, delete it and restart; or rename the group.`;
+      throw new ReliableError("RELIABLE_QUEUE_MISMATCH", text, { queue: spec.name, said });
+    }
+    return broker.queues.get(spec.name) as MemoryQueue;
+  }
+
+  #route(publication: Publication): PublishResult {
+    const { to, messageId, type, appId, contentType = "application/json", headers } = publication;
+    const broker = this.#broker;
+    if (!broker) return notSent("courier is not started or closed");
+    let ownHeaders: Record<string, unknown>;
+    let headerBytes: number;
+    try {
+      ownHeaders = structuredClone(headers);
+      headerBytes = Buffer.byteLength(JSON.stringify(headers));
+    } catch (thrown) {
+      return { outcome: "nacked", reason: `cannot be encoded: ${reasonOf(thrown)}` };
+    }
+    if (headerBytes > MAX_HEADER_BYTES)
+      throw new ReliableError(
+        "RELIABLE_HEADERS_TOO_LARGE",
+        `The headers of ${type} (${messageId}) take more than 64 KiB.`,
+        { id: messageId, type }
+      );
+    const direct = "queue" in to ? broker.queues.get(to.queue) : undefined;
+    const queues = "event" in to ? broker.route(to.event) : direct ? [direct] : [];
+    if (queues.length === 0) return { outcome: "returned", reason: "312 NO_ROUTE: no queue took it" };
+    if (!this.#room(broker)) return { outcome: "nacked", reason: "too many messages held in memory" };
+    // Copied once: what the producer does with its own afterwards must not reach the consumers.
+    const copy = {
+      messageId,
+      type,
+      contentType,
+      timestamp: Math.floor(Date.now() / 1000),
+      appId,
+      headers: ownHeaders,
+      body: Buffer.from(publication.body),
+      redelivered: false,
+      losses: 0
+    };
+    const delayMs = "queue" in to ? (to.delayMs ?? 0) : 0;
+    for (const queue of queues) {
+      if (delayMs > 0) broker.putLater(queue, { ...copy }, delayMs);
+      else broker.put(queue, { ...copy });
+    }
+    return { outcome: "confirmed" };
+  }
+}

@@ -1,0 +1,168 @@
+import { Batcher } from "../async/batcher";
+import { Deadlines } from "../async/expiring-set";
+import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
+import type { Message } from "../message/message";
+import type { InsertOutcome, Store } from "../stores/store";
+
+/** The largest insert: well under MongoDB's 48 MB message. */
+const MAX_BATCH_BYTES = 8 * 1024 * 1024;
+const MAX_BATCH = 500;
+/** Bytes of emits that may wait for the store. */
+const MAX_PENDING_BYTES = 64 * 1024 * 1024;
+/** Pause before an insert is repeated after an error that may pass; short, because emits are waiting. */
+const RETRY_MS = 200;
+
+interface Pending {
+  message: Message;
+  deadline: number;
+  /** Given to the store at least once: from then on a missing answer means "unknown". */
+  tried: boolean;
+  expired: boolean;
+  expire(): void;
+  /** It was stored after all, when its caller had been told that this is not known. */
+  late(): void;
+}
+
+/**
+ * Stores emitted messages by group commit and keeps them waiting, bounded in number, bytes and time, while the store is
+ * away. An insert without an answer is repeated with the same ids: a row that is there already is then our own.
+ */
+export class Inserter {
+  readonly #batcher: Batcher<Pending, InsertOutcome | Error>;
+  readonly #pending = new Deadlines<Pending>(item => this.#expire(item));
+  #stopped = false;
+  #wake: (() => void)[] = [];
+
+  constructor(
+    readonly store: Store,
+    readonly maxPending: number
+  ) {
+    this.#batcher = new Batcher({
+      maxItems: MAX_BATCH,
+      // While the store takes one batch the next is encoded.
+      parallel: 2,
+      maxBytes: MAX_BATCH_BYTES,
+      sizeOf: item => item.message.body.length + 512,
+      write: items => this.#write(items)
+    });
+    store.onReady(() => this.#wakeUp());
+  }
+
+  /**
+   * Rejects with RELIABLE_NOT_STORED (nothing was stored) or RELIABLE_OUTCOME_UNKNOWN (it may be stored; emit again
+   * with the same id), and with RELIABLE_UNAVAILABLE when too many are waiting.
+   */
+  insert(message: Message, timeoutMs: number, late: () => void): Promise<InsertOutcome> {
+    if (this.#pending.size >= this.maxPending || this.#batcher.bytes > MAX_PENDING_BYTES) {
+      const error = new ReliableRetryableError(
+        "RELIABLE_UNAVAILABLE",
+        `${this.#pending.size} emits are waiting for the store (maxPending ${this.maxPending}); '${message.event}' was not stored.`,
+        { id: message._id, event: message.event, option: "maxPending" }
+      );
+      return Promise.reject(error);
+    }
+    return new Promise((resolve, reject) => {
+      const item: Pending = {
+        message,
+        deadline: performance.now() + timeoutMs,
+        tried: false,
+        expired: false,
+        expire: () => reject(this.#expired(item, timeoutMs)),
+        late
+      };
+      this.#pending.add(item);
+      this.#batcher.add(item).then(
+        outcome => {
+          this.#pending.delete(item);
+          if (outcome instanceof Error) reject(outcome);
+          else resolve(outcome);
+        },
+        error => {
+          this.#pending.delete(item);
+          reject(error as Error);
+        }
+      );
+    });
+  }
+
+  idle(): Promise<void> {
+    return this.#batcher.idle();
+  }
+
+  /** Whatever still waits is rejected; no further insert is tried. */
+  stop(): void {
+    this.#stopped = true;
+    this.#pending.expireAll();
+    this.#wakeUp();
+  }
+
+  #expired({ message, tried }: Pending, timeoutMs: number): Error {
+    const data = { id: message._id, event: message.event, timeoutMs };
+    return tried
+      ? new ReliableRetryableError(
+          "RELIABLE_OUTCOME_UNKNOWN",
+          `The store did not answer whether it has '${message.event}' (${message._id}); emit it again with this id, that cannot duplicate it.`,
+          data
+        )
+      : new ReliableRetryableError(
+          "RELIABLE_NOT_STORED",
+          `The store could not be reached within ${timeoutMs} ms; nothing was stored of '${message.event}' (${message._id}).`,
+          data
+        );
+  }
+
+  #expire(item: Pending): void {
+    item.expired = true;
+    item.expire();
+    this.#wakeUp();
+  }
+
+  #wakeUp(): void {
+    for (const wake of this.#wake.splice(0)) wake();
+  }
+
+  async #write(items: Pending[]): Promise<(InsertOutcome | Error)[]> {
+    const outcomes = new Map<Pending, InsertOutcome | Error>();
+    for (;;) {
+      const live = items.filter(item => !item.expired && !outcomes.has(item));
+      if (!live.length || this.#stopped) break;
+      if (!this.store.ready) {
+        await this.#pause();
+        continue;
+      }
+      for (const item of live) item.tried = true;
+      try {
+        const results = await this.store.insert(live.map(item => item.message));
+        live.forEach((item, i) => {
+          outcomes.set(item, results[i] as InsertOutcome);
+          if (item.expired && results[i]?.stored) item.late();
+        });
+      } catch (error) {
+        if ((error as { retryable?: boolean }).retryable) await this.#pause(RETRY_MS);
+        else if (live.length === 1)
+          outcomes.set(live[0] as Pending, this.#refused((live[0] as Pending).message, error));
+        // One message the store refuses must not take the others of its batch with it.
+        else for (const item of live) outcomes.set(item, (await this.#write([item]))[0] as InsertOutcome | Error);
+      }
+    }
+    // An expired item's promise is settled already; what is returned for it reaches nobody.
+    return items.map(item => outcomes.get(item) ?? { stored: true });
+  }
+
+  #refused(message: Message, error: unknown): Error {
+    return new ReliableError(
+      "RELIABLE_NOT_STORED",
+      `The store refused '${message.event}' (${message._id}): ${reasonOf(error)}`,
+      { id: message._id, event: message.event },
+      error
+    );
+  }
+
+  /** Until the store is back, an item expires, or `ms` have passed. */
+  #pause(ms?: number): Promise<void> {
+    return new Promise(resolve => {
+      this.#wake.push(resolve);
+      if (ms !== undefined) setTimeout(resolve, ms);
+    });
+  }
+}

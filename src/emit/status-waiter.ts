@@ -1,0 +1,116 @@
+import { ReliableError, ReliableRetryableError } from "../errors";
+import { STATUS, type Status } from "../message/lifecycle";
+
+export type Goal = "confirmed" | "consumed";
+
+interface Waiter {
+  id: string;
+  goal: Goal;
+  resolve(status: Status): void;
+  reject(error: Error): void;
+}
+
+/** How a message stands. */
+export interface Seen {
+  id: string;
+  status: Status;
+  reason?: string;
+}
+
+const FIRST_POLL_MS = 25;
+const MAX_POLL_MS = 500;
+
+/**
+ * Emits that wait for more than storage. What this node sees itself settles them at once; since the tracker or sweeper
+ * that moves a message on may run on any node, the store is asked too (through another node where this one has none),
+ * once for all that wait, at a growing interval.
+ */
+export class Waiters {
+  readonly #waiting = new Map<string, Set<Waiter>>();
+  #timer: NodeJS.Timeout | undefined;
+  #pollMs = FIRST_POLL_MS;
+
+  /** `look` asks for the present statuses; it may know fewer ids than it is asked for. */
+  constructor(readonly look: (ids: string[]) => Promise<Seen[]>) {}
+
+  get waiting(): boolean {
+    return this.#waiting.size > 0;
+  }
+
+  /**
+   * Resolves with the status that fulfils the goal; rejects with RELIABLE_DEAD, or RELIABLE_WAIT_TIMEOUT: it stays
+   * stored and is tried on.
+   */
+  wait(id: string, event: string, goal: Goal, timeoutMs: number, leftMs = timeoutMs): Promise<Status> {
+    return new Promise((resolve, reject) => {
+      const done = (settle: () => void) => {
+        clearTimeout(timer);
+        const set = this.#waiting.get(id);
+        set?.delete(waiter);
+        if (set?.size === 0) this.#waiting.delete(id);
+        settle();
+      };
+      const waiter: Waiter = {
+        id,
+        goal,
+        resolve: status => done(() => resolve(status)),
+        reject: error => done(() => reject(error))
+      };
+      const timer = setTimeout(
+        () =>
+          waiter.reject(
+            new ReliableRetryableError(
+              "RELIABLE_WAIT_TIMEOUT",
+              `'${event}' (${id}) was stored but not ${goal} within ${timeoutMs} ms; it stays stored and will be tried on.`,
+              { id, event, goal, timeoutMs }
+            )
+          ),
+        leftMs
+      );
+      const set = this.#waiting.get(id) ?? new Set();
+      this.#waiting.set(id, set.add(waiter));
+      this.#pollMs = FIRST_POLL_MS;
+      this.#schedule();
+    });
+  }
+
+  /** Something happened to it on this node. */
+  saw(id: string, status: Status, reason?: string): void {
+    for (const waiter of this.#waiting.get(id) ?? []) {
+      if (
+        status === STATUS.consumed ||
+        status === STATUS.resolved ||
+        status === STATUS.withdrawn ||
+        (status === STATUS.published && waiter.goal === "confirmed")
+      )
+        waiter.resolve(status);
+      else if (status === STATUS.dead)
+        waiter.reject(
+          new ReliableError("RELIABLE_DEAD", `Message ${id} is dead: ${reason ?? "see `reliable.get`"}`, { id, reason })
+        );
+    }
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    const error = new ReliableRetryableError(
+      "RELIABLE_STOPPED",
+      "The node stopped while an emit was waiting; the message stays stored.",
+      {}
+    );
+    for (const set of this.#waiting.values()) for (const waiter of set) waiter.reject(error);
+  }
+
+  #schedule(): void {
+    clearTimeout(this.#timer);
+    if (!this.#waiting.size) return;
+    this.#timer = setTimeout(() => void this.#poll(), this.#pollMs);
+    this.#pollMs = Math.min(this.#pollMs * 2, MAX_POLL_MS);
+  }
+
+  async #poll(): Promise<void> {
+    const seen = await this.look([...this.#waiting.keys()]).catch((): Seen[] => []);
+    for (const { id, status, reason } of seen) this.saw(id, status, reason);
+    this.#schedule();
+  }
+}

@@ -1,0 +1,64 @@
+import type { Status } from "../message/lifecycle";
+import type { Message } from "../message/message";
+import type { Goal } from "./status-waiter";
+
+/**
+ * A strategy decides what has been promised when `reliableEmit` resolves, and nothing else: envelopes, consumers,
+ * receipts, tracker, sweeper and store are the same for all.
+ *
+ * `outbox`: the message is durable in the store (MongoDB: write concern majority + journal). It is published right
+ * afterwards, and what happens to that publish is not part of the promise: whatever fails, the row is there and comes
+ * due for the sweeper.
+ *
+ *   process dies before the insert was sent      nothing was stored, the caller's promise never resolved
+ *   … after it was sent, before the answer       unknown: the row may exist and will then be delivered; emit again with the same `id`
+ *   … after the insert, before the publish       the row is `pending` and due after a grace: a sweeper publishes it
+ *   … after the publish, before the confirm      the same; groups may get it twice, with the same id
+ *   … after the confirm, before it is recorded   the same, unless a receipt comes first: it makes the row `consumed` from `pending` too
+ *
+ * `callback`: the broker has confirmed and routed the delayed check and the message, which go out together. Nothing is
+ * stored here; the callback service (the nodes with a store) learns of the message by its first receipt, its failure or
+ * its check, whichever comes first.
+ *
+ *   process dies before both have arrived        the caller's promise never resolved, and emitting again with the same `id` is safe
+ *   … only the message has                       its groups handle it; a failed receipt brings it back
+ *   … only the check has                         it comes, finds no receipts, and has the message sent
+ *   … both have                                  receipts close it, or the check sends again to the groups that owe one
+ *
+ * With `commit` both put an intent first (a row `intended`; the check), then do the business write, then the message:
+ *
+ *   process dies before or in the business write  the intent is asked about: the write did not happen → withdrawn, and it cannot happen later
+ *                                                 where a barrier row fences it
+ *   … after the business write                    the intent is asked about: it happened → the message is sent
+ *
+ * Not promised: an order between messages, or that a group handles a message once only without its inbox.
+ */
+export interface Strategy {
+  /**
+   * Resolves when the strategy's promise holds; rejects saying whether nothing was stored or the outcome is unknown.
+   */
+  emit(message: Message, options: EmitPlan): Promise<EmitResult>;
+  /** Resolves when no emit and no publish of an emit is under way. */
+  idle(): Promise<void>;
+}
+
+export interface EmitPlan {
+  /** The caller's MongoDB session. */
+  session?: unknown;
+  waitFor: "stored" | Goal;
+  /** The business write, between the intent and the message. */
+  commit?: () => Promise<void>;
+  /**
+   * After `commit` has failed: true = its write has not happened and will not. False = not known; then the intent is
+   * asked about.
+   */
+  undone?: () => Promise<boolean>;
+  /** Limit in ms for the whole emit. */
+  timeoutMs: number;
+}
+
+export interface EmitResult {
+  id: string;
+  /** `pending` when stored; what it was found as when `waitFor` asked for more, or when the `id` was stored before. */
+  status: Status;
+}

@@ -1,0 +1,72 @@
+import { backoffMs } from "../async/backoff";
+import { ANY_GROUP, type Failure, type FailureCause, type FailureError, type Message } from "./message";
+import { namesGroup } from "./pattern";
+
+/**
+ * One budget per message and group. Attempts are numbered from 1 and never used twice; a failure names the attempt it
+ * is about, so the same failure told twice burns once. Only failures burn: broker trouble, a backlog and an offline
+ * group do not come here.
+ */
+export interface AttemptFailure {
+  id: string;
+  group: string;
+  attempt: number;
+  failure: Failure;
+  /** null: the budget is spent, or no further attempt can help. */
+  nextAt: Date | null;
+  reason: string;
+}
+
+/** The attempt that is out, or was made last: 1 once published. */
+export function attemptsMade(message: Message, group: string): number {
+  return message.attempts[group] ?? (message.publishedAt ? 1 : 0);
+}
+
+/** The attempt that is out and has not failed, else the one to make next. */
+export function currentAttempt(message: Message, group: string): number {
+  const spent = message.spent[group] ?? 0;
+  return Math.max(attemptsMade(message, group), spent + 1);
+}
+
+/**
+ * The highest attempt a receipt of the group may name: a receipt may overtake the record of its publish, by one. What
+ * was sent to a name that stood for the group (ANY_GROUP, the `groups` of the emit) is recorded under that name.
+ */
+export function highestAttempt(message: Message, group: string): number {
+  const names = [...new Set([...Object.keys(message.attempts), ...Object.keys(message.spent)])].filter(
+    name => name === ANY_GROUP || namesGroup(name, group)
+  );
+  return (
+    Math.max(
+      attemptsMade(message, group),
+      ...names.flatMap(name => [message.attempts[name] ?? 0, message.spent[name] ?? 0])
+    ) + 1
+  );
+}
+
+export function attemptsLeft(message: Message, group: string, spent: number): number {
+  return message.maxAttempts - (spent - (message.base[group] ?? 0));
+}
+
+/** Pure: what a failed attempt means for the message. */
+export function judgeFailure(
+  message: Message,
+  group: string,
+  attempt: number,
+  cause: FailureCause,
+  error: FailureError,
+  { now, retryable = true, nodeID }: { now: Date; retryable?: boolean; nodeID?: string }
+): AttemptFailure {
+  const again = retryable && attemptsLeft(message, group, attempt) > 0;
+  const failure: Failure = { at: now, cause, group, attempt, error };
+  if (nodeID) failure.nodeID = nodeID;
+  const whom = group === ANY_GROUP ? "" : ` in group ${group}`;
+  return {
+    id: message._id,
+    group,
+    attempt,
+    failure,
+    nextAt: again ? new Date(now.getTime() + backoffMs(message.backoff, attempt - (message.base[group] ?? 0))) : null,
+    reason: `${cause}${whom} at attempt ${attempt}: ${error.message}`.slice(0, 500)
+  };
+}

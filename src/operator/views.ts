@@ -1,0 +1,187 @@
+import { isUtf8 } from "node:buffer";
+import { isFinal, STATUS } from "../message/lifecycle";
+import { foreignQueueOf, foreignQueueOfMessage, type Settle } from "../message/queue-target";
+import { ANY_GROUP, type AuditRecord, type Message, type Parked } from "../message/message";
+
+/** Of a parked body in a list; divisible by three, so that base64 ends without padding. */
+const PREVIEW_BYTES = 198;
+
+/** Flat: the Moleculer REPL prints results four levels deep. Instants are ISO strings. */
+export interface MessageRow {
+  id: string;
+  event: string;
+  status: string;
+  producer: string;
+  strategy: string;
+  /** Groups that still owe a receipt, given up on or not. */
+  waiting: string;
+  handled: string;
+  /** Highest attempt made of any group. */
+  attempts: number;
+  maxAttempts: number;
+  ageMs: number;
+  createdAt: string;
+  dueAt?: string;
+  reason?: string;
+}
+
+export interface TimelineEntry {
+  at: string;
+  what: string;
+}
+
+export interface MessageStory extends MessageRow {
+  payload: unknown;
+  meta: Record<string, unknown>;
+  requestID?: string;
+  bytes: number;
+  /** Of a message to a queue that is nobody's group (`addAMQPJob`): its name, and what settles the message. */
+  queue?: string;
+  settle?: Settle;
+  claim?: string;
+  timeline: TimelineEntry[];
+}
+
+const owing = (message: Message): string[] => [...message.waiting, ...message.failed];
+
+export function toRow(message: Message, now = Date.now()): MessageRow {
+  // A receipt may tell of an attempt whose publish was never recorded.
+  const answered = Object.values(message.receipts).map(receipt => receipt.attempt);
+  const made = [
+    message.publishedAt ? 1 : 0,
+    ...Object.values(message.attempts),
+    ...Object.values(message.spent),
+    ...answered
+  ];
+  const row: MessageRow = {
+    id: message._id,
+    event: message.event,
+    status: message.status,
+    producer: message.producer,
+    strategy: message.strategy,
+    waiting: owing(message).join(", "),
+    handled: Object.keys(message.receipts).join(", "),
+    attempts: Math.max(...made),
+    maxAttempts: message.maxAttempts,
+    ageMs: now - message.createdAt.getTime(),
+    createdAt: message.createdAt.toISOString()
+  };
+  if (message.dueAt && !isFinal(message.status)) row.dueAt = message.dueAt.toISOString();
+  if (message.reason) row.reason = message.reason;
+  return row;
+}
+
+export function toStory(message: Message, now = Date.now()): MessageStory {
+  const story: MessageStory = {
+    ...toRow(message, now),
+    payload: payloadOf(message),
+    meta: message.meta,
+    bytes: message.body.length,
+    timeline: timeline(message)
+  };
+  const foreign = foreignQueueOfMessage(message);
+  if (foreign) Object.assign(story, { queue: foreign.queue, settle: foreign.settle });
+  if (message.origin.requestID) story.requestID = message.origin.requestID;
+  if (message.claim) story.claim = message.claim;
+  return story;
+}
+
+function payloadOf(message: Message): unknown {
+  try {
+    return JSON.parse(message.body.toString("utf8"));
+  } catch {
+    return message.body.toString("base64");
+  }
+}
+
+function timeline(message: Message): TimelineEntry[] {
+  const entries: { at: Date; what: string }[] = [
+    {
+      at: message.createdAt,
+      what: `${message.strategy === "callback" ? "emitted" : "stored"} by ${message.producer} for ${groupsText(owing(message), message)}`
+    }
+  ];
+  if (message.publishedAt) entries.push({ at: message.publishedAt, what: "published: confirmed and routed" });
+  for (const failure of message.failures) {
+    const whom = failure.group && failure.group !== ANY_GROUP ? ` in ${failure.group}` : "";
+    const where = failure.nodeID ? ` on node ${failure.nodeID}` : "";
+    entries.push({
+      at: failure.at,
+      what: `attempt ${failure.attempt ?? "?"} failed${whom}${where} (${failure.cause}): ${failure.error.name}: ${failure.error.message}`
+    });
+  }
+  for (const [group, receipt] of Object.entries(message.receipts)) {
+    const foreign = foreignQueueOf(group);
+    if (foreign?.settle === "confirm")
+      entries.push({
+        at: receipt.at,
+        what: `taken by queue ${foreign.queue} (attempt ${receipt.attempt}): settled by the broker's confirm`
+      });
+    else
+      entries.push({
+        at: receipt.at,
+        what: `handled by ${group} on node ${receipt.nodeID} in ${receipt.durationMs} ms (attempt ${receipt.attempt})`
+      });
+  }
+  for (const note of message.notes)
+    entries.push({ at: note.at, what: `${note.act} by ${note.by}${note.note ? `: ${note.note}` : ""}` });
+  if (message.deadAt && message.status === STATUS.dead)
+    entries.push({ at: message.deadAt, what: `dead: ${message.reason ?? ""}` });
+  if (message.consumedAt)
+    entries.push({
+      at: message.consumedAt,
+      what:
+        foreignQueueOfMessage(message)?.settle === "confirm"
+          ? "consumed: its queue has it, and nobody will say more"
+          : "consumed: every expected group has handled it"
+    });
+  return entries
+    .sort((a, b) => a.at.getTime() - b.at.getTime())
+    .map(({ at, what }) => ({ at: at.toISOString(), what }));
+}
+
+function groupsText(waiting: string[], message: Message): string {
+  const foreign = foreignQueueOfMessage(message);
+  if (foreign)
+    return `queue ${foreign.queue}, settled by ${foreign.settle === "confirm" ? "the broker's confirm" : "its worker's receipt"}`;
+  const all = [...new Set([...Object.keys(message.receipts), ...waiting])];
+  return all.length && !all.includes(ANY_GROUP) ? all.join(", ") : "whoever is subscribed";
+}
+
+export function auditRow(audit: AuditRecord): Record<string, unknown> {
+  const { at, by, act, note, message, parked, group } = audit;
+  return {
+    at: at.toISOString(),
+    act,
+    by,
+    note,
+    group,
+    id: message?.id ?? parked?.id,
+    event: message?.event,
+    queue: parked?.queue,
+    reason: message?.reason ?? parked?.reason
+  };
+}
+
+/** Bytes as text that loses none of them: UTF-8 where they are that, else base64. */
+function textOf(bytes: Buffer): { encoding: "utf8" | "base64"; body: string } {
+  const encoding = isUtf8(bytes) ? "utf8" : "base64";
+  return { encoding, body: bytes.toString(encoding) };
+}
+
+/** As a row of a list: the beginning of its body, and whether that is `cut`. */
+export function parkedRow(parked: Parked): Record<string, unknown> {
+  const { body } = parked;
+  let end = Math.min(body.length, PREVIEW_BYTES);
+  // Not in the middle of a character.
+  if (isUtf8(body)) while (end < body.length && ((body[end] as number) & 0xc0) === 0x80) end--;
+  return { ...parkedHead(parked), cut: end < body.length, ...textOf(body.subarray(0, end)) };
+}
+
+export function parkedWhole(parked: Parked): Record<string, unknown> {
+  return { ...parkedHead(parked), ...textOf(parked.body), properties: parked.properties, headers: parked.headers };
+}
+
+function parkedHead({ _id: id, at, queue, reason, nodeID, body }: Parked): Record<string, unknown> {
+  return { id, at: at.toISOString(), queue, reason, nodeID, bytes: body.length };
+}

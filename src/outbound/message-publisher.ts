@@ -1,0 +1,189 @@
+import { randomUUID } from "node:crypto";
+import type { Courier, PublishResult } from "../couriers/courier";
+import { reasonOf } from "../errors";
+import { delayOf, encodePlan } from "../wire/check";
+import { attemptsMade } from "../message/attempts";
+import { HEADER, headersOf, WIRE_VERSION } from "../wire/envelope";
+import { STATUS } from "../message/lifecycle";
+import { ANY_GROUP, type Message } from "../message/message";
+import type { Queues } from "../message/pattern";
+import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
+import { foreignQueueOf, foreignQueueOfMessage, settledByConfirm } from "../message/queue-target";
+import type { Metrics } from "../telemetry/metrics";
+import type { Registry } from "./subscriptions";
+
+/** One attempt for one group. */
+export interface Step {
+  group: string;
+  attempt: number;
+}
+
+/** Turns messages into publishes; the first publish and every resend go through here. */
+export class Publisher {
+  #planned: { message: Message; createdAt: Date; text: string } | undefined;
+
+  constructor(
+    readonly courier: Courier,
+    /** A node without a store knows no groups and publishes to the exchange only. */
+    readonly registry: Registry | undefined,
+    readonly queues: Queues,
+    readonly nodeID: string,
+    readonly metrics?: Metrics
+  ) {}
+
+  /**
+   * Publishes once per step, straight to the group's queue, so that each group has its own proof; ANY_GROUP goes to the
+   * exchange. A group without a known queue counts as returned.
+   */
+  async toGroups(message: Message, steps: Step[]): Promise<PublishResult[]> {
+    return Promise.all(
+      steps.map(({ group, attempt }): Promise<PublishResult> => {
+        if (group === ANY_GROUP) return this.toAll(message, attempt);
+        const queue = foreignQueueOf(group)?.queue ?? this.registry?.queueOf(group, message.event);
+        if (!queue) return Promise.resolve({ outcome: "returned", reason: `no queue is known for group ${group}` });
+        return this.toQueue(message, queue, { group, attempt });
+      })
+    );
+  }
+
+  toQueue(message: Message, queue: string, step: Step): Promise<PublishResult> {
+    if (foreignQueueOf(step.group)) return this.#toForeign(message, queue, step);
+    return this.#publish(message, { queue }, step.attempt, [step.group]);
+  }
+
+  /**
+   * A queue that is not there is made, as moleculer-amqp-queue would; where nobody sends receipts, the broker's confirm
+   * stands for one.
+   */
+  async #toForeign(message: Message, queue: string, { group, attempt }: Step): Promise<PublishResult> {
+    const byConfirm = settledByConfirm(group);
+    const started = performance.now();
+    // Confirmed before: only the receipt got lost, and the job is not done again for that.
+    if (!byConfirm || !isOut(message, group, attempt)) {
+      const publish = () => this.#publish(message, { queue }, attempt, [group]);
+      let result = await publish();
+      if (result.outcome === "returned") {
+        const failed = await this.courier.declare({ name: queue, foreign: true }).then(() => undefined, reasonOf);
+        result =
+          failed === undefined ? await publish() : { outcome: "returned", reason: `${result.reason}; ${failed}` };
+      }
+      if (result.outcome !== "confirmed" || !byConfirm) return result;
+    }
+    const echo = message.strategy === "callback" && {
+      echo: { event: message.event, producer: message.producer, plan: encodePlan(message) }
+    };
+    const item: ReceiptItem = {
+      id: message._id,
+      outcome: "handled",
+      attempt,
+      durationMs: Math.round(performance.now() - started),
+      ...echo
+    };
+    const body = Buffer.from(JSON.stringify({ v: WIRE_VERSION, group, nodeID: this.nodeID, items: [item] }));
+    await this.courier.publish({
+      to: { queue: this.#receipts(message) },
+      messageId: randomUUID(),
+      type: RECEIPT_TYPE,
+      headers: {},
+      body
+    });
+    return { outcome: "confirmed" };
+  }
+
+  /** The delayed check of strategy `callback`. With a `source` the payload stays at home. */
+  check(message: Message, round: number): Promise<PublishResult> {
+    const headers = this.#headers(message, round, message.groups ?? []);
+    headers[HEADER.round] = round;
+    if (message.status === STATUS.intended) headers[HEADER.intent] = message.intent;
+    const body = message.source ? Buffer.alloc(0) : message.body;
+    return this.courier.publish({
+      to: { queue: this.queues.checks, delayMs: delayOf(message, round) },
+      messageId: message._id,
+      type: message.event,
+      body,
+      headers,
+      appId: message.producer
+    });
+  }
+
+  /**
+   * Publishes once to the exchange, which hands it to every bound group. Confirmed proves that at least one took it.
+   */
+  toAll(message: Message, attempt: number): Promise<PublishResult> {
+    const foreign = foreignQueueOfMessage(message);
+    if (foreign) return this.toQueue(message, foreign.queue, { group: foreign.group, attempt });
+    return this.#publish(message, { event: message.event }, attempt, message.waiting);
+  }
+
+  /** Whoever takes it owes nothing where the confirm settles it. */
+  #addressed(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
+    const headers = this.#headers(message, attempt, groups);
+    if (groups.some(settledByConfirm)) {
+      delete headers[HEADER.receipt];
+      delete headers[HEADER.echo];
+    }
+    return headers;
+  }
+
+  #publish(
+    message: Message,
+    to: { event: string } | { queue: string },
+    attempt: number,
+    groups: string[]
+  ): Promise<PublishResult> {
+    const { _id: messageId, event: type, body, producer: appId } = message;
+    const publishing = this.courier.publish({
+      to,
+      messageId,
+      type,
+      body,
+      headers: this.#addressed(message, attempt, groups),
+      appId
+    });
+    return (this.metrics?.sink ? timed(publishing, this.metrics, type) : publishing).catch(unsendable);
+  }
+
+  #headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
+    return headersOf(
+      message,
+      attempt,
+      groups,
+      this.#receipts(message),
+      message.strategy === "callback" ? this.#planOf(message) : undefined
+    );
+  }
+
+  /** An emit needs it twice, for the check and for the message, one right after the other. */
+  #planOf(message: Message): string {
+    const { createdAt } = message;
+    if (this.#planned?.message !== message || this.#planned.createdAt !== createdAt)
+      this.#planned = { message, createdAt, text: encodePlan(message) };
+    return this.#planned.text;
+  }
+
+  #receipts(message: Message): string {
+    return message.strategy === "callback" ? this.queues.callbackReceipts : this.queues.receipts;
+  }
+}
+
+async function timed(publishing: Promise<PublishResult>, metrics: Metrics, event: string): Promise<PublishResult> {
+  const started = performance.now();
+  const result = await publishing;
+  if (result.outcome === "confirmed") metrics.time("confirm.time", performance.now() - started, event);
+  return result;
+}
+
+/**
+ * It cannot be sent, now or later (headers too large): as good as without a queue, so that it ends as `dead` and is
+ * seen.
+ */
+function unsendable(error: unknown): PublishResult {
+  return { outcome: "returned", reason: reasonOf(error) };
+}
+
+/** Known to be confirmed, by its row: a message of strategy `callback` has none that would tell. */
+function isOut(message: Message, group: string, attempt: number): boolean {
+  return (
+    message.strategy === "outbox" && attemptsMade(message, group) >= attempt && (message.spent[group] ?? 0) < attempt
+  );
+}

@@ -1,0 +1,104 @@
+import { EventEmitter } from "node:events";
+import { reasonOf } from "../errors";
+import type { Logger } from "../platform/logger";
+import { ANY_GROUP, type Subscription } from "../message/message";
+import { matches, namesGroup } from "../message/pattern";
+import { foreignQueueOf } from "../message/queue-target";
+import type { Store } from "../stores/store";
+
+/**
+ * The groups known to the store, held in memory and read again every `refreshMs`: `waiting` is filled from it at each
+ * emit, and resends find the groups' queues in it. A group that announced itself less than `refreshMs` ago may be
+ * missing; its receipts count all the same.
+ */
+export class Registry extends EventEmitter {
+  #known: Subscription[] = [];
+  #groups = new Map<string, string[]>();
+  #timer: NodeJS.Timeout | undefined;
+  #reading: Promise<void> | undefined;
+  #next: Promise<void> | undefined;
+
+  constructor(
+    readonly store: Store,
+    readonly refreshMs: number,
+    readonly logger: Logger
+  ) {
+    super();
+  }
+
+  async start(): Promise<void> {
+    this.#timer = setInterval(() => void this.refresh(), this.refreshMs).unref();
+    this.store.onReady(() => void this.refresh());
+    if (this.store.ready) await this.refresh();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  get all(): readonly Subscription[] {
+    return this.#known;
+  }
+
+  /**
+   * Reads the store. Concurrent callers share a read that begins after their call, since they may just have written.
+   * Keeps what it knew when the store is down.
+   */
+  refresh(): Promise<void> {
+    if (!this.#reading) return (this.#reading = this.#read().finally(() => (this.#reading = undefined)));
+    this.#next ??= this.#reading.then(() => {
+      this.#next = undefined;
+      return this.refresh();
+    });
+    return this.#next;
+  }
+
+  async #read(): Promise<void> {
+    if (!this.store.ready) return;
+    try {
+      this.#set(await this.store.subscriptions());
+    } catch (error) {
+      this.logger.debug(`Reliable: could not read the subscriptions: ${reasonOf(error)}`);
+    }
+  }
+
+  #set(known: Subscription[]): void {
+    this.#known = known;
+    this.#groups.clear();
+    this.emit("refreshed");
+  }
+
+  /** Groups whose pattern matches the event. */
+  groupsFor(event: string): string[] {
+    let groups = this.#groups.get(event);
+    if (!groups) {
+      groups = [...new Set(this.#known.filter(sub => matches(event, sub.pattern)).map(sub => sub.group))];
+      // Event names with an id in them must not fill the memory.
+      if (this.#groups.size > 10_000) this.#groups.clear();
+      this.#groups.set(event, groups);
+    }
+    return groups;
+  }
+
+  /** Who owes a receipt for this event: never empty. Groups named by the emit count even while nobody knows them. */
+  waitingFor(event: string, named?: string[]): string[] {
+    const known = this.groupsFor(event);
+    if (!named) return known.length ? [...known] : [ANY_GROUP];
+    const wanted = named.flatMap(name => {
+      const meant = known.filter(group => namesGroup(name, group));
+      return meant.length ? meant : [name];
+    });
+    return [...new Set(wanted)];
+  }
+
+  /** The queue in which the group takes this event; undefined = not known (any more). */
+  queueOf(group: string, event: string): string | undefined {
+    return (
+      foreignQueueOf(group)?.queue ?? this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.queue
+    );
+  }
+
+  groupOfQueue(queue: string): string | undefined {
+    return this.#known.find(sub => sub.queue === queue)?.group;
+  }
+}

@@ -1,0 +1,41 @@
+import { ReliableError, reasonOf } from "../errors";
+
+/**
+ * Certificates that Node.js does not accept, or the server ours, or no TLS at the other end. What else breaks a
+ * handshake may pass by itself.
+ */
+const LASTING =
+  /^(CERT_|UNABLE_TO_(GET|VERIFY|DECRYPT|DECODE)_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(CA|PURPOSE)|PATH_LENGTH_|HOSTNAME_MISMATCH|ERR_TLS_CERT_|ERR_OSSL_|ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|UNSUPPORTED_PROTOCOL|NO_|.*ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_|UNSUPPORTED_CERT|ACCESS_DENIED|HANDSHAKE_FAILURE|PROTOCOL_VERSION)))/;
+
+/** The driver's complaint under it; MongoDB's keeps one per server, and all must have failed so. */
+function lastingIn(thrown: unknown, depth = 5): Error | undefined {
+  if (!(thrown instanceof Error) || depth === 0) return undefined;
+  const { code, cause, reason, errors } = thrown as {
+    code?: unknown;
+    cause?: unknown;
+    reason?: { servers?: Map<string, { error?: unknown }> };
+    errors?: unknown[];
+  };
+  if (typeof code === "string" && LASTING.test(code)) return thrown;
+  const all = reason?.servers ? [...reason.servers.values()].map(({ error }) => error) : (errors ?? [cause]);
+  const found = all.map(each => lastingIn(each, depth - 1));
+  return found.every(Boolean) ? found[0] : undefined;
+}
+
+/** RELIABLE_TLS_FAILED for what the same configuration will never get through; undefined for any other failure. */
+export function tlsFailure(
+  server: string,
+  option: string,
+  address: string,
+  thrown: unknown
+): ReliableError | undefined {
+  const why = lastingIn(thrown);
+  if (!why) return undefined;
+  const text = `${server} at ${address}: no TLS connection: ${reasonOf(why)}. Check the certificate's chain, host names and dates, and the authority given in option \`${option}\` (\`tls: { ca }\`) or NODE_EXTRA_CA_CERTS.`;
+  return new ReliableError(
+    "RELIABLE_TLS_FAILED",
+    text,
+    { option, address, code: (why as { code?: unknown }).code },
+    why
+  );
+}

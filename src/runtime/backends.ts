@@ -1,0 +1,75 @@
+import { AmqpCourier } from "../couriers/amqp/courier";
+import type { Courier } from "../couriers/courier";
+import { MemoryCourier } from "../couriers/memory/courier";
+import type { Logger } from "../platform/logger";
+import { secured, type NodeOptions } from "../options/options";
+import { EmbeddedStore } from "../stores/embedded/store";
+import { MongoStore } from "../stores/mongo/store";
+import type { Store } from "../stores/store";
+
+/** Which implementation stands behind each seam. */
+export interface Backends {
+  courier: "amqp" | "memory";
+  store: "mongodb" | "embedded" | "none";
+  redis: "redis" | "none";
+}
+
+interface Where {
+  nodeID: string;
+  namespace: string;
+  logger: Logger;
+}
+
+/** With RabbitMQ and no store address a node has no store: it consumes, and emits with strategy `callback`. */
+export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends {
+  return {
+    courier: amqp ? "amqp" : "memory",
+    store: mongo ? "mongodb" : !amqp || path ? "embedded" : "none",
+    redis: redis ? "redis" : "none"
+  };
+}
+
+export function newCourier(
+  { amqp, confirmTimeoutMs, window, repairEveryMs }: NodeOptions,
+  { nodeID, namespace, logger }: Where
+): Courier {
+  if (!amqp) return new MemoryCourier({ namespace, logger });
+  const given = typeof amqp === "string" || Array.isArray(amqp) ? { urls: amqp } : amqp;
+  return new AmqpCourier({
+    urls: given.urls,
+    socket: given.tls,
+    namespace,
+    nodeID,
+    logger,
+    confirmTimeoutMs,
+    window,
+    repairEveryMs
+  });
+}
+
+export function newStore(options: NodeOptions, { namespace, logger }: Where): Store | undefined {
+  const { mongo, database, path } = options;
+  const { store } = backendsOf(options);
+  if (store === "mongodb")
+    return new MongoStore({ ...(secured(mongo) ?? { client: mongo }), database, namespace, logger });
+  return store === "embedded" ? new EmbeddedStore({ path, namespace, logger }) : undefined;
+}
+
+/** What the node runs on and what that cannot do, for the log at the start. */
+export function describeBackends(options: NodeOptions, store: Store | undefined): string {
+  const { courier, store: name, redis } = backendsOf(options);
+  const embedded = store?.features.durable
+    ? `embedded store in ${options.path} (this process only, no transactions)`
+    : "embedded store in memory (gone with the process, no transactions)";
+  return [
+    courier === "amqp"
+      ? "RabbitMQ"
+      : "in-process courier (messages reach this process only; what is under way is sent again from the store after a restart)",
+    name === "mongodb"
+      ? "MongoDB"
+      : name === "embedded"
+        ? embedded
+        : "no store (it consumes, and emits with strategy `callback` only)",
+    redis === "redis" ? "Redis lease" : "no Redis lease"
+  ].join(", ");
+}

@@ -1,0 +1,184 @@
+import { mkdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { sameVersion, shared, VERSION } from "../../platform/process-shared";
+import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import type { Logger } from "../../platform/logger";
+import { prefixOf } from "../../message/pattern";
+import { COLLECTION_NAMES, type CollectionName, type Collections } from "../documents/collection";
+import { DocumentStore } from "../documents/messages";
+import { EmbeddedCollection } from "./collection";
+import { FileLock } from "./file-lock";
+import { INDEXES } from "../documents/indexes";
+import type { InsertOutcome, Store, StoreFeatures } from "../store";
+
+export interface EmbeddedStoreOptions {
+  /** Folder, created if missing. Without it: memory. */
+  path?: string;
+  /** Moleculer namespace, may be "". */
+  namespace: string;
+  logger: Logger;
+}
+
+type Data = Record<CollectionName, EmbeddedCollection>;
+
+/**
+ * The same data for all Moleculer brokers of this process that name the same place; the last one to leave closes it.
+ */
+interface Shared {
+  /** Of the copy of this package that opened it. */
+  version: string;
+  users: number;
+  data: Promise<Data>;
+  lock?: FileLock;
+}
+
+const places = shared<Shared>("embedded-stores");
+const closing = shared<Promise<void>>("embedded-stores-closing");
+
+/**
+ * NeDB in memory, and with a path also in files: for development, tests and single processes. All data is in memory; a
+ * confirmed write has reached the operating system, so it survives the process but not a power loss. One process at a
+ * time has a path.
+ */
+export class EmbeddedStore extends DocumentStore implements Store {
+  readonly name = "embedded";
+  readonly features: StoreFeatures;
+  readonly #listeners = new Set<() => void>();
+  readonly #place: string;
+  #data: Collections | undefined;
+  #shared: Shared | undefined;
+
+  constructor(private readonly options: EmbeddedStoreOptions) {
+    super();
+    this.features = { durable: options.path !== undefined, shared: false, transactions: false };
+    this.#place = JSON.stringify([options.path === undefined ? null : resolve(options.path), options.namespace]);
+  }
+
+  get ready(): boolean {
+    return this.#data !== undefined;
+  }
+
+  protected get collections(): Collections {
+    if (!this.#data)
+      throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", "The embedded store is not open.", {
+        store: "embedded"
+      });
+    return this.#data;
+  }
+
+  async start(): Promise<void> {
+    if (this.#shared) return;
+    // A closing predecessor still holds the files and the lock.
+    await closing.get(this.#place);
+    let place = places.get(this.#place);
+    if (place) sameVersion(place.version, "The embedded store");
+    else {
+      const opened: Shared = {
+        version: VERSION,
+        users: 0,
+        data: this.#open().then(({ data, lock }) => ((opened.lock = lock), data))
+      };
+      places.set(this.#place, (place = opened));
+    }
+    this.#shared = place;
+    place.users++;
+    try {
+      this.#data = await place.data;
+    } catch (thrown) {
+      this.#shared = undefined;
+      if (places.get(this.#place) === place) places.delete(this.#place);
+      throw thrown;
+    }
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  async close(): Promise<void> {
+    const place = this.#shared;
+    if (!place) return;
+    this.#shared = undefined;
+    this.#data = undefined;
+    this.#listeners.clear();
+    if (--place.users > 0) return;
+    places.delete(this.#place);
+    const end = place.data.then(async data => {
+      for (const name of COLLECTION_NAMES) await data[name].close();
+      await place.lock?.release();
+    });
+    closing.set(this.#place, end);
+    await end.finally(() => closing.delete(this.#place));
+  }
+
+  async ping(): Promise<number> {
+    const from = performance.now();
+    await this.collections.subscriptions.count({});
+    return performance.now() - from;
+  }
+
+  onReady(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** It is in this process. */
+  onDown(): void {}
+
+  async insertIn(): Promise<InsertOutcome> {
+    throw noTransactions("`session`");
+  }
+
+  onSessionEnd(): void {
+    throw noTransactions("`session`");
+  }
+
+  async barrier(): Promise<void> {
+    throw noTransactions("`message.barrier(session)`");
+  }
+
+  async tombstone(): Promise<"committed" | "fenced"> {
+    throw noTransactions("`message.barrier(session)`");
+  }
+
+  async undone(): Promise<boolean> {
+    throw noTransactions("`message.barrier(session)`");
+  }
+
+  async inboxTransaction(): Promise<"handled" | "duplicate"> {
+    throw noTransactions('`inbox: "transaction"`');
+  }
+
+  async #open(): Promise<{ data: Data; lock?: FileLock }> {
+    const { path, namespace, logger } = this.options;
+    // A namespace may hold what a file name may not.
+    const base = path === undefined ? undefined : join(resolve(path), encodeURIComponent(prefixOf(namespace)));
+    let lock: FileLock | undefined;
+    try {
+      if (path !== undefined) await mkdir(path, { recursive: true });
+      lock = base === undefined ? undefined : await FileLock.acquire(`${base}.lock`);
+      const data = {} as Data;
+      for (const name of COLLECTION_NAMES) {
+        data[name] = new EmbeddedCollection(base && `${base}.${name}.db`);
+        const kept = await data[name].open(INDEXES[name]);
+        if (kept)
+          logger.warn(
+            `${base}.${name}.db ended in half a line, left by a crash in mid-write; the file as it was is kept as ${kept}.`
+          );
+      }
+      return { data, lock };
+    } catch (thrown) {
+      await lock?.release();
+      if (thrown instanceof ReliableError) throw thrown;
+      throw new ReliableError(
+        "RELIABLE_BAD_OPTION",
+        `Option 'path': the embedded store cannot use ${path}: ${reasonOf(thrown)}`,
+        { option: "path", path },
+        thrown
+      );
+    }
+  }
+}
+
+function noTransactions(what: string): ReliableError {
+  return new ReliableError("RELIABLE_BAD_SESSION", `${what} needs MongoDB: the embedded store has no transactions.`, {
+    store: "embedded"
+  });
+}

@@ -1,0 +1,143 @@
+import type { AnyBulkWriteOperation, ClientSession, Collection as DriverCollection, UpdateFilter } from "mongodb";
+import type { Change, Collection, Doc, Filter, Operation, Page } from "../documents/collection";
+import type { Index } from "../documents/indexes";
+import { isDuplicate, mongoError, unavailable } from "./errors";
+
+/**
+ * No command may hang for ever, whatever timeouts the client has that the user handed in: above server selection (5 s)
+ * plus a write concern's wait (10 s), so that the driver's own and better error comes first.
+ */
+const DEADLINE_MS = 20_000;
+
+/** What comes after the deadline is lost: the outcome is unknown, and every command of ours may be repeated. */
+export async function deadline<T>(what: string, command: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(unavailable(what, new Error(`no answer within ${DEADLINE_MS} ms`))), DEADLINE_MS);
+  });
+  try {
+    return await Promise.race([command, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** The same, with our errors instead of the driver's. */
+export async function inTime<T>(what: string, command: Promise<T>): Promise<T> {
+  try {
+    return await deadline(what, command);
+  } catch (thrown) {
+    throw mongoError(what, thrown);
+  }
+}
+
+interface WriteErrors {
+  writeErrors?: { index: number; code: number } | { index: number; code: number }[];
+  result?: { getWriteConcernError?(): unknown };
+}
+
+export class MongoCollection implements Collection {
+  constructor(private readonly driver: DriverCollection<Doc>) {}
+
+  async createIndexes(indexes: Index[]): Promise<void> {
+    const wanted = indexes.map(({ key, openOnly, sparse }) => ({
+      key,
+      ...(openOnly && { partialFilterExpression: { open: true } }),
+      ...(sparse && { sparse })
+    }));
+    if (wanted.length) await inTime(this.#what("createIndexes"), this.driver.createIndexes(wanted));
+  }
+
+  async insert(docs: Doc[]): Promise<boolean[]> {
+    const stored = docs.map(() => true);
+    const [doc] = docs;
+    if (!doc) return stored;
+    const what = this.#what("insert");
+    if (docs.length === 1) return [await inTime(what, this.#insertOne(doc))];
+    await inTime(
+      what,
+      this.driver.insertMany(docs, { ordered: false }).catch((thrown: unknown) => {
+        const { writeErrors, result } = thrown as WriteErrors;
+        const errors = [writeErrors ?? []].flat();
+        // Without the write concern "stored" would be a promise the next failover may break.
+        if (!errors.length || errors.some(({ code }) => code !== 11000) || result?.getWriteConcernError?.())
+          throw thrown;
+        for (const { index } of errors) stored[index] = false;
+      })
+    );
+    return stored;
+  }
+
+  /** Alone it spares the driver's bulk machinery, a quarter of the time that one insert takes. False = it is there. */
+  #insertOne(doc: Doc): Promise<boolean> {
+    // A write concern that failed too has an error of its own, which the driver puts first.
+    return this.driver.insertOne(doc).then(
+      () => true,
+      thrown => (isDuplicate(thrown) ? false : Promise.reject(thrown))
+    );
+  }
+
+  /** In a transaction, where the driver's errors must stay what they are. */
+  async insertIn(session: ClientSession, doc: Doc): Promise<void> {
+    await deadline(this.#what("insert"), this.driver.insertOne(doc, { session }));
+  }
+
+  findIn(session: ClientSession, id: string): Promise<Doc | null> {
+    return deadline(this.#what("find"), this.driver.findOne({ _id: id }, { session }));
+  }
+
+  async update(filter: Filter, change: Change): Promise<number> {
+    const result = await inTime(this.#what("update"), this.driver.updateMany(filter, change as UpdateFilter<Doc>));
+    return result.matchedCount;
+  }
+
+  async bulk(operations: Operation[]): Promise<number> {
+    if (!operations.length) return 0;
+    const models = operations.map(({ filter, change, many, upsert }): AnyBulkWriteOperation<Doc> => {
+      const update = change as UpdateFilter<Doc>;
+      return many ? { updateMany: { filter, update } } : { updateOne: { filter, update, ...(upsert && { upsert }) } };
+    });
+    const write = () => this.#write(models);
+    // Two upserts of one new `_id` at once: the later one finds the document the second time.
+    const raced = (thrown: unknown) =>
+      operations.some(({ upsert }) => upsert) && (thrown as { code?: number }).code === 11000
+        ? write()
+        : Promise.reject(thrown);
+    const result = await inTime(this.#what("update"), write().catch(raced));
+    return result.matchedCount + result.upsertedCount;
+  }
+
+  /** One alone spares the driver's bulk machinery, as for an insert. */
+  #write(models: AnyBulkWriteOperation<Doc>[]): Promise<{ matchedCount: number; upsertedCount: number }> {
+    const [model] = models as [AnyBulkWriteOperation<Doc>];
+    if (models.length === 1 && "updateMany" in model)
+      return this.driver.updateMany(model.updateMany.filter, model.updateMany.update);
+    if (models.length === 1 && "updateOne" in model)
+      return this.driver.updateOne(model.updateOne.filter, model.updateOne.update, {
+        upsert: model.updateOne.upsert ?? false
+      });
+    return this.driver.bulkWrite(models, { ordered: false });
+  }
+
+  async find(filter: Filter, { sort, skip, limit, fields }: Page = {}): Promise<Doc[]> {
+    // To MongoDB a limit of 0 is none.
+    if (limit === 0) return [];
+    const projection = fields && Object.fromEntries(fields.map(field => [field, 1]));
+    return inTime(this.#what("find"), this.driver.find(filter, { sort, skip, limit, projection }).toArray()) as Promise<
+      Doc[]
+    >;
+  }
+
+  count(filter: Filter): Promise<number> {
+    return inTime(this.#what("count"), this.driver.countDocuments(filter));
+  }
+
+  async remove(filter: Filter): Promise<number> {
+    const result = await inTime(this.#what("delete"), this.driver.deleteMany(filter));
+    return result.deletedCount;
+  }
+
+  #what(verb: string): string {
+    return `${verb} in ${this.driver.collectionName}`;
+  }
+}

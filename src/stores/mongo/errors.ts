@@ -1,0 +1,95 @@
+import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+
+/** What any version of the driver throws; versions cannot be told apart by `instanceof`. */
+interface DriverError extends Error {
+  code?: number | string;
+  errorLabels?: string[];
+  hasErrorLabel?(label: string): boolean;
+}
+
+/** Unauthorized, AuthenticationFailed, Atlas's AtlasError for both. */
+const ACCESS_CODES = [13, 18, 8000];
+
+/**
+ * The server has read the command and will refuse it every time: BadValue, FailedToParse, TypeMismatch, key and size
+ * limits, a validator.
+ */
+const REFUSAL_CODES = [2, 9, 14, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
+
+const DUPLICATE_KEY = 11000;
+
+/**
+ * Of the socket: now and then the driver lets one through as it is, when the connection is reset while a command is
+ * written.
+ */
+function isSystemError(thrown: unknown): boolean {
+  return thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).syscall === "string";
+}
+
+function isDriverError(thrown: unknown): thrown is DriverError {
+  return thrown instanceof Error && (thrown.name.startsWith("Mongo") || thrown.name.startsWith("BSON"));
+}
+
+export function isDuplicate(thrown: unknown): boolean {
+  return isDriverError(thrown) && thrown.code === DUPLICATE_KEY;
+}
+
+/** What `withTransaction` repeats. It must see such an error as the driver has thrown it. */
+export function isTransient(thrown: unknown): boolean {
+  return isDriverError(thrown) && thrown.hasErrorLabel?.("TransientTransactionError") === true;
+}
+
+/** The driver's complaint about a session of another client, or of another copy of the driver. */
+export function isForeignSession(thrown: unknown): boolean {
+  return (
+    isDriverError(thrown) &&
+    /session must be|from the same MongoClient|expired sessions?|session that has ended/i.test(thrown.message)
+  );
+}
+
+export function unavailable(what: string, cause?: unknown): ReliableRetryableError {
+  return new ReliableRetryableError(
+    "RELIABLE_UNAVAILABLE",
+    `MongoDB: ${what} failed: ${cause === undefined ? "not connected" : reasonOf(cause)}`,
+    { store: "mongodb", step: what },
+    cause
+  );
+}
+
+/**
+ * Our error for one of the driver's. Whatever is not known to be final may pass, or its outcome is unknown:
+ * RELIABLE_UNAVAILABLE.
+ */
+export function mongoError(what: string, thrown: unknown): unknown {
+  if (isSystemError(thrown)) return unavailable(what, thrown);
+  if (!isDriverError(thrown)) return thrown;
+  if (ACCESS_CODES.includes(thrown.code as number)) {
+    return new ReliableError(
+      "RELIABLE_ACCESS_REFUSED",
+      `MongoDB refused ${what}: ${reasonOf(thrown)}. Check user, password, authSource and roles (readWrite on the database).`,
+      { store: "mongodb", step: what },
+      thrown
+    );
+  }
+  if (
+    REFUSAL_CODES.includes(thrown.code as number) ||
+    thrown.name.startsWith("BSON") ||
+    thrown.name === "MongoInvalidArgumentError"
+  ) {
+    return new ReliableError(
+      "RELIABLE_NOT_STORED",
+      `MongoDB refused ${what}: ${reasonOf(thrown)}`,
+      { store: "mongodb", step: what },
+      thrown
+    );
+  }
+  return unavailable(what, thrown);
+}
+
+/** Of an address or client options that can never work. */
+export function isBadAddress(thrown: unknown): boolean {
+  return (
+    isDriverError(thrown) &&
+    ["MongoParseError", "MongoInvalidArgumentError", "MongoMissingDependencyError"].includes(thrown.name)
+  );
+}

@@ -1,0 +1,167 @@
+import type { PublishResult } from "../couriers/courier";
+import { delayOf } from "../wire/check";
+import type { FailureError, Message, Note } from "../message/message";
+import type { Step } from "../outbound/message-publisher";
+import type { Asked } from "../producer-rpc/client";
+import type { RescheduleRecord } from "../stores/store";
+import type { Settled, SweepParts } from "./sweep";
+
+/** A step's end: an outcome of the broker, or a failure of the producer's source. */
+export type StepResult = PublishResult | { error: FailureError; retryable: boolean };
+
+export interface Published {
+  results: StepResult[];
+  /** Number of the check that went out with it. */
+  round?: number;
+  /** Since when the producer does not answer; null = it does again. */
+  unreachableSince?: Date | null;
+  /** Pause before an attempt with an unknown outcome is made again. @default the backoff's first */
+  pauseMs?: number;
+}
+
+/**
+ * Longer pauses the longer it lasts: a producer that is down for hours must not be asked every second for each of its
+ * messages.
+ */
+function pauseMs(message: Message, { since, now }: Silence): number {
+  const { initialMs, maxMs } = message.backoff;
+  const grown = Math.max(initialMs, (now.getTime() - since.getTime()) / 2);
+  return Math.round(Math.min(grown, Math.max(initialMs, maxMs)) * (0.75 + Math.random() / 2));
+}
+
+interface Silence {
+  since: Date;
+  now: Date;
+  /** It has lasted too long to go on waiting. */
+  gone: boolean;
+}
+
+type Answered = Exclude<Asked, { answer: "unreachable" }>;
+
+/** undefined = it answers. */
+function silenceOf(message: Message, asked: Asked, now: Date, goneMs: number): Silence | undefined {
+  if (asked.answer !== "unreachable") return undefined;
+  const since = message.unreachableSince ?? now;
+  return { since, now, gone: now.getTime() - since.getTime() >= goneMs };
+}
+
+function gone(message: Message, since: Date, reason: string): FailureError {
+  return {
+    name: "ProducerGone",
+    message: `nobody has answered for the producer '${message.producer}' since ${since.toISOString()}: ${reason}`,
+    code: "PRODUCER_GONE"
+  };
+}
+
+/** An RPC to the emitting service: it sends the message and the next check. Only answers count against the budget. */
+export async function resendByProducer(
+  { rounds, store, producerGoneMs }: SweepParts,
+  message: Message,
+  steps: Step[]
+): Promise<Published> {
+  const asked = await rounds.resend(message, steps);
+  const each = (result: StepResult, rest: Partial<Published> = {}): Published => ({
+    results: steps.map(() => result),
+    unreachableSince: message.unreachableSince ? null : undefined,
+    ...rest
+  });
+  if (asked.answer === "unreachable") {
+    const silence = silenceOf(message, asked, store.now(), producerGoneMs) as Silence;
+    if (silence.gone)
+      return each(
+        { error: gone(message, silence.since, asked.reason), retryable: false },
+        { unreachableSince: undefined }
+      );
+    return each(
+      { outcome: "unknown", reason: asked.reason },
+      { unreachableSince: silence.since, pauseMs: pauseMs(message, silence) }
+    );
+  }
+  return byAnswer(asked, message, each);
+}
+
+function byAnswer(asked: Answered, message: Message, each: (result: StepResult) => Published): Published {
+  switch (asked.answer) {
+    case "sent": {
+      const base = each({ outcome: "unknown" });
+      // Without its check the round would end in silence unseen: the row's own due time stands in for it.
+      return { ...base, results: asked.results, round: (message.round ?? 1) + 1 };
+    }
+    case "no":
+      return each({
+        error: { name: "SourceEmpty", message: "the source returns nothing for it (any more)", code: "SOURCE_EMPTY" },
+        retryable: false
+      });
+    case "unknown":
+      return each({ error: { name: "SourceUnknown", message: asked.reason, code: "SOURCE_UNKNOWN" }, retryable: true });
+    case "error":
+      return each({ error: asked.error, retryable: asked.error.code !== "NO_PAYLOAD" });
+    case "yes":
+      return each({
+        error: { name: "BadAnswer", message: "the producer answered a question that was not put" },
+        retryable: true
+      });
+  }
+}
+
+/**
+ * An intent that has come due: did its business write happen? yes → pending, the next pass sends it; no → withdrawn;
+ * unknown or an error → asked again after the next delay, `dead` at the limit; nobody there → asked again, not counted.
+ */
+export async function askIntent(parts: SweepParts, message: Message, claim: string): Promise<Settled> {
+  const { store, rounds, logger, metrics } = parts;
+  const { _id: id } = message;
+  const asked = await rounds.ask(message);
+  const at = store.now();
+  const again = (ms: number, rest: Partial<RescheduleRecord> = {}): Settled => ({
+    record: { id, claim, dueAt: new Date(at.getTime() + ms), ...rest },
+    failures: []
+  });
+  const left: Settled = { failures: [] };
+  const silence = silenceOf(message, asked, at, parts.producerGoneMs);
+  if (silence) {
+    if (!silence.gone) return again(pauseMs(message, silence), { unreachableSince: silence.since });
+    await lapse(parts, message, gone(message, silence.since, (asked as { reason: string }).reason), at);
+    return left;
+  }
+  const rest = message.unreachableSince ? { unreachableSince: null } : {};
+  switch (asked.answer) {
+    case "yes":
+      await store.happened(id, at, asked.body === undefined ? undefined : Buffer.from(asked.body, "base64"));
+      metrics.count("intents.happened");
+      return left;
+    case "no": {
+      const note: Note = {
+        at,
+        by: parts.nodeID,
+        act: "withdraw",
+        note: `'${message.producer}' was asked: its business write has not happened`
+      };
+      await store.withdraw(id, note);
+      metrics.count("intents.withdrawn");
+      logger.debug(`Reliable: intent ${id} is withdrawn.`);
+      return left;
+    }
+    default: {
+      const asks = (message.asks ?? 0) + 1;
+      const error =
+        asked.answer === "error"
+          ? asked.error
+          : {
+              name: "SourceUnknown",
+              message: asked.answer === "unknown" ? asked.reason : "unexpected answer",
+              code: "SOURCE_UNKNOWN"
+            };
+      const limit = message.delays?.length ?? message.maxAttempts;
+      if (asks < limit) return again(delayOf(message, asks + 1), { asks, ...rest });
+      await lapse(parts, message, error, at);
+      return left;
+    }
+  }
+}
+
+async function lapse(parts: SweepParts, message: Message, error: FailureError, at: Date): Promise<void> {
+  const reason = `source: it is not known whether the business write happened: ${error.message}`.slice(0, 500);
+  if (await parts.store.lapse(message._id, { at, cause: "source", error }, reason))
+    parts.tellDead([{ id: message._id, reason }]);
+}

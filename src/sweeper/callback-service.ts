@@ -1,0 +1,94 @@
+import { randomUUID } from "node:crypto";
+import type { Delivery } from "../couriers/courier";
+import { parseCheck, type Check } from "../wire/check";
+import { sameJson, Unreadable } from "../wire/envelope";
+import { STATUS } from "../message/lifecycle";
+import type { Message, Parked } from "../message/message";
+import { parkedOf } from "../inbound/parked-messages";
+import { claimPage, newCounts, sweepPage, type SweepParts } from "./sweep";
+
+/**
+ * The callback service: what a delayed check sets off. Any number of them compete on one queue. A check's row is
+ * adopted (most are there already, from receipts), then worked through like a due message of the sweep, under a claim
+ * of its own, so that two callback services, or one and a sweeper, never do a round twice. The check is acked when its
+ * row says what is to be done next; from then on the row, not the check, keeps the message from being forgotten:
+ *
+ *   process dies before the row is adopted       the check is delivered again
+ *   … between the row and the RPC                delivered again; and the row is due for the sweeper
+ *   … after the RPC                              the new round's check is on its way, the old one is stale when it comes again
+ */
+export class Checks {
+  constructor(
+    readonly parts: SweepParts,
+    readonly retainMs: number
+  ) {}
+
+  /** A batch of checks from the wire. Rejects when the store cannot be reached; doing it again is harmless. */
+  async take(deliveries: Delivery[]): Promise<void> {
+    const read: { check: Check; delivery: Delivery }[] = [];
+    const parked: Parked[] = [];
+    for (const delivery of deliveries) {
+      try {
+        const check = parseCheck(
+          delivery,
+          (event, only) => this.parts.registry.waitingFor(event, only),
+          this.parts.store.now()
+        );
+        const { _id, createdAt } = check.row;
+        // Its row may have been pruned long ago: adopting it would send what was handled once more.
+        if (createdAt.getTime() < Date.now() - this.retainMs)
+          throw new Unreadable(`check of message ${_id}, older than retainMs (emitted ${createdAt.toISOString()})`);
+        read.push({ check, delivery });
+      } catch (error) {
+        if (!(error instanceof Unreadable)) throw error;
+        parked.push(parkedOf(delivery, error.message, this.parts));
+      }
+    }
+    // One row for each id, that of its latest round; a batch may hold several checks of it, and one of something else.
+    const latest = new Map(
+      read.toSorted((a, b) => a.check.round - b.check.round).map(({ check }) => [check.row._id, check.row])
+    );
+    const rows = await this.parts.store.adopt([...latest.values()]);
+    const stored = new Map(rows.map(row => [row._id, row]));
+    const checks = new Map<string, Check>();
+    for (const { check, delivery } of read) {
+      const { _id } = check.row;
+      const row = stored.get(_id);
+      if (row && isOther(row, check.row))
+        parked.push(parkedOf(delivery, `id '${_id}' was emitted before with another event or payload`, this.parts));
+      else if ((checks.get(_id)?.round ?? 0) < check.round) checks.set(_id, check);
+    }
+    if (parked.length) await this.parts.store.park(parked);
+    await this.#work(
+      rows.filter(row => row.open && checks.has(row._id) && (row.round ?? 1) <= (checks.get(row._id) as Check).round)
+    );
+  }
+
+  async #work(rows: Message[]): Promise<void> {
+    const { store, courier, nodeID } = this.parts;
+    // Without the broker nothing can be sent again; the rows come due for the sweeper.
+    if (!rows.length || !courier.ready) return;
+    const claim = `${nodeID}#check#${randomUUID()}`;
+    const page = await claimPage(this.parts, { claim, checked: true, ids: rows.map(row => row._id) });
+    if (page.length) await sweepPage(this.parts, page, claim, newCounts(), { checked: true });
+    // An intent that has just turned out to have happened is sent in the same breath.
+    const intended = page.filter(row => row.status === STATUS.intended).map(row => row._id);
+    const happened = (await store.find(intended)).filter(row => row.status === STATUS.pending).map(row => row._id);
+    if (!happened.length) return;
+    const again = `${claim}#sent`;
+    const pending = await claimPage(this.parts, { claim: again, checked: true, ids: happened });
+    if (pending.length) await sweepPage(this.parts, pending, again, newCounts());
+  }
+}
+
+/** The same id used for something else. Where the payload is the source's, only the event can tell. */
+function isOther(stored: Message, given: Message): boolean {
+  if (stored.event !== given.event) return true;
+  return (
+    !stored.source &&
+    !given.source &&
+    stored.body.length > 0 &&
+    given.body.length > 0 &&
+    !sameJson(stored.body, given.body)
+  );
+}

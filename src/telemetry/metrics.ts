@@ -1,0 +1,160 @@
+import type { ResendResult } from "../wire/resend";
+
+interface MetricSpec {
+  type: "counter" | "gauge" | "histogram";
+  labels: readonly string[];
+  unit?: string;
+  description: string;
+}
+
+const counter = (description: string, ...labels: string[]): MetricSpec => ({ type: "counter", labels, description });
+const gauge = (description: string, unit?: string): MetricSpec => ({
+  type: "gauge",
+  labels: [],
+  ...(unit && { unit }),
+  description
+});
+const time = (description: string): MetricSpec => ({
+  type: "histogram",
+  labels: ["event"],
+  unit: "millisecond",
+  description
+});
+
+/** Every metric, without its prefix. README's table of metrics and the Grafana dashboard are tested against this. */
+export const METRICS = {
+  emitted: counter("emits that resolved", "event"),
+  stored: counter("messages stored by an emit", "event"),
+  confirmed: counter("publishes of messages confirmed and routed, first ones and resends", "event"),
+  returned: counter("publishes that no queue took", "event"),
+  nacked: counter("publishes the broker refused", "event"),
+  unknown: counter("publishes without the broker's answer", "event"),
+  handled: counter("deliveries whose handler succeeded", "event", "group"),
+  failed: counter("deliveries whose handler failed", "event", "group"),
+  duplicates: counter("deliveries answered by the inbox, without the handler", "event", "group"),
+  consumed: counter("messages that every expected group has handled"),
+  dead: counter("messages that became dead"),
+  parked: counter("deliveries that could not be read and were parked", "queue"),
+  sweeps: counter("sweeps"),
+  pruned: counter("final messages pruned"),
+  "lease.changes": counter("times this node won or lost a lease, or Redis went or came back"),
+  reconnects: counter("RabbitMQ connections that had to be made again"),
+  "blocked.seconds": counter("seconds in which RabbitMQ blocked publishers"),
+  "publish.inflight": gauge("publishes that wait for the broker's confirm"),
+  "handler.inflight": gauge("deliveries in the hands of handlers"),
+  "oldest.pending.seconds": gauge("age of the oldest pending message; 0 on nodes that do not sweep", "second"),
+  "oldest.unconsumed.seconds": gauge("age of the oldest published message; 0 on nodes that do not sweep", "second"),
+  "emit.time": time("from the call of reliableEmit until it resolves"),
+  "confirm.time": time("from a publish to the broker's confirm"),
+  "end.to.end.time": time("from the emit to the last receipt; by the producer's clock and the store's")
+} as const satisfies Record<string, MetricSpec>;
+
+export type MetricName = keyof typeof METRICS;
+
+const OUTCOMES = ["confirmed", "returned", "nacked", "unknown"] as const;
+const DELIVERIES = ["handled", "failed", "duplicates"] as const;
+
+/**
+ * Event names are the user's, or a stranger's. What comes after so many is counted together, as `other`: a registry
+ * keeps every label for ever.
+ */
+export const MAX_EVENT_LABELS = 500;
+const OTHER_EVENTS = "other";
+
+/** Where metrics are enabled: the Moleculer broker's registry. */
+export interface MetricSink {
+  /** How often gauges are refreshed. */
+  everyMs: number;
+  add(name: MetricName, value: number, labels: Record<string, string>): void;
+  set(name: MetricName, value: number): void;
+  observe(name: MetricName, ms: number, labels: Record<string, string>): void;
+}
+
+/** What the parts count. Keeps totals for `stats`; everything else happens only where a sink is connected. */
+export class Metrics {
+  readonly totals: Record<string, number> = {};
+  readonly #events = new Set<string>();
+  /** Series that are there. */
+  readonly #begun = new Set<string>();
+  /** The mixin connects it. */
+  sink: MetricSink | undefined;
+
+  count(name: string, value = 1, labels: Record<string, string> = {}): void {
+    if (!value) return;
+    this.totals[name] = (this.totals[name] ?? 0) + value;
+    if (name in METRICS) this.sink?.add(name as MetricName, value, this.#bounded(labels));
+  }
+
+  time(name: MetricName, ms: number, event: string): void {
+    this.sink?.observe(name, Math.max(0, ms), this.#bounded({ event }));
+  }
+
+  set(name: MetricName, value: number): void {
+    this.sink?.set(name, value);
+  }
+
+  /**
+   * Series that may begin later are there from now on: the first count of a series that is new is lost to a rate over
+   * it.
+   */
+  begin(names: readonly MetricName[], labels: Record<string, string>): void {
+    if (!this.sink) return;
+    const bounded = this.#bounded(labels);
+    const key = JSON.stringify([names[0], bounded]);
+    if (this.#begun.has(key)) return;
+    this.#begun.add(key);
+    for (const name of names) this.sink.add(name, 0, bounded);
+  }
+
+  #bounded(labels: Record<string, string>): Record<string, string> {
+    const { event } = labels;
+    if (event === undefined || this.#events.has(event)) return labels;
+    if (this.#events.size >= MAX_EVENT_LABELS) return { ...labels, event: OTHER_EVENTS };
+    this.#events.add(event);
+    return labels;
+  }
+
+  emitted(event: string): void {
+    this.#ofEvent("emitted", event);
+  }
+
+  stored(event: string): void {
+    this.#ofEvent("stored", event);
+  }
+
+  outcome(event: string, outcome: ResendResult["outcome"]): void {
+    if (this.sink) this.begin(OUTCOMES, { event });
+    this.#ofEvent(outcome, event);
+  }
+
+  /** Labels are made only for somebody who reads them. */
+  #ofEvent(name: MetricName, event: string): void {
+    if (this.sink) this.count(name, 1, { event });
+    else this.totals[name] = (this.totals[name] ?? 0) + 1;
+  }
+
+  handled(event: string, group: string): void {
+    this.#delivery("handled", event, group);
+  }
+
+  failed(event: string, group: string): void {
+    this.#delivery("failed", event, group);
+  }
+
+  duplicate(event: string, group: string): void {
+    this.#delivery("duplicates", event, group);
+  }
+
+  #delivery(name: (typeof DELIVERIES)[number], event: string, group: string): void {
+    this.begin(DELIVERIES, { event, group });
+    this.count(name, 1, { event, group });
+  }
+
+  dead(count: number): void {
+    this.count("dead", count);
+  }
+
+  parked(queue: string): void {
+    this.count("parked", 1, { queue });
+  }
+}

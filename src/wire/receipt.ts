@@ -1,0 +1,139 @@
+import { describe, isCount, parseJson, Unreadable, WIRE_VERSION } from "./envelope";
+import { ANY_GROUP, type FailureError } from "../message/message";
+
+export const RECEIPT_TYPE = "reliable.receipt";
+/** To the receipts of strategy `callback`: the business write of an intent has failed. */
+export const WITHDRAWAL_TYPE = "reliable.withdrawal";
+
+export interface ReceiptItem {
+  id: string;
+  outcome: "handled" | "failed";
+  attempt: number;
+  durationMs: number;
+  /** Only with `failed`: false = no further attempt can help. */
+  retryable?: boolean;
+  /** Only with `failed`: the handler was not reached (validation, a middleware). */
+  rejected?: boolean;
+  error?: Partial<FailureError>;
+  /** Only where the envelope asked for it. */
+  echo?: Echo;
+}
+
+/**
+ * What a receipt brings back of a message whose producer keeps none: enough to know it, and after a failure to send it
+ * again.
+ */
+export interface Echo {
+  event: string;
+  producer: string;
+  /** The envelope's `x-reliable-echo`, as it was. */
+  plan: string;
+  /** Only with `failed`: the envelope's headers and its body in base64. */
+  headers?: Record<string, unknown>;
+  body?: string;
+}
+
+export interface ReceiptMessage {
+  v: number;
+  group: string;
+  nodeID: string;
+  items: ReceiptItem[];
+}
+
+/**
+ * `items`: those that can be read; `bad`: why the others cannot. One bad item must not cost the others their answer.
+ */
+export interface ReadReceipts extends ReceiptMessage {
+  bad: string[];
+}
+
+/** In one message; our own code sends half as many. */
+const MAX_ITEMS_READ = 1000;
+
+/**
+ * Of a group's name, in bytes: `<group>:<pattern>`, or `queue-confirm/` and a queue's name with its separators encoded.
+ */
+const MAX_GROUP_BYTES = 800;
+
+/** Throws Unreadable where none of it can be read. */
+export function parseReceipts(body: Buffer): ReadReceipts {
+  const value = parseJson(body, "receipt") as Partial<ReceiptMessage> | null;
+  if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown receipt version ${describe(value?.v)}`);
+  const { v, group, nodeID, items } = value;
+  if (!isText(group) || !isText(nodeID)) throw new Unreadable("receipt without group or nodeID");
+  // It stands for groups that are not known yet; none bears that name.
+  if (group === ANY_GROUP) throw new Unreadable(`receipt of group '${ANY_GROUP}', which is none`);
+  if (Buffer.byteLength(group) > MAX_GROUP_BYTES)
+    throw new Unreadable(`receipt of a group whose name is longer than ${MAX_GROUP_BYTES} bytes`);
+  if (!Array.isArray(items) || !items.length) throw new Unreadable("receipt without items");
+  if (items.length > MAX_ITEMS_READ)
+    throw new Unreadable(`receipt with ${items.length} items, more than ${MAX_ITEMS_READ}`);
+  const read: ReadReceipts = { v, group, nodeID, items: [], bad: [] };
+  items.forEach((item: unknown, i) => {
+    const fault = faultOf(item);
+    if (fault) read.bad.push(`receipt item ${i}: ${fault}`);
+    else read.items.push(item as ReceiptItem);
+  });
+  return read;
+}
+
+const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+const isFlag = (value: unknown) => value === undefined || typeof value === "boolean";
+const isOptionalText = (value: unknown) => value === undefined || typeof value === "string";
+
+/** undefined = it is as `docs/schemas/receipt.schema.json` says. */
+function faultOf(item: unknown): string | undefined {
+  if (!isObject(item)) return "not an object";
+  const { id, outcome, attempt, durationMs, retryable, rejected, error, echo } = item;
+  if (!isText(id)) return "no id";
+  if (outcome !== "handled" && outcome !== "failed") return `bad outcome ${describe(outcome)}`;
+  if (!isCount(attempt)) return `bad attempt ${describe(attempt)}`;
+  if (!Number.isFinite(durationMs) || (durationMs as number) < 0) return `bad durationMs ${describe(durationMs)}`;
+  if (!isFlag(retryable)) return `bad retryable ${describe(retryable)}`;
+  if (!isFlag(rejected)) return `bad rejected ${describe(rejected)}`;
+  if (error !== undefined && !isError(error)) return "bad error";
+  if (echo === undefined) return undefined;
+  if (!isEcho(echo)) return "bad echo";
+  // Its next attempt may be due before its check has come, and nobody else has a copy.
+  return outcome === "failed" && !echo.body
+    ? "bad echo: with outcome 'failed' it must bring back headers and body"
+    : undefined;
+}
+
+function isError(error: unknown): boolean {
+  if (!isObject(error)) return false;
+  const { code, ...texts } = error;
+  return (
+    (code === undefined || typeof code === "string" || typeof code === "number") &&
+    ["name", "message", "type", "stack", "data"].every(field => isOptionalText(texts[field]))
+  );
+}
+
+/**
+ * Node takes any text for base64, and leaves out what is none. A regular expression that counted by fours would run out
+ * of stack on some MiB.
+ */
+const isBase64 = (text: string) => text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
+
+function isEcho(echo: unknown): echo is Echo {
+  if (!isObject(echo) || !isText(echo.event) || !isText(echo.producer) || !isText(echo.plan)) return false;
+  return echo.headers === undefined
+    ? echo.body === undefined
+    : isObject(echo.headers) && isText(echo.body) && isBase64(echo.body);
+}
+
+export interface Withdrawal {
+  v: number;
+  id: string;
+  echo: Echo;
+}
+
+/** Throws Unreadable. */
+export function parseWithdrawal(body: Buffer): Withdrawal {
+  const value = parseJson(body, "withdrawal") as Partial<Withdrawal> | null;
+  if (value?.v !== WIRE_VERSION || !isText(value.id) || !isEcho(value.echo))
+    throw new Unreadable("withdrawal without version, id or echo");
+  return value as Withdrawal;
+}

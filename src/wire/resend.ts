@@ -1,0 +1,70 @@
+import type { FailureError, Source } from "../message/message";
+
+/**
+ * Called by the callback service and the sweeper on any live instance of the emitting service:
+ * `<producer>.reliableResend`.
+ */
+export const RESEND_ACTION = "reliableResend";
+
+/** What a `source` returns for "cannot say yet": asked again later, `dead` at the limit, never a silent rollback. */
+export const UNKNOWN = "unknown";
+
+export interface ResendRequest {
+  id: string;
+  event: string;
+  /** The envelope's headers, from which the message is rebuilt. */
+  headers: Record<string, unknown>;
+  /** base64; empty where `source` has the payload. */
+  body: string;
+  /** Only ask whether the business write of this intent happened; nothing is sent. */
+  question?: "source" | "barrier";
+  source?: Source;
+  steps: { group: string; attempt: number; queue: string | null }[];
+  /** Of the check that goes out with it; absent for messages of strategy `outbox`. */
+  round?: number;
+}
+
+/** Validation of a ResendRequest: it comes over the transporter. */
+export const RESEND_PARAMS = {
+  $$strict: true,
+  id: { type: "string", empty: false, max: 300 },
+  event: { type: "string", empty: false, max: 300 },
+  headers: "object",
+  body: "string",
+  question: { type: "enum", values: ["source", "barrier"], optional: true },
+  source: {
+    type: "object",
+    strict: true,
+    optional: true,
+    props: { action: { type: "string", empty: false }, params: { type: "any", optional: true } }
+  },
+  steps: {
+    type: "array",
+    max: 1000,
+    items: {
+      type: "object",
+      strict: true,
+      props: {
+        group: "string",
+        attempt: { type: "number", integer: true, min: 1 },
+        queue: { type: "string", nullable: true }
+      }
+    }
+  },
+  round: { type: "number", integer: true, min: 1, optional: true }
+};
+
+/** As a courier's PublishResult. */
+export interface ResendResult {
+  outcome: "confirmed" | "returned" | "nacked" | "unknown";
+  reason?: string;
+}
+
+export type ResendAnswer =
+  | { answer: "sent"; results: ResendResult[]; check?: ResendResult }
+  /** It happened; base64 of the payload where only the source has it. */
+  | { answer: "yes"; body?: string }
+  | { answer: "no" }
+  | { answer: "unknown"; reason: string }
+  /** Asked, and the source failed or returned what cannot be sent. */
+  | { answer: "error"; error: FailureError };

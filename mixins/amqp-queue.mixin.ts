@@ -2,7 +2,7 @@ import type { Service, ServiceSchema } from "moleculer";
 import { ReliableError } from "../src/errors";
 import { checkQueues, consumeQueue, emitOptionsOf, type JobOptions, type QueuesOption } from "../src/amqp-queue/queues";
 import type { QueueHandler } from "../src/amqp-queue/channel";
-import { given, type ReliableOptions } from "../src/options/options";
+import { readOptions, type ReliableOptions } from "../src/options/options";
 import type { EmitResult } from "../src/emit/strategy";
 import { startAll } from "./consumers";
 import { hooks, ReliableEmit, type Mixed, type State } from "./reliable-emit.mixin";
@@ -48,7 +48,7 @@ export function ReliableAmqpQueue({ queues, ...options }: AmqpQueueOptions = {})
       // A broker's address may hold a password, and settings are published to other nodes.
       const settings = (schema.settings ??= {});
       settings.$secureSettings = [...new Set([...(settings.$secureSettings ?? []), "reliable", "url"])];
-      if (settings.url && given(options, settings.reliable).amqp === undefined)
+      if (settings.url && readOptions(options, settings.reliable).amqp === undefined)
         settings.reliable = { ...settings.reliable, amqp: settings.url };
       takeOver(schema);
       base.merged.call(this, schema);

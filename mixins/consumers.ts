@@ -18,14 +18,14 @@ export async function startAll(
   starts: (() => Promise<Consumer>)[]
 ): Promise<void> {
   for (const start of starts) {
-    if (!runtime.members.serves(service)) return;
+    if (!runtime.services.serves(service)) return;
     try {
       consumers.push(await start());
     } catch (error) {
-      if (runtime.members.serves(service)) throw error;
+      if (runtime.services.serves(service)) throw error;
     }
   }
-  if (!runtime.members.serves(service))
+  if (!runtime.services.serves(service))
     await Promise.all(consumers.splice(0).map(consumer => runtime.stopConsumer(consumer)));
 }
 

@@ -1,5 +1,5 @@
 import type { Context, Service } from "moleculer";
-import { notReached } from "../src/errors";
+import { handlerNotReached } from "../src/errors";
 import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer";
 import type { Envelope } from "../src/wire/envelope";
 import { recordErrors, throwable, recorders, type Recorder } from "./handler-errors";
@@ -82,7 +82,7 @@ export function eventHandler(
       recorder.error ??= error ?? new Error("unknown error");
     }
     if (recorder.error !== undefined) return { error: recorder.error, rejected: !recorder.reached };
-    return recorder.reached ? {} : { error: notReached(envelope.event, group), rejected: true };
+    return recorder.reached ? {} : { error: handlerNotReached(envelope.event, group), rejected: true };
   };
 }
 

@@ -2,7 +2,13 @@ import { ServiceBroker, type Context, type Service, type ServiceSchema } from "m
 import type { Consumer } from "../src/consumer/consumer";
 import type { EmitOptions } from "../src/emit/emit";
 import { bindingKey, consumerGroup, eventQueue } from "../src/message/pattern";
-import { given, mergeService, serviceOptions, type ReliableOptions, type ServiceOptions } from "../src/options/options";
+import {
+  readOptions,
+  mergeService,
+  serviceOptions,
+  type ReliableOptions,
+  type ServiceOptions
+} from "../src/options/options";
 import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/wire/resend";
 import type { Runtime } from "../src/runtime/runtime";
 import type { EmitResult } from "../src/emit/strategy";
@@ -37,7 +43,7 @@ export type Hook = (this: Mixed) => unknown;
 export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSchema> {
   checkMoleculer(ServiceBroker.MOLECULER_VERSION);
   // Bad options are the caller's mistake where they are written, not where the service starts.
-  given({ ...options }, {}, {});
+  readOptions({ ...options }, {}, {});
   return {
     settings: { $secureSettings: ["reliable"] },
 
@@ -64,7 +70,7 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
     },
 
     merged(this: Mixed, schema: Schema): void {
-      const values = given({ ...options }, schema.settings?.reliable);
+      const values = readOptions({ ...options }, schema.settings?.reliable);
       const { runtime } = nodeOf(this.broker as Broker);
       runtime.configure(values, schema.name);
       const again = this.$reliable;

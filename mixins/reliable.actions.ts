@@ -83,7 +83,7 @@ function runtimeOf(service: Self): Runtime {
   return nodeOf(service.broker as Broker).runtime;
 }
 
-const compensation = (service: Self) => runtimeOf(service).needStorage().compensation;
+const compensation = (service: Self) => runtimeOf(service).needStorage().operations;
 
 /** Who did it, where the call does not say: the REPL, the user the gateway put into meta, or the calling service. */
 function who(ctx: Context): string {

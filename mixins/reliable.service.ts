@@ -1,5 +1,5 @@
 import { ServiceBroker, type Service, type ServiceSchema } from "moleculer";
-import { given, type ReliableOptions } from "../src/options/options";
+import { readOptions, type ReliableOptions } from "../src/options/options";
 import { reliableActions } from "./reliable.actions";
 import { checkMoleculer } from "./moleculer-version";
 import { nodeOf, type Broker } from "./node";
@@ -14,7 +14,7 @@ export const SERVICE_NAME = "reliable";
  */
 export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
   checkMoleculer(ServiceBroker.MOLECULER_VERSION);
-  given({ ...options }, {}, {});
+  readOptions({ ...options }, {}, {});
   return {
     name: SERVICE_NAME,
     settings: { $secureSettings: ["reliable"] },
@@ -27,7 +27,7 @@ export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
 
     merged(this: Service, schema: { settings?: { reliable?: Record<string, unknown> } }): void {
       const node = nodeOf(this.broker as Broker);
-      node.runtime.configure(given({ ...options }, schema.settings?.reliable), SERVICE_NAME);
+      node.runtime.configure(readOptions({ ...options }, schema.settings?.reliable), SERVICE_NAME);
       // Made by hand after a mixin had made its own: this one counts.
       if (node.automatic) void this.broker.destroyService(node.automatic);
       node.automatic = undefined;

@@ -47,7 +47,7 @@ export class ReliableError extends Errors.MoleculerError {
 
   constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
     super(message, 422, type, data);
-    if (cause !== undefined) (this as { cause?: unknown }).cause = bare(cause);
+    if (cause !== undefined) (this as { cause?: unknown }).cause = sanitizeError(cause);
   }
 }
 
@@ -57,12 +57,12 @@ export class ReliableRetryableError extends Errors.MoleculerRetryableError {
 
   constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
     super(message, 503, type, data);
-    if (cause !== undefined) (this as { cause?: unknown }).cause = bare(cause);
+    if (cause !== undefined) (this as { cause?: unknown }).cause = sanitizeError(cause);
   }
 }
 
 /** The handler's chain ended without an error and without reaching the handler. */
-export function notReached(event: string, group: string): ReliableError {
+export function handlerNotReached(event: string, group: string): ReliableError {
   return new ReliableError(
     "RELIABLE_HANDLER_NOT_REACHED",
     `A middleware answered for the handler of '${event}' in group ${group}; it never ran.`,
@@ -88,13 +88,19 @@ export function redact(text: string): string {
  * What may be kept, logged and told of a driver's error: its name, texts and code. Its other fields hold the request:
  * ioredis' the AUTH command with the password, MongoDB's the documents it refused.
  */
-export function bare(thrown: unknown): Error {
+export function sanitizeError(thrown: unknown): Error {
   if (thrown instanceof ReliableError || thrown instanceof ReliableRetryableError) return thrown;
   const { name, stack, code, type, cause } = (thrown instanceof Error ? thrown : {}) as Error & {
     code?: unknown;
     type?: unknown;
   };
-  const own = { name, stack: stack && redact(stack), code, type, cause: cause === undefined ? undefined : bare(cause) };
+  const own = {
+    name,
+    stack: stack && redact(stack),
+    code,
+    type,
+    cause: cause === undefined ? undefined : sanitizeError(cause)
+  };
   const copy = new Error(reasonOf(thrown));
   for (const [field, value] of Object.entries(own))
     if (value !== undefined)

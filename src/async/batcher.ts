@@ -1,4 +1,4 @@
-import { InHand } from "./wait-group";
+import { WaitGroup } from "./wait-group";
 
 /** What a batcher needs to know of its work. */
 export interface BatcherOptions<T, R> {
@@ -24,7 +24,7 @@ interface Entry<T, R> {
  */
 export class Batcher<T, R> {
   #waiting: Entry<T, R>[] = [];
-  readonly #writers = new InHand();
+  readonly #writers = new WaitGroup();
   bytes = 0;
 
   constructor(readonly options: BatcherOptions<T, R>) {}

@@ -2,7 +2,7 @@
 const CHECK_MS = 100;
 
 /** What waits with a limit: one timer for thousands of emits instead of one each. */
-export class Deadlines<T extends { deadline: number }> {
+export class ExpiringSet<T extends { deadline: number }> {
   readonly #waiting = new Set<T>();
   #timer: NodeJS.Timeout | undefined;
 

@@ -1,5 +1,5 @@
 /** First in, first out, with a way back to the front; every operation is O(1) amortised, however long it gets. */
-export class Line<T> {
+export class Fifo<T> {
   #front: T[] = [];
   #back: (T | undefined)[] = [];
   #head = 0;

@@ -1,7 +1,7 @@
 import type { Logger } from "../platform/logger";
 
 /** Who wants to know what; unlike an EventEmitter, an `error` nobody listens to is not thrown. */
-export class Listeners<Events extends { [name: string]: unknown[] }> {
+export class TypedEmitter<Events extends { [name: string]: unknown[] }> {
   readonly #listeners = new Map<keyof Events, Set<(...args: unknown[]) => void>>();
 
   constructor(private readonly logger: Logger) {}

@@ -1,5 +1,5 @@
 /** Counts what is under way, for those who wait until nothing is. */
-export class InHand {
+export class WaitGroup {
   #count = 0;
   #waiting: (() => void)[] = [];
   // Made once: a closure for each piece of work would be kept as long as that takes.

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
-import { atMost, type Deadline } from "../async/deadline";
+import { withTimeout, type Deadline } from "../async/deadline";
 import { backoffMs } from "../async/backoff";
 import { Batcher } from "../async/batcher";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
-import { InHand } from "../async/wait-group";
+import { WaitGroup } from "../async/wait-group";
 import type { Logger } from "../platform/logger";
 import { ANNOUNCEMENT_TYPE, type Announcement } from "../wire/announcement";
 import { HEADER, parseEnvelope, Unreadable, WIRE_VERSION, type Envelope } from "../wire/envelope";
@@ -12,9 +12,9 @@ import { isExact, matches, namesGroup, type Queues } from "../message/pattern";
 import type { ReceiptItem } from "../wire/receipt";
 import type { Metrics } from "../telemetry/metrics";
 import type { ConsumerOptions } from "../options/options";
-import { parkingOf, tellParked } from "../inbound/parked-messages";
+import { toParkedMessage, announceParked } from "../inbound/parked-messages";
 import type { Store } from "../stores/store";
-import { Receipts } from "./receipt-sender";
+import { ReceiptSender } from "./receipt-sender";
 import { settle } from "./settle";
 
 /** Before an announcement that the broker did not take is repeated. */
@@ -73,7 +73,10 @@ export interface ConsumerParts {
 /**
  * Two services of one group handle the same event by turns, so their options must agree. Throws RELIABLE_BAD_CONSUMER.
  */
-export function mustAgree({ group, pattern, options, service }: ConsumerSpec, consumers: Iterable<Consumer>): void {
+export function assertSameOptions(
+  { group, pattern, options, service }: ConsumerSpec,
+  consumers: Iterable<Consumer>
+): void {
   for (const { spec: other } of consumers) {
     if (other.group !== group || other.pattern !== pattern) continue;
     const differs = (Object.keys(options) as (keyof ConsumerOptions)[]).find(
@@ -98,7 +101,7 @@ export function mustAgree({ group, pattern, options, service }: ConsumerSpec, co
  *   … after the receipt, before the ack        the same; the second receipt changes nothing
  */
 export class Consumer {
-  readonly receipts: Receipts;
+  readonly receipts: ReceiptSender;
   readonly #lookups: Batcher<string, boolean>;
   readonly #records: Batcher<string, void>;
   /** Ids in the handler's hands, so that two copies in one process wait for each other. */
@@ -107,7 +110,7 @@ export class Consumer {
   #stopping = false;
   #timer: NodeJS.Timeout | undefined;
   #unsubscribe: (() => void) | undefined;
-  readonly #active = new InHand(error => this.#failed(error, `a delivery of ${this.spec.queue} stays unacked`));
+  readonly #active = new WaitGroup(error => this.#failed(error, `a delivery of ${this.spec.queue} stays unacked`));
   #plainFailures = 0;
 
   constructor(
@@ -115,7 +118,7 @@ export class Consumer {
     readonly parts: ConsumerParts
   ) {
     const { store } = parts;
-    this.receipts = new Receipts(parts, spec.group, spec.queue);
+    this.receipts = new ReceiptSender(parts, spec.group, spec.queue);
     this.#lookups = new Batcher({
       maxItems: 500,
       write: async ids => {
@@ -183,7 +186,7 @@ export class Consumer {
     clearInterval(this.#timer);
     this.#unsubscribe?.();
     await this.#consumption?.cancel(deadline.toClose);
-    await atMost(
+    await withTimeout(
       this.#active.idle().then(() => this.receipts.idle()),
       deadline.left
     );
@@ -377,9 +380,9 @@ export class Consumer {
   /** Into the parking queue with its raw bytes, then acked: the consumer goes on, a human can look at it. */
   async #park(delivery: Delivery, reason: string): Promise<void> {
     const { courier, queues, nodeID } = this.parts;
-    tellParked(delivery, reason, this.parts, "consumer");
+    announceParked(delivery, reason, this.parts, "consumer");
     const { queue, body, headers, messageId, type, contentType, timestamp, appId } = delivery;
-    const parking = parkingOf(queues.parked, nodeID, reason, {
+    const parking = toParkedMessage(queues.parked, nodeID, reason, {
       queue,
       body,
       headers,

@@ -5,7 +5,7 @@ import { reasonOf } from "../errors";
 import { WIRE_VERSION } from "../wire/envelope";
 import type { Queues } from "../message/pattern";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
-import { parkingOf, tellParked, type Finder } from "../inbound/parked-messages";
+import { toParkedMessage, announceParked, type ParkingNode } from "../inbound/parked-messages";
 
 /** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
@@ -22,7 +22,7 @@ interface Owed {
   delivery?: Delivery;
 }
 
-interface ReceiptParts extends Finder {
+interface ReceiptParts extends ParkingNode {
   courier: Courier;
   queues: Queues;
 }
@@ -32,7 +32,7 @@ interface ReceiptParts extends Finder {
  * receipts travel as one message: while one is on its way the next ones collect, without a timer. A receipt the broker
  * did not take is sent again; until then its delivery stays unacked, so a crash brings it back.
  */
-export class Receipts {
+export class ReceiptSender {
   #owed: Owed[] = [];
   #running: Promise<void> | undefined;
   #stopped = false;
@@ -123,12 +123,12 @@ export class Receipts {
     if (returns < MAX_RETURNS) return false;
     const reason = `receipts for '${address}', which does not exist, of group ${this.group}`;
     const { outcome } = await courier.publish(
-      parkingOf(parked, nodeID, reason, { queue: this.queue, body: this.#body(batch) })
+      toParkedMessage(parked, nodeID, reason, { queue: this.queue, body: this.#body(batch) })
     );
     if (outcome !== "confirmed") return false;
     // Under the queue of their deliveries: strangers choose the address, and there is no end to the metrics' labels
     // then.
-    tellParked({ queue: this.queue }, reason, this.parts, "consumer");
+    announceParked({ queue: this.queue }, reason, this.parts, "consumer");
     this.#returns.delete(address);
     this.#done(batch);
     return true;

@@ -1,15 +1,15 @@
 import type { PublishResult } from "../couriers/courier";
-import { Deadlines } from "../async/expiring-set";
+import { ExpiringSet } from "../async/expiring-set";
 import { ReliableError, ReliableRetryableError } from "../errors";
-import { InHand } from "../async/wait-group";
+import { WaitGroup } from "../async/wait-group";
 import { delayOf, encodePlan, MAX_CHECK_BYTES } from "../wire/check";
 import { WIRE_VERSION } from "../wire/envelope";
 import { STATUS } from "../message/lifecycle";
 import type { Message } from "../message/message";
 import { WITHDRAWAL_TYPE, type Withdrawal } from "../wire/receipt";
 import type { Metrics } from "../telemetry/metrics";
-import type { Publisher } from "../outbound/message-publisher";
-import type { Waiters } from "./status-waiter";
+import type { MessagePublisher } from "../outbound/message-publisher";
+import type { StatusWaiter } from "./status-waiter";
 import type { EmitPlan, EmitResult, Strategy } from "./strategy";
 
 /**
@@ -19,8 +19,8 @@ import type { EmitPlan, EmitResult, Strategy } from "./strategy";
 const MAX_TOGETHER_BYTES = 8192;
 
 export interface CallbackParts {
-  publisher: Publisher;
-  waiters: Waiters;
+  publisher: MessagePublisher;
+  statusWaiter: StatusWaiter;
   metrics: Metrics;
 }
 
@@ -39,9 +39,9 @@ interface Pair {
  * business write is done between them. See `strategy.ts` for what that promises.
  */
 export class Callback implements Strategy {
-  readonly #sending = new InHand();
+  readonly #sending = new WaitGroup();
   readonly #unready = new Set<() => void>();
-  readonly #pairs = new Deadlines<Pair>(pair => this.#judge(pair));
+  readonly #pairs = new ExpiringSet<Pair>(pair => this.#judge(pair));
 
   constructor(readonly parts: CallbackParts) {}
 
@@ -120,7 +120,7 @@ export class Callback implements Strategy {
     }
     if (plan.waitFor === "stored" || (plan.waitFor === "confirmed" && confirmed))
       return { id, status: confirmed ? STATUS.published : STATUS.pending };
-    return { id, status: await this.parts.waiters.wait(id, event, plan.waitFor, leftOf(until)) };
+    return { id, status: await this.parts.statusWaiter.wait(id, event, plan.waitFor, leftOf(until)) };
   }
 
   idle(): Promise<void> {
@@ -192,7 +192,7 @@ export class Callback implements Strategy {
     try {
       await commit();
     } catch (error) {
-      if ((await plan.undone?.()) !== false) await this.#withdraw(message);
+      if ((await plan.rolledBack?.()) !== false) await this.#withdraw(message);
       throw error;
     }
     message.status = STATUS.pending;

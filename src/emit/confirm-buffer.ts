@@ -37,7 +37,7 @@ interface Kept {
  * which it was in any case for as long as the store takes to answer: it comes due after the confirm's timeout and is
  * sent again.
  */
-export class Confirms {
+export class ConfirmBuffer {
   /** In the order of their coming. */
   readonly #kept = new Map<string, Kept>();
   readonly #writer: Batcher<PublishedRecord, void>;

@@ -115,7 +115,7 @@ const EMIT_RULES = {
 };
 
 /** What a message gets from its node. */
-export interface EmitWorld {
+export interface EmitDefaults {
   id(): string;
   waitingFor(event: string, groups?: string[]): string[];
 }
@@ -130,7 +130,7 @@ export function newMessage(
   event: string,
   payload: unknown,
   options: EmitOptions,
-  world: EmitWorld
+  world: EmitDefaults
 ): Message {
   checkEvent(event);
   checkEmitOptions(event, options);
@@ -243,11 +243,11 @@ function checkSource(event: string, { params }: NonNullable<EmitOptions["source"
 export function emitPlan(
   options: EmitOptions,
   node: NodeOptions,
-  write: Pick<EmitPlan, "commit" | "undone"> | undefined
+  write: Pick<EmitPlan, "commit" | "rolledBack"> | undefined
 ): EmitPlan {
   return {
     commit: write?.commit,
-    undone: write?.undone,
+    rolledBack: write?.rolledBack,
     session: options.session,
     waitFor: options.waitFor ?? "stored",
     timeoutMs: options.timeoutMs ?? node.emitTimeoutMs

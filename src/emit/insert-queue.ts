@@ -1,5 +1,5 @@
 import { Batcher } from "../async/batcher";
-import { Deadlines } from "../async/expiring-set";
+import { ExpiringSet } from "../async/expiring-set";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Message } from "../message/message";
 import type { InsertOutcome, Store } from "../stores/store";
@@ -27,9 +27,9 @@ interface Pending {
  * Stores emitted messages by group commit and keeps them waiting, bounded in number, bytes and time, while the store is
  * away. An insert without an answer is repeated with the same ids: a row that is there already is then our own.
  */
-export class Inserter {
+export class InsertQueue {
   readonly #batcher: Batcher<Pending, InsertOutcome | Error>;
-  readonly #pending = new Deadlines<Pending>(item => this.#expire(item));
+  readonly #pending = new ExpiringSet<Pending>(item => this.#expire(item));
   #stopped = false;
   #wake: (() => void)[] = [];
 

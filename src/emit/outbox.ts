@@ -1,6 +1,6 @@
 import { Batcher } from "../async/batcher";
 import { ReliableError, reasonOf } from "../errors";
-import { InHand } from "../async/wait-group";
+import { WaitGroup } from "../async/wait-group";
 import type { Logger } from "../platform/logger";
 import type { Metrics } from "../telemetry/metrics";
 import { delayOf } from "../wire/check";
@@ -9,11 +9,11 @@ import { judgeFailure } from "../message/attempts";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
 import type { PublishResult } from "../couriers/courier";
-import type { Publisher } from "../outbound/message-publisher";
+import type { MessagePublisher } from "../outbound/message-publisher";
 import type { FailedRecord, Store } from "../stores/store";
-import type { Waiters } from "./status-waiter";
-import { Confirms } from "./confirm-buffer";
-import type { Inserter } from "./insert-queue";
+import type { StatusWaiter } from "./status-waiter";
+import { ConfirmBuffer } from "./confirm-buffer";
+import type { InsertQueue } from "./insert-queue";
 import type { EmitPlan, EmitResult, Strategy } from "./strategy";
 
 /** Status writes per store command. */
@@ -32,9 +32,9 @@ const GRACE_MARGIN_MS = 10_000;
 
 export interface OutboxParts {
   store: Store;
-  inserter: Inserter;
-  publisher: Publisher;
-  waiters: Waiters;
+  insertQueue: InsertQueue;
+  publisher: MessagePublisher;
+  statusWaiter: StatusWaiter;
   metrics: Metrics;
   logger: Logger;
   confirmTimeoutMs: number;
@@ -44,10 +44,10 @@ export interface OutboxParts {
 
 /** The message goes into the store, then to the broker. See `strategy.ts` for what that promises. */
 export class Outbox implements Strategy {
-  readonly #confirms: Confirms;
+  readonly #confirms: ConfirmBuffer;
   readonly #postponed: Batcher<string, void>;
   readonly #failed: Batcher<FailedRecord, void>;
-  readonly #dispatching = new InHand(error =>
+  readonly #dispatching = new WaitGroup(error =>
     this.parts.logger.debug(
       `Reliable: an emit's publish was not recorded, the sweeper will see to it: ${reasonOf(error)}`
     )
@@ -55,7 +55,7 @@ export class Outbox implements Strategy {
 
   constructor(readonly parts: OutboxParts) {
     const { store } = parts;
-    this.#confirms = new Confirms(store, parts.logger);
+    this.#confirms = new ConfirmBuffer(store, parts.logger);
     this.#postponed = new Batcher({
       maxItems: MAX_BATCH,
       write: ids => store.postponed(ids, new Date(store.now().getTime() + POSTPONE_MS)).then(() => [])
@@ -76,7 +76,7 @@ export class Outbox implements Strategy {
     const late = () => direct && this.#dispatch(message, plan);
     const outcome = await (plan.session
       ? this.parts.store.insertIn(plan.session, message)
-      : this.parts.inserter.insert(message, plan.timeoutMs, late));
+      : this.parts.insertQueue.insert(message, plan.timeoutMs, late));
     const existing = outcome.stored
       ? undefined
       : plan.session
@@ -110,7 +110,7 @@ export class Outbox implements Strategy {
     message.status = STATUS.intended;
     message.dueAt = new Date(store.now().getTime() + delayOf(message, 1));
     // Stored too late, it is an intent whose business write was never begun: asked about, it is withdrawn.
-    const outcome = await this.parts.inserter.insert(message, plan.timeoutMs, () => undefined);
+    const outcome = await this.parts.insertQueue.insert(message, plan.timeoutMs, () => undefined);
     const existing = outcome.stored ? undefined : await this.#replaceWithdrawn(message, outcome.existing);
     if (existing) {
       assertSame(existing, message);
@@ -127,7 +127,7 @@ export class Outbox implements Strategy {
         note: `commit failed: ${reasonOf(error)}`
       };
       // Should this get lost, the intent is asked about and withdrawn then.
-      if ((await plan.undone?.()) !== false)
+      if ((await plan.rolledBack?.()) !== false)
         await store
           .withdraw(id, note, message.createdAt)
           .catch(failed => logger.warn(`Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`));
@@ -158,7 +158,7 @@ export class Outbox implements Strategy {
   }
 
   async #replace(message: Message): Promise<Message | undefined> {
-    const [row] = await this.parts.store.adopt([message]);
+    const [row] = await this.parts.store.upsertFromChecks([message]);
     return row?.createdAt.getTime() === message.createdAt.getTime() ? undefined : row;
   }
 
@@ -184,7 +184,7 @@ export class Outbox implements Strategy {
   }
 
   async idle(): Promise<void> {
-    await this.parts.inserter.idle();
+    await this.parts.insertQueue.idle();
     await this.#dispatching.idle();
     await Promise.all([this.#confirms.idle(), this.#postponed.idle(), this.#failed.idle()]);
   }
@@ -203,7 +203,7 @@ export class Outbox implements Strategy {
     )
       return { id, status };
     const left = Math.max(0, plan.timeoutMs - (performance.now() - started));
-    return { id, status: await this.parts.waiters.wait(id, message.event, plan.waitFor, plan.timeoutMs, left) };
+    return { id, status: await this.parts.statusWaiter.wait(id, message.event, plan.waitFor, plan.timeoutMs, left) };
   }
 
   /**
@@ -241,7 +241,7 @@ export class Outbox implements Strategy {
     const confirmed = results.some(result => result.outcome === "confirmed");
     if (confirmed) {
       const dueAt = new Date(at.getTime() + message.receiptTimeoutMs);
-      this.parts.waiters.saw(message._id, STATUS.published);
+      this.parts.statusWaiter.saw(message._id, STATUS.published);
       // A row of a transaction, or one that the store was slow to take: a sweep would come before the record.
       const dueSoon = (message.dueAt?.getTime() ?? 0) < at.getTime() + SOON_MS;
       this.#confirms.add({ id: message._id, at, dueAt }, message.createdAt, dueSoon || waitFor === "confirmed");

@@ -11,7 +11,7 @@ interface Waiter {
 }
 
 /** How a message stands. */
-export interface Seen {
+export interface StatusSeen {
   id: string;
   status: Status;
   reason?: string;
@@ -25,13 +25,13 @@ const MAX_POLL_MS = 500;
  * that moves a message on may run on any node, the store is asked too (through another node where this one has none),
  * once for all that wait, at a growing interval.
  */
-export class Waiters {
+export class StatusWaiter {
   readonly #waiting = new Map<string, Set<Waiter>>();
   #timer: NodeJS.Timeout | undefined;
   #pollMs = FIRST_POLL_MS;
 
   /** `look` asks for the present statuses; it may know fewer ids than it is asked for. */
-  constructor(readonly look: (ids: string[]) => Promise<Seen[]>) {}
+  constructor(readonly look: (ids: string[]) => Promise<StatusSeen[]>) {}
 
   get waiting(): boolean {
     return this.#waiting.size > 0;
@@ -109,7 +109,7 @@ export class Waiters {
   }
 
   async #poll(): Promise<void> {
-    const seen = await this.look([...this.#waiting.keys()]).catch((): Seen[] => []);
+    const seen = await this.look([...this.#waiting.keys()]).catch((): StatusSeen[] => []);
     for (const { id, status, reason } of seen) this.saw(id, status, reason);
     this.#schedule();
   }

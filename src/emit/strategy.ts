@@ -52,7 +52,7 @@ export interface EmitPlan {
    * After `commit` has failed: true = its write has not happened and will not. False = not known; then the intent is
    * asked about.
    */
-  undone?: () => Promise<boolean>;
+  rolledBack?: () => Promise<boolean>;
   /** Limit in ms for the whole emit. */
   timeoutMs: number;
 }

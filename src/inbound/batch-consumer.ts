@@ -1,4 +1,4 @@
-import { atMost, type Deadline } from "../async/deadline";
+import { withTimeout, type Deadline } from "../async/deadline";
 import { backoffMs } from "../async/backoff";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { reasonOf } from "../errors";
@@ -18,7 +18,7 @@ const CROWD_PACE_MS = 50;
 const FEW = 2;
 const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
 
-export interface IntakeParts {
+export interface BatchConsumerParts {
   /** A batch; acked when it resolves. */
   handle(deliveries: Delivery[]): Promise<void>;
   /** Keeps a delivery that can never be handled. */
@@ -31,7 +31,7 @@ export interface IntakeParts {
 }
 
 /** One queue consumed in batches: while the store writes one, the next collects. */
-export class Intake {
+export class BatchConsumer {
   #held: Delivery[] = [];
   /** When the next batch may begin. */
   #nextAt = -Infinity;
@@ -43,7 +43,7 @@ export class Intake {
 
   constructor(
     readonly queue: string,
-    readonly parts: IntakeParts
+    readonly parts: BatchConsumerParts
   ) {}
 
   async start(courier: Courier): Promise<void> {
@@ -69,7 +69,7 @@ export class Intake {
 
   async stop(deadline: Deadline): Promise<void> {
     await this.#consumption?.cancel(deadline.toClose);
-    if (this.#running) await atMost(this.#running, deadline.left);
+    if (this.#running) await withTimeout(this.#running, deadline.left);
     this.#stopping = true;
     await this.#consumption?.close(deadline.toClose);
   }

@@ -13,7 +13,7 @@ const MAX_PARKED_HEADERS = 32 * 1024;
  * What a node without a store sends to those that have one, to be kept; `parkedOf` reads it. The same one may be
  * published again.
  */
-export function parkingOf(
+export function toParkedMessage(
   to: string,
   nodeID: string,
   reason: string,
@@ -41,7 +41,7 @@ export function parkingOf(
 }
 
 /** Who finds a message that must be parked. */
-export interface Finder {
+export interface ParkingNode {
   metrics: Metrics;
   logger: Logger;
   nodeID: string;
@@ -49,10 +49,10 @@ export interface Finder {
 }
 
 /** Said once, by the node that found it: metric, log and `$reliable.error`; never its content. */
-export function tellParked(
+export function announceParked(
   { queue, messageId }: Pick<Delivery, "queue"> & Partial<Pick<Delivery, "messageId">>,
   reason: string,
-  { metrics, logger, onError }: Finder,
+  { metrics, logger, onError }: ParkingNode,
   module: string
 ): void {
   const error = new ReliableError("RELIABLE_PARKED", `Parked a message from ${queue}: ${reason}.`, {
@@ -66,7 +66,11 @@ export function tellParked(
 }
 
 /** Found, and its reason told, elsewhere; anything else in the queue of parked messages is itself to be parked. */
-export function isParking({ type, messageId, headers }: Pick<Delivery, "type" | "messageId" | "headers">): boolean {
+export function isParkedMessage({
+  type,
+  messageId,
+  headers
+}: Pick<Delivery, "type" | "messageId" | "headers">): boolean {
   const text = (name: string) => typeof headers[name] === "string" && headers[name] !== "";
   return (
     type === PARKED_TYPE &&
@@ -81,11 +85,11 @@ export function isParking({ type, messageId, headers }: Pick<Delivery, "type" | 
  * A delivery that could not be taken for what it should have been, as the record that is kept of it: whole, with its
  * raw bytes.
  */
-export function parkedOf(delivery: Delivery, reason: string, parts: Finder): Parked {
+export function toParked(delivery: Delivery, reason: string, parts: ParkingNode): Parked {
   const { messageId, type, contentType, timestamp, appId, headers } = delivery;
   const { nodeID } = parts;
-  const own = isParking(delivery);
-  if (!own) tellParked(delivery, reason, parts, "tracker");
+  const own = isParkedMessage(delivery);
+  if (!own) announceParked(delivery, reason, parts, "tracker");
   const { queue, epoch, tag, body } = delivery;
   // Delivered again after a crash it must be the same record; strangers may bear the same id, or none.
   const stranger = messageId

@@ -4,7 +4,7 @@
  */
 export type Settle = "confirm" | "receipt";
 
-export interface ForeignQueue {
+export interface QueueTarget {
   queue: string;
   settle: Settle;
 }
@@ -19,12 +19,12 @@ const RESERVED = /[%,:/#]/g;
  * The pseudo group of a queue that is not ours: a message to it waits for this one group, and the group's queue is
  * known by its name alone, on every node and without an announcement.
  */
-export function queueGroup({ queue, settle }: ForeignQueue): string {
+export function queueGroup({ queue, settle }: QueueTarget): string {
   return PREFIX[settle] + queue.replace(RESERVED, encodeURIComponent);
 }
 
 /** undefined = an ordinary group. */
-export function foreignQueueOf(group: string): ForeignQueue | undefined {
+export function queueTargetOf(group: string): QueueTarget | undefined {
   for (const settle of ["receipt", "confirm"] as const) {
     if (group.startsWith(PREFIX[settle]))
       return { queue: group.slice(PREFIX[settle].length).replace(/%(?:25|2C|3A|2F|23)/g, decodeURIComponent), settle };
@@ -37,12 +37,8 @@ export function settledByConfirm(group: string): boolean {
 }
 
 /** The queue of a message that goes to one queue and nowhere else. */
-export function foreignQueueOfMessage({
-  groups
-}: {
-  groups?: string[];
-}): (ForeignQueue & { group: string }) | undefined {
+export function queueTargetOfMessage({ groups }: { groups?: string[] }): (QueueTarget & { group: string }) | undefined {
   const [group] = groups ?? [];
-  const found = groups?.length === 1 && group !== undefined ? foreignQueueOf(group) : undefined;
+  const found = groups?.length === 1 && group !== undefined ? queueTargetOf(group) : undefined;
   return found && group !== undefined ? { ...found, group } : undefined;
 }

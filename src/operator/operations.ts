@@ -4,7 +4,7 @@ import { sourcesOf, STATUS, STATUSES, type Status } from "../message/lifecycle";
 import type { AuditRecord, Message, Note, Parked } from "../message/message";
 import { namesGroup } from "../message/pattern";
 import type { ListQuery, Store } from "../stores/store";
-import type { Seen } from "../emit/status-waiter";
+import type { StatusSeen } from "../emit/status-waiter";
 
 /** What an operator may filter by. Instants may be Dates, ISO strings or ms; ages are ms. */
 export interface Filter {
@@ -59,7 +59,7 @@ const TARGET: Record<Act, Status | "discarded"> = {
 const DEFAULT_LIMIT = 100;
 
 /** Manual compensation: what a human sees and does. Every act is kept with who, when and why. */
-export class Compensation {
+export class Operations {
   constructor(
     readonly store: Store,
     /** A retried message is due now: no need to wait for the next sweep. */
@@ -81,7 +81,7 @@ export class Compensation {
   }
 
   /** For nodes without a store, whose emits wait. */
-  async statuses(ids: string[]): Promise<Seen[]> {
+  async statuses(ids: string[]): Promise<StatusSeen[]> {
     return (await this.store.find(ids)).map(({ _id: id, status, reason }) => ({
       id,
       status,

@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { isFinal, STATUS } from "../message/lifecycle";
-import { foreignQueueOf, foreignQueueOfMessage, type Settle } from "../message/queue-target";
+import { queueTargetOf, queueTargetOfMessage, type Settle } from "../message/queue-target";
 import { ANY_GROUP, type AuditRecord, type Message, type Parked } from "../message/message";
 
 /** Of a parked body in a list; divisible by three, so that base64 ends without padding. */
@@ -79,7 +79,7 @@ export function toStory(message: Message, now = Date.now()): MessageStory {
     bytes: message.body.length,
     timeline: timeline(message)
   };
-  const foreign = foreignQueueOfMessage(message);
+  const foreign = queueTargetOfMessage(message);
   if (foreign) Object.assign(story, { queue: foreign.queue, settle: foreign.settle });
   if (message.origin.requestID) story.requestID = message.origin.requestID;
   if (message.claim) story.claim = message.claim;
@@ -111,7 +111,7 @@ function timeline(message: Message): TimelineEntry[] {
     });
   }
   for (const [group, receipt] of Object.entries(message.receipts)) {
-    const foreign = foreignQueueOf(group);
+    const foreign = queueTargetOf(group);
     if (foreign?.settle === "confirm")
       entries.push({
         at: receipt.at,
@@ -131,7 +131,7 @@ function timeline(message: Message): TimelineEntry[] {
     entries.push({
       at: message.consumedAt,
       what:
-        foreignQueueOfMessage(message)?.settle === "confirm"
+        queueTargetOfMessage(message)?.settle === "confirm"
           ? "consumed: its queue has it, and nobody will say more"
           : "consumed: every expected group has handled it"
     });
@@ -141,7 +141,7 @@ function timeline(message: Message): TimelineEntry[] {
 }
 
 function groupsText(waiting: string[], message: Message): string {
-  const foreign = foreignQueueOfMessage(message);
+  const foreign = queueTargetOfMessage(message);
   if (foreign)
     return `queue ${foreign.queue}, settled by ${foreign.settle === "confirm" ? "the broker's confirm" : "its worker's receipt"}`;
   const all = [...new Set([...Object.keys(message.receipts), ...waiting])];

@@ -247,7 +247,7 @@ export interface Secured {
 }
 
 /** undefined: a live client. */
-export function secured(option: unknown): Secured | undefined {
+export function withTls(option: unknown): Secured | undefined {
   if (typeof option === "string") return { url: option };
   return isPlain(option) && "url" in option ? (option as unknown as Secured) : undefined;
 }
@@ -470,7 +470,7 @@ function checkAddresses(values: Values): void {
   ] as const) {
     if (value === undefined || (typeof value === "object" && value !== null && mark in value)) continue;
     if (isPlain(value)) checkTls(option, "url", value);
-    const { url, tls } = secured(value) ?? {};
+    const { url, tls } = withTls(value) ?? {};
     if (!urlOk(url, [...protocols])) bad(option, `a ${protocols[0]}:// URL, { url, tls }, or a live ${client}`);
     if (tls && option === "redis" && !urlOk(url, ["rediss"]))
       bad(option, "given with rediss:// where it has 'tls': redis:// is not encrypted");
@@ -508,7 +508,11 @@ function checkDelays(delays: unknown): void {
 }
 
 /** What a service has given, checked, without defaults: argument over settings over environment. */
-export function given(argument: Values = {}, settings: Values = {}, environment: Values = fromEnvironment()): Values {
+export function readOptions(
+  argument: Values = {},
+  settings: Values = {},
+  environment: Values = fromEnvironment()
+): Values {
   const values = {
     ...check("the environment (RELIABLE_…)", TEXT_RULES, environment),
     ...check("settings.reliable", ALL_RULES, settings),

@@ -8,9 +8,9 @@ import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { Queues } from "../message/pattern";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
-import { foreignQueueOf, foreignQueueOfMessage, settledByConfirm } from "../message/queue-target";
+import { queueTargetOf, queueTargetOfMessage, settledByConfirm } from "../message/queue-target";
 import type { Metrics } from "../telemetry/metrics";
-import type { Registry } from "./subscriptions";
+import type { Subscriptions } from "./subscriptions";
 
 /** One attempt for one group. */
 export interface Step {
@@ -19,13 +19,13 @@ export interface Step {
 }
 
 /** Turns messages into publishes; the first publish and every resend go through here. */
-export class Publisher {
+export class MessagePublisher {
   #planned: { message: Message; createdAt: Date; text: string } | undefined;
 
   constructor(
     readonly courier: Courier,
     /** A node without a store knows no groups and publishes to the exchange only. */
-    readonly registry: Registry | undefined,
+    readonly subscriptions: Subscriptions | undefined,
     readonly queues: Queues,
     readonly nodeID: string,
     readonly metrics?: Metrics
@@ -39,7 +39,7 @@ export class Publisher {
     return Promise.all(
       steps.map(({ group, attempt }): Promise<PublishResult> => {
         if (group === ANY_GROUP) return this.toAll(message, attempt);
-        const queue = foreignQueueOf(group)?.queue ?? this.registry?.queueOf(group, message.event);
+        const queue = queueTargetOf(group)?.queue ?? this.subscriptions?.queueOf(group, message.event);
         if (!queue) return Promise.resolve({ outcome: "returned", reason: `no queue is known for group ${group}` });
         return this.toQueue(message, queue, { group, attempt });
       })
@@ -47,7 +47,7 @@ export class Publisher {
   }
 
   toQueue(message: Message, queue: string, step: Step): Promise<PublishResult> {
-    if (foreignQueueOf(step.group)) return this.#toForeign(message, queue, step);
+    if (queueTargetOf(step.group)) return this.#toForeign(message, queue, step);
     return this.#publish(message, { queue }, step.attempt, [step.group]);
   }
 
@@ -110,7 +110,7 @@ export class Publisher {
    * Publishes once to the exchange, which hands it to every bound group. Confirmed proves that at least one took it.
    */
   toAll(message: Message, attempt: number): Promise<PublishResult> {
-    const foreign = foreignQueueOfMessage(message);
+    const foreign = queueTargetOfMessage(message);
     if (foreign) return this.toQueue(message, foreign.queue, { group: foreign.group, attempt });
     return this.#publish(message, { event: message.event }, attempt, message.waiting);
   }

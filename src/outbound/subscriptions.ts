@@ -3,7 +3,7 @@ import { reasonOf } from "../errors";
 import type { Logger } from "../platform/logger";
 import { ANY_GROUP, type Subscription } from "../message/message";
 import { matches, namesGroup } from "../message/pattern";
-import { foreignQueueOf } from "../message/queue-target";
+import { queueTargetOf } from "../message/queue-target";
 import type { Store } from "../stores/store";
 
 /**
@@ -11,7 +11,7 @@ import type { Store } from "../stores/store";
  * emit, and resends find the groups' queues in it. A group that announced itself less than `refreshMs` ago may be
  * missing; its receipts count all the same.
  */
-export class Registry extends EventEmitter {
+export class Subscriptions extends EventEmitter {
   #known: Subscription[] = [];
   #groups = new Map<string, string[]>();
   #timer: NodeJS.Timeout | undefined;
@@ -94,7 +94,7 @@ export class Registry extends EventEmitter {
   /** The queue in which the group takes this event; undefined = not known (any more). */
   queueOf(group: string, event: string): string | undefined {
     return (
-      foreignQueueOf(group)?.queue ?? this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.queue
+      queueTargetOf(group)?.queue ?? this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.queue
     );
   }
 

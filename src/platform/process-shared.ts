@@ -7,7 +7,7 @@ export const VERSION = "0.1.0";
  * What all copies of this package in one process share, by name: npm may install one per dependent. Under a registered
  * symbol, since each copy has modules of its own.
  */
-export function shared<V>(name: string): Map<string, V> {
+export function processShared<V>(name: string): Map<string, V> {
   const key = Symbol.for(`moleculer-reliable-emit.${name}`);
   const holder = globalThis as unknown as Record<symbol, Map<string, V>>;
   return (holder[key] ??= new Map());

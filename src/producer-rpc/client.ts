@@ -6,12 +6,12 @@ import { describeError, headersOf, serialize } from "../wire/envelope";
 import type { Message, Source } from "../message/message";
 import { RESEND_ACTION, UNKNOWN, type ResendAnswer, type ResendRequest } from "../wire/resend";
 import type { Queues } from "../message/pattern";
-import { foreignQueueOf } from "../message/queue-target";
-import type { Publisher, Step } from "../outbound/message-publisher";
+import { queueTargetOf } from "../message/queue-target";
+import type { MessagePublisher, Step } from "../outbound/message-publisher";
 import type { Store } from "../stores/store";
 
 /** Nobody answered: not counted against any limit. */
-export type Asked = ResendAnswer | { answer: "unreachable"; reason: string };
+export type ProducerAnswer = ResendAnswer | { answer: "unreachable"; reason: string };
 
 export type Call = (action: string, params: unknown, options: { timeout?: number }) => Promise<unknown>;
 
@@ -33,14 +33,14 @@ const UNREACHABLE = new Set([
  * The callback service's side: has the producer asked, and has it send again; for one that cannot be asked (`copies`)
  * it sends itself.
  */
-export class Rounds {
+export class ProducerClient {
   /** Producers that do not answer; said once. */
   readonly #silent = new Set<string>();
 
   constructor(
     readonly parts: {
       call: Call;
-      copies: Pick<Producer, "answer">;
+      copies: Pick<ProducerHandler, "answer">;
       queueOf(group: string, event: string): string | undefined;
       queues: Queues;
       askTimeoutMs: number;
@@ -49,12 +49,12 @@ export class Rounds {
   ) {}
 
   /** Whether the business write of an intent happened. */
-  ask(message: Message): Promise<Asked> {
+  ask(message: Message): Promise<ProducerAnswer> {
     return this.#call(message, { steps: [], question: message.intent ?? "barrier" });
   }
 
   /** Has the message and its next check sent again, to these groups. */
-  resend(message: Message, steps: Step[]): Promise<Asked> {
+  resend(message: Message, steps: Step[]): Promise<ProducerAnswer> {
     const { queueOf } = this.parts;
     return this.#call(message, {
       steps: steps.map(step => ({ ...step, queue: queueOf(step.group, message.event) ?? null })),
@@ -62,7 +62,7 @@ export class Rounds {
     });
   }
 
-  async #call(message: Message, rest: Pick<ResendRequest, "steps" | "question" | "round">): Promise<Asked> {
+  async #call(message: Message, rest: Pick<ResendRequest, "steps" | "question" | "round">): Promise<ProducerAnswer> {
     const { call, copies, queues, askTimeoutMs } = this.parts;
     const headers = headersOf(
       message,
@@ -82,7 +82,7 @@ export class Rounds {
     if (message.resend === "copy")
       return copies
         .answer(request)
-        .catch((error: unknown): Asked => ({ answer: "error", error: describeError(error) }));
+        .catch((error: unknown): ProducerAnswer => ({ answer: "error", error: describeError(error) }));
     try {
       const answer = (await call(`${message.producer}.${RESEND_ACTION}`, request, {
         timeout: askTimeoutMs
@@ -100,7 +100,7 @@ export class Rounds {
     }
   }
 
-  #unreachable(producer: string, error: unknown): Asked {
+  #unreachable(producer: string, error: unknown): ProducerAnswer {
     const reason = reasonOf(error);
     if (!this.#silent.has(producer))
       this.parts.logger.warn(
@@ -112,10 +112,10 @@ export class Rounds {
 }
 
 /** The producer's side. Rejects with RELIABLE_UNAVAILABLE where it cannot say now. */
-export class Producer {
+export class ProducerHandler {
   constructor(
     readonly parts: {
-      publisher: Publisher;
+      publisher: MessagePublisher;
       store: Store | undefined;
       call: Call;
       askTimeoutMs: number;
@@ -132,7 +132,7 @@ export class Producer {
   /** The fence comes before the question: what has not happened when it is asked cannot happen afterwards unseen. */
   async #happened(request: ResendRequest, question: "source" | "barrier"): Promise<ResendAnswer> {
     const { store } = this.parts;
-    const fence = store?.features.transactions ? await store.tombstone(request.id) : undefined;
+    const fence = store?.features.transactions ? await store.fence(request.id) : undefined;
     if (question === "barrier" || !request.source) {
       if (!fence)
         return { answer: "unknown", reason: "the producer's node has no MongoDB to look for the barrier row in" };
@@ -179,7 +179,7 @@ export class Producer {
         ? publisher.toAll(message, attempt)
         : Promise.resolve({ outcome: "returned", reason: `no queue is known for group ${group}` });
     // The request comes over the transporter: it may name queues of groups only.
-    if (!queue.startsWith(`${prefix}.on.`) && !(sendsJobs && foreignQueueOf(group)?.queue === queue))
+    if (!queue.startsWith(`${prefix}.on.`) && !(sendsJobs && queueTargetOf(group)?.queue === queue))
       return Promise.resolve({ outcome: "returned", reason: `${queue} is no group's queue` });
     return publisher.toQueue(message, queue, { group, attempt });
   }

@@ -2,7 +2,7 @@ import { AmqpCourier } from "../couriers/amqp/courier";
 import type { Courier } from "../couriers/courier";
 import { MemoryCourier } from "../couriers/memory/courier";
 import type { Logger } from "../platform/logger";
-import { secured, type NodeOptions } from "../options/options";
+import { withTls, type NodeOptions } from "../options/options";
 import { EmbeddedStore } from "../stores/embedded/store";
 import { MongoStore } from "../stores/mongo/store";
 import type { Store } from "../stores/store";
@@ -51,7 +51,7 @@ export function newStore(options: NodeOptions, { namespace, logger }: Where): St
   const { mongo, database, path } = options;
   const { store } = backendsOf(options);
   if (store === "mongodb")
-    return new MongoStore({ ...(secured(mongo) ?? { client: mongo }), database, namespace, logger });
+    return new MongoStore({ ...(withTls(mongo) ?? { client: mongo }), database, namespace, logger });
   return store === "embedded" ? new EmbeddedStore({ path, namespace, logger }) : undefined;
 }
 

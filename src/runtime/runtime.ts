@@ -1,34 +1,34 @@
 import { uuidv7 } from "uuidv7";
-import { atMost, Deadline } from "../async/deadline";
+import { withTimeout, Deadline } from "../async/deadline";
 import { backendsOf, describeBackends, newCourier, newStore, type Backends } from "./backends";
-import { Compensation, type Done } from "../operator/operations";
-import { Consumer, mustAgree, type ConsumerSpec } from "../consumer/consumer";
+import { Operations, type Done } from "../operator/operations";
+import { Consumer, assertSameOptions, type ConsumerSpec } from "../consumer/consumer";
 import type { Courier } from "../couriers/courier";
-import { emitPlan, newMessage, type EmitOptions, type EmitSource, type EmitWorld } from "../emit/emit";
-import { bare, ReliableError, reasonOf } from "../errors";
+import { emitPlan, newMessage, type EmitOptions, type EmitSource, type EmitDefaults } from "../emit/emit";
+import { sanitizeError, ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../platform/logger";
-import { Members } from "./services";
+import { Services } from "./services";
 import { ANY_GROUP, type Message } from "../message/message";
 import { prefixOf, systemQueues } from "../message/pattern";
 import { Metrics } from "../telemetry/metrics";
 import { mergeNode, nodeOptions, type NodeOptions, type ServiceOptions } from "../options/options";
-import { Publisher } from "../outbound/message-publisher";
-import { Registry } from "../outbound/subscriptions";
+import { MessagePublisher } from "../outbound/message-publisher";
+import { Subscriptions } from "../outbound/subscriptions";
 import type { ResendAnswer, ResendRequest } from "../wire/resend";
-import { Sampler } from "../telemetry/gauges";
+import { Gauges } from "../telemetry/gauges";
 import { shutDown, type Storage } from "./shutdown";
-import { Producer, Rounds, type Call } from "../producer-rpc/client";
+import { ProducerHandler, ProducerClient, type Call } from "../producer-rpc/client";
 import type { DeadMessage, Store } from "../stores/store";
 import { Callback } from "../emit/callback";
-import { Inserter } from "../emit/insert-queue";
+import { InsertQueue } from "../emit/insert-queue";
 import { Outbox } from "../emit/outbox";
 import type { EmitPlan, EmitResult, Strategy } from "../emit/strategy";
-import { Checks } from "../sweeper/callback-service";
+import { CallbackService } from "../sweeper/callback-service";
 import { Leases } from "../sweeper/lease";
 import { connectRedis, type RedisConnection } from "../sweeper/redis";
 import { Sweeper } from "../sweeper/sweeper";
 import { Tracker } from "../tracker/tracker";
-import { Waiters, type Seen } from "../emit/status-waiter";
+import { StatusWaiter, type StatusSeen } from "../emit/status-waiter";
 
 /** Who we are on the Moleculer side. */
 export interface Identity {
@@ -54,12 +54,12 @@ type Phase = "created" | "starting" | "started" | "stopped";
  * The composition root, one per Moleculer broker: one pair of RabbitMQ connections, one store client, one Redis client,
  * whatever the number of services. Built at the first service's start, closed after the last one's stop:
  *
- *   start   store + courier → registry → (service `reliable`: tracker, sweeper) → consumers, each after its service's `started`
+ *   start   store + courier → subscriptions → (service `reliable`: tracker, sweeper) → consumers, each after its service's `started`
  *   stop    consumers, each before its service's `stopped` → the rest, in the order and with the deadline of `shutdown.ts`
  */
 export class Runtime {
   readonly metrics = new Metrics();
-  readonly members = new Members();
+  readonly services = new Services();
   readonly startedAt = Date.now();
   readonly #values: Record<string, unknown> = {};
   readonly #consumers = new Set<Consumer>();
@@ -73,19 +73,23 @@ export class Runtime {
   #store: Store | undefined;
   #storage: Storage | undefined;
   #redis: RedisConnection | undefined;
-  #publisher: Publisher | undefined;
+  #publisher: MessagePublisher | undefined;
   #callback: Callback | undefined;
-  #sampler: Sampler | undefined;
-  readonly #waiters: Waiters;
-  readonly #emitWorld: EmitWorld = {
+  #gauges: Gauges | undefined;
+  readonly #statusWaiter: StatusWaiter;
+  readonly #emitDefaults: EmitDefaults = {
     id: uuidv7,
-    waitingFor: (event, groups) => this.#storage?.registry.waitingFor(event, groups) ?? groups ?? [ANY_GROUP]
+    waitingFor: (event, groups) => this.#storage?.subscriptions.waitingFor(event, groups) ?? groups ?? [ANY_GROUP]
   };
 
   constructor(readonly identity: Identity) {
-    this.#waiters = new Waiters(async ids => {
-      if (this.#storage) return this.#storage.compensation.statuses(ids);
-      return (await identity.call("reliable.statuses", { ids }, { timeout: this.options.askTimeoutMs })) as Seen[];
+    this.#statusWaiter = new StatusWaiter(async ids => {
+      if (this.#storage) return this.#storage.operations.statuses(ids);
+      return (await identity.call(
+        "reliable.statuses",
+        { ids },
+        { timeout: this.options.askTimeoutMs }
+      )) as StatusSeen[];
     });
   }
 
@@ -145,32 +149,32 @@ export class Runtime {
    * its middle ends with exit code 0.
    */
   async acquire(service: object): Promise<boolean> {
-    this.members.enter(service);
+    this.services.enter(service);
     await this.#stopping;
     // An overtaken start may still be on its way out.
     if (this.#overtaken) await this.#starting?.catch(() => undefined);
-    if (!this.members.serves(service)) return false;
+    if (!this.services.serves(service)) return false;
     try {
       await (this.#starting ??= this.#start());
     } catch (error) {
-      if (this.members.remove(service)) throw error;
+      if (this.services.remove(service)) throw error;
     }
-    return this.members.serves(service);
+    return this.services.serves(service);
   }
 
   /** A service begins to stop; `release` has to follow. */
   leave(service: object): Deadline {
-    return this.members.leave(service, this.options.drainTimeoutMs);
+    return this.services.leave(service, this.options.drainTimeoutMs);
   }
 
   /** Counts a service out; the last one closes everything. */
   async release(service: object): Promise<void> {
     const deadline = this.leave(service);
     try {
-      if (this.members.remove(service) && this.members.empty)
+      if (this.services.remove(service) && this.services.empty)
         await (this.#stopping ??= this.#stop(deadline).finally(() => (this.#stopping = undefined)));
     } finally {
-      this.members.left(service);
+      this.services.left(service);
     }
   }
 
@@ -201,7 +205,7 @@ export class Runtime {
     this.#courier = newCourier(this.#options, this.identity);
     this.#courier.on("error", error => this.reportError(error, "courier"));
     const store = (this.#store = newStore(this.#options, this.identity));
-    store?.onDown(error => this.reportError(error, "store"));
+    store?.onUnavailable(error => this.reportError(error, "store"));
     const starts = await Promise.allSettled([this.#courier.start(), store?.start()]);
     for (const start of starts) if (start.status === "rejected") throw start.reason;
     const queues = systemQueues(namespace);
@@ -210,13 +214,18 @@ export class Runtime {
         this.#courier?.declare({ name })
       )
     );
-    const registry = store && new Registry(store, this.#options.refreshMs, logger);
-    this.#publisher = new Publisher(this.#courier, registry, queues, nodeID, this.metrics);
-    this.#callback = new Callback({ publisher: this.#publisher, waiters: this.#waiters, metrics: this.metrics });
-    if (store && registry) this.#storage = await this.#assemble(store, registry, this.#courier, this.#publisher);
+    const subscriptions = store && new Subscriptions(store, this.#options.refreshMs, logger);
+    this.#publisher = new MessagePublisher(this.#courier, subscriptions, queues, nodeID, this.metrics);
+    this.#callback = new Callback({
+      publisher: this.#publisher,
+      statusWaiter: this.#statusWaiter,
+      metrics: this.metrics
+    });
+    if (store && subscriptions)
+      this.#storage = await this.#assemble(store, subscriptions, this.#courier, this.#publisher);
     const handling = () => [...this.#consumers].reduce((sum, { inFlight }) => sum + inFlight, 0);
     const sweeper = this.#storage?.sweeper;
-    this.#sampler = new Sampler({
+    this.#gauges = new Gauges({
       metrics: this.metrics,
       courier: this.#courier,
       store,
@@ -225,17 +234,22 @@ export class Runtime {
       sweeping: () => sweeper?.sweeping ?? false,
       leaseChanges: () => sweeper?.leases?.changes ?? 0
     });
-    this.#sampler.start();
+    this.#gauges.start();
   }
 
-  async #assemble(store: Store, registry: Registry, courier: Courier, publisher: Publisher): Promise<Storage> {
+  async #assemble(
+    store: Store,
+    subscriptions: Subscriptions,
+    courier: Courier,
+    publisher: MessagePublisher
+  ): Promise<Storage> {
     const { call, logger, namespace, nodeID } = this.identity;
     const { metrics, options } = this;
     const queues = systemQueues(namespace);
     if (options.redis) this.#redis = await connectRedis(options.redis, logger);
-    await registry.start();
-    const waiters = this.#waiters;
-    const inserter = new Inserter(store, options.maxPending);
+    await subscriptions.start();
+    const statusWaiter = this.#statusWaiter;
+    const insertQueue = new InsertQueue(store, options.maxPending);
     const onDead = (messages: DeadMessage[]) => {
       for (const { id, reason } of messages) logger.warn(`Reliable: message ${id} is dead: ${reason}`);
       for (const listener of this.#listeners) listener.dead(messages);
@@ -245,8 +259,8 @@ export class Runtime {
       ...{
         store,
         courier,
-        registry,
-        waiters,
+        subscriptions,
+        statusWaiter,
         queues,
         metrics,
         logger,
@@ -256,7 +270,7 @@ export class Runtime {
         prefix: prefixOf(namespace),
         retainMs: options.retainMs
       },
-      onChecks: deliveries => checks.take(deliveries),
+      onChecks: deliveries => callbackService.take(deliveries),
       onConsumed: ids => {
         outbox.consumed(ids);
         for (const listener of this.#listeners) listener.consumed(ids);
@@ -265,9 +279,9 @@ export class Runtime {
     const recordFailures = tracker.record.bind(tracker);
     const outbox = new Outbox({
       store,
-      inserter,
+      insertQueue,
       publisher,
-      waiters,
+      statusWaiter,
       metrics,
       logger,
       recordFailures,
@@ -283,7 +297,7 @@ export class Runtime {
         logger
       });
     leases?.on("unreachable", (error: Error) => onError(error, "redis"));
-    const copies = new Producer({
+    const copies = new ProducerHandler({
       publisher,
       store,
       call,
@@ -292,10 +306,10 @@ export class Runtime {
       prefix: prefixOf(namespace),
       sendsJobs: false
     });
-    const rounds = new Rounds({
+    const producerClient = new ProducerClient({
       call,
       copies,
-      queueOf: (group, event) => registry.queueOf(group, event),
+      queueOf: (group, event) => subscriptions.queueOf(group, event),
       queues,
       askTimeoutMs: options.askTimeoutMs,
       logger
@@ -305,8 +319,8 @@ export class Runtime {
       store,
       courier,
       publisher,
-      registry,
-      rounds,
+      subscriptions,
+      producerClient,
       metrics,
       logger,
       nodeID,
@@ -315,16 +329,16 @@ export class Runtime {
       producerGoneMs,
       recordFailures,
       onError,
-      tellDead: tracker.tellDead.bind(tracker),
-      whoever: (messages: Message[]) => tracker.whoever(messages)
+      announceDead: tracker.announceDead.bind(tracker),
+      resolveRecipients: (messages: Message[]) => tracker.resolveRecipients(messages)
     };
-    const checks = new Checks(parts, options.retainMs);
+    const callbackService = new CallbackService(parts, options.retainMs);
     const sweeper = new Sweeper(parts, leases, {
       everyMs: options.sweepEveryMs,
       partitions: options.partitions,
       retainMs: options.retainMs
     });
-    const compensation = new Compensation(
+    const operations = new Operations(
       store,
       () =>
         void sweeper
@@ -334,7 +348,7 @@ export class Runtime {
         for (const listener of this.#listeners) listener.acted(act, ids, by);
       }
     );
-    return { store, registry, inserter, outbox, tracker, sweeper, compensation };
+    return { store, subscriptions, insertQueue, outbox, tracker, sweeper, operations: operations };
   }
 
   /** Tracker and sweeper: what the service `reliable` runs. Idempotent. */
@@ -353,7 +367,7 @@ export class Runtime {
     if (this.#phase !== "started") throw this.#notRunning(event);
     const strategy = options?.strategy ?? source.options.strategy;
     if (strategy !== "callback") this.needStorage();
-    const message = newMessage(source, event, payload, options, this.#emitWorld);
+    const message = newMessage(source, event, payload, options, this.#emitDefaults);
     const write = options.commit && this.#businessWrite(message, payload, options.commit);
     const started = performance.now();
     const chosen = (strategy === "callback" ? this.#callback : this.needStorage().outbox) as Strategy;
@@ -367,7 +381,7 @@ export class Runtime {
     { _id: id, event, intent }: Message,
     payload: unknown,
     commit: NonNullable<EmitOptions["commit"]>
-  ): Required<Pick<EmitPlan, "commit" | "undone">> {
+  ): Required<Pick<EmitPlan, "commit" | "rolledBack">> {
     let fenced = false;
     const barrier = async (session: unknown) => {
       await this.needStorage().store.barrier(session, id);
@@ -383,10 +397,10 @@ export class Runtime {
           );
       },
       // The transaction may have been committed, and only the answer was lost.
-      undone: async () =>
+      rolledBack: async () =>
         !fenced ||
         this.needStorage()
-          .store.undone(id)
+          .store.rolledBack(id)
           .catch(() => false)
     };
   }
@@ -395,7 +409,7 @@ export class Runtime {
   async answer(request: ResendRequest, service: ServiceOptions): Promise<ResendAnswer> {
     if (this.#phase !== "started" || !this.#publisher) throw this.#notRunning();
     const { call, namespace } = this.identity;
-    const producer = new Producer({
+    const producer = new ProducerHandler({
       publisher: this.#publisher,
       store: this.#storage?.store,
       call,
@@ -422,7 +436,7 @@ export class Runtime {
         { option: "inbox", event: spec.pattern, group: spec.group }
       );
     }
-    mustAgree(spec, this.#consumers);
+    assertSameOptions(spec, this.#consumers);
     const { logger, nodeID, namespace } = this.identity;
     const consumer = new Consumer(spec, {
       courier,
@@ -449,7 +463,7 @@ export class Runtime {
   }
 
   reportError(thrown: unknown, module: string): void {
-    const error = bare(thrown);
+    const error = sanitizeError(thrown);
     for (const listener of this.#listeners) listener.error(error, module);
   }
 
@@ -471,7 +485,7 @@ export class Runtime {
       // What the start waits for fails at once, and it closes what it has made.
       void this.#store?.close(0);
       await this.#courier?.close(0, 0);
-      return atMost(this.#starting ?? Promise.resolve(), deadline.toClose);
+      return withTimeout(this.#starting ?? Promise.resolve(), deadline.toClose);
     }
     await this.#close(deadline);
     this.#starting = this.#tracking = undefined;
@@ -482,8 +496,8 @@ export class Runtime {
       consumers: this.#consumers,
       storage: this.#storage,
       callback: this.#callback,
-      waiters: this.#waiters,
-      sampler: this.#sampler,
+      statusWaiter: this.#statusWaiter,
+      gauges: this.#gauges,
       courier: this.#courier,
       store: this.#store,
       redis: this.#redis
@@ -496,7 +510,7 @@ export class Runtime {
       this.#redis =
       this.#publisher =
       this.#callback =
-      this.#sampler =
+      this.#gauges =
         undefined;
   }
 }

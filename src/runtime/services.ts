@@ -3,7 +3,7 @@ import { Deadline } from "../async/deadline";
 /**
  * The services of a node that have started (or are about to) and not stopped, and those in the middle of their stop.
  */
-export class Members {
+export class Services {
   readonly #all = new Set<object>();
   readonly #leaving = new Set<object>();
   #deadline: Deadline | undefined;

@@ -1,27 +1,27 @@
-import { atMost, type Deadline } from "../async/deadline";
-import type { Compensation } from "../operator/operations";
+import { withTimeout, type Deadline } from "../async/deadline";
+import type { Operations } from "../operator/operations";
 import type { Consumer } from "../consumer/consumer";
 import type { Courier } from "../couriers/courier";
-import type { Registry } from "../outbound/subscriptions";
-import type { Sampler } from "../telemetry/gauges";
+import type { Subscriptions } from "../outbound/subscriptions";
+import type { Gauges } from "../telemetry/gauges";
 import type { Store } from "../stores/store";
 import type { Callback } from "../emit/callback";
-import type { Inserter } from "../emit/insert-queue";
+import type { InsertQueue } from "../emit/insert-queue";
 import type { Outbox } from "../emit/outbox";
 import type { RedisConnection } from "../sweeper/redis";
 import type { Sweeper } from "../sweeper/sweeper";
 import type { Tracker } from "../tracker/tracker";
-import type { Waiters } from "../emit/status-waiter";
+import type { StatusWaiter } from "../emit/status-waiter";
 
 /** What exists once the store part of a node is up. */
 export interface Storage {
   store: Store;
-  registry: Registry;
-  inserter: Inserter;
+  subscriptions: Subscriptions;
+  insertQueue: InsertQueue;
   outbox: Outbox;
   tracker: Tracker;
   sweeper: Sweeper;
-  compensation: Compensation;
+  operations: Operations;
 }
 
 /** What there is to stop; a start that failed, or was overtaken by its stop, has made a part of it. */
@@ -30,8 +30,8 @@ export interface Stoppable {
   consumers: Iterable<Consumer>;
   storage?: Storage;
   callback?: Callback;
-  waiters: Waiters;
-  sampler?: Sampler;
+  statusWaiter: StatusWaiter;
+  gauges?: Gauges;
   courier?: Courier;
   store?: Store;
   redis?: RedisConnection;
@@ -55,21 +55,21 @@ export interface Stoppable {
  * fail at once, and the start ends without an error of its own (`Runtime.acquire`): nothing had been promised yet.
  */
 export async function shutDown(
-  { consumers, storage, callback, waiters, sampler, courier, store, redis }: Stoppable,
+  { consumers, storage, callback, statusWaiter, gauges: sampler, courier, store, redis }: Stoppable,
   deadline: Deadline
 ): Promise<void> {
   await Promise.all([...consumers].map(consumer => consumer.stop(deadline)));
   await Promise.all([
     storage?.sweeper.stop(deadline),
-    ...[callback, storage?.outbox].map(strategy => strategy && atMost(strategy.idle(), deadline.left))
+    ...[callback, storage?.outbox].map(strategy => strategy && withTimeout(strategy.idle(), deadline.left))
   ]);
   // Whoever still waits is told so.
   callback?.stop();
-  storage?.inserter.stop();
+  storage?.insertQueue.stop();
   await storage?.tracker.stop(deadline);
-  storage?.registry.stop();
-  waiters.stop();
-  if (sampler) await atMost(sampler.stop(), deadline.toClose);
+  storage?.subscriptions.stop();
+  statusWaiter.stop();
+  if (sampler) await withTimeout(sampler.stop(), deadline.toClose);
   await courier?.close(deadline.left, deadline.toClose);
   await store?.close(deadline.toClose);
   await redis?.close();

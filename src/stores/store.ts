@@ -63,11 +63,11 @@ export interface HandledResult {
   /** The last group with budget left has answered, and others have none. */
   dead: DeadMessage[];
   /** Those that wait for ANY_GROUP still: who that is must be said with `whoever`. */
-  anyone: string[];
+  unresolved: string[];
 }
 
 /** Who ANY_GROUP turned out to be. */
-export interface WhoeverRecord {
+export interface RecipientsRecord {
   id: string;
   groups: string[];
 }
@@ -125,7 +125,7 @@ export interface StoreStats {
   oldestDeadAt?: Date;
 }
 
-export interface Life {
+export interface Timing {
   id: string;
   event: string;
   createdAt: Date;
@@ -170,7 +170,7 @@ export interface Store {
   /** Called each time it becomes reachable; returns the unsubscribe function. */
   onReady(listener: () => void): () => void;
   /** Called when it stops being reachable, or could not be reached at first. */
-  onDown(listener: (error: Error) => void): void;
+  onUnavailable(listener: (error: Error) => void): void;
 
   /**
    * Inserts; an `_id` that is there already is not an error but `stored: false` with the row as it is. Durable when
@@ -198,7 +198,7 @@ export interface Store {
    * Somebody has answered for a message that waited for ANY_GROUP: these groups take its place, but for those that have
    * answered; with none left it is `consumed`.
    */
-  whoever(records: WhoeverRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">>;
+  resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">>;
   /** An attempt failed. Returns how many records changed something and which messages became dead. */
   failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }>;
 
@@ -213,31 +213,31 @@ export interface Store {
    */
   withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean>;
   /** intended → dead: asked too often without a clear answer. */
-  lapse(id: string, failure: Failure, reason: string): Promise<boolean>;
+  expireIntent(id: string, failure: Failure, reason: string): Promise<boolean>;
   /**
    * Inserts rows of messages of strategy `callback` that are known from receipts, with what these say: one write where
    * the way by `adopt` and `handled` takes two. Returns the ids of those that had none yet; the others are left as they
    * are, and so is what a human has discarded.
    */
-  learn(rows: Message[]): Promise<Set<string>>;
+  insertFromReceipts(rows: Message[]): Promise<Set<string>>;
   /**
    * Rows of messages that were not stored by their emit (strategy `callback`): inserted where absent; one that was
    * known from receipts only is completed; one of an earlier emission of the id that was withdrawn is replaced; an
    * intent that is given as sent has happened. What a human has discarded is not taken up again. Returns the rows as
    * they were found, or as they are now where they are new.
    */
-  adopt(rows: Message[]): Promise<Message[]>;
+  upsertFromChecks(rows: Message[]): Promise<Message[]>;
   /**
    * Writes the barrier row of a business transaction. RELIABLE_WITHDRAWN when the intent was withdrawn meanwhile;
    * RELIABLE_BAD_SESSION.
    */
   barrier(session: unknown, id: string): Promise<void>;
   /** Whether the business transaction has written its barrier row; if not, none can any more after this. */
-  tombstone(id: string): Promise<"committed" | "fenced">;
+  fence(id: string): Promise<"committed" | "fenced">;
   /**
    * Whether the business transaction that has written this barrier row has ended without a commit. Leaves the id free.
    */
-  undone(id: string): Promise<boolean>;
+  rolledBack(id: string): Promise<boolean>;
 
   /**
    * Ids of messages that are due, oldest first: whom to claim. To look is dear where a server sorts all that is due, so
@@ -270,7 +270,7 @@ export interface Store {
   /** When the oldest `pending` and the oldest `published` message were emitted: one row each, by index. */
   oldest(): Promise<{ pending?: Date; published?: Date }>;
   /** Of those that are consumed: when they were emitted, and when the last receipt came. */
-  lives(ids: string[]): Promise<Life[]>;
+  timings(ids: string[]): Promise<Timing[]>;
 
   /** dead → pending with a fresh budget, for the groups that failed. False = it was not (any more) as given. */
   retry(message: Message, at: Date, note: Note): Promise<boolean>;

@@ -2,7 +2,7 @@ import type { PublishResult } from "../couriers/courier";
 import { delayOf } from "../wire/check";
 import type { FailureError, Message, Note } from "../message/message";
 import type { Step } from "../outbound/message-publisher";
-import type { Asked } from "../producer-rpc/client";
+import type { ProducerAnswer } from "../producer-rpc/client";
 import type { RescheduleRecord } from "../stores/store";
 import type { Settled, SweepParts } from "./sweep";
 
@@ -36,10 +36,10 @@ interface Silence {
   gone: boolean;
 }
 
-type Answered = Exclude<Asked, { answer: "unreachable" }>;
+type Answered = Exclude<ProducerAnswer, { answer: "unreachable" }>;
 
 /** undefined = it answers. */
-function silenceOf(message: Message, asked: Asked, now: Date, goneMs: number): Silence | undefined {
+function silenceOf(message: Message, asked: ProducerAnswer, now: Date, goneMs: number): Silence | undefined {
   if (asked.answer !== "unreachable") return undefined;
   const since = message.unreachableSince ?? now;
   return { since, now, gone: now.getTime() - since.getTime() >= goneMs };
@@ -55,7 +55,7 @@ function gone(message: Message, since: Date, reason: string): FailureError {
 
 /** An RPC to the emitting service: it sends the message and the next check. Only answers count against the budget. */
 export async function resendByProducer(
-  { rounds, store, producerGoneMs }: SweepParts,
+  { producerClient: rounds, store, producerGoneMs }: SweepParts,
   message: Message,
   steps: Step[]
 ): Promise<Published> {
@@ -109,7 +109,7 @@ function byAnswer(asked: Answered, message: Message, each: (result: StepResult) 
  * unknown or an error → asked again after the next delay, `dead` at the limit; nobody there → asked again, not counted.
  */
 export async function askIntent(parts: SweepParts, message: Message, claim: string): Promise<Settled> {
-  const { store, rounds, logger, metrics } = parts;
+  const { store, producerClient: rounds, logger, metrics } = parts;
   const { _id: id } = message;
   const asked = await rounds.ask(message);
   const at = store.now();
@@ -162,6 +162,6 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
 
 async function lapse(parts: SweepParts, message: Message, error: FailureError, at: Date): Promise<void> {
   const reason = `source: it is not known whether the business write happened: ${error.message}`.slice(0, 500);
-  if (await parts.store.lapse(message._id, { at, cause: "source", error }, reason))
-    parts.tellDead([{ id: message._id, reason }]);
+  if (await parts.store.expireIntent(message._id, { at, cause: "source", error }, reason))
+    parts.announceDead([{ id: message._id, reason }]);
 }

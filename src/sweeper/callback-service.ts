@@ -4,7 +4,7 @@ import { parseCheck, type Check } from "../wire/check";
 import { sameJson, Unreadable } from "../wire/envelope";
 import { STATUS } from "../message/lifecycle";
 import type { Message, Parked } from "../message/message";
-import { parkedOf } from "../inbound/parked-messages";
+import { toParked } from "../inbound/parked-messages";
 import { claimPage, newCounts, sweepPage, type SweepParts } from "./sweep";
 
 /**
@@ -17,7 +17,7 @@ import { claimPage, newCounts, sweepPage, type SweepParts } from "./sweep";
  *   … between the row and the RPC                delivered again; and the row is due for the sweeper
  *   … after the RPC                              the new round's check is on its way, the old one is stale when it comes again
  */
-export class Checks {
+export class CallbackService {
   constructor(
     readonly parts: SweepParts,
     readonly retainMs: number
@@ -31,7 +31,7 @@ export class Checks {
       try {
         const check = parseCheck(
           delivery,
-          (event, only) => this.parts.registry.waitingFor(event, only),
+          (event, only) => this.parts.subscriptions.waitingFor(event, only),
           this.parts.store.now()
         );
         const { _id, createdAt } = check.row;
@@ -41,21 +41,21 @@ export class Checks {
         read.push({ check, delivery });
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
-        parked.push(parkedOf(delivery, error.message, this.parts));
+        parked.push(toParked(delivery, error.message, this.parts));
       }
     }
     // One row for each id, that of its latest round; a batch may hold several checks of it, and one of something else.
     const latest = new Map(
       read.toSorted((a, b) => a.check.round - b.check.round).map(({ check }) => [check.row._id, check.row])
     );
-    const rows = await this.parts.store.adopt([...latest.values()]);
+    const rows = await this.parts.store.upsertFromChecks([...latest.values()]);
     const stored = new Map(rows.map(row => [row._id, row]));
     const checks = new Map<string, Check>();
     for (const { check, delivery } of read) {
       const { _id } = check.row;
       const row = stored.get(_id);
       if (row && isOther(row, check.row))
-        parked.push(parkedOf(delivery, `id '${_id}' was emitted before with another event or payload`, this.parts));
+        parked.push(toParked(delivery, `id '${_id}' was emitted before with another event or payload`, this.parts));
       else if ((checks.get(_id)?.round ?? 0) < check.round) checks.set(_id, check);
     }
     if (parked.length) await this.parts.store.park(parked);

@@ -7,7 +7,7 @@ import type { Step } from "../outbound/message-publisher";
 import type { FailedRecord } from "../stores/store";
 
 /** What to do with a due message. Decided purely; `sweep.ts` acts. */
-export interface Plan {
+export interface SweepPlan {
   message: Message;
   /** Groups to publish to now. */
   steps: Step[];
@@ -22,7 +22,7 @@ export interface Plan {
   renamed?: string[];
 }
 
-export interface World {
+export interface SweepView {
   now: Date;
   /** Who is subscribed to the message's event now; never contains ANY_GROUP. */
   known: string[];
@@ -35,7 +35,7 @@ export interface World {
 /** Groups of the message whose queue must be looked at before an attempt may be called silent. */
 export function silentGroups(
   message: Message,
-  { now, known, checked }: Pick<World, "now" | "known" | "checked">
+  { now, known, checked }: Pick<SweepView, "now" | "known" | "checked">
 ): string[] {
   return [...message.waiting, ...newGroups(message, known).groups].filter(
     group => group !== ANY_GROUP && isOut(message, group) && (checked || dueOf(message, group) <= now)
@@ -72,9 +72,9 @@ function dueOf(message: Message, group: string): Date {
   return message.publishedAt ? new Date(message.publishedAt.getTime() + message.receiptTimeoutMs) : message.createdAt;
 }
 
-export function planSweep(message: Message, world: World): Plan {
+export function planSweep(message: Message, world: SweepView): SweepPlan {
   const { now } = world;
-  const plan: Plan = { message, steps: [], failures: [], waits: new Map() };
+  const plan: SweepPlan = { message, steps: [], failures: [], waits: new Map() };
   let { waiting } = message;
   const { groups, replaced } = newGroups(message, world.known);
   if (replaced.length) plan.renamed = waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
@@ -127,7 +127,7 @@ function silence(message: Message, group: string, attempt: number, now: Date): F
  * One publish to the exchange instead of one per group: only while nobody has answered anything and every group would
  * get its first attempt, so that no group gets what it has handled already.
  */
-export function reachesAllAtOnce({ message, steps, renamed }: Plan): boolean {
+export function reachesAllAtOnce({ message, steps, renamed }: SweepPlan): boolean {
   return (
     steps.length > 1 &&
     !message.groups &&

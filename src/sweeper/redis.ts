@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { ReliableError, reasonOf } from "../errors";
 import type { Logger } from "../platform/logger";
-import { secured, type Secured } from "../options/options";
+import { withTls, type Secured } from "../options/options";
 import { tlsFailure } from "../platform/tls";
 import type { RedisClient } from "./lease";
 
@@ -31,7 +31,7 @@ export interface RedisConnection {
  * the client goes on trying.
  */
 export async function connectRedis(redis: unknown, logger: Logger): Promise<RedisConnection> {
-  const given: Secured | undefined = secured(redis);
+  const given: Secured | undefined = withTls(redis);
   if (!given)
     return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
   const { Redis: Client } = await import("ioredis");

@@ -9,30 +9,30 @@ import { delayOf, LOST_CHECK_MARGIN_MS } from "../wire/check";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { Metrics } from "../telemetry/metrics";
-import type { Publisher } from "../outbound/message-publisher";
-import type { Registry } from "../outbound/subscriptions";
+import type { MessagePublisher } from "../outbound/message-publisher";
+import type { Subscriptions } from "../outbound/subscriptions";
 import type { ClaimQuery, DeadMessage, FailedRecord, NamingRecord, RescheduleRecord, Store } from "../stores/store";
-import type { Rounds } from "../producer-rpc/client";
+import type { ProducerClient } from "../producer-rpc/client";
 import { askIntent, resendByProducer, type Published, type StepResult } from "./ask-producer";
-import { planSweep, reachesAllAtOnce, silentGroups, type Plan } from "./plan";
+import { planSweep, reachesAllAtOnce, silentGroups, type SweepPlan } from "./plan";
 
 export interface SweepParts {
   store: Store;
   courier: Courier;
-  publisher: Publisher;
-  registry: Registry;
+  publisher: MessagePublisher;
+  subscriptions: Subscriptions;
   metrics: Metrics;
   logger: Logger;
   nodeID: string;
   pageSize: number;
   claimMs: number;
-  rounds: Rounds;
+  producerClient: ProducerClient;
   producerGoneMs: number;
   /** Writes failures and tells of messages that became dead. */
   recordFailures(records: FailedRecord[]): Promise<void>;
-  tellDead(messages: DeadMessage[]): void;
+  announceDead(messages: DeadMessage[]): void;
   /** Somebody has answered for these, and they wait for ANY_GROUP still: names who that is by now. */
-  whoever(messages: Message[]): Promise<void>;
+  resolveRecipients(messages: Message[]): Promise<void>;
   /** A failure that nobody waits for. */
   onError(error: unknown, module: string): void;
 }
@@ -93,7 +93,7 @@ const PAGES_AHEAD = 10;
 /** One pass over what is due, page by page. The loop, the REPL action and the tests all call this. */
 export async function sweep(parts: SweepParts, scope: SweepScope): Promise<SweepCounts> {
   const counts = newCounts();
-  await parts.registry.refresh();
+  await parts.subscriptions.refresh();
   const depths: Depths = new Map();
   // Claiming what cannot be published would only hide it until the claim runs out.
   const refusal = () => (parts.courier.ready ? (scope.stillHeld() ? undefined : "lease lost") : "broker not ready");
@@ -176,7 +176,7 @@ async function workThrough(
   counts: SweepCounts,
   { depths = new Map(), checked = false }: PageOptions
 ): Promise<RescheduleRecord[]> {
-  const { registry, courier } = parts;
+  const { subscriptions, courier } = parts;
   const now = parts.store.now();
   const look = (queue: string) => {
     const known =
@@ -201,10 +201,10 @@ async function workThrough(
   const claimed = await withoutAnswered(parts, page, claim);
   const work = async (message: Message): Promise<Settled> => {
     if (message.status === STATUS.intended) return askIntent(parts, message, claim);
-    const known = registry.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
+    const known = subscriptions.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
     const seen = new Map<string, QueueDepth | undefined | "unseen">();
     for (const group of silentGroups(message, { now, known, checked })) {
-      const queue = registry.queueOf(group, message.event);
+      const queue = subscriptions.queueOf(group, message.event);
       seen.set(group, queue ? await look(queue) : undefined);
     }
     const plan = planSweep(message, { now, known, checked, depth: group => seen.get(group) });
@@ -230,7 +230,7 @@ async function workThrough(
 }
 
 /** An answer has changed who is waited for since the message was claimed: planned anew soon. */
-function anew({ message }: Plan, claim: string, now: Date): Settled {
+function anew({ message }: SweepPlan, claim: string, now: Date): Settled {
   return {
     record: { id: message._id, claim, dueAt: new Date(now.getTime() + backoffMs(message.backoff, 1)) },
     failures: []
@@ -241,7 +241,11 @@ function anew({ message }: Plan, claim: string, now: Date): Settled {
  * A receipt may be recorded and its tracker dead before it could say who else ANY_GROUP is. That comes first: sent to
  * whoever is there, the message would reach again who has answered. Nor may it stay open with nobody left to wait for.
  */
-async function withoutAnswered({ store, whoever }: SweepParts, page: Message[], claim: string): Promise<Message[]> {
+async function withoutAnswered(
+  { store, resolveRecipients: whoever }: SweepParts,
+  page: Message[],
+  claim: string
+): Promise<Message[]> {
   const answered = page.filter(
     ({ status, waiting, receipts }) =>
       status !== STATUS.intended &&
@@ -257,7 +261,7 @@ async function withoutAnswered({ store, whoever }: SweepParts, page: Message[], 
 }
 
 /** Publishes a plan's steps, or has the producer publish them where it keeps the payload. */
-async function publish(parts: SweepParts, plan: Plan): Promise<Published> {
+async function publish(parts: SweepParts, plan: SweepPlan): Promise<Published> {
   const { message, steps } = plan;
   if (!steps.length) return { results: [] };
   if (message.strategy === "callback") return resendByProducer(parts, message, steps);
@@ -266,7 +270,7 @@ async function publish(parts: SweepParts, plan: Plan): Promise<Published> {
   return { results: await parts.publisher.toGroups(message, steps) };
 }
 
-async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCounts): Promise<Settled> {
+async function act(parts: SweepParts, plan: SweepPlan, claim: string, counts: SweepCounts): Promise<Settled> {
   const { message, steps, waits } = plan;
   const { results, round, unreachableSince, pauseMs = backoffMs(message.backoff, 1) } = await publish(parts, plan);
   const at = parts.store.now();
@@ -345,12 +349,12 @@ async function act(parts: SweepParts, plan: Plan, claim: string, counts: SweepCo
  * Queues that groups have announced and that are not there (any more): each once for all of a page. What comes for the
  * group meanwhile ends as `dead`.
  */
-function tellMissing({ registry, onError }: SweepParts, page: Message[], failures: FailedRecord[]): void {
+function tellMissing({ subscriptions, onError }: SweepParts, page: Message[], failures: FailedRecord[]): void {
   const events = new Map(page.map(({ _id, event }) => [_id, event]));
   const told = new Set<string>();
   for (const { id, group, failure } of failures) {
     const event = events.get(id) as string;
-    const queue = failure.error.message.includes("NO_ROUTE") && registry.queueOf(group, event);
+    const queue = failure.error.message.includes("NO_ROUTE") && subscriptions.queueOf(group, event);
     if (!queue || told.has(queue)) continue;
     told.add(queue);
     onError(

@@ -1,4 +1,4 @@
-import { atMost, type Deadline } from "../async/deadline";
+import { withTimeout, type Deadline } from "../async/deadline";
 import { reasonOf } from "../errors";
 import { BUCKETS } from "../message/message";
 import type { LeaseMode, Leases } from "./lease";
@@ -58,8 +58,8 @@ export class Sweeper {
     this.#stopped = true;
     clearTimeout(this.#timer);
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    if (this.#pass) await atMost(this.#pass, deadline.left);
-    if (this.leases) await atMost(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose));
+    if (this.#pass) await withTimeout(this.#pass, deadline.left);
+    if (this.leases) await withTimeout(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose));
   }
 
   /** Whether this node does sweep just now: started, and not waiting for another's lease. */

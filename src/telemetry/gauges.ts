@@ -4,7 +4,7 @@ import type { Logger } from "../platform/logger";
 import type { Metrics } from "./metrics";
 import type { Store } from "../stores/store";
 
-export interface SamplerParts {
+export interface GaugesParts {
   metrics: Metrics;
   courier: Courier;
   /** For the ages of the oldest messages; a node without a store tells none. */
@@ -21,12 +21,12 @@ export interface SamplerParts {
  * What is a state and no event, read at the interval of the broker's metrics and only where these are enabled. It costs
  * the sweeping node two reads of one row each, by index, per interval; all else is in memory.
  */
-export class Sampler {
+export class Gauges {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   readonly #told = { reconnects: 0, "blocked.seconds": 0, "lease.changes": 0 };
 
-  constructor(readonly parts: SamplerParts) {}
+  constructor(readonly parts: GaugesParts) {}
 
   start(): void {
     const { sink } = this.parts.metrics;

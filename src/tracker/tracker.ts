@@ -18,17 +18,17 @@ import {
 import type { Queues } from "../message/pattern";
 import { parseReceipts, parseWithdrawal, WITHDRAWAL_TYPE, type Echo, type ReceiptItem } from "../wire/receipt";
 import type { Metrics } from "../telemetry/metrics";
-import { Intake } from "../inbound/batch-consumer";
-import { isParking, parkedOf } from "../inbound/parked-messages";
-import type { Registry } from "../outbound/subscriptions";
+import { BatchConsumer } from "../inbound/batch-consumer";
+import { isParkedMessage, toParked } from "../inbound/parked-messages";
+import type { Subscriptions } from "../outbound/subscriptions";
 import type { DeadMessage, FailedRecord, HandledRecord, Store } from "../stores/store";
-import type { Waiters } from "../emit/status-waiter";
+import type { StatusWaiter } from "../emit/status-waiter";
 
 export interface TrackerParts {
   store: Store;
   courier: Courier;
-  registry: Registry;
-  waiters: Waiters;
+  subscriptions: Subscriptions;
+  statusWaiter: StatusWaiter;
   queues: Queues;
   metrics: Metrics;
   logger: Logger;
@@ -61,13 +61,13 @@ type Answer = { nodeID: string; group: string; item: ReceiptItem; delivery: Deli
  * early, late, twice or out of order: the conditions are in the store's filters, not in the order of arrival.
  */
 export class Tracker {
-  readonly #intakes: Intake[] = [];
+  readonly #intakes: BatchConsumer[] = [];
   #stopped = false;
 
   constructor(readonly parts: TrackerParts) {}
 
   async start(): Promise<void> {
-    const { courier, queues, logger, store, waiters } = this.parts;
+    const { courier, queues, logger, store, statusWaiter } = this.parts;
     const intakes: [string, (deliveries: Delivery[]) => Promise<void>][] = [
       [queues.parked, deliveries => this.#parked(deliveries)],
       [queues.receipts, deliveries => this.#receipts(deliveries)],
@@ -78,13 +78,13 @@ export class Tracker {
     for (const [queue, handle] of intakes) {
       if (this.#stopped) return;
       this.parts.metrics.begin(["parked"], { queue });
-      const park = (delivery: Delivery, reason: string) => store.park([parkedOf(delivery, reason, this.parts)]);
-      const intake = new Intake(queue, {
+      const park = (delivery: Delivery, reason: string) => store.park([toParked(delivery, reason, this.parts)]);
+      const intake = new BatchConsumer(queue, {
         handle,
         park,
         store,
         logger,
-        awaited: () => waiters.waiting,
+        awaited: () => statusWaiter.waiting,
         onError: error => this.parts.onError(error, "tracker")
       });
       this.#intakes.push(intake);
@@ -134,7 +134,7 @@ export class Tracker {
     await this.#withdraw(withdrawn);
     const known = await this.#learned(rows, answers);
     const left = answers.filter(({ item }) => !known.has(item.id));
-    await this.parts.store.adopt([...rows.values()].filter(row => !known.has(row._id)));
+    await this.parts.store.upsertFromChecks([...rows.values()].filter(row => !known.has(row._id)));
     const homeless = new Map([
       ...(await this.#handled(left.filter(({ item }) => item.outcome === "handled"))),
       ...(await this.#failed(left.filter(({ item }) => item.outcome === "failed")))
@@ -142,7 +142,7 @@ export class Tracker {
     for (const [{ delivery }, reason] of homeless) fault(delivery, reason);
     if (faults.size)
       await this.parts.store.park(
-        [...faults].map(([delivery, reasons]) => parkedOf(delivery, summaryOf(reasons), this.parts))
+        [...faults].map(([delivery, reasons]) => toParked(delivery, summaryOf(reasons), this.parts))
       );
   }
 
@@ -169,7 +169,7 @@ export class Tracker {
     const firsts = new Map(
       [...plain].map(([id, receipts]) => [id, answeredRow(rows.get(id) as Message, receipts, at)])
     );
-    const learned = await store.learn([...firsts.values()]);
+    const learned = await store.insertFromReceipts([...firsts.values()]);
     const stored = [...learned].map(id => firsts.get(id) as Message);
     metrics.count(
       "receipts",
@@ -188,7 +188,7 @@ export class Tracker {
     const row = rowOfEcho(
       id,
       echo,
-      (event, only) => this.parts.registry.waitingFor(event, only),
+      (event, only) => this.parts.subscriptions.waitingFor(event, only),
       this.parts.store.now()
     );
     return row.createdAt.getTime() < Date.now() - this.parts.retainMs ? [] : [row];
@@ -197,7 +197,7 @@ export class Tracker {
   /** The business write of these intents failed. */
   async #withdraw(rows: Message[]): Promise<void> {
     if (!rows.length) return;
-    await this.parts.store.adopt(rows.map(row => ({ ...row, status: STATUS.intended })));
+    await this.parts.store.upsertFromChecks(rows.map(row => ({ ...row, status: STATUS.intended })));
     for (const { _id, producer, createdAt } of rows)
       await this.parts.store.withdraw(
         _id,
@@ -215,12 +215,12 @@ export class Tracker {
       group,
       receipt: { at, nodeID, durationMs: item.durationMs, attempt: item.attempt }
     }));
-    const { unknown, duplicates, consumed, dead, anyone } = await this.parts.store.handled(records);
+    const { unknown, duplicates, consumed, dead, unresolved: anyone } = await this.parts.store.handled(records);
     this.parts.metrics.count("receipts", records.length);
     this.parts.metrics.count("receipts.duplicate", duplicates);
     this.#tellConsumed(consumed, at);
-    this.tellDead(dead);
-    if (anyone.length) await this.whoever(await this.parts.store.find(anyone));
+    this.announceDead(dead);
+    if (anyone.length) await this.resolveRecipients(await this.parts.store.find(anyone));
     const missing = new Set(unknown);
     return answers
       .filter(({ item }) => missing.has(item.id))
@@ -238,7 +238,7 @@ export class Tracker {
       (await store.find([...new Set(answers.map(answer => answer.item.id))])).map(message => [message._id, message])
     );
     const now = store.now();
-    await this.whoever([...messages.values()], answers);
+    await this.resolveRecipients([...messages.values()], answers);
     const records: FailedRecord[] = [];
     const homeless: [Answer, string][] = [];
     for (const answer of answers) {
@@ -282,33 +282,33 @@ export class Tracker {
   /** Writes failures, and tells of messages they made `dead`. The sweeper's failures go this way too. */
   async record(records: FailedRecord[]): Promise<void> {
     if (!records.length) return;
-    this.tellDead((await this.parts.store.failed(records)).dead);
+    this.announceDead((await this.parts.store.failed(records)).dead);
   }
 
   /** The emit knew no group; now that one has answered, those that are known by now take the place of ANY_GROUP. */
-  async whoever(messages: Message[], answered: Answer[] = []): Promise<void> {
+  async resolveRecipients(messages: Message[], answered: Answer[] = []): Promise<void> {
     const open = messages.filter(({ open, waiting }) => open && (!waiting.length || waiting.includes(ANY_GROUP)));
     if (!open.length) return;
-    const { store, registry } = this.parts;
-    await registry.refresh();
+    const { store, subscriptions } = this.parts;
+    await subscriptions.refresh();
     const now = store.now();
     const groupsOf = ({ _id, event, groups, failed }: Message) =>
       [
-        ...registry.waitingFor(event, groups),
+        ...subscriptions.waitingFor(event, groups),
         ...answered.filter(({ item }) => item.id === _id).map(({ group }) => group)
       ].filter(group => group !== ANY_GROUP && !failed.includes(group));
-    const { consumed, dead } = await store.whoever(
+    const { consumed, dead } = await store.resolveRecipients(
       open.map(message => ({ id: message._id, groups: [...new Set(groupsOf(message))] }))
     );
     this.#tellConsumed(consumed, now);
-    this.tellDead(dead);
+    this.announceDead(dead);
   }
 
   #tellConsumed(ids: string[], since: Date): void {
     if (!ids.length) return;
     this.parts.metrics.count("consumed", ids.length);
     if (this.parts.metrics.sink) void this.#time(ids, since);
-    for (const id of ids) this.parts.waiters.saw(id, STATUS.consumed);
+    for (const id of ids) this.parts.statusWaiter.saw(id, STATUS.consumed);
     this.parts.onConsumed(ids);
   }
 
@@ -316,17 +316,17 @@ export class Tracker {
   async #time(ids: string[], since: Date): Promise<void> {
     const { store, metrics, logger } = this.parts;
     try {
-      for (const { event, createdAt, consumedAt } of await store.lives(ids))
+      for (const { event, createdAt, consumedAt } of await store.timings(ids))
         if (consumedAt >= since) metrics.time("end.to.end.time", consumedAt.getTime() - createdAt.getTime(), event);
     } catch (error) {
       logger.debug(`Reliable: the time of ${ids.length} consumed message(s) could not be read: ${reasonOf(error)}`);
     }
   }
 
-  tellDead(dead: DeadMessage[]): void {
+  announceDead(dead: DeadMessage[]): void {
     if (!dead.length) return;
     this.parts.metrics.dead(dead.length);
-    for (const { id, reason } of dead) this.parts.waiters.saw(id, STATUS.dead, reason);
+    for (const { id, reason } of dead) this.parts.statusWaiter.saw(id, STATUS.dead, reason);
     this.parts.onDead(dead);
   }
 
@@ -343,13 +343,13 @@ export class Tracker {
         known.set(key, { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now });
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
-        parked.push(parkedOf(delivery, error.message, this.parts));
+        parked.push(toParked(delivery, error.message, this.parts));
       }
     }
     if (parked.length) await this.parts.store.park(parked);
     if (!known.size) return;
     await this.parts.store.announce([...known.values()]);
-    await this.parts.registry.refresh();
+    await this.parts.subscriptions.refresh();
   }
 
   /** What consumers could not read, and what RabbitMQ gave up delivering (`x-death`). */
@@ -357,15 +357,15 @@ export class Tracker {
     const parked: Parked[] = [];
     const failures: FailedRecord[] = [];
     for (const delivery of deliveries) {
-      if (isParking(delivery)) {
-        parked.push(parkedOf(delivery, String(delivery.headers["x-reliable-reason"]), this.parts));
+      if (isParkedMessage(delivery)) {
+        parked.push(toParked(delivery, String(delivery.headers["x-reliable-reason"]), this.parts));
         continue;
       }
       const failure = await this.#crashLoop(delivery);
       if (failure) failures.push(failure);
       else
         parked.push(
-          parkedOf(
+          toParked(
             delivery,
             deathOf(delivery)?.why ?? "neither a parked message nor one that RabbitMQ has dead-lettered",
             this.parts
@@ -382,7 +382,7 @@ export class Tracker {
   /** A message of ours whose consumers died on it until the broker's fuse blew: one failed attempt of that group. */
   async #crashLoop(delivery: Delivery): Promise<FailedRecord | undefined> {
     const death = deathOf(delivery);
-    const group = death && this.parts.registry.groupOfQueue(death.queue);
+    const group = death && this.parts.subscriptions.groupOfQueue(death.queue);
     if (!group) return undefined;
     try {
       const { id, attempt } = parseEnvelope(delivery);

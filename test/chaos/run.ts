@@ -5,7 +5,7 @@ import { connect, type ChannelModel } from "amqplib";
 import { MongoClient } from "mongodb";
 import { uniformInt } from "pure-rand/distribution/uniformInt";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
-import { bucketName } from "../../src/couriers/amqp/topology";
+import { delayQueueName } from "../../src/couriers/amqp/topology";
 import { eventQueue, prefixOf, systemQueues } from "../../src/message/pattern";
 import { CHECK_DELAYS, Cluster, DATABASE, type Shape } from "./cluster";
 import { monotonic, readJournals } from "./journal";
@@ -128,7 +128,7 @@ export async function runFault(
   const queues = [
     ...PATTERNS.map(({ group, event }) => eventQueue(namespace, group, event)),
     ...Object.values(systemQueues(namespace)),
-    ...CHECK_DELAYS.map(delay => bucketName(systemQueues(namespace).checks, delay))
+    ...CHECK_DELAYS.map(delay => delayQueueName(systemQueues(namespace).checks, delay))
   ];
   try {
     run.progress("starts");

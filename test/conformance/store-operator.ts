@@ -132,10 +132,10 @@ export function operations(kind: StoreKind): void {
         deadOf({ createdAt: at(0) })
       ]);
       expect(await store.oldest()).toEqual({ pending: at(1), published: at(3) });
-      expect(await store.lives([consumed._id, pending._id, "unknown", { $gt: "" } as never])).toEqual([
+      expect(await store.timings([consumed._id, pending._id, "unknown", { $gt: "" } as never])).toEqual([
         { id: consumed._id, event: "order.paid", createdAt: at(2), consumedAt: at(9) }
       ]);
-      expect(await store.lives([])).toEqual([]);
+      expect(await store.timings([])).toEqual([]);
     });
   });
 

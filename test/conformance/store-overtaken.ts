@@ -147,7 +147,7 @@ export function overtaken(kind: StoreKind): void {
       "of a group that was not known before keeps its schedule",
       { waiting: [ANY_GROUP] },
       async (store, id, get) => {
-        await store.whoever([{ id, groups: ["stock"] }]);
+        await store.resolveRecipients([{ id, groups: ["stock"] }]);
         await store.failed([failedBy(id, { nextAt: at(5000) })]);
         await store.rescheduled([resent(id, [ANY_GROUP], 1)]);
         expect(await get()).toMatchObject({

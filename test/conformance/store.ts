@@ -219,15 +219,15 @@ export function transitions(kind: StoreKind): void {
         consumedAt: at(5),
         partial: true
       });
-      expect(await store.learn([{ ...fresh, _id: known._id }, fresh])).toEqual(new Set([fresh._id]));
+      expect(await store.insertFromReceipts([{ ...fresh, _id: known._id }, fresh])).toEqual(new Set([fresh._id]));
       expect(await get(store, fresh._id)).toMatchObject({
         status: "consumed",
         receipts: { stock: receiptOf() },
         partial: true
       });
       expect(await get(store, known._id)).toEqual(known);
-      expect(await store.learn([fresh])).toEqual(new Set());
-      expect(await store.learn([])).toEqual(new Set());
+      expect(await store.insertFromReceipts([fresh])).toEqual(new Set());
+      expect(await store.insertFromReceipts([])).toEqual(new Set());
     });
 
     one("does not take up what a human has discarded", async store => {
@@ -246,15 +246,15 @@ export function transitions(kind: StoreKind): void {
           bytes: 2
         }
       });
-      expect(await store.learn([dead])).toEqual(new Set());
+      expect(await store.insertFromReceipts([dead])).toEqual(new Set());
       expect(await store.find([dead._id])).toEqual([]);
       // The same id, emitted anew, is another message.
-      expect(await store.learn([{ ...dead, createdAt: at(9) }])).toEqual(new Set([dead._id]));
+      expect(await store.insertFromReceipts([{ ...dead, createdAt: at(9) }])).toEqual(new Set([dead._id]));
     });
 
     two("is done by one of two at the same time", async (store, other) => {
       const rows = Array.from({ length: 20 }, () => messageOf({ status: "consumed", waiting: [], doneAt: at(5) }));
-      const [mine, theirs] = await Promise.all([store.learn(rows), other.learn(rows)]);
+      const [mine, theirs] = await Promise.all([store.insertFromReceipts(rows), other.insertFromReceipts(rows)]);
       expect([...mine, ...theirs].sort()).toEqual(rows.map(({ _id }) => _id).sort());
     });
   });
@@ -352,7 +352,7 @@ export function transitions(kind: StoreKind): void {
       const [both, alone, plain] = ids as [string, string, string];
       const first = await store.handled([handledBy(both, "stock"), handledBy(alone, "stock")]);
       expect(first).toMatchObject({ consumed: [], anyone: [both, alone] });
-      const named = await store.whoever([
+      const named = await store.resolveRecipients([
         { id: both, groups: ["stock", "mail"] },
         { id: alone, groups: ["stock"] }
       ]);
@@ -363,7 +363,10 @@ export function transitions(kind: StoreKind): void {
         anyone: []
       });
       // Said again, by a redelivery or another tracker, it changes nothing.
-      expect(await store.whoever([{ id: both, groups: ["stock", "mail"] }])).toEqual({ consumed: [], dead: [] });
+      expect(await store.resolveRecipients([{ id: both, groups: ["stock", "mail"] }])).toEqual({
+        consumed: [],
+        dead: []
+      });
       expect(await get(store, both)).toMatchObject({ status: "consumed", waiting: [] });
     });
 
@@ -520,7 +523,7 @@ export function transitions(kind: StoreKind): void {
       expect(new Set((await get(store, again._id)).waiting)).toEqual(new Set([ANY_GROUP, "stock"]));
       expect(await get(store, spent._id)).toMatchObject({ open: true, waiting: [ANY_GROUP], failed: ["stock"] });
       expect((await get(store, silent._id)).waiting).toEqual([ANY_GROUP]);
-      expect((await store.whoever([{ id: spent._id, groups: [] }])).dead).toMatchObject([{ id: spent._id }]);
+      expect((await store.resolveRecipients([{ id: spent._id, groups: [] }])).dead).toMatchObject([{ id: spent._id }]);
       expect(
         (await store.failed([failedBy(silent._id, { group: ANY_GROUP, attempt: 2, nextAt: null })])).dead
       ).toMatchObject([{ id: silent._id }]);
@@ -528,7 +531,7 @@ export function transitions(kind: StoreKind): void {
 
     one("does not put whoever was expected back beside a group that has answered", async store => {
       const { _id: id } = await put(store, { waiting: [ANY_GROUP, "mail"] });
-      await store.whoever([{ id, groups: [] }]);
+      await store.resolveRecipients([{ id, groups: [] }]);
       expect(await store.failed([failedBy(id, { group: ANY_GROUP })])).toEqual({ applied: 0, dead: [] });
       expect(await get(store, id)).toMatchObject({ status: "pending", waiting: ["mail"], failed: [] });
     });

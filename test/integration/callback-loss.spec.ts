@@ -1,6 +1,6 @@
 import type { ServiceBroker } from "moleculer";
 import { expect, it } from "vitest";
-import { bucketName } from "../../src/couriers/amqp/topology";
+import { delayQueueName } from "../../src/couriers/amqp/topology";
 import { systemQueues } from "../../src/message/pattern";
 import { cluster, until } from "../support/brokers";
 import { atBroker } from "../support/rabbitmq";
@@ -78,7 +78,7 @@ it("the message lost in its queue: the check has the producer send it again", as
 it("the check lost, after the receipt: it is consumed all the same", async () => {
   const { first, emit, shop, queues, asked } = await parts([20_000]);
   const { id } = await emit("order.created", { n: 1 });
-  await lose(shop, bucketName(queues.checks, 20_000));
+  await lose(shop, delayQueueName(queues.checks, 20_000));
   expect(await reaches(first, id, "consumed")).toMatchObject({ attempts: 1 });
   expect(asked).toEqual([]);
 });
@@ -87,7 +87,7 @@ it("the check lost, and one group silent: the sweeper finishes it by the source"
   const { first, emit, shop, queues } = await parts([20_000, 30_000], { more: [asked(params => params)] });
   const far = await foreignGroup(first, "far", "order.created");
   const { id } = await emit("order.created", { n: 7 }, { source: { action: "asked.happened", params: { n: 7 } } });
-  await lose(shop, bucketName(queues.checks, 20_000));
+  await lose(shop, delayQueueName(queues.checks, 20_000));
   await until(async () => (await rowOf(first, id).catch(() => undefined))?.receipts["stock"]);
   await makeDue(first, id);
   const [, again] = await until(
@@ -103,7 +103,7 @@ it("the check lost, one group silent, and no source: dead with that reason, sinc
   const { first, emit, shop, queues } = await parts([20_000, 30_000]);
   await foreignGroup(first, "far", "order.created");
   const { id } = await emit("order.created", { n: 7 });
-  await lose(shop, bucketName(queues.checks, 20_000));
+  await lose(shop, delayQueueName(queues.checks, 20_000));
   await until(async () => (await rowOf(first, id).catch(() => undefined))?.receipts["stock"]);
   await makeDue(first, id);
   expect((await reaches(first, id, "dead")).reason).toMatch(
@@ -119,7 +119,7 @@ it("the second check lost: the sweeper goes on with the round", async () => {
     () => far.deliveries.length,
     count => count === 2
   );
-  await lose(shop, bucketName(queues.checks, 20_000));
+  await lose(shop, delayQueueName(queues.checks, 20_000));
   await until(
     () => rowOf(first, id),
     ({ claim, round }) => claim === undefined && round === 2

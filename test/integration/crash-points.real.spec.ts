@@ -3,7 +3,7 @@ import type { ServiceBroker } from "moleculer";
 import { MongoClient } from "mongodb";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { bucketName } from "../../src/couriers/amqp/topology";
+import { delayQueueName } from "../../src/couriers/amqp/topology";
 import { prefixOf, systemQueues } from "../../src/message/pattern";
 import { cluster, until, type Cluster } from "../support/brokers";
 import { startNode, type TestNode } from "../support/child";
@@ -90,7 +90,7 @@ async function inBatches(work: (() => Promise<void>)[]): Promise<void> {
 /** Nothing is open in the store, and no check is on its way. */
 async function quiet(home: ServiceBroker): Promise<void> {
   const { checks } = systemQueues(home.namespace);
-  const queues = [checks, ...DELAYS.map(delay => bucketName(checks, delay))];
+  const queues = [checks, ...DELAYS.map(delay => delayQueueName(checks, delay))];
   await until(
     async () => {
       const { byStatus } = await storeOf(home).stats();

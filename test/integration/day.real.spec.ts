@@ -67,7 +67,7 @@ it("a day passes: sweeps, renewals, prunings and refreshes come as often as they
   await broker.start();
   onTestFinished(() => broker.stop());
   const { metrics, storage } = runtimeOf(broker);
-  const { registry, sweeper } = runtimeOf(broker).needStorage();
+  const { subscriptions: registry, sweeper } = runtimeOf(broker).needStorage();
   const store = storeOf(broker);
   expect(storage?.store.name).toBe("embedded");
 

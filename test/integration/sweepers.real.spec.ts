@@ -75,7 +75,7 @@ it("two sweepers at once publish nothing twice and lose nothing", async () => {
   ];
   const [a, b] = nodes as [ServiceBroker, ServiceBroker];
   const { deliveries } = await foreignGroup(a, "stock", "order.created");
-  await runtimeOf(b).needStorage().registry.refresh();
+  await runtimeOf(b).needStorage().subscriptions.refresh();
   const messages = overdue(300);
   await storeOf(a).insert(messages);
   const passes = await Promise.all(
@@ -125,7 +125,7 @@ it("a page that was claimed ahead is not left behind when RabbitMQ goes away und
   const broker = await made.node("a", [emitter(made.mixin({ ...options, amqp }))]);
   const other = await made.node("b", [emitter(made.mixin(options))]);
   const { deliveries } = await foreignGroup(other, "stock", "order.created");
-  await runtimeOf(broker).needStorage().registry.refresh();
+  await runtimeOf(broker).needStorage().subscriptions.refresh();
   const store = storeOf(broker);
   const claim = store.claim.bind(store);
   let pages = 0;
@@ -162,7 +162,7 @@ it("several partitions are swept by several nodes, each its own", async () => {
   expect(heldBy().flat().sort()).toEqual([0, 1, 2, 3]);
   const [first] = nodes as [ServiceBroker];
   const { deliveries } = await foreignGroup(first, "stock", "order.created");
-  await Promise.all(nodes.map(broker => runtimeOf(broker).needStorage().registry.refresh()));
+  await Promise.all(nodes.map(broker => runtimeOf(broker).needStorage().subscriptions.refresh()));
   const messages = overdue(200);
   await storeOf(first).insert(messages);
   await until(

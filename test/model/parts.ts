@@ -4,22 +4,22 @@ import { eventQueue, systemQueues } from "../../src/message/pattern";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import type { ResendAnswer, ResendRequest } from "../../src/wire/resend";
 import { Metrics } from "../../src/telemetry/metrics";
-import { Publisher } from "../../src/outbound/message-publisher";
-import type { Registry } from "../../src/outbound/subscriptions";
-import { Producer, Rounds, type Call } from "../../src/producer-rpc/client";
+import { MessagePublisher } from "../../src/outbound/message-publisher";
+import type { Subscriptions } from "../../src/outbound/subscriptions";
+import { ProducerHandler, ProducerClient, type Call } from "../../src/producer-rpc/client";
 import type { Change, Collection, Collections, Doc, Filter, Page } from "../../src/stores/documents/collection";
 import { COLLECTION_NAMES } from "../../src/stores/documents/collection";
 import { DocumentStore } from "../../src/stores/documents/messages";
 import { MongoStore } from "../../src/stores/mongo/store";
 import type { InsertOutcome, Store } from "../../src/stores/store";
 import { Callback } from "../../src/emit/callback";
-import type { Inserter } from "../../src/emit/insert-queue";
+import type { InsertQueue } from "../../src/emit/insert-queue";
 import { Outbox } from "../../src/emit/outbox";
 import type { Strategy } from "../../src/emit/strategy";
-import { Checks } from "../../src/sweeper/callback-service";
+import { CallbackService } from "../../src/sweeper/callback-service";
 import { sweep, type SweepParts } from "../../src/sweeper/sweep";
 import { Tracker } from "../../src/tracker/tracker";
-import type { Waiters } from "../../src/emit/status-waiter";
+import type { StatusWaiter } from "../../src/emit/status-waiter";
 import { messageOf, silent } from "../support/messages";
 import { NOW, type Effect, type Script, type Stage } from "./stage";
 
@@ -113,11 +113,11 @@ class StageStore extends DocumentStore {
   }
 
   tombstone(id: string): Promise<"committed" | "fenced"> {
-    return MongoStore.prototype.tombstone.call(this as unknown as MongoStore, id);
+    return MongoStore.prototype.fence.call(this as unknown as MongoStore, id);
   }
 
   undone(id: string): Promise<boolean> {
-    return MongoStore.prototype.undone.call(this as unknown as MongoStore, id);
+    return MongoStore.prototype.rolledBack.call(this as unknown as MongoStore, id);
   }
 
   onReady(): () => void {
@@ -185,33 +185,33 @@ class StageCourier {
   }
 }
 
-const waiters = {
+const statusWaiter = {
   saw: () => undefined,
   wait: () => Promise.reject(new Error("nobody waits here"))
-} as unknown as Waiters;
+} as unknown as StatusWaiter;
 
 function house(stage: Stage, groups: string[]) {
   const store = new StageStore(stage) as unknown as Store;
   const courier = new StageCourier(stage);
-  const registry = {
+  const subscriptions = {
     refresh: async () => undefined,
     waitingFor: (_: string, named?: string[]) => [...(named ?? groups)],
     queueOf: (group: string) => (groups.includes(group) ? queueOf(group) : undefined),
     groupOfQueue: (queue: string) => groups.find(group => queueOf(group) === queue)
-  } as unknown as Registry;
+  } as unknown as Subscriptions;
   const metrics = new Metrics();
-  const publisher = new Publisher(courier as unknown as Courier, registry, QUEUES, "node-1");
+  const publisher = new MessagePublisher(courier as unknown as Courier, subscriptions, QUEUES, "node-1");
   const call: Call = (action, params) => stage.ask({ op: "call", action, params });
   return {
     store,
     courier,
-    registry,
+    subscriptions,
     metrics,
     publisher,
     call,
     queues: QUEUES,
     logger: silent,
-    waiters,
+    statusWaiter,
     onError: () => undefined
   };
 }
@@ -229,12 +229,12 @@ function node(stage: Stage, groups: string[], nodeID: string, pageSize = 100) {
     onConsumed: nothing,
     onDead: nothing,
     retainMs: 1e9,
-    onChecks: deliveries => checks.take(deliveries)
+    onChecks: deliveries => callbackService.take(deliveries)
   });
-  const rounds = new Rounds({
+  const producerClient = new ProducerClient({
     call: parts.call,
     copies: { answer: () => Promise.reject(new Error("every producer here can be asked")) },
-    queueOf: parts.registry.queueOf,
+    queueOf: parts.subscriptions.queueOf,
     queues: QUEUES,
     askTimeoutMs: 1000,
     logger: silent
@@ -243,15 +243,15 @@ function node(stage: Stage, groups: string[], nodeID: string, pageSize = 100) {
     ...parts,
     courier,
     nodeID,
-    rounds,
+    producerClient,
     pageSize,
     claimMs: 1000,
     producerGoneMs: 1e9,
     recordFailures: records => tracker.record(records),
-    tellDead: nothing,
-    whoever: messages => tracker.whoever(messages)
+    announceDead: nothing,
+    resolveRecipients: messages => tracker.resolveRecipients(messages)
   };
-  const checks = new Checks(sweepParts, 1e9);
+  const callbackService = new CallbackService(sweepParts, 1e9);
   return { ...parts, tracker, sweepParts };
 }
 
@@ -274,15 +274,24 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
 
   const emit: Script = async stage => {
     const { store, publisher, metrics, logger } = house(stage, groups);
-    const inserter = {
+    const insertQueue = {
       insert: (message: Message) => store.insert([message]).then(([outcome]) => outcome as InsertOutcome),
       idle: async () => undefined
-    } as unknown as Inserter;
+    } as unknown as InsertQueue;
     const recordFailures = async (records: Parameters<Store["failed"]>[0]) => void (await store.failed(records));
     const strategy: Strategy =
       scenario.strategy === "callback"
-        ? new Callback({ publisher, waiters, metrics })
-        : new Outbox({ store, inserter, publisher, waiters, metrics, logger, confirmTimeoutMs: 1000, recordFailures });
+        ? new Callback({ publisher, statusWaiter, metrics })
+        : new Outbox({
+            store,
+            insertQueue,
+            publisher,
+            statusWaiter,
+            metrics,
+            logger,
+            confirmTimeoutMs: 1000,
+            recordFailures
+          });
     let fenced = false;
     const commit = async () => {
       if (scenario.intent === "barrier") {
@@ -291,9 +300,13 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
       }
       await stage.ask({ op: "commit" });
     };
-    const undone = async () => !fenced || store.undone(ID);
+    const undone = async () => !fenced || store.rolledBack(ID);
     await strategy
-      .emit(emitted(scenario), { waitFor: "stored", timeoutMs: 60_000, ...(scenario.intent && { commit, undone }) })
+      .emit(emitted(scenario), {
+        waitFor: "stored",
+        timeoutMs: 60_000,
+        ...(scenario.intent && { commit, rolledBack: undone })
+      })
       .then(
         () => stage.say({ op: "note", what: "promised" }),
         () => undefined
@@ -330,7 +343,7 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
   /** The producer's side of an RPC. */
   const answer: Script = async (stage, part): Promise<ResendAnswer> => {
     const { publisher, store, call } = house(stage, groups);
-    return new Producer({
+    return new ProducerHandler({
       publisher,
       store,
       call,

@@ -5,7 +5,7 @@ import { MongoClient } from "mongodb";
 import { inject, onTestFinished } from "vitest";
 import { connect } from "amqplib";
 import { ReliableEmit, type ReliableOptions } from "../../src";
-import { bucketName } from "../../src/couriers/amqp/topology";
+import { delayQueueName } from "../../src/couriers/amqp/topology";
 import { prefixOf, systemQueues } from "../../src/message/pattern";
 import { OPTIONS } from "../../src/options/options";
 
@@ -124,7 +124,7 @@ async function removeNamespace(namespace: string, delays: Iterable<number>): Pro
   const client = await new MongoClient(mongo).connect();
   const prefix = prefixOf(namespace);
   const system = systemQueues(namespace);
-  const queues = new Set([...Object.values(system), ...[...delays].map(delay => bucketName(system.checks, delay))]);
+  const queues = new Set([...Object.values(system), ...[...delays].map(delay => delayQueueName(system.checks, delay))]);
   for (const { name } of await client.db("reliable_test").listCollections({}, { nameOnly: true }).toArray()) {
     if (!name.startsWith(`${prefix}.`)) continue;
     if (name.endsWith(".subscriptions"))

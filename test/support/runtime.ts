@@ -45,7 +45,7 @@ export async function foreignGroup(
   await storeOf(broker).announce([
     { pattern: event, group, queue, nodeID: "elsewhere", service: group, firstSeenAt: now, seenAt: now }
   ]);
-  await runtimeOf(broker).needStorage().registry.refresh();
+  await runtimeOf(broker).needStorage().subscriptions.refresh();
   return { queue, deliveries };
 }
 

@@ -51,7 +51,7 @@ export async function world(
   const broker = await made.node("node-1", [emitter(made.mixin(given), "shop"), ...services, ...more]);
   await subscribed(broker, services.length);
   // What the store knows, the emits shall know too.
-  await runtimeOf(broker).needStorage().registry.refresh();
+  await runtimeOf(broker).needStorage().subscriptions.refresh();
   return { made, broker, emit: emitterOf(broker, "shop") };
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { parseAddresses } from "../../src/couriers/amqp/addresses";
-import { bucketDeclaration, bucketMs, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
-import { Line } from "../../src/async/fifo";
+import { delayQueueDeclaration, delayStepMs, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
+import { Fifo } from "../../src/async/fifo";
 import { MemoryCourier, type MemoryCourierOptions } from "../../src/couriers/memory/courier";
 import { collect, outcomes, publication, recordingLogger, uniqueName } from "../support/couriers";
 
@@ -42,7 +42,7 @@ describe("AMQP topology", () => {
   });
 
   test("a delay bucket", () => {
-    expect(bucketDeclaration("q", 5_000)).toEqual({
+    expect(delayQueueDeclaration("q", 5_000)).toEqual({
       name: "q.delay.5000",
       bindings: [],
       arguments: {
@@ -69,7 +69,7 @@ describe("AMQP topology", () => {
     [99_001, 100_000],
     [10_000_000_000, 4_294_967_295]
   ])("a delay of %d ms waits in the bucket of %d ms", (delay, bucket) => {
-    expect(bucketMs(delay)).toBe(bucket);
+    expect(delayStepMs(delay)).toBe(bucket);
   });
 });
 
@@ -93,7 +93,7 @@ describe("AMQP addresses", () => {
 
 describe("a line", () => {
   test("keeps order through any mix of pushes, shifts and put-backs", () => {
-    const line = new Line<number>();
+    const line = new Fifo<number>();
     const model: number[] = [];
     // A fixed pseudo-random walk, long enough to pass the compaction.
     let seed = 1;

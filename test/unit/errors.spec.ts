@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
-import { bare, redact, ReliableError } from "../../src/errors";
+import { sanitizeError, redact, ReliableError } from "../../src/errors";
 
 const SECRET = "s3cret";
 
@@ -26,7 +26,7 @@ describe("what is kept of a driver's error", () => {
 
   it("is all of an error of ours", () => {
     const error = new ReliableError("RELIABLE_DEAD", "dead", { id: "1" });
-    expect(bare(error)).toBe(error);
+    expect(sanitizeError(error)).toBe(error);
   });
 
   it.each([
@@ -34,7 +34,7 @@ describe("what is kept of a driver's error", () => {
     [undefined, "undefined"],
     [{ a: 1 }, "[object Object]"]
   ])("of %j is an Error", (thrown, message) => {
-    expect(bare(thrown)).toMatchObject({ message });
+    expect(sanitizeError(thrown)).toMatchObject({ message });
   });
 });
 

@@ -1,8 +1,8 @@
 import { expect, it, vi } from "vitest";
-import { Receipts } from "../../src/consumer/receipt-sender";
+import { ReceiptSender } from "../../src/consumer/receipt-sender";
 import type { Courier, Delivery, Publication } from "../../src/couriers/courier";
-import { Intake } from "../../src/inbound/batch-consumer";
-import { Publisher } from "../../src/outbound/message-publisher";
+import { BatchConsumer } from "../../src/inbound/batch-consumer";
+import { MessagePublisher } from "../../src/outbound/message-publisher";
 import { systemQueues } from "../../src/message/pattern";
 import type { Metrics } from "../../src/telemetry/metrics";
 import type { Store } from "../../src/stores/store";
@@ -43,7 +43,7 @@ it("a delivery that can never be handled is parked, and those beside it are hand
     if (batch.some(({ messageId }) => messageId === "m2")) throw new Error("no such type");
     handled.push(...batch.map(({ messageId }) => messageId));
   };
-  const intake = new Intake("q", {
+  const intake = new BatchConsumer("q", {
     handle,
     park: async (delivery, reason) => void parked.push([delivery.messageId, reason]),
     awaited: () => false,
@@ -63,7 +63,13 @@ it("what the store may take later is held and repeated, not parked", async () =>
   const handle = async () => {
     if (++tries < 3) throw Object.assign(new Error("down"), { retryable: true });
   };
-  const intake = new Intake("q", { handle, park, awaited: () => false, store: { ready: true } as Store, logger });
+  const intake = new BatchConsumer("q", {
+    handle,
+    park,
+    awaited: () => false,
+    store: { ready: true } as Store,
+    logger
+  });
   await intake.start(courierOf(deliveries(2, acked)));
   await vi.waitFor(() => expect(acked).toEqual([2]), 5000);
   expect(park).not.toHaveBeenCalled();
@@ -73,7 +79,7 @@ it("a message the courier refuses to send counts as returned, so that it ends an
   const courier = {
     publish: () => Promise.reject(new Error("the headers take more than 64 KiB"))
   } as unknown as Courier;
-  const publisher = new Publisher(courier, undefined, systemQueues("ns"), "node-1");
+  const publisher = new MessagePublisher(courier, undefined, systemQueues("ns"), "node-1");
   expect(await publisher.toAll(messageOf({}), 1)).toEqual({
     outcome: "returned",
     reason: "the headers take more than 64 KiB"
@@ -93,7 +99,7 @@ it("receipts for a queue that does not exist are parked and their deliveries ack
   const told: [Error, string][] = [];
   const metrics = { parked: (queue: string) => parked.push(queue) } as unknown as Metrics;
   const onError = (error: unknown, module: string) => void told.push([error as Error, module]);
-  const receipts = new Receipts(
+  const receipts = new ReceiptSender(
     { courier: { publish, ready: true } as unknown as Courier, nodeID: "node-1", queues, logger, metrics, onError },
     "stock",
     "q.stock"

@@ -5,7 +5,7 @@ import {
   consumerOptions,
   environmentName,
   fromEnvironment,
-  given,
+  readOptions,
   mergeNode,
   nodeOptions,
   OPTIONS,
@@ -33,24 +33,24 @@ describe("unknown options", () => {
     ["retainMS", "retainMs"],
     ["handlerTimeout", "handlerTimeoutMs"]
   ])("%s: did you mean %s?", async (name, near) => {
-    expect(await badOption(() => given({ [name]: 1 }, none, none))).toEqual([
+    expect(await badOption(() => readOptions({ [name]: 1 }, none, none))).toEqual([
       "RELIABLE_BAD_OPTION",
       `Unknown option '${name}' in ReliableEmit(). Did you mean '${near}'?`
     ]);
-    expect((await errorOf(() => given(none, { [name]: 1 }, none))).message).toContain(
+    expect((await errorOf(() => readOptions(none, { [name]: 1 }, none))).message).toContain(
       "in settings.reliable. Did you mean"
     );
   });
 
   it("offers nothing where nothing is near", async () => {
-    expect(await badOption(() => given({ colour: "red" }, none, none))).toEqual([
+    expect(await badOption(() => readOptions({ colour: "red" }, none, none))).toEqual([
       "RELIABLE_BAD_OPTION",
       "Unknown option 'colour' in ReliableEmit()."
     ]);
   });
 
   it("is refused inside of an option too", async () => {
-    expect(await badOption(() => given({ backoff: { initialMs: 1, inital: 2 } }, none, none))).toEqual([
+    expect(await badOption(() => readOptions({ backoff: { initialMs: 1, inital: 2 } }, none, none))).toEqual([
       "RELIABLE_BAD_OPTION",
       expect.stringMatching(/Unknown option 'backoff\.inital'|'backoff\.inital'/)
     ]);
@@ -97,7 +97,7 @@ describe("wrong type or range", () => {
     ["handlerTimeoutMs", 30 * 60_000],
     ["maxInFlight", 0]
   ])("%s: %j is refused, by name", async (name, value) => {
-    const [type, message] = await badOption(() => given({ [name]: value }, none, none));
+    const [type, message] = await badOption(() => readOptions({ [name]: value }, none, none));
     expect(type).toBe("RELIABLE_BAD_OPTION");
     expect(message).toContain(`'${name}`);
     expect(message).toContain("in ReliableEmit()");
@@ -110,11 +110,11 @@ describe("wrong type or range", () => {
         (OPTIONS[name] as { default: unknown }).default
       ])
     );
-    expect(given(defaults, none, none)).toEqual(defaults);
+    expect(readOptions(defaults, none, none)).toEqual(defaults);
   });
 
   it("undefined counts as not given", () => {
-    expect(given(Object.fromEntries(NAMES.map(name => [name, undefined])), none, none)).toEqual({});
+    expect(readOptions(Object.fromEntries(NAMES.map(name => [name, undefined])), none, none)).toEqual({});
   });
 });
 
@@ -135,7 +135,7 @@ describe("addresses", () => {
     ["redis", "rediss://:secret@a.example:6380/2"],
     ["redis", new Redis({ lazyConnect: true })]
   ])("%s takes %s", (name, value) => {
-    const values = given({ [name]: value }, none, none);
+    const values = readOptions({ [name]: value }, none, none);
     // A live client stays itself: a copy of it would be of no use.
     if (!["tls", "urls", "url"].some(key => key in Object(value))) expect(values[name]).toBe(value);
     else expect(values[name]).toEqual(value);
@@ -167,7 +167,7 @@ describe("addresses", () => {
     ["redis", { host: "a", password: "secret" }],
     ["redis", true]
   ])("%s: %j is refused, without telling it", async (name, value) => {
-    const [type, message] = await badOption(() => given({ [name]: value }, none, none));
+    const [type, message] = await badOption(() => readOptions({ [name]: value }, none, none));
     expect(type).toBe("RELIABLE_BAD_OPTION");
     expect(message).toContain(`'${name}`);
     expect(message).not.toContain("secret");
@@ -183,7 +183,11 @@ describe("where options come from", () => {
       RELIABLE_AMQP: "amqp://env",
       OTHER: "x"
     };
-    const values = given({ maxAttempts: 1 }, { maxAttempts: 2, amqp: "amqp://settings" }, fromEnvironment(environment));
+    const values = readOptions(
+      { maxAttempts: 1 },
+      { maxAttempts: 2, amqp: "amqp://settings" },
+      fromEnvironment(environment)
+    );
     expect(values).toEqual({ maxAttempts: 1, amqp: "amqp://settings", sweepEveryMs: 500, sweeper: false });
   });
 
@@ -196,20 +200,23 @@ describe("where options come from", () => {
     ["RELIABLE_AMQP", "amqp://a;amqp://b", "amqp", "amqp://a;amqp://b"]
   ])("%s=%s", (variable, text, name, value) => {
     expect(environmentName(name as OptionName)).toBe(variable);
-    expect(given(none, none, fromEnvironment({ [variable]: text }))).toEqual({ [name]: value });
+    expect(readOptions(none, none, fromEnvironment({ [variable]: text }))).toEqual({ [name]: value });
   });
 
   it("a bad value from the environment is told as such", async () => {
-    expect(await badOption(() => given(none, none, fromEnvironment({ RELIABLE_MAX_ATTEMPTS: "three" })))).toEqual([
-      "RELIABLE_BAD_OPTION",
-      expect.stringMatching(/'maxAttempts'.*RELIABLE_/)
-    ]);
-    expect(given(none, none, fromEnvironment({ RELIABLE_MAX_ATTEMPTS: "" }))).toEqual({});
+    expect(await badOption(() => readOptions(none, none, fromEnvironment({ RELIABLE_MAX_ATTEMPTS: "three" })))).toEqual(
+      ["RELIABLE_BAD_OPTION", expect.stringMatching(/'maxAttempts'.*RELIABLE_/)]
+    );
+    expect(readOptions(none, none, fromEnvironment({ RELIABLE_MAX_ATTEMPTS: "" }))).toEqual({});
   });
 
   it("a partial backoff keeps the other defaults, and nobody's object is changed", () => {
     const mine = Object.freeze({ backoff: Object.freeze({ initialMs: 5 }) });
-    expect(serviceOptions(given(mine, none, none)).backoff).toEqual({ initialMs: 5, maxMs: 300_000, jitter: "half" });
+    expect(serviceOptions(readOptions(mine, none, none)).backoff).toEqual({
+      initialMs: 5,
+      maxMs: 300_000,
+      jitter: "half"
+    });
   });
 
   it("an event's own options stand over its service's", async () => {

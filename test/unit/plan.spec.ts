@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { QueueDepth } from "../../src/couriers/courier";
 import { ANY_GROUP, type Message } from "../../src/message/message";
-import { planSweep, reachesAllAtOnce, silentGroups, type Plan } from "../../src/sweeper/plan";
+import { planSweep, reachesAllAtOnce, silentGroups, type SweepPlan } from "../../src/sweeper/plan";
 import { at, messageOf, receiptOf } from "../support/messages";
 
 const NOW = 1_000_000;
@@ -14,12 +14,12 @@ interface Seen {
   depths?: Record<string, QueueDepth | undefined | "unseen">;
 }
 
-function plan(fields: Partial<Message>, { known = [], depths = {} }: Seen = {}): Plan {
+function plan(fields: Partial<Message>, { known = [], depths = {} }: Seen = {}): SweepPlan {
   return planSweep(messageOf(fields), { now, known, depth: group => (group in depths ? depths[group] : EMPTY) });
 }
 
 /** Everything a plan says, in a form that fits on a line; instants in ms from now. */
-function told({ steps, failures, waits, renamed }: Plan): object {
+function told({ steps, failures, waits, renamed }: SweepPlan): object {
   return {
     steps: steps.map(({ group, attempt }) => `${group} ${attempt}`),
     failures: failures.map(

@@ -3,7 +3,7 @@ import { parseAnnouncement } from "../../src/wire/announcement";
 import { parseCheck, rowOfEcho } from "../../src/wire/check";
 import { parseEnvelope, Unreadable } from "../../src/wire/envelope";
 import { parseReceipts, parseWithdrawal } from "../../src/wire/receipt";
-import { isParking } from "../../src/inbound/parked-messages";
+import { isParkedMessage } from "../../src/inbound/parked-messages";
 import { faults, names, type SchemaName } from "../support/schemas";
 
 type Doc = Record<string, unknown>;
@@ -144,7 +144,7 @@ const read: Record<SchemaName, (doc: Doc) => unknown> = {
     const { id, echo } = parseWithdrawal(bytes(doc));
     return rowOfEcho(id, echo, anyone, new Date());
   },
-  parked: doc => isParking(doc as never)
+  parked: doc => isParkedMessage(doc as never)
 };
 
 function accepted(name: SchemaName, doc: Doc): boolean {

@@ -1,7 +1,7 @@
 import { Errors } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { settle } from "../../src/consumer/settle";
-import { notReached } from "../../src/errors";
+import { handlerNotReached } from "../../src/errors";
 import { describeError, type Envelope } from "../../src/wire/envelope";
 
 const envelope: Envelope = {
@@ -38,7 +38,7 @@ describe("whether a failure is worth another attempt", () => {
     ["refused before the handler", new Error("x"), true, false],
     ["refused by validation", new Errors.ValidationError("x", "T", {}), true, false],
     ["refused by an overload that passes", new Errors.QueueIsFullError({ action: "x", nodeID: "n" }), true, true],
-    ["answered by a middleware", notReached("order.created", "stock"), true, false]
+    ["answered by a middleware", handlerNotReached("order.created", "stock"), true, false]
   ];
   it.each(table)("%s (rejected %#: %s)", (_, error, rejected, retryable) => {
     const item = settle(envelope, { error, rejected }, 1);

@@ -12,7 +12,7 @@ it("a stop gives up a pass that does not come to its end", async () => {
   const parts = {
     courier: { on: () => () => undefined, ready: true },
     store: { ready: true, features: {}, onReady: () => () => undefined },
-    registry: { refresh }
+    subscriptions: { refresh }
   } as unknown as SweepParts;
   const sweeper = new Sweeper(parts, undefined, { everyMs: 1000, partitions: 1, retainMs: 1000 });
   await sweeper.start();

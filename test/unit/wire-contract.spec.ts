@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { bucketDeclaration, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
+import { delayQueueDeclaration, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
 import { HEADER } from "../../src/wire/envelope";
 import { eventQueue, systemQueues } from "../../src/message/pattern";
 import { faults, names, type SchemaName } from "../support/schemas";
@@ -39,7 +39,7 @@ it("the contract names every header, and the arguments of every queue, as the co
   );
   expect(argumentsOf("system queues")).toEqual(asText(queueDeclaration({ name: system.checks }).arguments));
   expect(argumentsOf("checks on their way")).toEqual({
-    ...asText(bucketDeclaration(system.checks, 30_000).arguments),
+    ...asText(delayQueueDeclaration(system.checks, 30_000).arguments),
     "x-message-ttl": "<ms>"
   });
   expect(codes(rows.find(([first]) => first === "system queues")?.[1]).toSorted()).toEqual(
@@ -47,7 +47,7 @@ it("the contract names every header, and the arguments of every queue, as the co
   );
   for (const name of [
     eventsExchange("shop").name,
-    bucketDeclaration(system.checks, 30_000).name.replace("30000", "<ms>"),
+    delayQueueDeclaration(system.checks, 30_000).name.replace("30000", "<ms>"),
     eventQueue("shop", "<group>", "<pattern>")
   ])
     expect(text).toContain(`\`${named(name)}\``);

@@ -1,8 +1,8 @@
-import type { ChannelModel, ConfirmChannel } from "amqplib";
+import type { ConfirmChannel as AmqpChannel, ChannelModel } from "amqplib";
 import { ReliableError, reasonOf } from "../../errors";
 import type { Logger } from "../../platform/logger";
 import { notSent, type Publication, type PublishResult } from "../courier";
-import { Line } from "../../async/fifo";
+import { Fifo } from "../../async/fifo";
 import { closeChannel } from "./declare";
 import { encodable } from "./headers";
 
@@ -28,7 +28,7 @@ const MAX_STRIKES = 2;
  */
 const OPEN_TIMEOUT_MS = 10_000;
 
-export interface PublisherOptions {
+export interface ConfirmChannelOptions {
   window: number;
   windowBytes: number;
   confirmTimeoutMs: number;
@@ -62,15 +62,15 @@ interface Entry {
  * leaves with exactly one outcome. Nothing is sent twice and nothing waits for a connection: what cannot go out now is
  * `unknown` now.
  */
-export class Publisher {
-  #channel: ConfirmChannel | undefined;
+export class ConfirmChannel {
+  #channel: AmqpChannel | undefined;
   #why: string | undefined = "not connected";
   #blocked: string | undefined;
   #draining = false;
   /** In order of sending, hence of deadline: one timer serves them all. */
   readonly #inFlight = new Map<string, Entry>();
   #inFlightBytes = 0;
-  readonly #waiting = new Line<Entry>();
+  readonly #waiting = new Fifo<Entry>();
   #waitingBytes = 0;
   #token = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -78,7 +78,7 @@ export class Publisher {
   /** Timed out and still unanswered: they stay in amqplib's list of the channel, so they are bounded too. */
   #orphans = 0;
 
-  constructor(private readonly options: PublisherOptions) {}
+  constructor(private readonly options: ConfirmChannelOptions) {}
 
   get open(): boolean {
     return this.#channel !== undefined;
@@ -176,7 +176,7 @@ export class Publisher {
     if (reason !== undefined) this.#giveUpWaiting(`broker blocks publishers (${reason})`);
   }
 
-  #listen(channel: ConfirmChannel): void {
+  #listen(channel: AmqpChannel): void {
     let reason: string | undefined;
     channel.on("error", error => void (reason = reasonOf(error)));
     channel.on("handler-error", error => this.options.logger.error("A publish listener threw:", error));
@@ -215,7 +215,7 @@ export class Publisher {
       appId,
       contentType = "application/json"
     } = entry.publication as Publication;
-    const channel = this.#channel as ConfirmChannel;
+    const channel = this.#channel as AmqpChannel;
     try {
       // The token tells two attempts of one message apart when a return comes, which carries no delivery tag.
       const properties = {
@@ -267,7 +267,7 @@ export class Publisher {
   }
 
   /** The return, if any, has come before. */
-  #answered(channel: ConfirmChannel, entry: Entry, error: Error | null): void {
+  #answered(channel: AmqpChannel, entry: Entry, error: Error | null): void {
     if (entry.settled) {
       if (channel === this.#channel) this.#orphans--;
       return;
@@ -342,7 +342,7 @@ export class Publisher {
     if (oldest) this.#timer ??= this.#arm(Math.max(1, oldest.deadline - performance.now()));
   }
 
-  #recycle(channel: ConfirmChannel): void {
+  #recycle(channel: AmqpChannel): void {
     const reason = "confirms do not come, channel replaced";
     this.detach(reason);
     void closeChannel(channel);

@@ -3,7 +3,7 @@ import type { Duplex } from "node:stream";
 import type { ChannelModel, SocketOptions } from "amqplib";
 import { CLOSE_MS } from "../../async/deadline";
 import { backoffMs } from "../../async/backoff";
-import { bare, ReliableError, reasonOf } from "../../errors";
+import { sanitizeError, ReliableError, reasonOf } from "../../errors";
 import type { Logger } from "../../platform/logger";
 import { tlsFailure } from "../../platform/tls";
 import type { ConnectionStatus } from "../courier";
@@ -254,7 +254,7 @@ function connectError(thrown: unknown, label: string): Error {
   const why = thrown instanceof AggregateError ? String((thrown as { code?: string }).code) : text;
   return (
     tlsFailure("RabbitMQ", "amqp", label, thrown) ??
-    Object.assign(new Error(`cannot connect to ${label}: ${why}`), { cause: bare(thrown) })
+    Object.assign(new Error(`cannot connect to ${label}: ${why}`), { cause: sanitizeError(thrown) })
   );
 }
 

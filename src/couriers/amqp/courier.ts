@@ -1,7 +1,7 @@
 import type { ChannelModel, SocketOptions } from "amqplib";
-import { atMost, CLOSE_MS } from "../../async/deadline";
+import { withTimeout, CLOSE_MS } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
-import { InHand } from "../../async/wait-group";
+import { WaitGroup } from "../../async/wait-group";
 import type { Logger } from "../../platform/logger";
 import {
   notSent,
@@ -16,13 +16,13 @@ import {
   type QueueDepth,
   type QueueSpec
 } from "../courier";
-import { type CourierEvents, Listeners } from "../../async/typed-emitter";
+import { type CourierEvents, TypedEmitter } from "../../async/typed-emitter";
 import { parseAddresses } from "./addresses";
-import { Buckets } from "./delay-queues";
+import { DelayQueues } from "./delay-queues";
 import { AmqpConnection } from "./connection";
 import { AmqpConsumption } from "./consumption";
-import { assertExchange, lookAtQueue, onThrowAwayChannel, provideQueue } from "./declare";
-import { Publisher } from "./confirm-channel";
+import { assertExchange, inspectQueue, onTemporaryChannel, ensureQueue } from "./declare";
+import { ConfirmChannel } from "./confirm-channel";
 import { type ExchangeDeclaration, type QueueDeclaration, eventsExchange, queueDeclaration } from "./topology";
 
 export interface AmqpCourierOptions {
@@ -58,16 +58,16 @@ export class AmqpCourier implements Courier {
   readonly features: CourierFeatures = { durable: true, shared: true };
   readonly #logger: Logger;
   readonly #given: boolean;
-  readonly #listeners: Listeners<CourierEvents>;
+  readonly #listeners: TypedEmitter<CourierEvents>;
   readonly #exchange: ExchangeDeclaration;
   readonly #queues = new Map<string, QueueDeclaration>();
-  readonly #buckets: Buckets;
+  readonly #buckets: DelayQueues;
   readonly #consumptions = new Set<AmqpConsumption>();
   readonly #publish: AmqpConnection;
   readonly #consume: AmqpConnection;
-  readonly #publisher: Publisher;
+  readonly #publisher: ConfirmChannel;
   readonly #outcomes: Record<Outcome, number> = { confirmed: 0, returned: 0, nacked: 0, unknown: 0 };
-  readonly #unsettled = new InHand();
+  readonly #unsettled = new WaitGroup();
   #blockedAt: number | undefined;
   #blockedMs = 0;
   #wasReady = false;
@@ -91,9 +91,9 @@ export class AmqpCourier implements Courier {
     this.#logger = logger;
     this.#given = given !== undefined;
     this.#repairEveryMs = repairEveryMs;
-    this.#listeners = new Listeners(logger);
+    this.#listeners = new TypedEmitter(logger);
     this.#exchange = eventsExchange(namespace);
-    this.#buckets = new Buckets({
+    this.#buckets = new DelayQueues({
       exchange: this.#exchange,
       model: what => this.#admin(what),
       declared: target => this.#queues.get(target)
@@ -107,7 +107,7 @@ export class AmqpCourier implements Courier {
       socket,
       onFailure: (error: Error) => this.#listeners.emit("error", error)
     };
-    this.#publisher = new Publisher({
+    this.#publisher = new ConfirmChannel({
       window,
       windowBytes: WINDOW_BYTES,
       confirmTimeoutMs,
@@ -189,7 +189,7 @@ export class AmqpCourier implements Courier {
     const buckets = this.#buckets.forgetTarget(name);
     const model = this.#admin(`delete queue ${name}`);
     // Deleting what does not exist is no error to the broker.
-    await onThrowAwayChannel(model, async channel => {
+    await onTemporaryChannel(model, async channel => {
       for (const queue of [name, ...buckets]) await channel.deleteQueue(queue);
     });
   }
@@ -225,7 +225,7 @@ export class AmqpCourier implements Courier {
   }
 
   async depth(queue: string): Promise<QueueDepth | undefined> {
-    const found = await lookAtQueue(this.#admin(`look at queue ${queue}`), queue);
+    const found = await inspectQueue(this.#admin(`look at queue ${queue}`), queue);
     return found && { ready: found.messageCount, consumers: found.consumerCount };
   }
 
@@ -246,7 +246,7 @@ export class AmqpCourier implements Courier {
   async #close(drainTimeoutMs: number, until: number): Promise<void> {
     const left = () => Math.max(0, until - performance.now());
     clearInterval(this.#repairing);
-    if (drainTimeoutMs > 0) await atMost(this.#unsettled.idle(), drainTimeoutMs);
+    if (drainTimeoutMs > 0) await withTimeout(this.#unsettled.idle(), drainTimeoutMs);
     if (this.#given) {
       await Promise.all([...this.#consumptions].map(consumption => consumption.close(left())));
       await this.#publisher.close(left());
@@ -259,10 +259,10 @@ export class AmqpCourier implements Courier {
   /** Exchange and queues first: publishing to an exchange that is not there closes the channel for all in flight. */
   async #open(model: ChannelModel): Promise<void> {
     this.#buckets.forgetAll();
-    await onThrowAwayChannel(model, channel => assertExchange(channel, this.#exchange));
+    await onTemporaryChannel(model, channel => assertExchange(channel, this.#exchange));
     for (const queue of this.#queues.values()) {
       try {
-        await provideQueue(model, this.#exchange, queue);
+        await ensureQueue(model, this.#exchange, queue);
       } catch (thrown) {
         if (!(thrown instanceof ReliableError)) throw thrown;
         this.#logger.error(thrown.message);
@@ -350,8 +350,8 @@ export class AmqpCourier implements Courier {
   async #assert(queue: QueueDeclaration): Promise<void> {
     const model = this.#declaring;
     if (!model) return;
-    await onThrowAwayChannel(model, channel => assertExchange(channel, this.#exchange));
-    await provideQueue(model, this.#exchange, queue);
+    await onTemporaryChannel(model, channel => assertExchange(channel, this.#exchange));
+    await ensureQueue(model, this.#exchange, queue);
   }
 
   /** For declares and looks: the consume connection, which the broker never blocks. */

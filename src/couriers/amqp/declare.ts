@@ -7,9 +7,9 @@ import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
  * Runs `work` on a channel of its own, so that what the broker refuses there (it closes the channel) harms nothing
  * else.
  */
-export async function onThrowAwayChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
+export async function onTemporaryChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
   const channel = await model.createChannel();
-  swallowErrors(channel);
+  ignoreErrors(channel);
   try {
     return await work(channel);
   } finally {
@@ -21,7 +21,7 @@ export async function onThrowAwayChannel<T>(model: ChannelModel, work: (channel:
  * A channel without an `error` listener takes its whole connection down when the broker closes it; the outcome shows
  * elsewhere.
  */
-export function swallowErrors(channel: Channel): void {
+export function ignoreErrors(channel: Channel): void {
   channel.on("error", () => undefined);
   channel.on("handler-error", () => undefined);
 }
@@ -73,19 +73,19 @@ export async function assertQueue(
 }
 
 /** On channels of its own. Throws as `assertQueue`. */
-export async function provideQueue(
+export async function ensureQueue(
   model: ChannelModel,
   exchange: ExchangeDeclaration,
   queue: QueueDeclaration
 ): Promise<void> {
   if (queue.foreign && (await isThere(model, queue.name))) return;
-  await onThrowAwayChannel(model, channel => assertQueue(channel, exchange, queue));
+  await onTemporaryChannel(model, channel => assertQueue(channel, exchange, queue));
 }
 
 /** Asked without arguments, the broker has nothing to compare. */
 async function isThere(model: ChannelModel, name: string): Promise<boolean> {
   try {
-    await onThrowAwayChannel(model, channel => channel.checkQueue(name));
+    await onTemporaryChannel(model, channel => channel.checkQueue(name));
     return true;
   } catch (thrown) {
     if (codeOf(thrown) === 404) return false;
@@ -94,9 +94,9 @@ async function isThere(model: ChannelModel, name: string): Promise<boolean> {
 }
 
 /** undefined = there is no such queue. */
-export async function lookAtQueue(model: ChannelModel, name: string): Promise<Replies.AssertQueue | undefined> {
+export async function inspectQueue(model: ChannelModel, name: string): Promise<Replies.AssertQueue | undefined> {
   try {
-    return await onThrowAwayChannel(model, channel => channel.checkQueue(name));
+    return await onTemporaryChannel(model, channel => channel.checkQueue(name));
   } catch (thrown) {
     if (codeOf(thrown) === 404) return undefined;
     throw new ReliableRetryableError(

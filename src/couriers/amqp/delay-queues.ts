@@ -1,8 +1,8 @@
 import type { ChannelModel } from "amqplib";
-import { assertQueue, lookAtQueue, onThrowAwayChannel } from "./declare";
-import { type ExchangeDeclaration, type QueueDeclaration, bucketDeclaration, bucketMs } from "./topology";
+import { assertQueue, inspectQueue, onTemporaryChannel } from "./declare";
+import { type ExchangeDeclaration, type QueueDeclaration, delayQueueDeclaration, delayStepMs } from "./topology";
 
-export interface BucketsOptions {
+export interface DelayQueuesOptions {
   exchange: ExchangeDeclaration;
   /** A connection to declare on; throws when there is none. */
   model(what: string): ChannelModel;
@@ -19,26 +19,26 @@ interface Bucket {
 /**
  * The delay buckets known to exist: declared on first use, and again after each reconnect or when one is found missing.
  */
-export class Buckets {
+export class DelayQueues {
   /** By target and TTL. */
   readonly #known = new Map<string, Map<number, Bucket>>();
 
-  constructor(private readonly options: BucketsOptions) {}
+  constructor(private readonly options: DelayQueuesOptions) {}
 
   /** Name of a bucket that is there, as far as this node knows. */
   known(target: string, delayMs: number): string | undefined {
-    const bucket = this.#known.get(target)?.get(bucketMs(delayMs));
+    const bucket = this.#known.get(target)?.get(delayStepMs(delayMs));
     return bucket?.exists && bucket.name;
   }
 
   /** Name of the bucket, or undefined when there is no such target. Rejects when it cannot be declared. */
   async provide(target: string, delayMs: number): Promise<string | undefined> {
-    const ttl = bucketMs(delayMs);
+    const ttl = delayStepMs(delayMs);
     let ofTarget = this.#known.get(target);
     if (!ofTarget) this.#known.set(target, (ofTarget = new Map()));
     let known = ofTarget.get(ttl);
     if (!known) {
-      const declaration = bucketDeclaration(target, delayMs);
+      const declaration = delayQueueDeclaration(target, delayMs);
       ofTarget.set(ttl, (known = { name: declaration.name, ready: this.#assert(target, declaration) }));
     }
     let exists = false;
@@ -75,9 +75,9 @@ export class Buckets {
     const { exchange, declared } = this.options;
     const model = this.options.model(`declare queue ${bucket.name}`);
     const queue = declared(target);
-    if (queue) await onThrowAwayChannel(model, channel => assertQueue(channel, exchange, queue));
-    else if (!(await lookAtQueue(model, target))) return false;
-    await onThrowAwayChannel(model, channel => assertQueue(channel, exchange, bucket));
+    if (queue) await onTemporaryChannel(model, channel => assertQueue(channel, exchange, queue));
+    else if (!(await inspectQueue(model, target))) return false;
+    await onTemporaryChannel(model, channel => assertQueue(channel, exchange, bucket));
     return true;
   }
 }

@@ -51,10 +51,10 @@ export function queueDeclaration(spec: QueueSpec): QueueDeclaration {
 }
 
 /** The TTL bucket in which a message waits `delayMs` before the broker moves it on to `target`. */
-export function bucketDeclaration(target: string, delayMs: number): QueueDeclaration {
-  const ttl = bucketMs(delayMs);
+export function delayQueueDeclaration(target: string, delayMs: number): QueueDeclaration {
+  const ttl = delayStepMs(delayMs);
   return {
-    name: bucketName(target, delayMs),
+    name: delayQueueName(target, delayMs),
     arguments: {
       "x-queue-type": "quorum",
       "x-delivery-limit": NO_LIMIT,
@@ -65,8 +65,8 @@ export function bucketDeclaration(target: string, delayMs: number): QueueDeclara
   };
 }
 
-export function bucketName(target: string, delayMs: number): string {
-  return `${target}.delay.${bucketMs(delayMs)}`;
+export function delayQueueName(target: string, delayMs: number): string {
+  return `${target}.delay.${delayStepMs(delayMs)}`;
 }
 
 /**
@@ -74,7 +74,7 @@ export function bucketName(target: string, delayMs: number): string {
  * jittered delays would otherwise make a queue each. Never early, at most a tenth late, at most 90 buckets for each
  * power of ten.
  */
-export function bucketMs(delayMs: number): number {
+export function delayStepMs(delayMs: number): number {
   const whole = Math.min(Math.max(1, Math.ceil(delayMs)), MAX_TTL_MS);
   const step = 10 ** Math.max(0, Math.floor(Math.log10(whole)) - 1);
   return Math.min(Math.ceil(whole / step) * step, MAX_TTL_MS);

@@ -1,6 +1,6 @@
 import { topicMatcher } from "../../message/pattern";
 import type { QueueSpec } from "../courier";
-import { Line } from "../../async/fifo";
+import { Fifo } from "../../async/fifo";
 
 /** Deliveries in one turn of the event loop: enough for throughput, few enough that timers and sockets get theirs. */
 const TURN = 256;
@@ -37,7 +37,7 @@ export interface MemoryQueue {
   name: string;
   deliveryLimit: number;
   deadLetterTo: string | undefined;
-  ready: Line<Copy>;
+  ready: Fifo<Copy>;
   /** In the order of their turns. */
   consumers: MemoryConsumer[];
   /** Waiting for their time. */
@@ -70,7 +70,7 @@ export class MemoryBroker {
         name: spec.name,
         deliveryLimit,
         deadLetterTo: spec.deadLetterTo,
-        ready: new Line(),
+        ready: new Fifo(),
         consumers: [],
         timers: new Map(),
         scheduled: false

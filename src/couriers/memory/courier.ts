@@ -1,4 +1,4 @@
-import { sameVersion, shared, VERSION } from "../../platform/process-shared";
+import { sameVersion, processShared, VERSION } from "../../platform/process-shared";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Logger } from "../../platform/logger";
 import {
@@ -14,7 +14,7 @@ import {
   type QueueDepth,
   type QueueSpec
 } from "../courier";
-import { type CourierEvents, Listeners } from "../../async/typed-emitter";
+import { type CourierEvents, TypedEmitter } from "../../async/typed-emitter";
 import { MemoryBroker, type MemoryQueue } from "./broker";
 import { MemoryConsumption } from "./consumption";
 
@@ -33,7 +33,7 @@ export interface MemoryCourierOptions {
  */
 const MAX_HEADER_BYTES = 65_536;
 
-const brokers = () => shared<{ version: string; broker: MemoryBroker; users: number }>("memory-brokers");
+const brokers = () => processShared<{ version: string; broker: MemoryBroker; users: number }>("memory-brokers");
 
 /**
  * An in-process broker with RabbitMQ's manners, shared by all couriers of a namespace; gone when the last of them
@@ -42,7 +42,7 @@ const brokers = () => shared<{ version: string; broker: MemoryBroker; users: num
 export class MemoryCourier implements Courier {
   readonly name = "memory";
   readonly features: CourierFeatures = { durable: false, shared: false };
-  readonly #listeners: Listeners<CourierEvents>;
+  readonly #listeners: TypedEmitter<CourierEvents>;
   readonly #queues = new Map<string, QueueSpec>();
   readonly #consumptions = new Set<MemoryConsumption>();
   readonly #outcomes: Record<Outcome, number> = { confirmed: 0, returned: 0, nacked: 0, unknown: 0 };
@@ -51,7 +51,7 @@ export class MemoryCourier implements Courier {
   #closed = false;
 
   constructor(private readonly options: MemoryCourierOptions) {
-    this.#listeners = new Listeners(options.logger);
+    this.#listeners = new TypedEmitter(options.logger);
   }
 
   get ready(): boolean {

@@ -51,7 +51,7 @@ export abstract class IntentStore extends OperatorStore {
     );
   }
 
-  async lapse(id: string, failure: Failure, reason: string): Promise<boolean> {
+  async expireIntent(id: string, failure: Failure, reason: string): Promise<boolean> {
     const [message] = await this.find([id]);
     if (!message) return false;
     // Whoever waits owes a receipt still; a human's retry gives them their budget.
@@ -63,14 +63,14 @@ export abstract class IntentStore extends OperatorStore {
     });
   }
 
-  async learn(given: Message[]): Promise<Set<string>> {
+  async insertFromReceipts(given: Message[]): Promise<Set<string>> {
     const rows = await this.#notDiscarded(given);
     // Where several groups answer, most have a row by now, and a look costs less than an insert that is refused.
     const known = rows.some(({ open }) => open) ? await this.#known(rows) : new Set();
     return this.#insertNew(rows.filter(row => !known.has(row._id)));
   }
 
-  async adopt(given: Message[]): Promise<Message[]> {
+  async upsertFromChecks(given: Message[]): Promise<Message[]> {
     const rows = await this.#notDiscarded(given);
     // Most have a row by the time their check comes.
     const known = await this.#found(rows);

@@ -11,11 +11,11 @@ import type {
   HandledRecord,
   HandledResult,
   InsertOutcome,
-  Life,
+  Timing,
   NamingRecord,
   PublishedRecord,
   RescheduleRecord,
-  WhoeverRecord
+  RecipientsRecord
 } from "../store";
 
 const FINAL = STATUSES.filter(isFinal);
@@ -115,13 +115,13 @@ export abstract class DocumentStore extends IntentStore {
   }
 
   async handled(records: HandledRecord[]): Promise<HandledResult> {
-    if (!records.length) return { unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] };
+    if (!records.length) return { unknown: [], duplicates: 0, consumed: [], dead: [], unresolved: [] };
     const { messages } = this.collections;
     const ids = idsOf(records);
     const groups = alike(records, ({ group, receipt }) => [group, receipt]);
     // Nearly every receipt is its message's last one, and then one write does both steps.
     const closed = await messages.bulk(groups.map(closingReceipt));
-    const none = { unknown: [], duplicates: 0, consumed: [], dead: [], anyone: [] };
+    const none = { unknown: [], duplicates: 0, consumed: [], dead: [], unresolved: [] };
     if (closed === records.length) return { ...none, consumed: ids };
     const recorded = closed + (await messages.bulk(groups.map(recordingReceipt)));
     const { settled, dead, at } = await this.#settle(ids);
@@ -132,7 +132,7 @@ export abstract class DocumentStore extends IntentStore {
       return {
         ...none,
         dead,
-        anyone: (await messages.find({ _id: { $in: ids }, waiting: ANY_GROUP }, { fields: ["_id"] })).map(
+        unresolved: (await messages.find({ _id: { $in: ids }, waiting: ANY_GROUP }, { fields: ["_id"] })).map(
           doc => doc._id
         )
       };
@@ -156,11 +156,11 @@ export abstract class DocumentStore extends IntentStore {
         id => rows.get(id)?.status === STATUS.consumed && (rows.get(id)?.consumedAt as Date).getTime() >= since
       ),
       dead,
-      anyone: ids.filter(id => (rows.get(id)?.waiting as string[] | undefined)?.includes(ANY_GROUP))
+      unresolved: ids.filter(id => (rows.get(id)?.waiting as string[] | undefined)?.includes(ANY_GROUP))
     };
   }
 
-  async whoever(records: WhoeverRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">> {
+  async resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">> {
     if (!records.length) return { consumed: [], dead: [] };
     const { messages } = this.collections;
     const ids = idsOf(records);
@@ -273,12 +273,12 @@ export abstract class DocumentStore extends IntentStore {
     return inOrder(ids, docs.map(decodeMessage));
   }
 
-  async lives(ids: string[]): Promise<Life[]> {
+  async timings(ids: string[]): Promise<Timing[]> {
     const docs = await this.collections.messages.find(
       { _id: { $in: ids.map(String) }, status: STATUS.consumed },
       { fields: ["event", "createdAt", "consumedAt"] }
     );
-    return docs.map(({ _id: id, event, createdAt, consumedAt }) => ({ id, event, createdAt, consumedAt }) as Life);
+    return docs.map(({ _id: id, event, createdAt, consumedAt }) => ({ id, event, createdAt, consumedAt }) as Timing);
   }
 
   /** open → dead, where only groups without budget still owe a receipt. */

@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { sameVersion, shared, VERSION } from "../../platform/process-shared";
+import { sameVersion, processShared, VERSION } from "../../platform/process-shared";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Logger } from "../../platform/logger";
 import { prefixOf } from "../../message/pattern";
@@ -32,8 +32,8 @@ interface Shared {
   lock?: FileLock;
 }
 
-const places = shared<Shared>("embedded-stores");
-const closing = shared<Promise<void>>("embedded-stores-closing");
+const places = processShared<Shared>("embedded-stores");
+const closing = processShared<Promise<void>>("embedded-stores-closing");
 
 /**
  * NeDB in memory, and with a path also in files: for development, tests and single processes. All data is in memory; a
@@ -120,7 +120,7 @@ export class EmbeddedStore extends DocumentStore implements Store {
   }
 
   /** It is in this process. */
-  onDown(): void {}
+  onUnavailable(): void {}
 
   async insertIn(): Promise<InsertOutcome> {
     throw noTransactions("`session`");
@@ -134,11 +134,11 @@ export class EmbeddedStore extends DocumentStore implements Store {
     throw noTransactions("`message.barrier(session)`");
   }
 
-  async tombstone(): Promise<"committed" | "fenced"> {
+  async fence(): Promise<"committed" | "fenced"> {
     throw noTransactions("`message.barrier(session)`");
   }
 
-  async undone(): Promise<boolean> {
+  async rolledBack(): Promise<boolean> {
     throw noTransactions("`message.barrier(session)`");
   }
 

@@ -7,7 +7,7 @@ import type {
   ServerHeartbeatSucceededEvent,
   TopologyDescriptionChangedEvent
 } from "mongodb";
-import { atMost, CLOSE_MS } from "../../async/deadline";
+import { withTimeout, CLOSE_MS } from "../../async/deadline";
 import { backoffMs } from "../../async/backoff";
 import { ReliableError, reasonOf, redact } from "../../errors";
 import type { Logger } from "../../platform/logger";
@@ -137,7 +137,7 @@ export class MongoStore extends DocumentStore implements Store {
     this.#listeners.clear();
     this.#client?.off("topologyDescriptionChanged", this.#onTopology);
     this.#client?.off("serverHeartbeatSucceeded", this.#onHeartbeat);
-    if (!this.options.client && this.#client) await atMost(this.#client.close(), withinMs);
+    if (!this.options.client && this.#client) await withTimeout(this.#client.close(), withinMs);
   }
 
   async ping(): Promise<number> {
@@ -152,7 +152,7 @@ export class MongoStore extends DocumentStore implements Store {
     return () => void this.#listeners.delete(listener);
   }
 
-  onDown(listener: (error: Error) => void): void {
+  onUnavailable(listener: (error: Error) => void): void {
     this.#onDown.add(listener);
   }
 
@@ -222,7 +222,7 @@ export class MongoStore extends DocumentStore implements Store {
         );
   }
 
-  async tombstone(id: string): Promise<"committed" | "fenced"> {
+  async fence(id: string): Promise<"committed" | "fenced"> {
     const { barriers } = this.collections;
     // A business transaction that has written its row and not yet ended holds this insert up until it has, so the
     // answer is definite.
@@ -232,8 +232,8 @@ export class MongoStore extends DocumentStore implements Store {
     return row?.state === BARRIER.committed ? "committed" : "fenced";
   }
 
-  async undone(id: string): Promise<boolean> {
-    if ((await this.tombstone(id)) === "committed") return false;
+  async rolledBack(id: string): Promise<boolean> {
+    if ((await this.fence(id)) === "committed") return false;
     // It was needed to wait for the transaction's end only.
     await this.collections.barriers.remove({ _id: id, state: BARRIER.withdrawn });
     return true;

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Courier, Delivery } from "../../src/couriers/courier";
-import { Intake } from "../../src/inbound/batch-consumer";
+import { BatchConsumer } from "../../src/inbound/batch-consumer";
 import type { Store } from "../../src/stores/store";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
@@ -21,7 +21,7 @@ async function started({ awaited = false } = {}) {
   } as unknown as Courier;
   const sizes: number[] = [];
   const acked: number[] = [];
-  const intake = new Intake("q", {
+  const intake = new BatchConsumer("q", {
     handle: async batch => void sizes.push(batch.length),
     park: async () => undefined,
     awaited: () => awaited,

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { PublishedRecord, Store } from "../../src/stores/store";
-import { Confirms } from "../../src/emit/confirm-buffer";
+import { ConfirmBuffer } from "../../src/emit/confirm-buffer";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -18,7 +18,7 @@ function made(published: (records: PublishedRecord[]) => Promise<number> = async
       return count;
     }
   };
-  const confirms = new Confirms(store as unknown as Store, silent);
+  const confirms = new ConfirmBuffer(store as unknown as Store, silent);
   const add = (id: string, atOnce = false) =>
     confirms.add({ id, at: new Date(), dueAt: new Date() }, new Date(), atOnce);
   return { confirms, add, written, records: all };

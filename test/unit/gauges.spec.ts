@@ -1,12 +1,12 @@
 import { expect, it, vi } from "vitest";
 import type { Courier } from "../../src/couriers/courier";
 import { Metrics } from "../../src/telemetry/metrics";
-import { Sampler, type SamplerParts } from "../../src/telemetry/gauges";
+import { Gauges, type GaugesParts } from "../../src/telemetry/gauges";
 import type { Store } from "../../src/stores/store";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
 
-function world(more: Partial<SamplerParts> = {}) {
+function world(more: Partial<GaugesParts> = {}) {
   const metrics = new Metrics();
   const added: Record<string, number> = {};
   const gauges: Record<string, number> = {};
@@ -18,7 +18,7 @@ function world(more: Partial<SamplerParts> = {}) {
   };
   const status = { reconnects: 0, blockedMs: 0, inFlight: 0 };
   const leases = { changes: 0 };
-  const sampler = new Sampler({
+  const sampler = new Gauges({
     metrics,
     courier: { status: () => status } as unknown as Courier,
     store: undefined,

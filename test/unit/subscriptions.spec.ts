@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import type { Subscription } from "../../src/message/message";
-import { Registry } from "../../src/outbound/subscriptions";
+import { Subscriptions } from "../../src/outbound/subscriptions";
 import type { Store } from "../../src/stores/store";
 import { silent, subscriptionOf } from "../support/messages";
 
@@ -17,17 +17,17 @@ function slowStore(held: Subscription[]) {
 it("whoever asks while a read is under way gets what was written before it asked, by one further read", async () => {
   const held = [subscriptionOf("stock")];
   const { store, answers } = slowStore(held);
-  const registry = new Registry(store, 60_000, silent);
-  const first = registry.refresh();
+  const subscriptions = new Subscriptions(store, 60_000, silent);
+  const first = subscriptions.refresh();
   held.push(subscriptionOf("mail"));
-  const later = [registry.refresh(), registry.refresh(), registry.refresh()];
+  const later = [subscriptions.refresh(), subscriptions.refresh(), subscriptions.refresh()];
   answers[0]?.();
   await first;
-  expect(registry.groupsFor("order.created")).toEqual(["stock"]);
+  expect(subscriptions.groupsFor("order.created")).toEqual(["stock"]);
   await Promise.resolve();
   answers[1]?.();
   await Promise.all(later);
-  expect(registry.groupsFor("order.created")).toEqual(["stock", "mail"]);
+  expect(subscriptions.groupsFor("order.created")).toEqual(["stock", "mail"]);
   expect(answers).toHaveLength(2);
 });
 
@@ -44,10 +44,10 @@ it.each<[string, string[] | undefined, string[]]>([
     subscriptionOf("audit:order.*", { pattern: "order.*" }),
     subscriptionOf("other", { pattern: "order.paid" })
   ]);
-  const registry = new Registry(store, 60_000, silent);
-  const read = registry.refresh();
+  const subscriptions = new Subscriptions(store, 60_000, silent);
+  const read = subscriptions.refresh();
   answers[0]?.();
   await read;
-  expect(registry.waitingFor("order.created", named)).toEqual(expected);
-  expect(registry.waitingFor("nobody.knows")).toEqual(["*"]);
+  expect(subscriptions.waitingFor("order.created", named)).toEqual(expected);
+  expect(subscriptions.waitingFor("nobody.knows")).toEqual(["*"]);
 });

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { Deadlines } from "../../src/async/expiring-set";
+import { ExpiringSet } from "../../src/async/expiring-set";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 const made = () => {
   const expired: string[] = [];
-  const deadlines = new Deadlines<{ name: string; deadline: number }>(({ name }) => expired.push(name));
+  const deadlines = new ExpiringSet<{ name: string; deadline: number }>(({ name }) => expired.push(name));
   const add = (name: string, ms: number) => {
     const item = { name, deadline: performance.now() + ms };
     deadlines.add(item);
@@ -38,7 +38,7 @@ it("says of one that is taken back whether it was in time, and keeps no timer fo
 
 it("goes on with those that are added by what expires", async () => {
   const expired: number[] = [];
-  const deadlines = new Deadlines<{ turn: number; deadline: number }>(({ turn }) => {
+  const deadlines = new ExpiringSet<{ turn: number; deadline: number }>(({ turn }) => {
     expired.push(turn);
     if (turn < 3) deadlines.add({ turn: turn + 1, deadline: performance.now() + 200 });
   });

@@ -207,7 +207,7 @@ export function transitions(kind: StoreKind): void {
     });
   });
 
-  describe("learn", () => {
+  describe("insertFromReceipts", () => {
     one("stores what is new, and leaves what has a row as it is", async store => {
       const known = await put(store, { status: "published", waiting: ["mail"] });
       const fresh = messageOf({

@@ -95,7 +95,7 @@ export const MUTANTS: Mutant[] = [
     breaks: /law 9: sent to .* again/
   },
   {
-    name: "the question about an intent writes no tombstone",
+    name: "the question about an intent writes no fence",
     want: effect =>
       effect.op === "db.insert" && effect.collection === "barriers" ? { ...effect, skipped: true } : effect,
     model: callback({ slow: 1 }, { intent: "barrier" }),

@@ -112,11 +112,11 @@ class StageStore extends DocumentStore {
     ) as unknown as Collections;
   }
 
-  tombstone(id: string): Promise<"committed" | "fenced"> {
+  fence(id: string): Promise<"committed" | "fenced"> {
     return MongoStore.prototype.fence.call(this as unknown as MongoStore, id);
   }
 
-  undone(id: string): Promise<boolean> {
+  rolledBack(id: string): Promise<boolean> {
     return MongoStore.prototype.rolledBack.call(this as unknown as MongoStore, id);
   }
 
@@ -300,12 +300,12 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
       }
       await stage.ask({ op: "commit" });
     };
-    const undone = async () => !fenced || store.rolledBack(ID);
+    const rolledBack = async () => !fenced || store.rolledBack(ID);
     await strategy
       .emit(emitted(scenario), {
         waitFor: "stored",
         timeoutMs: 60_000,
-        ...(scenario.intent && { commit, rolledBack: undone })
+        ...(scenario.intent && { commit, rolledBack })
       })
       .then(
         () => stage.say({ op: "note", what: "promised" }),

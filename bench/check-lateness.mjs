@@ -2,11 +2,12 @@
 //   AMQP_URL=amqp://guest:guest@127.0.0.1:5672 npm run bench:lateness
 // Writes the section "Lateness of checks" of bench/results.md. Uses the library's own couriers, from dist. A few
 // minutes, loopback only.
-import { connect } from "amqplib";
+
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
+import { connect } from "amqplib";
 import { AmqpCourier } from "../dist/src/couriers/amqp/courier.js";
 import { MemoryCourier } from "../dist/src/couriers/memory/courier.js";
 

@@ -2,10 +2,11 @@
 // number of groups.
 //   npm run bench:curve -- [--rounds 3] [--quick]
 // Writes bench/load.svg, bench/cost.svg and the section "Curves" of bench/results.md.
-import { init } from "echarts";
+
 import { writeFileSync } from "node:fs";
 import os from "node:os";
 import { parseArgs } from "node:util";
+import { init } from "echarts";
 import { bed, table, writeSection } from "./lib/results.mjs";
 import { runSide } from "./lib/side.mjs";
 

@@ -1,11 +1,12 @@
 import type { Service, ServiceSchema } from "moleculer";
-import { ReliableError } from "../src/errors";
-import { checkQueues, consumeQueue, emitOptionsOf, type JobOptions, type QueuesOption } from "../src/amqp-queue/queues";
 import type { QueueHandler } from "../src/amqp-queue/channel";
-import { readOptions, type ReliableOptions } from "../src/options/options";
+import { checkQueues, consumeQueue, emitOptionsOf, type JobOptions, type QueuesOption } from "../src/amqp-queue/queues";
 import type { EmitResult } from "../src/emit/strategy";
+import { ReliableError } from "../src/errors";
+import type { ReliableOptions } from "../src/options/options";
+import { readOptions } from "../src/options/resolve";
 import { startAll } from "./consumers";
-import { hooks, ReliableEmit, type Mixed, type State } from "./reliable-emit.mixin";
+import { hooks, type Mixed, ReliableEmit, type State } from "./reliable-emit.mixin";
 import type { Schema } from "./reliable-events";
 
 /** The `name` in moleculer-amqp-queue's own schema, by which its mixin is found. */

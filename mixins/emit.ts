@@ -1,7 +1,7 @@
 import type { Context, Service, Span } from "moleculer";
 import type { EmitOptions } from "../src/emit/emit";
-import type { Origin } from "../src/message/message";
 import type { EmitResult } from "../src/emit/strategy";
+import type { Origin } from "../src/message/message";
 import { originOf } from "./emit-origin";
 
 type Emit = (origin: Origin, meta: Record<string, unknown> | undefined) => Promise<EmitResult>;

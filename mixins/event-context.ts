@@ -1,9 +1,9 @@
 import type { Context, Service } from "moleculer";
-import { handlerNotReached } from "../src/errors";
 import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer";
+import { handlerNotReached } from "../src/errors";
 import type { Envelope } from "../src/wire/envelope";
-import { recordErrors, throwable, recorders, type Recorder } from "./handler-errors";
-import type { Broker } from "./node";
+import type { Broker } from "./broker";
+import { type Recorder, recordErrors, recorders, throwable } from "./handler-errors";
 
 /** Kept on `ctx.locals` of a reliable delivery; handlers may read it. */
 export interface ReliableLocals {

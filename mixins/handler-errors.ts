@@ -1,4 +1,4 @@
-import type { Broker } from "./node";
+import type { Broker } from "./broker";
 
 /** What happened to one delivery on its way through the middlewares. */
 export interface Recorder {

@@ -1,6 +1,6 @@
 import { reasonOf } from "../src/errors";
 import type { Runtime } from "../src/runtime/runtime";
-import type { Broker } from "./node";
+import type { Broker } from "./broker";
 
 /**
  * What happens to messages, as Moleculer events: always `$reliable.…` on this node, and with the option

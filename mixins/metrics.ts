@@ -1,6 +1,6 @@
-import { METRICS, type MetricName } from "../src/telemetry/metrics";
 import type { Runtime } from "../src/runtime/runtime";
-import type { Broker } from "./node";
+import { METRICS, type MetricName } from "../src/telemetry/metrics";
+import type { Broker } from "./broker";
 
 const PREFIX = "moleculer.reliable.";
 

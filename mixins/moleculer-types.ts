@@ -1,7 +1,7 @@
-import type { EmitOptions } from "../src/emit/emit";
-import type { ConsumerOptions } from "../src/options/options";
 import type { JobOptions } from "../src/amqp-queue/queues";
+import type { EmitOptions } from "../src/emit/emit";
 import type { EmitResult } from "../src/emit/strategy";
+import type { ConsumerOptions } from "../src/options/options";
 
 /** Types `this.reliableEmit()`, `this.addAMQPJob()` and `events.x.reliable` on both Moleculer lines. */
 declare module "moleculer" {

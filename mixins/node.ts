@@ -1,15 +1,10 @@
-import type { Service, ServiceBroker } from "moleculer";
+import type { Service } from "moleculer";
 import { sameVersion, VERSION } from "../src/platform/process-shared";
 import { Runtime } from "../src/runtime/runtime";
+import type { Broker } from "./broker";
 import { tellLifecycle } from "./lifecycle-events";
 import { connectMetrics } from "./metrics";
 import { checkMoleculer } from "./moleculer-version";
-
-/** Whatever of a Moleculer broker's parts may differ between 0.14 and 0.15 is named here once. */
-export interface Broker extends ServiceBroker {
-  nodeID: string;
-  namespace: string;
-}
 
 interface Node {
   /** Of the copy of this package that made it. */

@@ -1,24 +1,22 @@
-import { ServiceBroker, type Context, type Service, type ServiceSchema } from "moleculer";
+import { type Context, type Service, ServiceBroker, type ServiceSchema } from "moleculer";
 import type { Consumer } from "../src/consumer/consumer";
 import type { EmitOptions } from "../src/emit/emit";
-import { bindingKey, consumerGroup, eventQueue } from "../src/message/pattern";
-import {
-  readOptions,
-  mergeService,
-  serviceOptions,
-  type ReliableOptions,
-  type ServiceOptions
-} from "../src/options/options";
-import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/wire/resend";
-import type { Runtime } from "../src/runtime/runtime";
 import type { EmitResult } from "../src/emit/strategy";
+import { bindingKey, consumerGroup } from "../src/message/pattern";
+import { mergeService } from "../src/options/merge";
+import type { ReliableOptions, ServiceOptions } from "../src/options/options";
+import { readOptions, serviceOptions } from "../src/options/resolve";
+import type { Runtime } from "../src/runtime/runtime";
+import { eventQueue } from "../src/wire/names";
+import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/wire/resend";
+import type { Broker } from "./broker";
 import { startAll, stopAll } from "./consumers";
 import { emit } from "./emit";
 import { eventHandler } from "./event-context";
 import { checkMoleculer } from "./moleculer-version";
-import { nodeOf, type Broker } from "./node";
-import { reliableEvents, type Schema } from "./reliable-events";
+import { nodeOf } from "./node";
 import { ensureReliableService } from "./reliable.service";
+import { reliableEvents, type Schema } from "./reliable-events";
 
 /** Kept on the service instance: never in the schema, which is cloned and published. */
 export interface State {

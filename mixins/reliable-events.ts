@@ -1,7 +1,8 @@
 import { ReliableError } from "../src/errors";
-import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/wire/announcement";
 import { isPattern } from "../src/message/pattern";
-import { consumerOptions, type ConsumerOptions, type ServiceOptions } from "../src/options/options";
+import type { ConsumerOptions, ServiceOptions } from "../src/options/options";
+import { consumerOptions } from "../src/options/resolve";
+import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/wire/announcement";
 
 /** The part of a service schema that both Moleculer lines type in their own way. */
 export interface Schema {

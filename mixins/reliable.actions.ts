@@ -1,9 +1,10 @@
 import type { Context, Service } from "moleculer";
 import { ReliableRetryableError } from "../src/errors";
-import type { DiscardParams } from "../src/operator/operations";
 import { health, stats, subscriptions } from "../src/operator/health";
+import type { DiscardParams } from "../src/operator/operations";
 import type { Runtime } from "../src/runtime/runtime";
-import { nodeOf, type Broker } from "./node";
+import type { Broker } from "./broker";
+import { nodeOf } from "./node";
 
 /** The REPL makes numbers of what looks like one, so text may come as a number; `asParams` takes it back. */
 const textOrNumber = (max: number, empty: boolean) => [{ type: "string", empty, max }, { type: "number" }];

@@ -1,8 +1,10 @@
-import { ServiceBroker, type Service, type ServiceSchema } from "moleculer";
-import { readOptions, type ReliableOptions } from "../src/options/options";
-import { reliableActions } from "./reliable.actions";
+import { type Service, ServiceBroker, type ServiceSchema } from "moleculer";
+import type { ReliableOptions } from "../src/options/options";
+import { readOptions } from "../src/options/resolve";
+import type { Broker } from "./broker";
 import { checkMoleculer } from "./moleculer-version";
-import { nodeOf, type Broker } from "./node";
+import { nodeOf } from "./node";
+import { reliableActions } from "./reliable.actions";
 
 /** Name of the service; the same on every node, so that any of them answers. */
 export const SERVICE_NAME = "reliable";

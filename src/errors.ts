@@ -1,51 +1,166 @@
 import { Errors } from "moleculer";
 
 /**
- * Every error of the library has a stable `type`, tells by `retryable` whether doing the same again can help,
- * and names in `data` the option, event, id or queue it is about. `cause` keeps what was underneath.
+ * Every error type of the library: whether doing the same again can help (`retryable`, which decides the class), and
+ * what it says. `docs/reference/errors.md` is made from this.
  */
-export type ErrorType =
-  | "RELIABLE_WRONG_VERSION"
-  | "RELIABLE_BAD_OPTION"
-  | "RELIABLE_BAD_EVENT"
-  | "RELIABLE_BAD_PAYLOAD"
-  | "RELIABLE_PAYLOAD_TOO_LARGE"
-  | "RELIABLE_HEADERS_TOO_LARGE"
-  | "RELIABLE_BAD_SESSION"
-  | "RELIABLE_DUPLICATE_ID"
-  | "RELIABLE_BAD_CONSUMER"
-  | "RELIABLE_NOT_STARTED"
-  | "RELIABLE_STOPPED"
-  | "RELIABLE_NO_STORE"
-  | "RELIABLE_ACCESS_REFUSED"
-  | "RELIABLE_TLS_FAILED"
-  | "RELIABLE_QUEUE_MISMATCH"
-  | "RELIABLE_QUEUE_MISSING"
-  | "RELIABLE_NOT_FOUND"
-  | "RELIABLE_ILLEGAL_TRANSITION"
-  | "RELIABLE_GROUP_ACTIVE"
-  | "RELIABLE_HANDLER_TIMEOUT"
-  | "RELIABLE_HANDLER_NOT_REACHED"
-  | "RELIABLE_NACKED"
-  | "RELIABLE_BAD_ACK"
-  | "RELIABLE_UNSUPPORTED"
-  | "RELIABLE_WITHDRAWN"
-  | "RELIABLE_DEAD"
-  | "RELIABLE_PARKED"
-  | "RELIABLE_NOT_STORED"
-  | "RELIABLE_OUTCOME_UNKNOWN"
-  | "RELIABLE_WAIT_TIMEOUT"
-  | "RELIABLE_UNAVAILABLE";
+export const ERRORS = {
+  RELIABLE_WRONG_VERSION: {
+    retryable: false,
+    text: "Moleculer is older than 0.14.12; or another version of this package has the same Moleculer broker, or the same embedded default, in one process (copies of one version work as one)"
+  },
+  RELIABLE_BAD_OPTION: {
+    retryable: false,
+    text: "an option, of the mixin, of an emit or of an action, is unknown, of the wrong type or out of range"
+  },
+  RELIABLE_BAD_EVENT: {
+    retryable: false,
+    text: "the event's name is empty, too long, or begins with `$`, or has a wildcard in it"
+  },
+  RELIABLE_BAD_PAYLOAD: {
+    retryable: false,
+    text: "JSON cannot carry the payload"
+  },
+  RELIABLE_PAYLOAD_TOO_LARGE: {
+    retryable: false,
+    text: "over `maxPayloadBytes`; store it and emit a reference"
+  },
+  RELIABLE_HEADERS_TOO_LARGE: {
+    retryable: false,
+    text: "`meta` and `headers` do not fit into an AMQP frame"
+  },
+  RELIABLE_BAD_SESSION: {
+    retryable: false,
+    text: "`session` is not of the client given as `mongo`, or the store has no transactions"
+  },
+  RELIABLE_DUPLICATE_ID: {
+    retryable: false,
+    text: "the `id` was used before with another event or payload; nothing was stored"
+  },
+  RELIABLE_BAD_CONSUMER: {
+    retryable: false,
+    text: "a reliable event cannot be one, or two services of a group declare it differently"
+  },
+  RELIABLE_NOT_STARTED: {
+    retryable: false,
+    text: "an emit before `started()`"
+  },
+  RELIABLE_STOPPED: {
+    retryable: false,
+    text: "the node has stopped; nothing was stored"
+  },
+  RELIABLE_NO_STORE: {
+    retryable: false,
+    text: "this node has no store: it can consume, and emit with strategy `callback` only"
+  },
+  RELIABLE_ACCESS_REFUSED: {
+    retryable: false,
+    text: "a server refuses the credentials, or the user may not do what is needed"
+  },
+  RELIABLE_TLS_FAILED: {
+    retryable: false,
+    text: "a server's certificate is not accepted (authority, host name, dates), or ours is not, or there is no TLS at the other end; see [TLS](../guide/servers.md#tls)"
+  },
+  RELIABLE_QUEUE_MISMATCH: {
+    retryable: false,
+    text: "a queue or the exchange exists with other arguments; see [what to do](../guide/operating.md#a-queue-that-does-not-match)"
+  },
+  RELIABLE_QUEUE_MISSING: {
+    retryable: false,
+    text: "told as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): a message was sent again to a group whose queue does not exist (somebody deleted it, or a service in another language announced a queue it never made); `data` names group and queue"
+  },
+  RELIABLE_NOT_FOUND: {
+    retryable: false,
+    text: "no such message or group"
+  },
+  RELIABLE_ILLEGAL_TRANSITION: {
+    retryable: false,
+    text: "a human wanted what the message's status does not allow"
+  },
+  RELIABLE_GROUP_ACTIVE: {
+    retryable: false,
+    text: "a group that still has consumers cannot be forgotten"
+  },
+  RELIABLE_HANDLER_TIMEOUT: {
+    retryable: true,
+    text: "stands on a message: the handler did not end within `handlerTimeoutMs`"
+  },
+  RELIABLE_HANDLER_NOT_REACHED: {
+    retryable: false,
+    text: "stands on a message: a middleware answered and the handler never ran"
+  },
+  RELIABLE_NACKED: {
+    retryable: true,
+    text: "stands on a message: the handler of a [queue](../guide/moleculer-amqp-queue.md) answered with `nack` or `reject` and wants it again"
+  },
+  RELIABLE_REJECTED: {
+    retryable: false,
+    text: "stands on a message: the handler of a [queue](../guide/moleculer-amqp-queue.md) answered with `nack` or `reject` without requeue; it is not tried again"
+  },
+  RELIABLE_BAD_ACK: {
+    retryable: false,
+    text: "thrown by `channel.ack` and its like in the handler of a [queue](../guide/moleculer-amqp-queue.md): answered before, not delivered here, or its channel is gone"
+  },
+  RELIABLE_UNSUPPORTED: {
+    retryable: false,
+    text: "a method of an amqplib channel that handlers of [queues](../guide/moleculer-amqp-queue.md) do not have"
+  },
+  RELIABLE_WITHDRAWN: {
+    retryable: false,
+    text: "`message.barrier()`: the intent was given up before the business write was committed; let the transaction abort"
+  },
+  RELIABLE_DEAD: {
+    retryable: false,
+    text: "the message an emit was waiting for (`waitFor`) became dead"
+  },
+  RELIABLE_PARKED: {
+    retryable: false,
+    text: "told as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): something from the wire could not be read, and is kept with its bytes; `data` names its queue and the reason"
+  },
+  RELIABLE_NOT_STORED: {
+    retryable: true,
+    text: "nothing was stored, because a server could not be reached in time; emit again"
+  },
+  RELIABLE_STORE_REFUSED: {
+    retryable: false,
+    text: "the store refused the message; nothing was stored"
+  },
+  RELIABLE_OUTCOME_UNKNOWN: {
+    retryable: true,
+    text: "the store was asked and did not answer; emit again with the same `id`"
+  },
+  RELIABLE_WAIT_TIMEOUT: {
+    retryable: true,
+    text: "stored, but not yet what `waitFor` asked for; it goes on"
+  },
+  RELIABLE_WAIT_STOPPED: {
+    retryable: true,
+    text: "stored; the node stopped while the emit waited for `waitFor`"
+  },
+  RELIABLE_UNAVAILABLE: {
+    retryable: true,
+    text: "a server does not answer, or too many emits wait for it (`maxPending`)"
+  }
+} as const satisfies Record<string, { retryable: boolean; text: string }>;
 
+export type ErrorType = keyof typeof ERRORS;
+
+type RetryableType = {
+  [T in ErrorType]: (typeof ERRORS)[T]["retryable"] extends true ? T : never;
+}[ErrorType];
+
+type FinalType = Exclude<ErrorType, RetryableType>;
+
+/** What an error is about: the option, event, id, group or queue. */
 export interface ErrorData {
   [key: string]: unknown;
 }
 
 /** The caller asked for something that cannot be done; the same call will fail again. */
 export class ReliableError extends Errors.MoleculerError {
-  declare readonly type: ErrorType;
+  declare readonly type: FinalType;
 
-  constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
+  constructor(type: FinalType, message: string, data: ErrorData = {}, cause?: unknown) {
     super(message, 422, type, data);
     if (cause !== undefined) (this as { cause?: unknown }).cause = sanitizeError(cause);
   }
@@ -53,9 +168,9 @@ export class ReliableError extends Errors.MoleculerError {
 
 /** Something around us is down, slow or lost; the same call may succeed later. */
 export class ReliableRetryableError extends Errors.MoleculerRetryableError {
-  declare readonly type: ErrorType;
+  declare readonly type: RetryableType;
 
-  constructor(type: ErrorType, message: string, data: ErrorData = {}, cause?: unknown) {
+  constructor(type: RetryableType, message: string, data: ErrorData = {}, cause?: unknown) {
     super(message, 503, type, data);
     if (cause !== undefined) (this as { cause?: unknown }).cause = sanitizeError(cause);
   }

@@ -1,9 +1,9 @@
 // bench/results.md: one section per heading, each written by whoever measures it; the others stay as they are.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
 import { connect } from "amqplib";
 import { Redis } from "ioredis";
 import { MongoClient } from "mongodb";
-import os from "node:os";
 import { urls } from "./world.mjs";
 
 const RESULTS = new URL("../results.md", import.meta.url);

@@ -1,8 +1,9 @@
 // What every side of a measurement shares: addresses, names, payload, the servers' own clients, and how all of it is
 // removed again.
-import { connect } from "amqplib";
+
 import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
+import { connect } from "amqplib";
 import { MongoClient } from "mongodb";
 import { bucketName } from "../../dist/src/couriers/amqp/topology.js";
 import { eventQueue, prefixOf, systemQueues } from "../../dist/src/message/pattern.js";

@@ -1,11 +1,11 @@
 // The documents that the insertMany peers store.
 import { uuidv7 } from "uuidv7";
 import { newMessage } from "../../dist/src/emit/emit.js";
-import { encodePlan } from "../../dist/src/wire/check.js";
-import { headersOf } from "../../dist/src/wire/envelope.js";
 import { serviceOptions } from "../../dist/src/options/options.js";
 import { encodeMessage } from "../../dist/src/stores/documents/codec.js";
 import { INDEXES } from "../../dist/src/stores/documents/indexes.js";
+import { encodePlan } from "../../dist/src/wire/check.js";
+import { headersOf } from "../../dist/src/wire/envelope.js";
 import { EVENT } from "../lib/world.mjs";
 
 const source = {

@@ -1,8 +1,8 @@
 // Our side.
 import { closedLoop, each, oneByOne, percentiles, pipelined } from "../lib/load.mjs";
 import {
-  DATABASE,
   consumerService,
+  DATABASE,
   emitOf,
   emitterService,
   mongo,

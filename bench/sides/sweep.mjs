@@ -1,6 +1,7 @@
 // What runs in the background: sweeps over many rows, a backlog after an outage, partitions, an idle cluster.
-import { createServer, connect } from "node:net";
+
 import { fork } from "node:child_process";
+import { connect, createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
 import { encodeMessage } from "../../dist/src/stores/documents/codec.js";

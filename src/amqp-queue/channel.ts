@@ -1,7 +1,7 @@
+import type { HandlerEnd, HandlerExtras, PlainEnd } from "../consumer/consumer";
 import type { Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
 import type { Envelope } from "../wire/envelope";
-import type { HandlerEnd, HandlerExtras, PlainEnd } from "../consumer/consumer";
 
 /** A message as amqplib gives it to a consumer: all that handlers written for it may read. */
 export interface QueueMessage {
@@ -71,7 +71,7 @@ export class ManualAck {
     return {
       error: end.requeue
         ? new ReliableRetryableError("RELIABLE_NACKED", text, { queue })
-        : new ReliableError("RELIABLE_NACKED", text, { queue })
+        : new ReliableError("RELIABLE_REJECTED", text, { queue })
     };
   }
 

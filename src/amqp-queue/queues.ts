@@ -1,12 +1,13 @@
 import type { Consumer } from "../consumer/consumer";
-import { ManualAck, type QueueHandler } from "./channel";
 import type { EmitOptions } from "../emit/emit";
 import { ReliableError } from "../errors";
-import { checkEvent } from "../wire/envelope";
-import { prefixOf } from "../message/pattern";
 import { queueGroup, type Settle } from "../message/queue-target";
-import { check, OPTIONS, type ServiceOptions } from "../options/options";
+import { OPTIONS, type ServiceOptions } from "../options/options";
+import { check } from "../options/validate";
 import type { Runtime } from "../runtime/runtime";
+import { checkEvent } from "../wire/envelope";
+import { prefixOf } from "../wire/names";
+import { ManualAck, type QueueHandler } from "./channel";
 
 /**
  * Queues of moleculer-amqp-queue. What that package (0.0.1) does, and what therefore must stay as it is for services

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
-import { backoffMs } from "../async/backoff";
 import type { Courier, Delivery } from "../couriers/courier";
 import { reasonOf } from "../errors";
+import { announceParked, type ParkingNode, toParkedMessage } from "../inbound/parked-messages";
+import { backoffMs } from "../message/backoff";
 import { WIRE_VERSION } from "../wire/envelope";
-import type { Queues } from "../message/pattern";
+import type { Queues } from "../wire/names";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
-import { toParkedMessage, announceParked, type ParkingNode } from "../inbound/parked-messages";
+import { AckMarks } from "./ack-window";
 
 /** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
@@ -160,36 +161,4 @@ function cut(owed: Owed[]): Owed[] {
     return i > 0 && bytes > MAX_ECHO_BYTES;
   });
   return owed.slice(0, end < 0 ? MAX_ITEMS : end);
-}
-
-/**
- * Acks with one multiple ack up to where everything is settled, and one by one beyond: a slow handler must not fill the
- * prefetch window.
- */
-class AckMarks {
-  #epoch = -1;
-  #mark = 0;
-  #beyond = new Set<number>();
-
-  settle(deliveries: Delivery[]): void {
-    const fresh: Delivery[] = [];
-    for (const delivery of deliveries) {
-      if (delivery.epoch < this.#epoch) continue;
-      if (delivery.epoch > this.#epoch) {
-        this.#epoch = delivery.epoch;
-        this.#mark = 0;
-        this.#beyond.clear();
-        fresh.length = 0;
-      }
-      fresh.push(delivery);
-      this.#beyond.add(delivery.tag);
-    }
-    const from = this.#mark;
-    while (this.#beyond.delete(this.#mark + 1)) this.#mark++;
-    const last = fresh.find(delivery => delivery.tag === this.#mark);
-    if (last) last.ackUpTo();
-    for (const delivery of fresh) {
-      if (delivery.tag > this.#mark || (!last && delivery.tag > from)) delivery.ack();
-    }
-  }
 }

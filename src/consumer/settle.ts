@@ -1,4 +1,5 @@
-import { describeError, type Envelope } from "../wire/envelope";
+import { describeError } from "../message/failure-text";
+import type { Envelope } from "../wire/envelope";
 import type { ReceiptItem } from "../wire/receipt";
 
 /**

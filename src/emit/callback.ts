@@ -1,14 +1,14 @@
-import type { PublishResult } from "../couriers/courier";
 import { ExpiringSet } from "../async/expiring-set";
-import { ReliableError, ReliableRetryableError } from "../errors";
 import { WaitGroup } from "../async/wait-group";
-import { delayOf, encodePlan, MAX_CHECK_BYTES } from "../wire/check";
-import { WIRE_VERSION } from "../wire/envelope";
+import type { PublishResult } from "../couriers/courier";
+import { ReliableError, ReliableRetryableError } from "../errors";
 import { STATUS } from "../message/lifecycle";
 import type { Message } from "../message/message";
-import { WITHDRAWAL_TYPE, type Withdrawal } from "../wire/receipt";
-import type { Metrics } from "../telemetry/metrics";
 import type { MessagePublisher } from "../outbound/message-publisher";
+import type { Metrics } from "../telemetry/metrics";
+import { delayOf, encodePlan, MAX_CHECK_BYTES } from "../wire/check";
+import { WIRE_VERSION } from "../wire/envelope";
+import { WITHDRAWAL_TYPE, type Withdrawal } from "../wire/receipt";
 import type { StatusWaiter } from "./status-waiter";
 import type { EmitPlan, EmitResult, Strategy } from "./strategy";
 

@@ -1,8 +1,10 @@
 import { ReliableError } from "../errors";
-import { checkEvent, checkHeaders, checkId, isEmpty, serialize } from "../wire/envelope";
 import { STATUS } from "../message/lifecycle";
-import { bucketOf, type Backoff, type Message, type Origin } from "../message/message";
-import { check, type NodeOptions, type ServiceOptions } from "../options/options";
+import { type Backoff, bucketOf, type Message, type Origin } from "../message/message";
+import type { NodeOptions, ServiceOptions } from "../options/options";
+import { check } from "../options/validate";
+import { checkEvent, checkHeaders, checkId } from "../wire/envelope";
+import { isEmpty, serialize } from "../wire/json";
 import type { EmitPlan } from "./strategy";
 
 /** Options of one `reliableEmit`. All optional. */

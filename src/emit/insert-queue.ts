@@ -49,8 +49,8 @@ export class InsertQueue {
   }
 
   /**
-   * Rejects with RELIABLE_NOT_STORED (nothing was stored) or RELIABLE_OUTCOME_UNKNOWN (it may be stored; emit again
-   * with the same id), and with RELIABLE_UNAVAILABLE when too many are waiting.
+   * Rejects with RELIABLE_NOT_STORED or RELIABLE_STORE_REFUSED (nothing was stored), with RELIABLE_OUTCOME_UNKNOWN (it
+   * may be stored; emit again with the same id), and with RELIABLE_UNAVAILABLE when too many are waiting.
    */
   insert(message: Message, timeoutMs: number, late: () => void): Promise<InsertOutcome> {
     if (this.#pending.size >= this.maxPending || this.#batcher.bytes > MAX_PENDING_BYTES) {
@@ -151,7 +151,7 @@ export class InsertQueue {
 
   #refused(message: Message, error: unknown): Error {
     return new ReliableError(
-      "RELIABLE_NOT_STORED",
+      "RELIABLE_STORE_REFUSED",
       `The store refused '${message.event}' (${message._id}): ${reasonOf(error)}`,
       { id: message._id, event: message.event },
       error

@@ -1,19 +1,19 @@
 import { Batcher } from "../async/batcher";
-import { ReliableError, reasonOf } from "../errors";
 import { WaitGroup } from "../async/wait-group";
-import type { Logger } from "../platform/logger";
-import type { Metrics } from "../telemetry/metrics";
-import { delayOf } from "../wire/check";
-import { sameJson } from "../wire/envelope";
+import type { PublishResult } from "../couriers/courier";
+import { ReliableError, reasonOf } from "../errors";
 import { judgeFailure } from "../message/attempts";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
-import type { PublishResult } from "../couriers/courier";
 import type { MessagePublisher } from "../outbound/message-publisher";
+import type { Logger } from "../platform/logger";
 import type { FailedRecord, Store } from "../stores/store";
-import type { StatusWaiter } from "./status-waiter";
+import type { Metrics } from "../telemetry/metrics";
+import { delayOf } from "../wire/check";
+import { sameJson } from "../wire/json";
 import { ConfirmBuffer } from "./confirm-buffer";
 import type { InsertQueue } from "./insert-queue";
+import type { StatusWaiter } from "./status-waiter";
 import type { EmitPlan, EmitResult, Strategy } from "./strategy";
 
 /** Status writes per store command. */

@@ -94,7 +94,7 @@ export class StatusWaiter {
   stop(): void {
     clearTimeout(this.#timer);
     const error = new ReliableRetryableError(
-      "RELIABLE_STOPPED",
+      "RELIABLE_WAIT_STOPPED",
       "The node stopped while an emit was waiting; the message stays stored.",
       {}
     );

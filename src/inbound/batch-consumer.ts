@@ -1,7 +1,7 @@
-import { withTimeout, type Deadline } from "../async/deadline";
-import { backoffMs } from "../async/backoff";
+import { type Deadline, withTimeout } from "../async/deadline";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { reasonOf } from "../errors";
+import { backoffMs } from "../message/backoff";
 import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
 

@@ -1,10 +1,10 @@
 import { createHash, randomUUID } from "node:crypto";
 import type { Delivery, Publication } from "../couriers/courier";
 import { ReliableError } from "../errors";
+import type { Parked } from "../message/records";
 import type { Logger } from "../platform/logger";
-import { PARKED_TYPE } from "../wire/envelope";
-import type { Parked } from "../message/message";
 import type { Metrics } from "../telemetry/metrics";
+import { PARKED_TYPE } from "../wire/envelope";
 
 /** Bytes of a parked message's headers, cut so that they fit into AMQP's 64 KiB. */
 const MAX_PARKED_HEADERS = 32 * 1024;

@@ -1,4 +1,4 @@
-import { backoffMs } from "../async/backoff";
+import { backoffMs } from "./backoff";
 import { ANY_GROUP, type Failure, type FailureCause, type FailureError, type Message } from "./message";
 import { namesGroup } from "./pattern";
 

@@ -1,5 +1,5 @@
-import { reasonOf } from "../errors";
 import type { QueueDepth } from "../couriers/courier";
+import { reasonOf } from "../errors";
 import type { Runtime } from "../runtime/runtime";
 
 /** What `reliable.health` tells. `ok` = every configured server answers and the broker is not blocked. */

@@ -1,10 +1,11 @@
-import { ReliableError } from "../errors";
-import { auditRow, parkedRow, parkedWhole, toRow, toStory, type MessageRow, type MessageStory } from "./views";
-import { sourcesOf, STATUS, STATUSES, type Status } from "../message/lifecycle";
-import type { AuditRecord, Message, Note, Parked } from "../message/message";
-import { namesGroup } from "../message/pattern";
-import type { ListQuery, Store } from "../stores/store";
 import type { StatusSeen } from "../emit/status-waiter";
+import { ReliableError } from "../errors";
+import { STATUS, STATUSES, type Status, sourcesOf } from "../message/lifecycle";
+import type { Message, Note } from "../message/message";
+import { namesGroup } from "../message/pattern";
+import type { AuditRecord, Parked } from "../message/records";
+import type { ListQuery, Store } from "../stores/store";
+import { auditRow, type MessageRow, type MessageStory, parkedRow, parkedWhole, toRow, toStory } from "./views";
 
 /** What an operator may filter by. Instants may be Dates, ISO strings or ms; ages are ms. */
 export interface Filter {

@@ -1,7 +1,8 @@
 import { isUtf8 } from "node:buffer";
 import { isFinal, STATUS } from "../message/lifecycle";
+import { ANY_GROUP, type Message } from "../message/message";
 import { queueTargetOf, queueTargetOfMessage, type Settle } from "../message/queue-target";
-import { ANY_GROUP, type AuditRecord, type Message, type Parked } from "../message/message";
+import type { AuditRecord, Parked } from "../message/records";
 
 /** Of a parked body in a list; divisible by three, so that base64 ends without padding. */
 const PREVIEW_BYTES = 198;

@@ -1,6 +1,3 @@
-import { distance } from "fastest-levenshtein";
-import Validator, { type ValidationSchema } from "fastest-validator";
-import { ReliableError } from "../errors";
 import type { Backoff } from "../message/message";
 
 const SECOND = 1000;
@@ -14,7 +11,7 @@ const KIB = 1024;
  */
 export type OptionScope = "node" | "service" | "event";
 
-interface OptionSpec {
+export interface OptionSpec {
   scope: OptionScope;
   /** fastest-validator rule. */
   rule: Record<string, unknown>;
@@ -237,21 +234,6 @@ export const OPTIONS = {
 
 export type OptionName = keyof typeof OPTIONS;
 
-/** RabbitMQ addresses. `tls`: options of Node.js' `tls.connect` (`ca`, `cert`, `key`, `servername`, …). */
-export type AmqpOption = string | string[] | { urls: string | string[]; tls?: Record<string, unknown> };
-
-/** One address, with options of Node.js' `tls.connect`. */
-export interface Secured {
-  url: string;
-  tls?: Record<string, unknown>;
-}
-
-/** undefined: a live client. */
-export function withTls(option: unknown): Secured | undefined {
-  if (typeof option === "string") return { url: option };
-  return isPlain(option) && "url" in option ? (option as unknown as Secured) : undefined;
-}
-
 export interface NodeOptions {
   amqp?: AmqpOption;
   /** URL, Secured, or a live MongoClient (never closed by us). */
@@ -304,295 +286,15 @@ export interface ServiceOptions extends ConsumerOptions {
 export type ReliableOptions = Partial<NodeOptions> &
   Partial<Omit<ServiceOptions, "backoff" | "callbackAttempts" | "sendsJobs">> & { backoff?: Partial<Backoff> };
 
-const validator = new Validator({ useNewCustomCheckerFunction: true });
-/** Compiling a schema costs far more than checking with it, and emits are checked one by one. */
-const compiled = new WeakMap<object, (values: object) => true | object[] | Promise<unknown>>();
-
-function checkerOf(schema: Record<string, object>): (values: object) => unknown {
-  let checker = compiled.get(schema);
-  if (!checker) {
-    const rules = Object.fromEntries(Object.entries(schema).map(([name, rule]) => [name, { ...rule, optional: true }]));
-    checker = validator.compile(rules as ValidationSchema);
-    compiled.set(schema, checker);
-  }
-  return checker;
-}
-
-type Values = Record<string, unknown>;
-
 /** Names of a scope; `service` includes the event options, as their defaults. */
-function namesOf(scopes: OptionScope[]): OptionName[] {
+export function namesOf(scopes: OptionScope[]): OptionName[] {
   return (Object.keys(OPTIONS) as OptionName[]).filter(name => scopes.includes(OPTIONS[name].scope));
 }
 
-/**
- * Checks given values against a schema. Throws RELIABLE_BAD_OPTION naming the option, with a suggestion for an unknown
- * one. Returns a copy with strings from the environment converted.
- */
-export function check(
-  where: string,
-  schema: Record<string, object>,
-  values: Values,
-  type: "RELIABLE_BAD_OPTION" | "RELIABLE_BAD_CONSUMER" = "RELIABLE_BAD_OPTION"
-): Values {
-  for (const name of Object.keys(values)) {
-    if (name in schema) continue;
-    const near = Object.keys(schema).sort((a, b) => distance(a, name) - distance(b, name))[0];
-    const hint =
-      near && distance(near.toLowerCase(), name.toLowerCase()) <= Math.max(2, near.length / 3)
-        ? ` Did you mean '${near}'?`
-        : "";
-    throw new ReliableError(type, `Unknown option '${name}' in ${where}.${hint}`, {
-      option: name,
-      suggestion: hint ? near : undefined
-    });
-  }
-  const copy = structuredCopy(values);
-  const result = checkerOf(schema)(copy);
-  if (Array.isArray(result)) {
-    const [first] = result as { type: string; field: string; message?: string; actual?: unknown }[];
-    // A nested unknown key is reported by the validator under its parent.
-    const text =
-      first?.type === "objectStrict"
-        ? `Unknown option '${first.field}.${String(first.actual)}'`
-        : first?.message?.replace(/^The '([^']*)' field/, "The option '$1'");
-    const oneOf =
-      first?.type === "enumValue" || first?.type === "stringEnum"
-        ? `The option '${first.field}' must be one of ${String((first as { expected?: unknown }).expected)}`
-        : undefined;
-    throw new ReliableError(
-      type,
-      `${(oneOf ?? text ?? "Bad option").replace(/[.!]$/, "")} in ${where} (given: ${describe(copy, first?.field)}).`,
-      { option: first?.field }
-    );
-  }
-  return copy;
-}
-
-/**
- * Live clients and TLS material must not be cloned; plain option objects must not be changed by the validator's
- * conversions.
- */
-function structuredCopy(values: Values): Values {
-  return Object.fromEntries(
-    Object.entries(values)
-      .filter(([, value]) => value !== undefined)
-      .map(([name, value]) => [name, isPlain(value) ? structuredCopy(value) : value])
-  );
-}
-
-function isPlain(value: unknown): value is Values {
-  return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
-}
-
-function describe(values: Values, field: string | undefined): string {
-  const value = field?.split(".").reduce<unknown>((at, key) => (isPlain(at) ? at[key] : undefined), values);
-  return typeof value === "number" || typeof value === "boolean"
-    ? String(value)
-    : typeof value === "string" && !["amqp", "mongo", "redis"].includes(field ?? "")
-      ? JSON.stringify(value)
-      : value === null
-        ? "null"
-        : typeof value;
-}
-
-interface Rule {
+export interface Rule {
   type: string;
   rules?: Rule[];
 }
 
-function fromText(rule: Rule): Rule {
-  const { type, rules } = rule;
-  return {
-    ...rule,
-    ...(type === "number" || type === "boolean" ? { convert: true } : {}),
-    ...(rules ? { rules: rules.map(fromText) } : {})
-  };
-}
-
-function rulesOf(names: OptionName[]): Record<string, object> {
-  return Object.fromEntries(names.map(name => [name, OPTIONS[name].rule]));
-}
-
-/** Objects and lists cannot come from a variable. */
-export function hasVariable(name: OptionName): boolean {
-  return !["object", "array"].includes(OPTIONS[name].rule.type);
-}
-
-/** RELIABLE_AMQP, RELIABLE_SWEEP_EVERY_MS, …: scalar options from the environment. */
-export function fromEnvironment(environment: NodeJS.ProcessEnv = process.env): Values {
-  const values: Values = {};
-  for (const name of Object.keys(OPTIONS) as OptionName[]) {
-    const value = environment[environmentName(name)];
-    if (value !== undefined && value !== "" && hasVariable(name))
-      values[name] = name === "lifecycleEvents" && value === "false" ? false : value;
-  }
-  return values;
-}
-
-export function environmentName(option: OptionName): string {
-  return `RELIABLE_${option.replace(/[A-Z]/g, letter => `_${letter}`).toUpperCase()}`;
-}
-
-function checkAddresses(values: Values): void {
-  const bad = (option: string, want: string) => {
-    throw new ReliableError("RELIABLE_BAD_OPTION", `The option '${option}' must be ${want}.`, { option });
-  };
-  const urlOk = (url: unknown, protocols: string[]) => {
-    if (
-      typeof url !== "string" ||
-      !protocols.some(protocol => url.startsWith(`${protocol}://`) && url.length > protocol.length + 3)
-    )
-      return false;
-    // Its part after the slash would be taken for host and path, and told as such.
-    if (/^[^/]*\/\/[^/?#]*[/?#][^?]*@/.test(url))
-      bad(
-        protocols[0] === "mongodb" ? "mongo" : (protocols[0] as string),
-        "a URL whose user and password have / ? # and @ percent-encoded (%2F %3F %23 %40)"
-      );
-    return true;
-  };
-  const { amqp, mongo, redis } = values;
-  if (amqp !== undefined) {
-    checkTls("amqp", "urls", amqp);
-    const given = isPlain(amqp) ? amqp.urls : amqp;
-    const urls = (Array.isArray(given) ? given : typeof given === "string" ? given.split(/[;,]/) : []).map(url =>
-      typeof url === "string" ? url.trim() : url
-    );
-    if (!urls.length || !urls.every(url => urlOk(url, ["amqp", "amqps"])))
-      bad("amqp", "an amqp:// or amqps:// URL, a list of them, or { urls, tls }");
-    if (isPlain(amqp) && amqp.tls && !urls.every(url => urlOk(url, ["amqps"])))
-      bad("amqp", "given with amqps:// where it has 'tls': amqp:// is not encrypted");
-  }
-  for (const [option, value, protocols, client, mark] of [
-    ["mongo", mongo, ["mongodb", "mongodb+srv"], "MongoClient", "db"],
-    ["redis", redis, ["redis", "rediss"], "ioredis client", "defineCommand"]
-  ] as const) {
-    if (value === undefined || (typeof value === "object" && value !== null && mark in value)) continue;
-    if (isPlain(value)) checkTls(option, "url", value);
-    const { url, tls } = withTls(value) ?? {};
-    if (!urlOk(url, [...protocols])) bad(option, `a ${protocols[0]}:// URL, { url, tls }, or a live ${client}`);
-    if (tls && option === "redis" && !urlOk(url, ["rediss"]))
-      bad(option, "given with rediss:// where it has 'tls': redis:// is not encrypted");
-    if (tls && option === "mongo" && /[?&](tls|ssl)=false/i.test(url as string))
-      bad(option, "given without tls=false in the URL where it has 'tls'");
-  }
-}
-
-function checkTls(option: string, address: string, value: unknown): void {
-  if (!isPlain(value)) return;
-  const strange =
-    Object.keys(value).find(key => key !== address && key !== "tls") ??
-    (value.tls !== undefined && !isPlain(value.tls) ? "tls" : undefined);
-  if (strange !== undefined)
-    throw new ReliableError(
-      "RELIABLE_BAD_OPTION",
-      `The option '${option}' must be given as { ${address}, tls } and nothing else, with 'tls' an object (see '${strange}').`,
-      { option }
-    );
-}
-
-const ALL_RULES = rulesOf(namesOf(["node", "service", "event"]));
-/** Whatever comes from the environment is text. */
-const TEXT_RULES = Object.fromEntries(Object.entries(ALL_RULES).map(([name, rule]) => [name, fromText(rule as Rule)]));
-const EVENT_RULES = rulesOf(namesOf(["event"]));
-
-function checkDelays(delays: unknown): void {
-  if (Array.isArray(delays) && delays.some((delay, i) => i > 0 && delay <= delays[i - 1])) {
-    throw new ReliableError(
-      "RELIABLE_BAD_OPTION",
-      `The option 'checkDelaysMs' must increase (given: ${delays.join(", ")}).`,
-      { option: "checkDelaysMs" }
-    );
-  }
-}
-
-/** What a service has given, checked, without defaults: argument over settings over environment. */
-export function readOptions(
-  argument: Values = {},
-  settings: Values = {},
-  environment: Values = fromEnvironment()
-): Values {
-  const values = {
-    ...check("the environment (RELIABLE_…)", TEXT_RULES, environment),
-    ...check("settings.reliable", ALL_RULES, settings),
-    ...check("ReliableEmit()", ALL_RULES, argument)
-  };
-  checkAddresses(values);
-  checkDelays(values.checkDelaysMs);
-  return values;
-}
-
-function withDefaults(names: OptionName[], values: Values): Values {
-  const result: Values = {};
-  for (const name of names) {
-    const spec: OptionSpec = OPTIONS[name];
-    const value = values[name] ?? spec.default;
-    result[name] = isPlain(spec.default) ? { ...spec.default, ...(values[name] as object | undefined) } : value;
-  }
-  return result;
-}
-
-export function nodeOptions(values: Values): NodeOptions {
-  return withDefaults(namesOf(["node"]), values) as unknown as NodeOptions;
-}
-
-export function serviceOptions(values: Values): ServiceOptions {
-  const options = withDefaults(namesOf(["service", "event"]), values) as unknown as ServiceOptions;
-  return { ...options, callbackAttempts: (values.maxAttempts as number | undefined) ?? options.checkDelaysMs.length };
-}
-
-/** Options of one reliable event: `reliable: true` or `{…}` over the service's defaults. */
-export function consumerOptions(where: string, value: unknown, service: ServiceOptions): ConsumerOptions {
-  if (value !== true && !isPlain(value))
-    throw new ReliableError("RELIABLE_BAD_CONSUMER", `'reliable' in ${where} must be true or an object of options.`, {
-      option: "reliable"
-    });
-  const names = namesOf(["event"]);
-  const own = value === true ? {} : check(where, EVENT_RULES, value, "RELIABLE_BAD_CONSUMER");
-  return withDefaults(names, {
-    ...Object.fromEntries(names.map(name => [name, service[name as keyof ConsumerOptions]])),
-    ...own
-  }) as unknown as ConsumerOptions;
-}
-
-/**
- * Node options given by several services of one broker: each may add, none may contradict, since there is one
- * connection pair, one store client and one sweeper per node. Throws RELIABLE_BAD_OPTION naming the option.
- */
-export function mergeNode(into: Values, values: Values, service: string): void {
-  const why = (name: string) =>
-    `The service '${service}' gives the option '${name}' another value than a service before it on this node; it counts once per node.`;
-  merge(into, values, service, namesOf(["node"]), why);
-}
-
-/** The same for the mixin used twice in one service, by itself and by a mixin of its own. */
-export function mergeService(into: Values, values: Values, service: string): void {
-  merge(
-    into,
-    values,
-    service,
-    namesOf(["service", "event"]),
-    name => `The service '${service}' has the mixin ReliableEmit more than once, with different '${name}'.`
-  );
-}
-
-function merge(
-  into: Values,
-  values: Values,
-  service: string,
-  names: OptionName[],
-  why: (name: string) => string
-): void {
-  for (const name of names) {
-    const value = values[name];
-    if (value === undefined) continue;
-    if (into[name] !== undefined && !same(into[name], value))
-      throw new ReliableError("RELIABLE_BAD_OPTION", why(name), { option: name, service });
-    into[name] = value;
-  }
-}
-
-function same(a: unknown, b: unknown): boolean {
-  return a === b || ((isPlain(a) || Array.isArray(a)) && JSON.stringify(a) === JSON.stringify(b));
-}
+/** RabbitMQ addresses. `tls`: options of Node.js' `tls.connect` (`ca`, `cert`, `key`, `servername`, …). */
+export type AmqpOption = string | string[] | { urls: string | string[]; tls?: Record<string, unknown> };

@@ -1,15 +1,15 @@
 import { randomUUID } from "node:crypto";
 import type { Courier, PublishResult } from "../couriers/courier";
 import { reasonOf } from "../errors";
-import { delayOf, encodePlan } from "../wire/check";
 import { attemptsMade } from "../message/attempts";
-import { HEADER, headersOf, WIRE_VERSION } from "../wire/envelope";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
-import type { Queues } from "../message/pattern";
-import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
 import { queueTargetOf, queueTargetOfMessage, settledByConfirm } from "../message/queue-target";
 import type { Metrics } from "../telemetry/metrics";
+import { delayOf, encodePlan } from "../wire/check";
+import { HEADER, headersOf, WIRE_VERSION } from "../wire/envelope";
+import type { Queues } from "../wire/names";
+import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
 import type { Subscriptions } from "./subscriptions";
 
 /** One attempt for one group. */

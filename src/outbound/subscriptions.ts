@@ -1,9 +1,10 @@
 import { EventEmitter } from "node:events";
 import { reasonOf } from "../errors";
-import type { Logger } from "../platform/logger";
-import { ANY_GROUP, type Subscription } from "../message/message";
+import { ANY_GROUP } from "../message/message";
 import { matches, namesGroup } from "../message/pattern";
 import { queueTargetOf } from "../message/queue-target";
+import type { Subscription } from "../message/records";
+import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
 
 /**

@@ -1,8 +1,9 @@
 import { AmqpCourier } from "../couriers/amqp/courier";
 import type { Courier } from "../couriers/courier";
 import { MemoryCourier } from "../couriers/memory/courier";
+import { withTls } from "../options/addresses";
+import type { NodeOptions } from "../options/options";
 import type { Logger } from "../platform/logger";
-import { withTls, type NodeOptions } from "../options/options";
 import { EmbeddedStore } from "../stores/embedded/store";
 import { MongoStore } from "../stores/mongo/store";
 import type { Store } from "../stores/store";

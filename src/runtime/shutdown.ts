@@ -1,17 +1,17 @@
-import { withTimeout, type Deadline } from "../async/deadline";
-import type { Operations } from "../operator/operations";
+import { type Deadline, withTimeout } from "../async/deadline";
 import type { Consumer } from "../consumer/consumer";
 import type { Courier } from "../couriers/courier";
-import type { Subscriptions } from "../outbound/subscriptions";
-import type { Gauges } from "../telemetry/gauges";
-import type { Store } from "../stores/store";
 import type { Callback } from "../emit/callback";
 import type { InsertQueue } from "../emit/insert-queue";
 import type { Outbox } from "../emit/outbox";
+import type { StatusWaiter } from "../emit/status-waiter";
+import type { Operations } from "../operator/operations";
+import type { Subscriptions } from "../outbound/subscriptions";
+import type { Store } from "../stores/store";
 import type { RedisConnection } from "../sweeper/redis";
 import type { Sweeper } from "../sweeper/sweeper";
+import type { Gauges } from "../telemetry/gauges";
 import type { Tracker } from "../tracker/tracker";
-import type { StatusWaiter } from "../emit/status-waiter";
 
 /** What exists once the store part of a node is up. */
 export interface Storage {

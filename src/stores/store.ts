@@ -1,5 +1,6 @@
-import type { AuditRecord, Failure, Message, Note, Parked, Receipt, Subscription } from "../message/message";
 import type { Status } from "../message/lifecycle";
+import type { Failure, Message, Note, Receipt } from "../message/message";
+import type { AuditRecord, Parked, Subscription } from "../message/records";
 
 /**
  * The store: one verb per transition. Every write that changes a status is one conditional write that repeats the

@@ -1,10 +1,10 @@
 import type { PublishResult } from "../couriers/courier";
-import { delayOf } from "../wire/check";
 import type { FailureError, Message, Note } from "../message/message";
 import type { Step } from "../outbound/message-publisher";
 import type { ProducerAnswer } from "../producer-rpc/client";
 import type { RescheduleRecord } from "../stores/store";
-import type { Settled, SweepParts } from "./sweep";
+import { delayOf } from "../wire/check";
+import type { Settled, SweepParts } from "./parts";
 
 /** A step's end: an outcome of the broker, or a failure of the producer's source. */
 export type StepResult = PublishResult | { error: FailureError; retryable: boolean };

@@ -1,11 +1,13 @@
 import { randomUUID } from "node:crypto";
 import type { Delivery } from "../couriers/courier";
-import { parseCheck, type Check } from "../wire/check";
-import { sameJson, Unreadable } from "../wire/envelope";
-import { STATUS } from "../message/lifecycle";
-import type { Message, Parked } from "../message/message";
 import { toParked } from "../inbound/parked-messages";
-import { claimPage, newCounts, sweepPage, type SweepParts } from "./sweep";
+import { STATUS } from "../message/lifecycle";
+import type { Message } from "../message/message";
+import type { Parked } from "../message/records";
+import { type Check, parseCheck } from "../wire/check";
+import { sameJson, Unreadable } from "../wire/json";
+import type { SweepParts } from "./parts";
+import { claimPage, newCounts, sweepPage } from "./sweep";
 
 /**
  * The callback service: what a delayed check sets off. Any number of them compete on one queue. A check's row is

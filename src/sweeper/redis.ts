@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { ReliableError, reasonOf } from "../errors";
+import { type Secured, withTls } from "../options/addresses";
 import type { Logger } from "../platform/logger";
-import { withTls, type Secured } from "../options/options";
 import { tlsFailure } from "../platform/tls";
 import type { RedisClient } from "./lease";
 

@@ -1,41 +1,16 @@
 import { randomUUID } from "node:crypto";
-import { backoffMs } from "../async/backoff";
 import { Batcher } from "../async/batcher";
-import type { Courier, QueueDepth } from "../couriers/courier";
+import type { QueueDepth } from "../couriers/courier";
 import { ReliableError, reasonOf } from "../errors";
-import type { Logger } from "../platform/logger";
 import { currentAttempt, judgeFailure } from "../message/attempts";
-import { delayOf, LOST_CHECK_MARGIN_MS } from "../wire/check";
+import { backoffMs } from "../message/backoff";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
-import type { Metrics } from "../telemetry/metrics";
-import type { MessagePublisher } from "../outbound/message-publisher";
-import type { Subscriptions } from "../outbound/subscriptions";
-import type { ClaimQuery, DeadMessage, FailedRecord, NamingRecord, RescheduleRecord, Store } from "../stores/store";
-import type { ProducerClient } from "../producer-rpc/client";
-import { askIntent, resendByProducer, type Published, type StepResult } from "./ask-producer";
-import { planSweep, reachesAllAtOnce, silentGroups, type SweepPlan } from "./plan";
-
-export interface SweepParts {
-  store: Store;
-  courier: Courier;
-  publisher: MessagePublisher;
-  subscriptions: Subscriptions;
-  metrics: Metrics;
-  logger: Logger;
-  nodeID: string;
-  pageSize: number;
-  claimMs: number;
-  producerClient: ProducerClient;
-  producerGoneMs: number;
-  /** Writes failures and tells of messages that became dead. */
-  recordFailures(records: FailedRecord[]): Promise<void>;
-  announceDead(messages: DeadMessage[]): void;
-  /** Somebody has answered for these, and they wait for ANY_GROUP still: names who that is by now. */
-  resolveRecipients(messages: Message[]): Promise<void>;
-  /** A failure that nobody waits for. */
-  onError(error: unknown, module: string): void;
-}
+import type { ClaimQuery, FailedRecord, NamingRecord, RescheduleRecord } from "../stores/store";
+import { delayOf, LOST_CHECK_MARGIN_MS } from "../wire/check";
+import { askIntent, type Published, resendByProducer, type StepResult } from "./ask-producer";
+import type { Settled, SweepParts } from "./parts";
+import { planSweep, reachesAllAtOnce, type SweepPlan, silentGroups } from "./plan";
 
 export interface SweepScope {
   /** undefined = all. */
@@ -73,12 +48,6 @@ export function newCounts(): SweepCounts {
 }
 
 type Depths = Map<string, Promise<QueueDepth | undefined | "unseen">>;
-
-/** What a pass writes about a message; no record where it has left its status already. */
-export interface Settled {
-  record?: RescheduleRecord;
-  failures: FailedRecord[];
-}
 
 interface Claimed {
   page: Message[];

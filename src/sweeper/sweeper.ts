@@ -1,8 +1,9 @@
-import { withTimeout, type Deadline } from "../async/deadline";
+import { type Deadline, withTimeout } from "../async/deadline";
 import { reasonOf } from "../errors";
 import { BUCKETS } from "../message/message";
 import type { LeaseMode, Leases } from "./lease";
-import { sweep, type SweepCounts, type SweepParts } from "./sweep";
+import type { SweepParts } from "./parts";
+import { type SweepCounts, sweep } from "./sweep";
 
 /** Without a lease every node sweeps: less often, and not in step. */
 const UNLOCKED_FACTOR = 3;

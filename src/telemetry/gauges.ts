@@ -1,8 +1,8 @@
 import type { Courier } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import type { Logger } from "../platform/logger";
-import type { Metrics } from "./metrics";
 import type { Store } from "../stores/store";
+import type { Metrics } from "./metrics";
 
 export interface GaugesParts {
   metrics: Metrics;

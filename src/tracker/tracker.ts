@@ -1,28 +1,24 @@
 import type { Deadline } from "../async/deadline";
 import type { Courier, Delivery } from "../couriers/courier";
+import type { StatusWaiter } from "../emit/status-waiter";
 import { reasonOf } from "../errors";
-import type { Logger } from "../platform/logger";
-import { highestAttempt, judgeFailure } from "../message/attempts";
-import { answeredRow, rowOfEcho } from "../wire/check";
-import { parseAnnouncement } from "../wire/announcement";
-import { describeError, parseEnvelope, Unreadable } from "../wire/envelope";
-import { STATUS } from "../message/lifecycle";
-import {
-  ANY_GROUP,
-  type FailureError,
-  type Message,
-  type Parked,
-  type Receipt,
-  type Subscription
-} from "../message/message";
-import type { Queues } from "../message/pattern";
-import { parseReceipts, parseWithdrawal, WITHDRAWAL_TYPE, type Echo, type ReceiptItem } from "../wire/receipt";
-import type { Metrics } from "../telemetry/metrics";
 import { BatchConsumer } from "../inbound/batch-consumer";
 import { isParkedMessage, toParked } from "../inbound/parked-messages";
+import { highestAttempt, judgeFailure } from "../message/attempts";
+import { describeError } from "../message/failure-text";
+import { STATUS } from "../message/lifecycle";
+import { ANY_GROUP, type FailureError, type Message, type Receipt } from "../message/message";
+import type { Parked, Subscription } from "../message/records";
 import type { Subscriptions } from "../outbound/subscriptions";
+import type { Logger } from "../platform/logger";
 import type { DeadMessage, FailedRecord, HandledRecord, Store } from "../stores/store";
-import type { StatusWaiter } from "../emit/status-waiter";
+import type { Metrics } from "../telemetry/metrics";
+import { parseAnnouncement } from "../wire/announcement";
+import { answeredRow, rowOfEcho } from "../wire/check";
+import { parseEnvelope } from "../wire/envelope";
+import { Unreadable } from "../wire/json";
+import type { Queues } from "../wire/names";
+import { type Echo, parseReceipts, parseWithdrawal, type ReceiptItem, WITHDRAWAL_TYPE } from "../wire/receipt";
 
 export interface TrackerParts {
   store: Store;

@@ -1,5 +1,6 @@
-import { describe, parseJson, Unreadable, WIRE_VERSION } from "./envelope";
 import { consumerGroup, isPattern, isWildcard } from "../message/pattern";
+import { describe, WIRE_VERSION } from "./envelope";
+import { parseJson, Unreadable } from "./json";
 
 export const ANNOUNCEMENT_TYPE = "reliable.announcement";
 

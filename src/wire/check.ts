@@ -1,7 +1,8 @@
-import { LONGEST_MS } from "../options/options";
-import { HEADER, isCount, parseEnvelope, Unreadable, type Wire } from "./envelope";
 import { STATUS } from "../message/lifecycle";
-import { bucketOf, type Backoff, type Message, type Receipt, type Source } from "../message/message";
+import { type Backoff, bucketOf, type Message, type Receipt, type Source } from "../message/message";
+import { LONGEST_MS } from "../options/options";
+import { HEADER, isCount, parseEnvelope, type Wire } from "./envelope";
+import { Unreadable } from "./json";
 import type { Echo } from "./receipt";
 
 /**

@@ -1,6 +1,6 @@
-import { isDeepStrictEqual } from "node:util";
-import { ReliableError, redact } from "../errors";
-import { ANY_GROUP, type FailureError, type Message, type Origin } from "../message/message";
+import { ReliableError } from "../errors";
+import { ANY_GROUP, type Message, type Origin } from "../message/message";
+import { isEmpty, parseJson, parseObject, stringify, Unreadable } from "./json";
 
 /** Wire version of envelopes, receipts and announcements. A reader refuses (parks) what it does not know. */
 export const WIRE_VERSION = 1;
@@ -34,9 +34,6 @@ export const HEADER = {
 
 /** AMQP allows 64 KiB per header table; the rest of it is small and bounded. */
 export const MAX_HEADER_BYTES = 60 * 1024;
-
-/** Deeper, or in a circle: left to JSON.stringify. */
-const MAX_PLAIN_DEPTH = 32;
 const MAX_SHORT_STRING = 255;
 /** Characters of an origin that needs no counting where it travels alone. */
 const MAX_SHORT_ORIGIN = 1000;
@@ -88,97 +85,6 @@ export function checkId(id: unknown): asserts id is string {
       { option: "id" }
     );
   }
-}
-
-/** Whether two bodies say the same: keys may stand in another order, as after a way through a database. */
-export function sameJson(a: Buffer, b: Buffer): boolean {
-  if (Buffer.compare(a, b) === 0) return true;
-  try {
-    return isDeepStrictEqual(JSON.parse(a.toString()), JSON.parse(b.toString()));
-  } catch {
-    return false;
-  }
-}
-
-/**
- * The payload as the very bytes that will travel. Throws RELIABLE_BAD_PAYLOAD or RELIABLE_PAYLOAD_TOO_LARGE, naming the
- * place.
- */
-export function serialize(event: string, payload: unknown, maxBytes: number): Buffer {
-  const json = stringify(
-    payload,
-    where => new ReliableError("RELIABLE_BAD_PAYLOAD", `Cannot emit '${event}' reliably: ${where}.`, { event }),
-    "the payload"
-  );
-  const body = Buffer.from(json);
-  if (body.length > maxBytes) {
-    throw new ReliableError(
-      "RELIABLE_PAYLOAD_TOO_LARGE",
-      `Cannot emit '${event}' reliably: the payload is ${body.length} bytes, maxPayloadBytes is ${maxBytes}. Store it and emit a reference.`,
-      { event, bytes: body.length, maxPayloadBytes: maxBytes }
-    );
-  }
-  return body;
-}
-
-function stringify(value: unknown, fail: (where: string) => Error, what: string): string {
-  try {
-    if (isPlainJson(value, MAX_PLAIN_DEPTH)) return JSON.stringify(value);
-  } catch {
-    // A getter has thrown; it is told below.
-  }
-  return stringifyWatched(value, fail, what);
-}
-
-/**
- * Nothing in it but what JSON carries as it is. Spares most payloads the callback for each value, which costs several
- * times more than this.
- */
-function isPlainJson(value: unknown, depth: number): boolean {
-  switch (typeof value) {
-    case "string":
-    case "boolean":
-      return true;
-    case "number":
-      return Number.isFinite(value);
-    case "object":
-      if (value === null) return true;
-      if (depth === 0) return false;
-      if (Array.isArray(value)) return value.every(item => isPlainJson(item, depth - 1));
-      if (Object.getPrototypeOf(value) !== Object.prototype || "toJSON" in value) return false;
-      return Object.values(value).every(item => item === undefined || isPlainJson(item, depth - 1));
-    default:
-      return false;
-  }
-}
-
-function stringifyWatched(value: unknown, fail: (where: string) => Error, what: string): string {
-  let refused: string | undefined;
-  let json: string | undefined;
-  try {
-    json = JSON.stringify(value, (key, at: unknown) => {
-      if (typeof at === "bigint" || typeof at === "function" || typeof at === "symbol") {
-        refused ??= `${key ? `'${key}' in ${what}` : what} is a ${typeof at}, which JSON cannot carry`;
-        return undefined;
-      }
-      // These would arrive as something else, without a word: {} and null.
-      const lost =
-        at instanceof Map || at instanceof Set || at instanceof Error
-          ? at.constructor.name
-          : typeof at === "number" && !Number.isFinite(at)
-            ? String(at)
-            : undefined;
-      if (lost) refused ??= `${key ? `'${key}' in ${what}` : what} is ${lost}, which JSON cannot carry`;
-      return at;
-    });
-  } catch (error) {
-    throw fail(
-      `${what} cannot be turned into JSON (${boundedText(error instanceof Error ? error.message.split("\n")[0] : error, 200)})`
-    );
-  }
-  if (refused) throw fail(refused);
-  if (json === undefined) throw fail(`${what} is ${value === undefined ? "undefined" : typeof value}`);
-  return json;
 }
 
 /**
@@ -260,21 +166,12 @@ export function headersOf(
   return headers;
 }
 
-/** `Object.keys` would make an array for each. */
-export function isEmpty(value: object): boolean {
-  for (const name in value) if (Object.hasOwn(value, name)) return false;
-  return true;
-}
-
 export interface Wire {
   messageId: string | undefined;
   type: string | undefined;
   headers: Record<string, unknown>;
   body: Buffer;
 }
-
-/** Why something from the wire cannot be taken for an envelope. It is parked with its bytes, never dropped. */
-export class Unreadable extends Error {}
 
 /** Header by type; `docs/schemas/envelope.schema.json` says the same, and a test holds both against each other. */
 const TEXTS = [
@@ -350,79 +247,5 @@ export function describe(value: unknown): string {
   return typeof value === "number" ? String(value) : typeof value;
 }
 
-/** Throws Unreadable. */
-export function parseJson(body: Buffer, what: string): unknown {
-  try {
-    return JSON.parse(body.toString("utf8"));
-  } catch {
-    throw new Unreadable(`${what} is not JSON`);
-  }
-}
-
-function parseObject(json: string | undefined, what: string): Record<string, unknown> {
-  if (json === undefined) return {};
-  const value = parseJson(Buffer.from(json), what);
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new Unreadable(`${what} is not an object`);
-  return value as Record<string, unknown>;
-}
-
 /** Kept for a human with its raw bytes; see `parking.ts`. */
 export const PARKED_TYPE = "reliable.parked";
-
-const MAX_ERROR_TEXT = 1000;
-const MAX_STACK = 4000;
-
-/**
- * An error as it travels and is stored: every field bounded, without credentials. Whatever was thrown, this does not
- * throw.
- */
-export function describeError(thrown: unknown): FailureError {
-  const field = (name: string): unknown => {
-    try {
-      return (thrown as Record<string, unknown>)[name];
-    } catch {
-      // A getter that throws is no reason to owe a receipt for ever.
-      return undefined;
-    }
-  };
-  if (typeof thrown !== "object" || thrown === null)
-    return { name: "Error", message: boundedText(thrown, MAX_ERROR_TEXT) };
-  const result: FailureError = {
-    name: boundedText(field("name") || "Error", 200),
-    message: boundedText(field("message") ?? "", MAX_ERROR_TEXT)
-  };
-  const [code, type, stack, data] = [field("code"), field("type"), field("stack"), field("data")];
-  if (typeof code === "number") result.code = code;
-  if (typeof code === "string") result.code = boundedText(code, 200);
-  if (typeof type === "string") result.type = boundedText(type, 200);
-  if (typeof stack === "string") result.stack = boundedText(stack, MAX_STACK);
-  // Which field, in the one line that people read first.
-  const fields =
-    result.type === "VALIDATION_ERROR" && Array.isArray(data)
-      ? data
-          .slice(0, 3)
-          .flatMap((entry: { message?: unknown } | null) => (typeof entry?.message === "string" ? entry.message : []))
-      : [];
-  if (fields.length) result.message = boundedText(`${result.message} ${fields.join(" ")}`, MAX_ERROR_TEXT);
-  if (data !== undefined && data !== null)
-    result.data = boundedText(typeof data === "string" ? data : json(data), MAX_ERROR_TEXT);
-  return result;
-}
-
-function boundedText(value: unknown, max: number): string {
-  try {
-    // Cut first, so that nothing huge is searched; the margin keeps an address that spans the cut whole for its mask.
-    return redact(String(value).slice(0, max + 1000)).slice(0, max);
-  } catch {
-    return "[not text]";
-  }
-}
-
-function json(value: unknown): string {
-  try {
-    return JSON.stringify(value) ?? "";
-  } catch {
-    return "[not JSON]";
-  }
-}

@@ -1,5 +1,6 @@
-import { describe, isCount, parseJson, Unreadable, WIRE_VERSION } from "./envelope";
 import { ANY_GROUP, type FailureError } from "../message/message";
+import { describe, isCount, WIRE_VERSION } from "./envelope";
+import { parseJson, Unreadable } from "./json";
 
 export const RECEIPT_TYPE = "reliable.receipt";
 /** To the receipts of strategy `callback`: the business write of an intent has failed. */

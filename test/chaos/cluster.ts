@@ -1,8 +1,8 @@
-import { fork, type ChildProcess } from "node:child_process";
+import { type ChildProcess, fork } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import path from "node:path";
 import { freePort } from "../support/ports";
-import { tcpProxy, type TcpProxy } from "../support/tcp-proxy";
+import { type TcpProxy, tcpProxy } from "../support/tcp-proxy";
 import type { Servers } from "./servers";
 
 export const ROLES = ["producer", "consumer", "sweeper", "callback"] as const;

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { FAULTS } from "./matrix";
 import { report } from "./report";
-import { commitOf, earlierOutcome, runFault, type Outcome } from "./run";
+import { commitOf, earlierOutcome, type Outcome, runFault } from "./run";
 import { Servers } from "./servers";
 
 const HELP = `npm run faults                      the whole matrix; prints the table and writes test/chaos/results.md and README

@@ -1,12 +1,12 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { connect, type ChannelModel } from "amqplib";
+import { type ChannelModel, connect } from "amqplib";
 import { MongoClient } from "mongodb";
 import { uniformInt } from "pure-rand/distribution/uniformInt";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
 import { delayQueueName } from "../../src/couriers/amqp/topology";
-import { eventQueue, prefixOf, systemQueues } from "../../src/message/pattern";
+import { eventQueue, prefixOf, systemQueues } from "../../src/wire/names";
 import { CHECK_DELAYS, Cluster, DATABASE, type Shape } from "./cluster";
 import { monotonic, readJournals } from "./journal";
 import type { Servers } from "./servers";

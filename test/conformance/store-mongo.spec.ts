@@ -1,4 +1,4 @@
-import { MongoClient, type ClientSession } from "mongodb";
+import { type ClientSession, MongoClient } from "mongodb";
 import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import type { Logger } from "../../src/platform/logger";
@@ -6,7 +6,7 @@ import { mongoError } from "../../src/stores/mongo/errors";
 import { MongoStore, type MongoStoreOptions } from "../../src/stores/mongo/store";
 import { at, messageOf, silent } from "../support/messages";
 import { urls } from "../support/servers";
-import { tcpProxy, type TcpProxy } from "../support/tcp-proxy";
+import { type TcpProxy, tcpProxy } from "../support/tcp-proxy";
 
 const database = `reliable_test_${uuidv7()}`;
 const client = new MongoClient(urls().mongo);
@@ -146,7 +146,7 @@ describe("errors", () => {
   it.each([
     [18, "RELIABLE_ACCESS_REFUSED", false],
     [13, "RELIABLE_ACCESS_REFUSED", false],
-    [10334, "RELIABLE_NOT_STORED", false],
+    [10334, "RELIABLE_STORE_REFUSED", false],
     [91, "RELIABLE_UNAVAILABLE", true],
     [64, "RELIABLE_UNAVAILABLE", true]
   ])("the server's %i is %s", (code, type, retryable) => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { ANY_GROUP, type AuditRecord, type Message } from "../../src/message/message";
+import { ANY_GROUP, type Message } from "../../src/message/message";
+import type { AuditRecord } from "../../src/message/records";
 import type { ListQuery, Store } from "../../src/stores/store";
 import {
   at,
@@ -14,7 +15,7 @@ import {
   receiptOf,
   subscriptionOf
 } from "../support/messages";
-import { rawOf, withStores, type StoreKind } from "./store";
+import { rawOf, type StoreKind, withStores } from "./store";
 
 /** What an operator sees and does, and everything in the store that is not a message. */
 export function operations(kind: StoreKind): void {

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import type { RescheduleRecord, Store } from "../../src/stores/store";
 import { at, failedBy, handledBy, messageOf, receiptOf } from "../support/messages";
-import { withStores, type StoreKind } from "./store";
+import { type StoreKind, withStores } from "./store";
 
 /** Answers that come while a sweep holds the message: between its publish and the record of it. */
 export function overtaken(kind: StoreKind): void {

@@ -8,7 +8,7 @@ import { EmbeddedStore } from "../../src/stores/embedded/store";
 import { MongoStore } from "../../src/stores/mongo/store";
 import { silent } from "../support/messages";
 import { urls } from "../support/servers";
-import { transitions, type StoreKind } from "./store";
+import { type StoreKind, transitions } from "./store";
 import { operations } from "./store-operator";
 import { overtaken } from "./store-overtaken";
 

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { Redis } from "ioredis";
-import { MongoClient } from "mongodb";
 import type { ServiceBroker } from "moleculer";
+import { MongoClient } from "mongodb";
 import { expect, it, onTestFinished } from "vitest";
 import { ReliableEmit, type ReliableOptions } from "../../src";
 import { cluster, until } from "../support/brokers";

@@ -2,12 +2,12 @@ import { connect } from "amqplib";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { AmqpCourier, type AmqpCourierOptions } from "../../src/couriers/amqp/courier";
 import {
-  type RecordingLogger,
   collect,
   eventually,
   next,
   outcomes,
   publication,
+  type RecordingLogger,
   recordingLogger,
   uniqueName
 } from "../support/couriers";

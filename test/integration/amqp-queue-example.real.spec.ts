@@ -15,10 +15,10 @@ it("examples/amqp-queue: two lines of difference, old and new side by side, ever
   });
   const { code } = await node.exited;
   expect(node.output).toMatch(
-    /node old has delivered [1-7] mails\nnode changed has delivered [1-7] mails\nsettled by: confirm[^]*by the broker's confirm[^]*consumed/
+    /node old has delivered [1-7] mails\nnode changed has delivered [1-7] mails\nsettled by: confirm[\s\S]*by the broker's confirm[\s\S]*consumed/
   );
   expect(node.output).toMatch(
-    /settled by: receipt[^]*attempt 1 failed in queue[^]*the mail server is down[^]*handled by queue[^]*attempt 2[^]*consumed/
+    /settled by: receipt[\s\S]*attempt 1 failed in queue[\s\S]*the mail server is down[\s\S]*handled by queue[\s\S]*attempt 2[\s\S]*consumed/
   );
   expect(node.output).toContain("Every mail was delivered once.");
   expect(code).toBe(0);

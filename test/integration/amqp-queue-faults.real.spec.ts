@@ -1,12 +1,12 @@
 import { describe, expect, it } from "vitest";
-import { cluster, until, type Cluster } from "../support/brokers";
+import { type Cluster, cluster, until } from "../support/brokers";
 import { startNode, type TestNode } from "../support/child";
 import type { QueueNode } from "../support/queue-node";
 import { jobQueue, plainUrl, queued } from "../support/queues";
 import { atBroker, rabbitmqctl } from "../support/rabbitmq";
-import { reaches } from "../support/services";
 import { urls } from "../support/servers";
-import { tcpProxy, type TcpProxy } from "../support/tcp-proxy";
+import { reaches } from "../support/services";
+import { type TcpProxy, tcpProxy } from "../support/tcp-proxy";
 
 /** A process with one service whose every connection to RabbitMQ goes through `net`. */
 async function started(made: Cluster, queue: string, reliable: boolean): Promise<{ node: TestNode; net: TcpProxy }> {

@@ -1,24 +1,24 @@
 import type { ConfirmChannel } from "amqplib";
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it, vi } from "vitest";
-import { ReliableAmqpQueue, type AmqpQueueOptions, type QueueChannel, type QueueMessage } from "../../src";
+import { type AmqpQueueOptions, type QueueChannel, type QueueMessage, ReliableAmqpQueue } from "../../src";
 import { RECEIPT_TYPE } from "../../src/wire/receipt";
-import { cluster, until, type Cluster } from "../support/brokers";
+import { type Cluster, cluster, until } from "../support/brokers";
 import {
+  type AddJob,
   addJobOf,
+  type Handlers,
   jobQueue,
   payloadOf,
   plainMixin,
   plainNode,
   plainUrl,
-  queued,
-  type AddJob,
-  type Handlers
+  queued
 } from "../support/queues";
 import { atBroker } from "../support/rabbitmq";
 import { courierOf, rowOf } from "../support/runtime";
-import { emitter, errorOf, reaches, serviceOf, story } from "../support/services";
 import { urls } from "../support/servers";
+import { emitter, errorOf, reaches, serviceOf, story } from "../support/services";
 import { tcpProxy } from "../support/tcp-proxy";
 
 const STRATEGIES = ["outbox", "callback"] as const;

@@ -1,9 +1,9 @@
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { ReliableEmit } from "../../src";
-import { systemQueues } from "../../src/message/pattern";
-import { until } from "../support/brokers";
 import type { Delivery } from "../../src/couriers/courier";
+import { systemQueues } from "../../src/wire/names";
+import { until } from "../support/brokers";
 import { courierOf, foreignGroup, sendReceipt } from "../support/runtime";
 import { errorOf, reaches, story } from "../support/services";
 import { asked, echoOf, world } from "../support/strategies";

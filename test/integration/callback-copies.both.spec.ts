@@ -1,6 +1,6 @@
 import type { ServiceBroker } from "moleculer";
 import { expect, it } from "vitest";
-import { systemQueues } from "../../src/message/pattern";
+import { systemQueues } from "../../src/wire/names";
 import { until } from "../support/brokers";
 import { courierOf, rowOf } from "../support/runtime";
 import { reaches } from "../support/services";

@@ -1,7 +1,7 @@
 import type { ServiceBroker } from "moleculer";
 import { expect, it } from "vitest";
 import { delayQueueName } from "../../src/couriers/amqp/topology";
-import { systemQueues } from "../../src/message/pattern";
+import { systemQueues } from "../../src/wire/names";
 import { cluster, until } from "../support/brokers";
 import { atBroker } from "../support/rabbitmq";
 import { courierOf, foreignGroup, rowOf, sendReceipt } from "../support/runtime";

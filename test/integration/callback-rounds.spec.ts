@@ -5,7 +5,7 @@ import type { Publication } from "../../src/couriers/courier";
 import { cluster, until } from "../support/brokers";
 import { courierOf, foreignGroup, rowOf, sendReceipt, storeOf } from "../support/runtime";
 import { consumer, emitter, emitterOf, reaches, story, subscribed } from "../support/services";
-import { AMQP_ONLY, countingResends, echoOf, LADDER, localsOf, tap, type Handler } from "../support/strategies";
+import { AMQP_ONLY, countingResends, echoOf, type Handler, LADDER, localsOf, tap } from "../support/strategies";
 
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n);
 const delayOf = ({ to }: Publication) => ("delayMs" in to ? to.delayMs : undefined);

@@ -68,6 +68,6 @@ it("has the producer send again what nobody has answered, by its check", async (
   expect(seen).toEqual([2, 2]);
   const story = await consumers.call<{ timeline: { what: string }[] }, object>("reliable.get", { id });
   expect(story.timeline.map(({ what }) => what).join("\n")).toMatch(
-    /attempt 1 failed.*stock.*not yet[^]*handled by stock.*attempt 2/
+    /attempt 1 failed.*stock.*not yet[\s\S]*handled by stock.*attempt 2/
   );
 });

@@ -1,16 +1,16 @@
 import { execFileSync } from "node:child_process";
+import path from "node:path";
 import type { ServiceBroker } from "moleculer";
 import { MongoClient } from "mongodb";
-import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { delayQueueName } from "../../src/couriers/amqp/topology";
-import { prefixOf, systemQueues } from "../../src/message/pattern";
-import { cluster, until, type Cluster } from "../support/brokers";
+import { prefixOf, systemQueues } from "../../src/wire/names";
+import { type Cluster, cluster, until } from "../support/brokers";
 import { startNode, type TestNode } from "../support/child";
 import { courierOf, storeOf } from "../support/runtime";
 import { urls } from "../support/servers";
 import { consumer } from "../support/services";
-import { DATABASE, shop, type Bond, type ShopNode } from "../support/shop";
+import { type Bond, DATABASE, type ShopNode, shop } from "../support/shop";
 
 const preload = path.resolve("test/support/crash-preload.cjs");
 const DELAYS = [500, 1000, 2000, 4000];

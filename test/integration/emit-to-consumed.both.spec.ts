@@ -1,5 +1,5 @@
-import { expect, it } from "vitest";
 import type { Context } from "moleculer";
+import { expect, it } from "vitest";
 import { cluster, until } from "../support/brokers";
 
 it("leads an event through every step to consumed, once per group", async () => {

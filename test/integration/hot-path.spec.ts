@@ -3,8 +3,8 @@ import { expect, it, onTestFinished, vi } from "vitest";
 import { cluster, until } from "../support/brokers";
 import { atBroker } from "../support/rabbitmq";
 import { courierOf } from "../support/runtime";
-import { consumer, emitter, emitterOf, subscribed } from "../support/services";
 import { urls } from "../support/servers";
+import { consumer, emitter, emitterOf, subscribed } from "../support/services";
 
 const WRITES = ["insert", "update", "delete", "findAndModify", "bulkWrite"];
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n);

@@ -1,10 +1,10 @@
 import type { Context, ServiceBroker } from "moleculer";
-import { MongoClient, type ClientSession } from "mongodb";
+import { type ClientSession, MongoClient } from "mongodb";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { ReliableLocals } from "../../mixins/event-context";
-import { headersOf } from "../../src/wire/envelope";
 import type { Message } from "../../src/message/message";
-import { prefixOf, systemQueues } from "../../src/message/pattern";
+import { headersOf } from "../../src/wire/envelope";
+import { prefixOf, systemQueues } from "../../src/wire/names";
 import { backend, cluster, until } from "../support/brokers";
 import { startNode } from "../support/child";
 import { messageOf } from "../support/messages";

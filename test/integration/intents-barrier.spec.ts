@@ -1,10 +1,10 @@
-import { MongoClient, type ClientSession } from "mongodb";
+import { type ClientSession, MongoClient } from "mongodb";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { CommitMessage } from "../../src/emit/emit";
 import { cluster, until } from "../support/brokers";
 import { rowOf } from "../support/runtime";
-import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
 import { urls } from "../support/servers";
+import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
 import { AMQP_ONLY, STRATEGIES } from "../support/strategies";
 
 async function connected(): Promise<MongoClient> {

@@ -4,7 +4,7 @@ import type { CommitMessage } from "../../src/emit/emit";
 import { until } from "../support/brokers";
 import { rowOf } from "../support/runtime";
 import { errorOf, reaches, story } from "../support/services";
-import { asked, LADDER, STRATEGIES, world, type World } from "../support/strategies";
+import { asked, LADDER, STRATEGIES, type World, world } from "../support/strategies";
 
 const source = { action: "asked.happened", params: { order: 1 } };
 

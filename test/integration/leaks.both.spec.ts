@@ -1,17 +1,17 @@
-import { EventEmitter } from "node:events";
+import type { EventEmitter } from "node:events";
 import v8 from "node:v8";
+import { Redis } from "ioredis";
 import { ServiceBroker } from "moleculer";
 import { MongoClient } from "mongodb";
-import { Redis } from "ioredis";
 import { expect, it, onTestFinished } from "vitest";
 import type { ReliableOptions } from "../../src";
 import { Consumer } from "../../src/consumer/consumer";
 import { Runtime } from "../../src/runtime/runtime";
-import { backend, cluster, until, type Cluster } from "../support/brokers";
+import { backend, type Cluster, cluster, until } from "../support/brokers";
 import { proxied } from "../support/proxied";
 import { channelsOf } from "../support/rabbitmq";
-import { consumer, emitter, emitterOf, errorOf } from "../support/services";
 import { urls } from "../support/servers";
+import { consumer, emitter, emitterOf, errorOf } from "../support/services";
 
 const ROUNDS = 50;
 /** Until modules, pools and caches have come to rest. */

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Redis } from "ioredis";
-import { beforeAll, describe, expect, it, onTestFinished, afterAll } from "vitest";
-import { Leases, type LeaseOptions, type RedisClient } from "../../src/sweeper/lease";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { type LeaseOptions, Leases, type RedisClient } from "../../src/sweeper/lease";
 import { silent } from "../support/messages";
 import { urls } from "../support/servers";
 

@@ -1,6 +1,7 @@
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
-import type { Message, Parked } from "../../src/message/message";
+import type { Message } from "../../src/message/message";
+import type { Parked } from "../../src/message/records";
 import { backend, cluster, until } from "../support/brokers";
 import { deadOf, failureOf, finalOf, messageOf, parkedOf, receiptOf, subscriptionOf } from "../support/messages";
 import { rowOf, storeOf } from "../support/runtime";

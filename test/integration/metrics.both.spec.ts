@@ -3,9 +3,9 @@ import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { METRICS } from "../../src/telemetry/metrics";
 import { cluster, until } from "../support/brokers";
+import { messageOf } from "../support/messages";
 import { freePort } from "../support/ports";
 import { courierOf, foreignGroup, runtimeOf, sendReceipt, storeOf } from "../support/runtime";
-import { messageOf } from "../support/messages";
 import { consumer, emitter, emitterOf, oneNode, reaches, subscribed } from "../support/services";
 
 const PREFIX = "moleculer.reliable.";

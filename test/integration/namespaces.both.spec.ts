@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { cluster } from "../support/brokers";
 import { storeOf } from "../support/runtime";
-import { consumer, emitter, emitterOf, errorOf, subscribed, story } from "../support/services";
+import { consumer, emitter, emitterOf, errorOf, story, subscribed } from "../support/services";
 
 it("two namespaces on the same servers never meet", async () => {
   const sides = await Promise.all(

@@ -1,7 +1,7 @@
 import type { Context, ServiceBroker } from "moleculer";
 import { expect, it } from "vitest";
 import type { ReliableOptions } from "../../src";
-import { cluster, until, type Cluster } from "../support/brokers";
+import { type Cluster, cluster, until } from "../support/brokers";
 import { ownServer } from "../support/own-servers";
 
 type Emit = (event: string, payload: unknown, options?: object) => Promise<{ id: string; status: string }>;

@@ -43,18 +43,18 @@ it("a REPL session shows dead messages and leads them on", async () => {
   const dead = [await session.next("dead"), await session.next("dead"), await session.next("dead")];
   expect(dead.sort()).toEqual(["order-1", "order-2", "order-3"]);
 
-  await ask(session, "call reliable.list --status dead", /id: 'order-1'[^]*total: 3/);
+  await ask(session, "call reliable.list --status dead", /id: 'order-1'[\s\S]*total: 3/);
   const overview = await ask(session, "reliable", /dead +│ 3/);
   expect(overview).toContain("Node desk: ok");
   await ask(
     session,
     "reliable list --status dead --event order.created",
-    /order-2 +│ order.created │ dead +│ mail[^]*2\/2[^]*550 no such mailbox: emma@example.test[^]*3 message\(s\)/
+    /order-2 +│ order.created │ dead +│ mail[\s\S]*2\/2[\s\S]*550 no such mailbox: emma@example.test[\s\S]*3 message\(s\)/
   );
   await ask(
     session,
     "reliable get order-1",
-    /stored by orders for mail[^]*attempt 2 failed in mail[^]*dead: handler in group mail at attempt 2/
+    /stored by orders for mail[\s\S]*attempt 2 failed in mail[\s\S]*dead: handler in group mail at attempt 2/
   );
   await ask(session, "reliable retry --status dead --dry-run", /Dry run: 3 message\(s\) would be retried/);
 
@@ -63,7 +63,7 @@ it("a REPL session shows dead messages and leads them on", async () => {
   expect(await session.next("consumed")).toEqual(["order-1"]);
   await ask(session, 'reliable retry order-2 --note "address fixed"', /1 of 1 message\(s\) retried/);
   expect(await session.next("consumed")).toEqual(["order-2"]);
-  await ask(session, "reliable get order-2", /retry by REPL on desk: address fixed[^]*handled by mail on node desk/);
+  await ask(session, "reliable get order-2", /retry by REPL on desk: address fixed[\s\S]*handled by mail on node desk/);
   await ask(session, 'reliable resolve order-3 --note "sent by hand" --by emma', /1 of 1 message\(s\) resolved/);
   await ask(session, "reliable get order-3", /resolve by emma: sent by hand/);
 

@@ -1,7 +1,7 @@
-import { Errors, type Context } from "moleculer";
+import { type Context, Errors } from "moleculer";
 import { describe, expect, it } from "vitest";
-import type { ReliableOptions } from "../../src";
 import type { ReliableLocals } from "../../mixins/event-context";
+import type { ReliableOptions } from "../../src";
 import { cluster, until } from "../support/brokers";
 import { foreignGroup, rowOf, sendReceipt } from "../support/runtime";
 import { consumer, emitter, emitterOf, errorOf, oneNode, reaches, story, subscribed } from "../support/services";

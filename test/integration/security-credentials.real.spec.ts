@@ -1,12 +1,12 @@
-import { Redis } from "ioredis";
 import { inspect } from "node:util";
+import { Redis } from "ioredis";
 import { expect, it } from "vitest";
-import { reliableReplCommands, type ReliableOptions } from "../../src";
+import { type ReliableOptions, reliableReplCommands } from "../../src";
 import { reliableCommand } from "../../src/operator/repl/command";
 import { cluster, text, until } from "../support/brokers";
 import { ownServer } from "../support/own-servers";
-import { consumer, emitter, emitterOf, subscribed } from "../support/services";
 import { urls } from "../support/servers";
+import { consumer, emitter, emitterOf, subscribed } from "../support/services";
 
 /** With everything a URL, a regular expression and a person stumble over. */
 const SECRETS = { amqp: "rabb1t/s3cret:@?#%&=ü", redis: "red1s/s3cret:@?#%&=ü", mongo: "m0ngo/s3cret:@?#%&=ü" };

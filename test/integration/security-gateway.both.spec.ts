@@ -1,5 +1,5 @@
-import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { createRequire } from "node:module";
+import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { expect, it } from "vitest";
 import { ReliableService } from "../../src";
 import { RESEND_ACTION } from "../../src/wire/resend";

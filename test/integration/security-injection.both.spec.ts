@@ -1,9 +1,10 @@
 import { inspect } from "node:util";
 import type { ServiceBroker } from "moleculer";
 import { expect, it } from "vitest";
+import type { Broker } from "../../mixins/broker";
+import { nodeOf } from "../../mixins/node";
 import { cluster } from "../support/brokers";
 import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
-import { nodeOf, type Broker } from "../../mixins/node";
 
 const HUGE = "x".repeat(1_000_000);
 /** What reaches a filter as it is would match more than a text of its own. */

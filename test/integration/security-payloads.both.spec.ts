@@ -1,6 +1,7 @@
 import type { Context } from "moleculer";
 import { expect, it } from "vitest";
-import { nodeOf, type Broker } from "../../mixins/node";
+import type { Broker } from "../../mixins/broker";
+import { nodeOf } from "../../mixins/node";
 import { cluster, text, until } from "../support/brokers";
 import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
 

@@ -2,10 +2,10 @@ import { ServiceBroker } from "moleculer";
 import { expect, it, onTestFinished } from "vitest";
 import type { ReliableOptions } from "../../src";
 import { CLOSE_MS } from "../../src/async/deadline";
-import { backend, cluster, until, type Cluster } from "../support/brokers";
-import { consumer, emitter, emitterOf, errorOf } from "../support/services";
+import { backend, type Cluster, cluster, until } from "../support/brokers";
 import { proxied } from "../support/proxied";
 import { runtimeOf } from "../support/runtime";
+import { consumer, emitter, emitterOf, errorOf } from "../support/services";
 
 /** Instants of a start at which it is stopped, spread over its length and a little beyond. */
 const INSTANTS = 30;

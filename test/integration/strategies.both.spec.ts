@@ -297,7 +297,7 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     const started = performance.now();
     await shop.stop();
     expect(performance.now() - started).toBeLessThan(6000);
-    expect(await waiting).toMatchObject({ type: "RELIABLE_STOPPED" });
+    expect(await waiting).toMatchObject({ type: "RELIABLE_WAIT_STOPPED" });
     expect(await Promise.all(emits)).toEqual(numbers(50));
     await until(
       async () => numbers(50).filter(n => !seen.includes(n)),

@@ -1,7 +1,7 @@
-import { TracerExporters, type Context, type Span } from "moleculer";
+import { type Context, type Span, TracerExporters } from "moleculer";
 import { describe, expect, it } from "vitest";
-import { cluster, until, type Cluster } from "../support/brokers";
-import { consumer, errorOf, emitter, emitterOf, subscribed } from "../support/services";
+import { type Cluster, cluster, until } from "../support/brokers";
+import { consumer, emitter, emitterOf, errorOf, subscribed } from "../support/services";
 
 const line = process.env["MOLECULER_LINE"];
 const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

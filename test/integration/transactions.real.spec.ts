@@ -1,6 +1,6 @@
 import { MongoClient } from "mongodb";
 import { expect, it, onTestFinished } from "vitest";
-import { prefixOf } from "../../src/message/pattern";
+import { prefixOf } from "../../src/wire/names";
 import { cluster } from "../support/brokers";
 import { storeOf } from "../support/runtime";
 import { urls } from "../support/servers";

@@ -1,13 +1,13 @@
 import type { Context } from "moleculer";
 import { expect, it } from "vitest";
-import { systemQueues } from "../../src/message/pattern";
+import { systemQueues } from "../../src/wire/names";
 import { cluster, until } from "../support/brokers";
-import { capture, type Captured } from "../support/capture";
+import { type Captured, capture } from "../support/capture";
 import { addJobOf, jobQueue, queued } from "../support/queues";
 import { atBroker } from "../support/rabbitmq";
+import { foreignGroup, sendReceipt } from "../support/runtime";
 import { asDocument, faults, type SchemaName } from "../support/schemas";
 import { errorOf, reaches, serviceOf } from "../support/services";
-import { foreignGroup, sendReceipt } from "../support/runtime";
 import { asked, echoOf, LADDER, world } from "../support/strategies";
 
 const header = ({ headers }: { headers: Record<string, unknown> }, name: string) => headers[`x-reliable-${name}`];

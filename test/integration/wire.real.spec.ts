@@ -2,12 +2,12 @@ import type { Options } from "amqplib";
 import type { Context } from "moleculer";
 import { expect, it } from "vitest";
 import type { ReliableError } from "../../src";
+import { systemQueues } from "../../src/wire/names";
 import { cluster, until } from "../support/brokers";
-import { systemQueues } from "../../src/message/pattern";
 import { atBroker } from "../support/rabbitmq";
 import { storeOf } from "../support/runtime";
-import { consumer, errorOf, oneNode, reaches, story, subscribed } from "../support/services";
 import { faults } from "../support/schemas";
+import { consumer, errorOf, oneNode, reaches, story, subscribed } from "../support/services";
 
 interface ParkedRow {
   id: string;

@@ -1,11 +1,11 @@
-import { RECEIPT_TYPE } from "../../src/wire/receipt";
-import { TRANSITIONS, type Status } from "../../src/message/lifecycle";
+import { type Status, TRANSITIONS } from "../../src/message/lifecycle";
 import type { Change, Doc, Filter } from "../../src/stores/documents/collection";
+import { RECEIPT_TYPE } from "../../src/wire/receipt";
 import { changed, match, read, stored } from "./database";
 import { groupsOf, ID, QUEUES, queueOf, type Wire } from "./parts";
 import type { Answer, Effect } from "./stage";
 import { Pool } from "./values";
-import { added, Broken, put, statusOf, successor, type Fault, type Model, type Slot, type State } from "./world";
+import { added, Broken, type Fault, type Model, put, type Slot, type State, statusOf, successor } from "./world";
 
 const CONFIRMED = { value: { outcome: "confirmed" } };
 const UNKNOWN = { value: { outcome: "unknown", reason: "no answer" } };

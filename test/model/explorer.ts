@@ -1,7 +1,7 @@
 import { isFinal, STATUS, type Status } from "../../src/message/lifecycle";
 import { groupsOf } from "./parts";
 import { Steps } from "./steps";
-import { Broken, keyOf, statusOf, type Model, type State } from "./world";
+import { Broken, keyOf, type Model, type State, statusOf } from "./world";
 
 export interface Explored {
   states: number;

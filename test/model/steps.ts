@@ -1,9 +1,9 @@
 import { later } from "./database";
 import { Effects, RECEIPTS, type Way } from "./effects";
 import { PAYLOAD, QUEUES, queueOf, scriptsOf } from "./parts";
-import { NOW, Theatre, type Answer, type Effect } from "./stage";
+import { type Answer, type Effect, NOW, Theatre } from "./stage";
 import { textOf } from "./values";
-import { put, spend, successor, take, type Model, type Slot, type State, type Step } from "./world";
+import { type Model, put, type Slot, type State, type Step, spend, successor, take } from "./world";
 
 const TIMEOUT = { error: { name: "RequestTimeoutError", message: "no answer", type: "REQUEST_TIMEOUT" } };
 /** Names the part of a process that does what the process does not wait for. */

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { installed, npmInstall, ours, packed, PROJECT_NAMES, run } from "../support/installed";
+import { installed, npmInstall, ours, PROJECT_NAMES, packed, run } from "../support/installed";
 
 const versionOf = (folder: string, name: string) =>
   (JSON.parse(readFileSync(path.join(folder, "node_modules", name, "package.json"), "utf8")) as { version: string })

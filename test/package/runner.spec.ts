@@ -123,9 +123,9 @@ describe.each(["0.15", "0.14"] as const)("moleculer-runner of Moleculer %s", lin
     const node = await runner(at, { args: ["--env", "--repl", "services"], stdin: true });
     await said(node, /mol \$/);
     node.type("call orders.create --n 1");
-    await said(node, /handled 1 by shop[^]*^consumed/m);
+    await said(node, /handled 1 by shop[\s\S]*^consumed/m);
     node.type("reliable");
-    await said(node, /consumed +│ 1[^]*Node shop: ok/);
+    await said(node, /consumed +│ 1[\s\S]*Node shop: ok/);
     await node.kill("SIGTERM");
     expect(await node.exited).toEqual({ code: 0, signal: null });
 
@@ -242,7 +242,7 @@ describe.each(["0.15", "0.14"] as const)("moleculer-runner of Moleculer %s", lin
       execArgv: ["--import", pathToFileURL(require.resolve("tsx")).href],
       args: ["--envfile", "shop.env", "--config", "moleculer.config.ts", "orders.service.ts"]
     });
-    await said(node, /handled 1[^]*consumed/);
+    await said(node, /handled 1[\s\S]*consumed/);
     await node.kill("SIGTERM");
     expect(await node.exited).toEqual({ code: 0, signal: null });
   });

@@ -1,13 +1,13 @@
 import { randomBytes } from "node:crypto";
 import { inspect } from "node:util";
-import { Loggers, ServiceBroker, type BrokerOptions, type ServiceSchema } from "moleculer";
+import { connect } from "amqplib";
+import { type BrokerOptions, Loggers, ServiceBroker, type ServiceSchema } from "moleculer";
 import { MongoClient } from "mongodb";
 import { inject, onTestFinished } from "vitest";
-import { connect } from "amqplib";
 import { ReliableEmit, type ReliableOptions } from "../../src";
 import { delayQueueName } from "../../src/couriers/amqp/topology";
-import { prefixOf, systemQueues } from "../../src/message/pattern";
 import { OPTIONS } from "../../src/options/options";
+import { prefixOf, systemQueues } from "../../src/wire/names";
 
 /** `real` servers or the `embedded` default: the project a spec runs in decides. */
 export const backend = process.env["RELIABLE_TEST_BACKEND"] === "embedded" ? "embedded" : "real";

@@ -1,4 +1,4 @@
-import { ServiceBroker, type BrokerOptions, type Context, type ServiceSchema } from "moleculer";
+import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { ReliableEmit, type ReliableError, type ReliableOptions } from "../../src";
 import { tell } from "./parent";
 

@@ -1,4 +1,4 @@
-import { connect, type ConsumeMessage } from "amqplib";
+import { type ConsumeMessage, connect } from "amqplib";
 import { onTestFinished } from "vitest";
 import type { OnTheWire } from "./schemas";
 import { urls } from "./servers";

@@ -1,6 +1,7 @@
 import { uuidv7 } from "uuidv7";
-import type { AuditRecord, Failure, Message, Note, Parked, Receipt, Subscription } from "../../src/message/message";
+import type { Failure, Message, Note, Receipt } from "../../src/message/message";
 import { bucketOf } from "../../src/message/message";
+import type { AuditRecord, Parked, Subscription } from "../../src/message/records";
 import type { FailedRecord, HandledRecord } from "../../src/stores/store";
 
 /** Instants of the tests, in ms from a fixed start: rows are made already old, nothing waits. */

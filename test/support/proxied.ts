@@ -2,7 +2,7 @@ import { onTestFinished } from "vitest";
 import type { ReliableOptions } from "../../src";
 import { backend } from "./brokers";
 import { urls } from "./servers";
-import { tcpProxy, type TcpProxy } from "./tcp-proxy";
+import { type TcpProxy, tcpProxy } from "./tcp-proxy";
 
 /**
  * RabbitMQ, MongoDB and Redis, in this order, each behind a proxy of the test's own, which counts connections; none

@@ -1,6 +1,6 @@
 import { createRequire } from "node:module";
-import { ServiceBroker, type BrokerOptions, type ServiceSchema } from "moleculer";
-import { ReliableAmqpQueue, type AmqpQueueOptions, type QueueChannel, type QueueMessage } from "../../src";
+import { type BrokerOptions, ServiceBroker, type ServiceSchema } from "moleculer";
+import { type AmqpQueueOptions, type QueueChannel, type QueueMessage, ReliableAmqpQueue } from "../../src";
 import { onTold, tell } from "./parent";
 
 /** What the parent wants of this node. */

@@ -2,12 +2,12 @@ import { createRequire } from "node:module";
 import type { ServiceBroker, ServiceSchema } from "moleculer";
 import { onTestFinished } from "vitest";
 import {
-  ReliableAmqpQueue,
   type AmqpQueueOptions,
   type EmitResult,
   type JobOptions,
   type QueueChannel,
-  type QueueMessage
+  type QueueMessage,
+  ReliableAmqpQueue
 } from "../../src";
 import type { Cluster } from "./brokers";
 import { atBroker } from "./rabbitmq";

@@ -1,4 +1,4 @@
-import { ServiceBroker, type BrokerOptions, type Context } from "moleculer";
+import { type BrokerOptions, type Context, ServiceBroker } from "moleculer";
 import { ReliableEmit, reliableReplCommands } from "../../src";
 import { onTold, tell } from "./parent";
 

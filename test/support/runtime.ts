@@ -1,11 +1,12 @@
 import type { ServiceBroker } from "moleculer";
-import { nodeOf, type Broker } from "../../mixins/node";
+import type { Broker } from "../../mixins/broker";
+import { nodeOf } from "../../mixins/node";
 import type { Courier, Delivery } from "../../src/couriers/courier";
-import { RECEIPT_TYPE, type ReceiptItem } from "../../src/wire/receipt";
 import type { Message } from "../../src/message/message";
-import { eventQueue, systemQueues } from "../../src/message/pattern";
 import type { Runtime } from "../../src/runtime/runtime";
 import type { Store } from "../../src/stores/store";
+import { eventQueue, systemQueues } from "../../src/wire/names";
+import { RECEIPT_TYPE, type ReceiptItem } from "../../src/wire/receipt";
 
 /** What a started node is made of: for tests that make rows already old, or speak on the wire themselves. */
 export function runtimeOf(broker: ServiceBroker): Runtime {

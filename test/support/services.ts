@@ -1,6 +1,5 @@
 import type { Context, Service, ServiceBroker, ServiceSchema } from "moleculer";
-import type { EmitOptions, EmitResult, MessageStory, SubscriptionRow } from "../../src";
-import type { ReliableError } from "../../src";
+import type { EmitOptions, EmitResult, MessageStory, ReliableError, SubscriptionRow } from "../../src";
 import { type Cluster, until } from "./brokers";
 
 export type Emit = (event: string, payload: unknown, options?: EmitOptions) => Promise<EmitResult>;

@@ -1,6 +1,6 @@
-import { ServiceBroker, type BrokerOptions } from "moleculer";
+import { type BrokerOptions, ServiceBroker } from "moleculer";
 import { tell } from "./parent";
-import { shop, type ShopNode } from "./shop";
+import { type ShopNode, shop } from "./shop";
 
 /**
  * A producer that dies somewhere in its one emit; see `crash-preload.cjs`. Tells "promised" or "refused", and "points".

@@ -1,7 +1,7 @@
 import type { Context, Service, ServiceSchema } from "moleculer";
 import { MongoClient } from "mongodb";
-import { ReliableEmit, type EmitOptions, type ReliableOptions } from "../../src";
-import { prefixOf } from "../../src/message/pattern";
+import { type EmitOptions, ReliableEmit, type ReliableOptions } from "../../src";
+import { prefixOf } from "../../src/wire/names";
 
 /** How an order and its event belong together. */
 export type Bond =

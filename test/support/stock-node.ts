@@ -1,4 +1,4 @@
-import { ServiceBroker, type BrokerOptions, type Context, type ServiceSchema } from "moleculer";
+import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import type { ReliableLocals } from "../../mixins/event-context";
 import { ReliableEmit, type ReliableOptions } from "../../src";
 import { RECEIPT_TYPE } from "../../src/wire/receipt";

@@ -1,10 +1,10 @@
 import type { Context, ServiceBroker, ServiceSchema } from "moleculer";
-import type { ReliableOptions } from "../../src";
 import type { ReliableLocals } from "../../mixins/event-context";
-import { cluster, type Cluster } from "./brokers";
+import type { ReliableOptions } from "../../src";
 import type { Delivery, Publication } from "../../src/couriers/courier";
+import { type Cluster, cluster } from "./brokers";
 import { courierOf, runtimeOf, storeOf } from "./runtime";
-import { consumer, emitter, emitterOf, subscribed, type Emit } from "./services";
+import { consumer, type Emit, emitter, emitterOf, subscribed } from "./services";
 
 /** What a strategy promises beside what both do; the one suite of both asks for it by name. */
 export interface StrategyFeatures {

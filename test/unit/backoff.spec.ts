@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { backoffMs } from "../../src/async/backoff";
+import { backoffMs } from "../../src/message/backoff";
 
 describe("without jitter it doubles up to its cap", () => {
   it.each([

@@ -4,7 +4,7 @@ import { Batcher, type BatcherOptions } from "../../src/async/batcher";
 /** A batcher whose writes the test answers one by one. */
 function manual(options: Partial<BatcherOptions<string, string>> = {}) {
   const writes: { items: string[]; answer: (results?: string[]) => void; fail: (error: Error) => void }[] = [];
-  let arrived: (() => void)[] = [];
+  const arrived: (() => void)[] = [];
   const batcher = new Batcher<string, string>({
     maxItems: 100,
     ...options,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bucketOf, BUCKETS } from "../../src/message/message";
+import { BUCKETS, bucketOf } from "../../src/message/message";
 import { bucketsOf } from "../../src/sweeper/sweeper";
 
 describe.each([1, 2, 3, 4, 7, 63, 64])("%i partitions", partitions => {

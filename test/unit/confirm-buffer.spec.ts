@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { PublishedRecord, Store } from "../../src/stores/store";
 import { ConfirmBuffer } from "../../src/emit/confirm-buffer";
+import type { PublishedRecord, Store } from "../../src/stores/store";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());

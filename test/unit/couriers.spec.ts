@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { Fifo } from "../../src/async/fifo";
 import { parseAddresses } from "../../src/couriers/amqp/addresses";
 import { delayQueueDeclaration, delayStepMs, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
-import { Fifo } from "../../src/async/fifo";
 import { MemoryCourier, type MemoryCourierOptions } from "../../src/couriers/memory/courier";
 import { collect, outcomes, publication, recordingLogger, uniqueName } from "../support/couriers";
 

@@ -1,6 +1,6 @@
 import { inspect } from "node:util";
 import { describe, expect, it } from "vitest";
-import { sanitizeError, redact, ReliableError } from "../../src/errors";
+import { ReliableError, redact, sanitizeError } from "../../src/errors";
 
 const SECRET = "s3cret";
 

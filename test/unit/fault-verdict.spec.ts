@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, expect, it } from "vitest";
 import { readJournals } from "../chaos/journal";
-import { complaints, judge, type Ending } from "../chaos/verdict";
+import { complaints, type Ending, judge } from "../chaos/verdict";
 
 let folder: string | undefined;
 afterEach(() => folder && rmSync(folder, { recursive: true, force: true }));

@@ -1,8 +1,8 @@
 import { expect, it, vi } from "vitest";
 import type { Courier } from "../../src/couriers/courier";
-import { Metrics } from "../../src/telemetry/metrics";
-import { Gauges, type GaugesParts } from "../../src/telemetry/gauges";
 import type { Store } from "../../src/stores/store";
+import { Gauges, type GaugesParts } from "../../src/telemetry/gauges";
+import { Metrics } from "../../src/telemetry/metrics";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
 

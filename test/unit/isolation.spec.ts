@@ -3,9 +3,9 @@ import { ReceiptSender } from "../../src/consumer/receipt-sender";
 import type { Courier, Delivery, Publication } from "../../src/couriers/courier";
 import { BatchConsumer } from "../../src/inbound/batch-consumer";
 import { MessagePublisher } from "../../src/outbound/message-publisher";
-import { systemQueues } from "../../src/message/pattern";
-import type { Metrics } from "../../src/telemetry/metrics";
 import type { Store } from "../../src/stores/store";
+import type { Metrics } from "../../src/telemetry/metrics";
+import { systemQueues } from "../../src/wire/names";
 import { messageOf } from "../support/messages";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { isFinal, sourcesOf, STATUS, STATUSES, TRANSITIONS, type Status } from "../../src/message/lifecycle";
+import { isFinal, STATUS, STATUSES, type Status, sourcesOf, TRANSITIONS } from "../../src/message/lifecycle";
 
 type End = Status | "discarded";
 

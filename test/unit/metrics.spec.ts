@@ -1,5 +1,5 @@
 import { expect, it, vi } from "vitest";
-import { MAX_EVENT_LABELS, Metrics, METRICS } from "../../src/telemetry/metrics";
+import { MAX_EVENT_LABELS, METRICS, Metrics } from "../../src/telemetry/metrics";
 import { rowsOf } from "../support/readme";
 
 it("bounds the event names that become labels; totals stay right", () => {

@@ -1,18 +1,11 @@
-import { MongoClient } from "mongodb";
 import { Redis } from "ioredis";
+import { MongoClient } from "mongodb";
 import { describe, expect, it } from "vitest";
-import {
-  consumerOptions,
-  environmentName,
-  fromEnvironment,
-  readOptions,
-  mergeNode,
-  nodeOptions,
-  OPTIONS,
-  serviceOptions,
-  type OptionName
-} from "../../src/options/options";
 import { ReliableEmit, ReliableService } from "../../src";
+import { environmentName, fromEnvironment } from "../../src/options/environment";
+import { mergeNode } from "../../src/options/merge";
+import { OPTIONS, type OptionName } from "../../src/options/options";
+import { consumerOptions, nodeOptions, readOptions, serviceOptions } from "../../src/options/resolve";
 import { errorOf } from "../support/services";
 
 const none = {};

@@ -3,14 +3,13 @@ import { expect, it } from "vitest";
 import {
   bindingKey,
   consumerGroup,
-  eventQueue,
   isPattern,
   isWildcard,
   matches,
   namesGroup,
-  systemQueues,
   topicMatcher
 } from "../../src/message/pattern";
+import { eventQueue, systemQueues } from "../../src/wire/names";
 
 const moleculers = (Utils as unknown as { match(event: string, pattern: string): boolean }).match;
 

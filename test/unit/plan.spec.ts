@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { QueueDepth } from "../../src/couriers/courier";
 import { ANY_GROUP, type Message } from "../../src/message/message";
-import { planSweep, reachesAllAtOnce, silentGroups, type SweepPlan } from "../../src/sweeper/plan";
+import { planSweep, reachesAllAtOnce, type SweepPlan, silentGroups } from "../../src/sweeper/plan";
 import { at, messageOf, receiptOf } from "../support/messages";
 
 const NOW = 1_000_000;

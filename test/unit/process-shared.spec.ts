@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { ServiceBroker } from "moleculer";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { checkMoleculer } from "../../mixins/moleculer-version";
 import { ReliableEmit, ReliableService } from "../../src";
 import { VERSION } from "../../src/platform/process-shared";
-import { checkMoleculer } from "../../mixins/moleculer-version";
 import { errorOf } from "../support/services";
 
 const brokers: ServiceBroker[] = [];

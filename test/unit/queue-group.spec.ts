@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { queueTargetOf, queueTargetOfMessage, queueGroup, settledByConfirm } from "../../src/message/queue-target";
+import { queueGroup, queueTargetOf, queueTargetOfMessage, settledByConfirm } from "../../src/message/queue-target";
 
 describe("the pseudo group of a queue that is not ours", () => {
   it.each(["mail.send", "a,b", "a/b:c#d", "50%", "%2C", "ü €", "x".repeat(255), "queue/x"])(

@@ -26,9 +26,9 @@ it("the README's table of options is that of the code", () => {
 
 it("the README knows every emit option", () => {
   const declared =
-    /export interface EmitOptions \{([^]*?)\n\}/.exec(readFileSync("src/emit/emit.ts", "utf8"))?.[1] ?? "";
+    /export interface EmitOptions \{([\s\S]*?)\n\}/.exec(readFileSync("src/emit/emit.ts", "utf8"))?.[1] ?? "";
   const named = rowsOf("option | what it does").flatMap(([names]) => (names ?? "").replace(/`/g, "").split(", "));
-  expect(named.toSorted()).toEqual([...declared.matchAll(/^  (\w+)\?:/gm)].map(([, name]) => name).toSorted());
+  expect(named.toSorted()).toEqual([...declared.matchAll(/^ {2}(\w+)\?:/gm)].map(([, name]) => name).toSorted());
 });
 
 it("the README knows every error type and whether it is retryable", () => {
@@ -56,6 +56,6 @@ it("the README's links lead somewhere", () => {
 });
 
 it("the README's table of faults is that of the last full run", () => {
-  const shown = /<!-- test\/chaos\/results.md -->\n([^]*)<!-- \/test\/chaos\/results.md -->/.exec(readme)?.[1];
+  const shown = /<!-- test\/chaos\/results.md -->\n([\s\S]*)<!-- \/test\/chaos\/results.md -->/.exec(readme)?.[1];
   expect(shown?.trim()).toBe(readFileSync("test/chaos/results.md", "utf8").trim());
 });

@@ -1,9 +1,10 @@
 import { expect, it } from "vitest";
+import { isParkedMessage } from "../../src/inbound/parked-messages";
 import { parseAnnouncement } from "../../src/wire/announcement";
 import { parseCheck, rowOfEcho } from "../../src/wire/check";
-import { parseEnvelope, Unreadable } from "../../src/wire/envelope";
+import { parseEnvelope } from "../../src/wire/envelope";
+import { Unreadable } from "../../src/wire/json";
 import { parseReceipts, parseWithdrawal } from "../../src/wire/receipt";
-import { isParkedMessage } from "../../src/inbound/parked-messages";
 import { faults, names, type SchemaName } from "../support/schemas";
 
 type Doc = Record<string, unknown>;

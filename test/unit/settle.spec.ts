@@ -2,7 +2,8 @@ import { Errors } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { settle } from "../../src/consumer/settle";
 import { handlerNotReached } from "../../src/errors";
-import { describeError, type Envelope } from "../../src/wire/envelope";
+import { describeError } from "../../src/message/failure-text";
+import type { Envelope } from "../../src/wire/envelope";
 
 const envelope: Envelope = {
   id: "m1",

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { Subscription } from "../../src/message/message";
+import type { Subscription } from "../../src/message/records";
 import { Subscriptions } from "../../src/outbound/subscriptions";
 import type { Store } from "../../src/stores/store";
 import { silent, subscriptionOf } from "../support/messages";

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { Deadline } from "../../src/async/deadline";
-import type { SweepParts } from "../../src/sweeper/sweep";
+import type { SweepParts } from "../../src/sweeper/parts";
 import { Sweeper } from "../../src/sweeper/sweeper";
 
 it("a stop gives up a pass that does not come to its end", async () => {

@@ -2,7 +2,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { delayQueueDeclaration, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
 import { HEADER } from "../../src/wire/envelope";
-import { eventQueue, systemQueues } from "../../src/message/pattern";
+import { eventQueue, systemQueues } from "../../src/wire/names";
 import { faults, names, type SchemaName } from "../support/schemas";
 
 const text = readFileSync("docs/wire-contract.md", "utf8");
@@ -15,7 +15,7 @@ const codes = (cell = "") => [...cell.matchAll(/`([^`]*)`/g)].map(([, code]) => 
 const named = (name: string) => name.replace("shop.reliable", "<ns>");
 
 it("every example in the contract is as its schema says", () => {
-  const examples = [...text.matchAll(/```json (\w+)\n([^]*?)```/g)].map(
+  const examples = [...text.matchAll(/```json (\w+)\n([\s\S]*?)```/g)].map(
     ([, name, json]) => [name, json] as [SchemaName, string]
   );
   expect(examples.map(([name]) => name).toSorted()).toEqual(["announcement", "envelope", "plan", "receipt"]);

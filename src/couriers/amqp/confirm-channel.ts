@@ -1,8 +1,8 @@
 import type { ConfirmChannel as AmqpChannel, ChannelModel } from "amqplib";
+import { Fifo } from "../../async/fifo";
 import { ReliableError, reasonOf } from "../../errors";
 import type { Logger } from "../../platform/logger";
 import { notSent, type Publication, type PublishResult } from "../courier";
-import { Fifo } from "../../async/fifo";
 import { closeChannel } from "./declare";
 import { encodable } from "./headers";
 

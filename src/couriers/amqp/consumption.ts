@@ -1,7 +1,7 @@
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
 import { CLOSE_MS } from "../../async/deadline";
-import { backoffMs } from "../../async/backoff";
 import { ReliableError, reasonOf } from "../../errors";
+import { backoffMs } from "../../message/backoff";
 import type { Logger } from "../../platform/logger";
 import type { ConsumeSpec, Consumption, Delivery } from "../courier";
 import { closeChannel } from "./declare";

@@ -1,29 +1,29 @@
 import type { ChannelModel, SocketOptions } from "amqplib";
-import { withTimeout, CLOSE_MS } from "../../async/deadline";
-import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import { CLOSE_MS, withTimeout } from "../../async/deadline";
+import { type CourierEvents, TypedEmitter } from "../../async/typed-emitter";
 import { WaitGroup } from "../../async/wait-group";
+import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Logger } from "../../platform/logger";
 import {
-  notSent,
   type ConsumeSpec,
   type Consumption,
   type Courier,
   type CourierFeatures,
   type CourierStatus,
+  notSent,
   type Outcome,
   type Publication,
   type PublishResult,
   type QueueDepth,
   type QueueSpec
 } from "../courier";
-import { type CourierEvents, TypedEmitter } from "../../async/typed-emitter";
 import { parseAddresses } from "./addresses";
-import { DelayQueues } from "./delay-queues";
+import { ConfirmChannel } from "./confirm-channel";
 import { AmqpConnection } from "./connection";
 import { AmqpConsumption } from "./consumption";
-import { assertExchange, inspectQueue, onTemporaryChannel, ensureQueue } from "./declare";
-import { ConfirmChannel } from "./confirm-channel";
-import { type ExchangeDeclaration, type QueueDeclaration, eventsExchange, queueDeclaration } from "./topology";
+import { assertExchange, ensureQueue, inspectQueue, onTemporaryChannel } from "./declare";
+import { DelayQueues } from "./delay-queues";
+import { type ExchangeDeclaration, eventsExchange, type QueueDeclaration, queueDeclaration } from "./topology";
 
 export interface AmqpCourierOptions {
   /** `amqp://` or `amqps://` addresses of one cluster: an array, or one string separated by `;` or `,`. */

@@ -1,6 +1,6 @@
 import type { ChannelModel } from "amqplib";
 import { assertQueue, inspectQueue, onTemporaryChannel } from "./declare";
-import { type ExchangeDeclaration, type QueueDeclaration, delayQueueDeclaration, delayStepMs } from "./topology";
+import { delayQueueDeclaration, delayStepMs, type ExchangeDeclaration, type QueueDeclaration } from "./topology";
 
 export interface DelayQueuesOptions {
   exchange: ExchangeDeclaration;

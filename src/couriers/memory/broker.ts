@@ -1,6 +1,6 @@
+import { Fifo } from "../../async/fifo";
 import { topicMatcher } from "../../message/pattern";
 import type { QueueSpec } from "../courier";
-import { Fifo } from "../../async/fifo";
 
 /** Deliveries in one turn of the event loop: enough for throughput, few enough that timers and sockets get theirs. */
 const TURN = 256;

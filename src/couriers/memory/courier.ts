@@ -1,20 +1,20 @@
-import { sameVersion, processShared, VERSION } from "../../platform/process-shared";
+import { type CourierEvents, TypedEmitter } from "../../async/typed-emitter";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Logger } from "../../platform/logger";
+import { processShared, sameVersion, VERSION } from "../../platform/process-shared";
 import {
-  notSent,
   type ConsumeSpec,
   type Consumption,
   type Courier,
   type CourierFeatures,
   type CourierStatus,
+  notSent,
   type Outcome,
   type Publication,
   type PublishResult,
   type QueueDepth,
   type QueueSpec
 } from "../courier";
-import { type CourierEvents, TypedEmitter } from "../../async/typed-emitter";
 import { MemoryBroker, type MemoryQueue } from "./broker";
 import { MemoryConsumption } from "./consumption";
 

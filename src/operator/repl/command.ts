@@ -1,6 +1,6 @@
 import type { ServiceBroker } from "moleculer";
 import { ReliableError, reasonOf } from "../../errors";
-import { check } from "../../options/options";
+import { check } from "../../options/validate";
 import {
   actTable,
   auditsTable,

@@ -1,8 +1,8 @@
 import { getBorderCharacters, table } from "table";
-import type { ActResult } from "../operations";
-import type { Health, SubscriptionRow } from "../health";
-import type { MessageRow, MessageStory } from "../views";
 import { STATUSES } from "../../message/lifecycle";
+import type { Health, SubscriptionRow } from "../health";
+import type { ActResult } from "../operations";
+import type { MessageRow, MessageStory } from "../views";
 
 /** Longest text of a cell; the whole of it is in `reliable get`. */
 const WIDEST = 90;

@@ -1,5 +1,6 @@
-import { isEmpty } from "../../wire/envelope";
-import type { Message, Parked } from "../../message/message";
+import type { Message } from "../../message/message";
+import type { Parked } from "../../message/records";
+import { isEmpty } from "../../wire/json";
 import type { Doc } from "./collection";
 
 /** Maps keyed by group: their keys are parts of field paths. */

@@ -1,8 +1,5 @@
-import { STATUS, STATUSES, isFinal, sourcesOf } from "../../message/lifecycle";
+import { isFinal, STATUS, STATUSES, sourcesOf } from "../../message/lifecycle";
 import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../message/message";
-import { decodeMessage, encodeMessage, keyOf } from "./codec";
-import { EPOCH, type Change, type Doc, type Filter, type Operation } from "./collection";
-import { IntentStore } from "./intents";
 import type {
   ClaimQuery,
   DeadMessage,
@@ -11,12 +8,15 @@ import type {
   HandledRecord,
   HandledResult,
   InsertOutcome,
-  Timing,
   NamingRecord,
   PublishedRecord,
+  RecipientsRecord,
   RescheduleRecord,
-  RecipientsRecord
+  Timing
 } from "../store";
+import { decodeMessage, encodeMessage, keyOf } from "./codec";
+import { type Change, type Doc, EPOCH, type Filter, type Operation } from "./collection";
+import { IntentStore } from "./intents";
 
 const FINAL = STATUSES.filter(isFinal);
 

@@ -1,11 +1,12 @@
 import { ReliableError } from "../../errors";
-import { STATUS, STATUSES, isFinal, type Status } from "../../message/lifecycle";
-import { ANY_GROUP, type AuditRecord, type Message, type Note } from "../../message/message";
+import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle";
+import { ANY_GROUP, type Message, type Note } from "../../message/message";
 import { namesGroup } from "../../message/pattern";
+import type { AuditRecord } from "../../message/records";
+import type { ListQuery, StoreStats } from "../store";
 import { decodeMessage, keyOf } from "./codec";
 import type { Change, Doc, Filter, Operation } from "./collection";
 import { RecordStore } from "./records";
-import type { ListQuery, StoreStats } from "../store";
 
 /** Statuses whose rows are few and matter to an operator; the others are history. */
 const LIVE = STATUSES.filter(status => !isFinal(status));

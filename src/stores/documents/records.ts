@@ -1,6 +1,6 @@
-import type { AuditRecord, Parked, Subscription } from "../../message/message";
+import type { AuditRecord, Parked, Subscription } from "../../message/records";
 import { decodeParked, encodeParked } from "./codec";
-import { EPOCH, type Collection, type Collections, type Doc, type Filter } from "./collection";
+import { type Collection, type Collections, type Doc, EPOCH, type Filter } from "./collection";
 
 /** An operator reads them page by page elsewhere; a message has a handful. */
 const MAX_AUDITS = 1000;

@@ -1,15 +1,15 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import { sameVersion, processShared, VERSION } from "../../platform/process-shared";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Logger } from "../../platform/logger";
-import { prefixOf } from "../../message/pattern";
+import { processShared, sameVersion, VERSION } from "../../platform/process-shared";
+import { prefixOf } from "../../wire/names";
 import { COLLECTION_NAMES, type CollectionName, type Collections } from "../documents/collection";
+import { INDEXES } from "../documents/indexes";
 import { DocumentStore } from "../documents/messages";
+import type { InsertOutcome, Store, StoreFeatures } from "../store";
 import { EmbeddedCollection } from "./collection";
 import { FileLock } from "./file-lock";
-import { INDEXES } from "../documents/indexes";
-import type { InsertOutcome, Store, StoreFeatures } from "../store";
 
 export interface EmbeddedStoreOptions {
   /** Folder, created if missing. Without it: memory. */

@@ -77,7 +77,7 @@ export function mongoError(what: string, thrown: unknown): unknown {
     thrown.name === "MongoInvalidArgumentError"
   ) {
     return new ReliableError(
-      "RELIABLE_NOT_STORED",
+      "RELIABLE_STORE_REFUSED",
       `MongoDB refused ${what}: ${reasonOf(thrown)}`,
       { store: "mongodb", step: what },
       thrown

@@ -7,22 +7,22 @@ import type {
   ServerHeartbeatSucceededEvent,
   TopologyDescriptionChangedEvent
 } from "mongodb";
-import { withTimeout, CLOSE_MS } from "../../async/deadline";
-import { backoffMs } from "../../async/backoff";
+import { CLOSE_MS, withTimeout } from "../../async/deadline";
 import { ReliableError, reasonOf, redact } from "../../errors";
-import type { Logger } from "../../platform/logger";
+import { backoffMs } from "../../message/backoff";
 import type { Message } from "../../message/message";
-import { prefixOf } from "../../message/pattern";
+import type { Logger } from "../../platform/logger";
 import { tlsFailure } from "../../platform/tls";
+import { prefixOf } from "../../wire/names";
 import { decodeMessage, encodeMessage } from "../documents/codec";
 import { COLLECTION_NAMES, type CollectionName, type Doc } from "../documents/collection";
-import { DocumentStore } from "../documents/messages";
 import { INDEXES } from "../documents/indexes";
-import { MongoCollection, deadline, inTime } from "./collection";
 import { BARRIER, barrierRow } from "../documents/intents";
-import { isBadAddress, isDuplicate, isForeignSession, isTransient, mongoError, unavailable } from "./errors";
+import { DocumentStore } from "../documents/messages";
 import { inboxRow } from "../documents/records";
 import type { InsertOutcome, Store, StoreFeatures } from "../store";
+import { deadline, inTime, MongoCollection } from "./collection";
+import { isBadAddress, isDuplicate, isForeignSession, isTransient, mongoError, unavailable } from "./errors";
 
 const RECONNECT = { initialMs: 500, maxMs: 15_000, jitter: "half" } as const;
 

@@ -1,5 +1,5 @@
-import { connect, type ConsumeMessage } from "amqplib";
-import { eventQueue, systemQueues } from "../../../src/message/pattern";
+import { type ConsumeMessage, connect } from "amqplib";
+import { eventQueue, systemQueues } from "../../../src/wire/names";
 import type { Fault, Run } from "../run";
 
 const TEN_MINUTES = 600_000;

@@ -1,6 +1,6 @@
+import type { TcpProxy } from "../../support/tcp-proxy";
 import type { Link, Role } from "../cluster";
 import type { Fault, Run } from "../run";
-import type { TcpProxy } from "../../support/tcp-proxy";
 
 const THROUGH: Partial<Record<Role, Link[]>> = {
   producer: ["amqp", "mongo"],

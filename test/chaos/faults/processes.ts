@@ -1,4 +1,4 @@
-import { Cluster, type Role, ROLES } from "../cluster";
+import { Cluster, ROLES, type Role } from "../cluster";
 import type { Fault, Run } from "../run";
 
 /** Longer than every timeout of `QUICK` in `cluster.ts`, and than RabbitMQ's patience with a silent connection. */

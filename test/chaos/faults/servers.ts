@@ -1,4 +1,4 @@
-import { eventQueue, prefixOf } from "../../../src/message/pattern";
+import { eventQueue, prefixOf } from "../../../src/wire/names";
 import type { Fault, Run } from "../run";
 import type { ServerName, Servers } from "../servers";
 

@@ -1,5 +1,5 @@
-import { type GeneratorFn, fullJitterGenerator, halfJitterGenerator, noJitterGenerator } from "cockatiel";
-import type { Backoff } from "../message/message";
+import { fullJitterGenerator, type GeneratorFn, halfJitterGenerator, noJitterGenerator } from "cockatiel";
+import type { Backoff } from "./message";
 
 const GENERATORS = { none: noJitterGenerator, half: halfJitterGenerator, full: fullJitterGenerator };
 

@@ -1,0 +1,33 @@
+import type { Delivery } from "../couriers/courier";
+
+/**
+ * Acks with one multiple ack up to where everything is settled, and one by one beyond: a slow handler must not fill the
+ * prefetch window.
+ */
+export class AckMarks {
+  #epoch = -1;
+  #mark = 0;
+  #beyond = new Set<number>();
+
+  settle(deliveries: Delivery[]): void {
+    const fresh: Delivery[] = [];
+    for (const delivery of deliveries) {
+      if (delivery.epoch < this.#epoch) continue;
+      if (delivery.epoch > this.#epoch) {
+        this.#epoch = delivery.epoch;
+        this.#mark = 0;
+        this.#beyond.clear();
+        fresh.length = 0;
+      }
+      fresh.push(delivery);
+      this.#beyond.add(delivery.tag);
+    }
+    const from = this.#mark;
+    while (this.#beyond.delete(this.#mark + 1)) this.#mark++;
+    const last = fresh.find(delivery => delivery.tag === this.#mark);
+    if (last) last.ackUpTo();
+    for (const delivery of fresh) {
+      if (delivery.tag > this.#mark || (!last && delivery.tag > from)) delivery.ack();
+    }
+  }
+}

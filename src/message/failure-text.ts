@@ -1,0 +1,60 @@
+import { redact } from "../errors";
+import type { FailureError } from "./message";
+
+const MAX_ERROR_TEXT = 1000;
+
+const MAX_STACK = 4000;
+
+/**
+ * An error as it travels and is stored: every field bounded, without credentials. Whatever was thrown, this does not
+ * throw.
+ */
+export function describeError(thrown: unknown): FailureError {
+  const field = (name: string): unknown => {
+    try {
+      return (thrown as Record<string, unknown>)[name];
+    } catch {
+      // A getter that throws is no reason to owe a receipt for ever.
+      return undefined;
+    }
+  };
+  if (typeof thrown !== "object" || thrown === null)
+    return { name: "Error", message: boundedText(thrown, MAX_ERROR_TEXT) };
+  const result: FailureError = {
+    name: boundedText(field("name") || "Error", 200),
+    message: boundedText(field("message") ?? "", MAX_ERROR_TEXT)
+  };
+  const [code, type, stack, data] = [field("code"), field("type"), field("stack"), field("data")];
+  if (typeof code === "number") result.code = code;
+  if (typeof code === "string") result.code = boundedText(code, 200);
+  if (typeof type === "string") result.type = boundedText(type, 200);
+  if (typeof stack === "string") result.stack = boundedText(stack, MAX_STACK);
+  // Which field, in the one line that people read first.
+  const fields =
+    result.type === "VALIDATION_ERROR" && Array.isArray(data)
+      ? data
+          .slice(0, 3)
+          .flatMap((entry: { message?: unknown } | null) => (typeof entry?.message === "string" ? entry.message : []))
+      : [];
+  if (fields.length) result.message = boundedText(`${result.message} ${fields.join(" ")}`, MAX_ERROR_TEXT);
+  if (data !== undefined && data !== null)
+    result.data = boundedText(typeof data === "string" ? data : json(data), MAX_ERROR_TEXT);
+  return result;
+}
+
+export function boundedText(value: unknown, max: number): string {
+  try {
+    // Cut first, so that nothing huge is searched; the margin keeps an address that spans the cut whole for its mask.
+    return redact(String(value).slice(0, max + 1000)).slice(0, max);
+  } catch {
+    return "[not text]";
+  }
+}
+
+export function json(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? "";
+  } catch {
+    return "[not JSON]";
+  }
+}

@@ -1,0 +1,44 @@
+/** A group's queue: what consumers announce and `waiting` is filled from. */
+export interface Subscription {
+  /** Moleculer event pattern, `*` and `**` allowed. */
+  pattern: string;
+  group: string;
+  queue: string;
+  nodeID: string;
+  service: string;
+  firstSeenAt: Date;
+  seenAt: Date;
+}
+
+/** Something from the wire that could not be taken for what it should have been; kept whole. */
+export interface Parked {
+  _id: string;
+  at: Date;
+  /** Queue it came from. */
+  queue: string;
+  reason: string;
+  nodeID: string;
+  body: Buffer;
+  properties: Record<string, unknown>;
+  headers: Record<string, unknown>;
+}
+
+/** Kept after `discard` deleted a message or a parked one, and of each `forget`. */
+export interface AuditRecord {
+  _id: string;
+  at: Date;
+  by: string;
+  act: "discard" | "forget";
+  note?: string;
+  message?: {
+    id: string;
+    event: string;
+    producer: string;
+    createdAt: Date;
+    reason?: string;
+    failed: string[];
+    bytes: number;
+  };
+  parked?: { id: string; queue: string; reason: string; at: Date; bytes: number };
+  group?: string;
+}

@@ -1,0 +1,85 @@
+import { ReliableError } from "../errors";
+import { checkAddresses } from "./addresses";
+import { fromEnvironment, fromText } from "./environment";
+import {
+  type ConsumerOptions,
+  type NodeOptions,
+  namesOf,
+  OPTIONS,
+  type OptionName,
+  type OptionSpec,
+  type Rule,
+  type ServiceOptions
+} from "./options";
+import type { Values } from "./validate";
+import { check, isPlain } from "./validate";
+
+function rulesOf(names: OptionName[]): Record<string, object> {
+  return Object.fromEntries(names.map(name => [name, OPTIONS[name].rule]));
+}
+
+const ALL_RULES = rulesOf(namesOf(["node", "service", "event"]));
+
+/** Whatever comes from the environment is text. */
+const TEXT_RULES = Object.fromEntries(Object.entries(ALL_RULES).map(([name, rule]) => [name, fromText(rule as Rule)]));
+
+const EVENT_RULES = rulesOf(namesOf(["event"]));
+
+function checkDelays(delays: unknown): void {
+  if (Array.isArray(delays) && delays.some((delay, i) => i > 0 && delay <= delays[i - 1])) {
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      `The option 'checkDelaysMs' must increase (given: ${delays.join(", ")}).`,
+      { option: "checkDelaysMs" }
+    );
+  }
+}
+
+/** What a service has given, checked, without defaults: argument over settings over environment. */
+export function readOptions(
+  argument: Values = {},
+  settings: Values = {},
+  environment: Values = fromEnvironment()
+): Values {
+  const values = {
+    ...check("the environment (RELIABLE_…)", TEXT_RULES, environment),
+    ...check("settings.reliable", ALL_RULES, settings),
+    ...check("ReliableEmit()", ALL_RULES, argument)
+  };
+  checkAddresses(values);
+  checkDelays(values.checkDelaysMs);
+  return values;
+}
+
+function withDefaults(names: OptionName[], values: Values): Values {
+  const result: Values = {};
+  for (const name of names) {
+    const spec: OptionSpec = OPTIONS[name];
+    const value = values[name] ?? spec.default;
+    result[name] = isPlain(spec.default) ? { ...spec.default, ...(values[name] as object | undefined) } : value;
+  }
+  return result;
+}
+
+export function nodeOptions(values: Values): NodeOptions {
+  return withDefaults(namesOf(["node"]), values) as unknown as NodeOptions;
+}
+
+export function serviceOptions(values: Values): ServiceOptions {
+  const options = withDefaults(namesOf(["service", "event"]), values) as unknown as ServiceOptions;
+  return { ...options, callbackAttempts: (values.maxAttempts as number | undefined) ?? options.checkDelaysMs.length };
+}
+
+/** Options of one reliable event: `reliable: true` or `{…}` over the service's defaults. */
+export function consumerOptions(where: string, value: unknown, service: ServiceOptions): ConsumerOptions {
+  if (value !== true && !isPlain(value))
+    throw new ReliableError("RELIABLE_BAD_CONSUMER", `'reliable' in ${where} must be true or an object of options.`, {
+      option: "reliable"
+    });
+  const names = namesOf(["event"]);
+  const own = value === true ? {} : check(where, EVENT_RULES, value, "RELIABLE_BAD_CONSUMER");
+  return withDefaults(names, {
+    ...Object.fromEntries(names.map(name => [name, service[name as keyof ConsumerOptions]])),
+    ...own
+  }) as unknown as ConsumerOptions;
+}

@@ -1,0 +1,1 @@
+export type Call = (action: string, params: unknown, options: { timeout?: number }) => Promise<unknown>;

@@ -1,0 +1,123 @@
+import { isDeepStrictEqual } from "node:util";
+import { ReliableError } from "../errors";
+import { boundedText } from "../message/failure-text";
+
+/** Deeper, or in a circle: left to JSON.stringify. */
+const MAX_PLAIN_DEPTH = 32;
+
+/** Whether two bodies say the same: keys may stand in another order, as after a way through a database. */
+export function sameJson(a: Buffer, b: Buffer): boolean {
+  if (Buffer.compare(a, b) === 0) return true;
+  try {
+    return isDeepStrictEqual(JSON.parse(a.toString()), JSON.parse(b.toString()));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * The payload as the very bytes that will travel. Throws RELIABLE_BAD_PAYLOAD or RELIABLE_PAYLOAD_TOO_LARGE, naming the
+ * place.
+ */
+export function serialize(event: string, payload: unknown, maxBytes: number): Buffer {
+  const json = stringify(
+    payload,
+    where => new ReliableError("RELIABLE_BAD_PAYLOAD", `Cannot emit '${event}' reliably: ${where}.`, { event }),
+    "the payload"
+  );
+  const body = Buffer.from(json);
+  if (body.length > maxBytes) {
+    throw new ReliableError(
+      "RELIABLE_PAYLOAD_TOO_LARGE",
+      `Cannot emit '${event}' reliably: the payload is ${body.length} bytes, maxPayloadBytes is ${maxBytes}. Store it and emit a reference.`,
+      { event, bytes: body.length, maxPayloadBytes: maxBytes }
+    );
+  }
+  return body;
+}
+
+export function stringify(value: unknown, fail: (where: string) => Error, what: string): string {
+  try {
+    if (isPlainJson(value, MAX_PLAIN_DEPTH)) return JSON.stringify(value);
+  } catch {
+    // A getter has thrown; it is told below.
+  }
+  return stringifyWatched(value, fail, what);
+}
+
+/**
+ * Nothing in it but what JSON carries as it is. Spares most payloads the callback for each value, which costs several
+ * times more than this.
+ */
+function isPlainJson(value: unknown, depth: number): boolean {
+  switch (typeof value) {
+    case "string":
+    case "boolean":
+      return true;
+    case "number":
+      return Number.isFinite(value);
+    case "object":
+      if (value === null) return true;
+      if (depth === 0) return false;
+      if (Array.isArray(value)) return value.every(item => isPlainJson(item, depth - 1));
+      if (Object.getPrototypeOf(value) !== Object.prototype || "toJSON" in value) return false;
+      return Object.values(value).every(item => item === undefined || isPlainJson(item, depth - 1));
+    default:
+      return false;
+  }
+}
+
+function stringifyWatched(value: unknown, fail: (where: string) => Error, what: string): string {
+  let refused: string | undefined;
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(value, (key, at: unknown) => {
+      if (typeof at === "bigint" || typeof at === "function" || typeof at === "symbol") {
+        refused ??= `${key ? `'${key}' in ${what}` : what} is a ${typeof at}, which JSON cannot carry`;
+        return undefined;
+      }
+      // These would arrive as something else, without a word: {} and null.
+      const lost =
+        at instanceof Map || at instanceof Set || at instanceof Error
+          ? at.constructor.name
+          : typeof at === "number" && !Number.isFinite(at)
+            ? String(at)
+            : undefined;
+      if (lost) refused ??= `${key ? `'${key}' in ${what}` : what} is ${lost}, which JSON cannot carry`;
+      return at;
+    });
+  } catch (error) {
+    throw fail(
+      `${what} cannot be turned into JSON (${boundedText(error instanceof Error ? error.message.split("\n")[0] : error, 200)})`
+    );
+  }
+  if (refused) throw fail(refused);
+  if (json === undefined) throw fail(`${what} is ${value === undefined ? "undefined" : typeof value}`);
+  return json;
+}
+
+/** `Object.keys` would make an array for each. */
+export function isEmpty(value: object): boolean {
+  for (const name in value) if (Object.hasOwn(value, name)) return false;
+  return true;
+}
+
+/** Why something from the wire cannot be taken for an envelope. It is parked with its bytes, never dropped. */
+export class Unreadable extends Error {}
+
+/** Throws Unreadable. */
+export function parseJson(body: Buffer, what: string): unknown {
+  try {
+    return JSON.parse(body.toString("utf8"));
+  } catch {
+    throw new Unreadable(`${what} is not JSON`);
+  }
+}
+
+export function parseObject(json: string | undefined, what: string): Record<string, unknown> {
+  if (json === undefined) return {};
+  const value = parseJson(Buffer.from(json), what);
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new Unreadable(`${what} is not an object`);
+  return value as Record<string, unknown>;
+}

@@ -27,7 +27,7 @@ it.each(STRATEGIES)(
 
     expect(output).toMatch(
       new RegExp(
-        `${strategy === "outbox" ? "stored" : "emitted"} by orders for[\s\S]*attempt 1 failed in mail.*the mail server is down[\s\S]*handled by mail.*attempt 2[\s\S]*consumed`
+        `${strategy === "outbox" ? "stored" : "emitted"} by orders for[\\s\\S]*attempt 1 failed in mail.*the mail server is down[\\s\\S]*handled by mail.*attempt 2[\\s\\S]*consumed`
       )
     );
     expect(output).toMatch(new RegExp(`before it resolved +│ ${writes} +│ ${publishes} `));

@@ -7,7 +7,7 @@ export const readme = readFileSync("README.md", "utf8");
 /** The first code block after a heading. */
 export function codeAfter(heading: string, language: string): string {
   const from = readme.indexOf(`\n${heading}\n`);
-  const block = from < 0 ? null : new RegExp(`\`\`\`${language}\n([\s\S]*?)\n\`\`\``).exec(readme.slice(from));
+  const block = from < 0 ? null : new RegExp(`\`\`\`${language}\n([\\s\\S]*?)\n\`\`\``).exec(readme.slice(from));
   if (!block?.[1]) throw new Error(`README.md has no ${language} block under '${heading}'`);
   return block[1];
 }

@@ -50,8 +50,8 @@ const PARTS = LAYERS.slice(RUNTIME + 1, OPTIONS)
   .flat()
   .map(inside);
 const KNOWN_TO_MIXINS = [
-  "^src/emit/(emit|strategy)\\.ts$",
-  "^src/consumer/consumer\\.ts$",
+  "^src/emit/(emit-options|strategy)\\.ts$",
+  "^src/consumer/(consumer|parts)\\.ts$",
   "^src/operator/",
   "^src/telemetry/metrics\\.ts$",
   "^src/wire/"

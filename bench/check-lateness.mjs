@@ -10,6 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { connect } from "amqplib";
 import { AmqpCourier } from "../dist/src/couriers/amqp/courier.js";
 import { MemoryCourier } from "../dist/src/couriers/memory/courier.js";
+import { systemClock } from "../dist/src/platform/clock.js";
 
 const DELAYS_MS = [1000, 5000];
 const ROUNDS = 3;
@@ -62,8 +63,7 @@ async function measure(courier, sent, { count, everyMs }, delayMs) {
   const patience = new AbortController();
   const late = await Promise.race([Promise.all(waiting), delay(delayMs + PATIENCE_MS, undefined, patience)]);
   patience.abort();
-  if (!late)
-    throw new Error(`${courier.name}: ${sent.size} messages have not come ${PATIENCE_MS / 1000} s after their time.`);
+  if (!late) throw new Error(`${sent.size} messages have not come ${PATIENCE_MS / 1000} s after their time.`);
   return { late, confirmed };
 }
 
@@ -124,8 +124,8 @@ async function cleaned() {
 
 const samples = new Map();
 const couriers = {
-  RabbitMQ: () => new AmqpCourier({ urls: url, namespace, nodeID: "bench", logger, window: 1000 }),
-  embedded: () => new MemoryCourier({ namespace, logger })
+  RabbitMQ: () => new AmqpCourier({ urls: url, namespace, nodeID: "bench", logger, clock: systemClock, window: 1000 }),
+  embedded: () => new MemoryCourier({ namespace, logger, clock: systemClock })
 };
 let broker;
 await (await connected()).close();

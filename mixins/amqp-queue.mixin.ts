@@ -6,8 +6,9 @@ import { ReliableError } from "../src/errors";
 import type { ReliableOptions } from "../src/options/options";
 import { readOptions } from "../src/options/resolve";
 import { startAll } from "./consumers";
-import { hooks, type Mixed, ReliableEmit, type State } from "./reliable-emit.mixin";
+import { ReliableEmit } from "./reliable-emit.mixin";
 import type { Schema } from "./reliable-events";
+import { hooks, type Mixed, type State } from "./service-state";
 
 /** The `name` in moleculer-amqp-queue's own schema, by which its mixin is found. */
 const THEIRS = "moleculer-amqp-queue";
@@ -79,11 +80,8 @@ function takeOver(schema: QueueSchema): void {
 }
 
 async function addAMQPJob(this: Queued, queue: string, payload: unknown, options?: JobOptions): Promise<EmitResult> {
-  return this.reliableEmit(
-    queue,
-    payload,
-    emitOptionsOf(queue, options, this.$reliableQueues ?? {}, this.broker.namespace ?? "")
-  );
+  const emitOptions = emitOptionsOf(queue, options, this.$reliableQueues ?? {}, this.broker.namespace ?? "");
+  return this.reliableEmit(queue, payload, emitOptions);
 }
 
 async function getAMQPQueue(this: Service, queue: string): Promise<never> {

@@ -1,6 +1,6 @@
 import type { Context } from "moleculer";
 import type { Origin } from "../src/message/message";
-import type { ReliableLocals } from "./event-context";
+import type { ReliableLocals } from "./reliable-context";
 
 /** What of an emit's context goes on to the handlers. */
 export function originOf(

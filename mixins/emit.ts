@@ -1,5 +1,5 @@
 import type { Context, Service, Span } from "moleculer";
-import type { EmitOptions } from "../src/emit/emit";
+import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
 import type { Origin } from "../src/message/message";
 import { originOf } from "./emit-origin";

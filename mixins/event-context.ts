@@ -1,41 +1,13 @@
-import type { Context, Service } from "moleculer";
-import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer";
+import type { Service } from "moleculer";
+import type { HandlerEnd, HandlerExtras } from "../src/consumer/parts";
 import { handlerNotReached } from "../src/errors";
 import type { Envelope } from "../src/wire/envelope";
 import type { Broker } from "./broker";
 import { type Recorder, recordErrors, recorders, throwable } from "./handler-errors";
-
-/** Kept on `ctx.locals` of a reliable delivery; handlers may read it. */
-export interface ReliableLocals {
-  id: string;
-  attempt: number;
-  group: string;
-  /** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
-  session?: unknown;
-  /** W3C trace context of the emit, where it had one; on 0.15 also in `ctx.headers`. */
-  traceparent?: string;
-}
-
-/** Moleculer's inner parts that a delivery needs; private there, pinned by `event-context` tests on both lines. */
-interface InnerEvent {
-  name: string;
-  group?: string;
-  handler(ctx: Context): unknown;
-}
+import { contextOf, type InnerBroker, type InnerEvent } from "./reliable-context";
 
 interface InnerService {
   _serviceSpecification: { events: Record<string, InnerEvent> };
-}
-
-interface InnerBroker {
-  middlewares: {
-    wrapHandler(
-      hook: "localEvent",
-      handler: (ctx: Context) => Promise<unknown>,
-      event: InnerEvent
-    ): (ctx: Context) => Promise<unknown>;
-  };
-  ContextFactory: { create(broker: unknown, endpoint: unknown, params: unknown, options: unknown): Context };
 }
 
 /**
@@ -96,33 +68,4 @@ function innermost(event: InnerEvent): InnerEvent["handler"] {
   const handler = unwrapped.get(event) ?? event.handler;
   unwrapped.set(event, handler);
   return handler;
-}
-
-function contextOf(
-  broker: InnerBroker,
-  service: Service,
-  event: InnerEvent,
-  envelope: Envelope,
-  baseGroup: string,
-  locals: ReliableLocals
-): Context {
-  const { origin, meta } = envelope;
-  const { traceparent } = origin;
-  const { nodeID } = service.broker;
-  const endpoint = { id: nodeID, event, broker, service, node: null, local: true, state: true };
-  const ctx = broker.ContextFactory.create(broker, endpoint, envelope.payload, {
-    requestID: origin.requestID,
-    meta,
-    headers: traceparent ? { ...envelope.headers, traceparent } : envelope.headers,
-    caller: origin.caller ?? envelope.producer,
-    parentCtx: origin.parentID
-      ? { id: origin.parentID, requestID: origin.requestID, tracing: origin.tracing, level: origin.level ?? 0, meta }
-      : undefined
-  });
-  if (origin.nodeID) ctx.nodeID = origin.nodeID;
-  ctx.eventName = envelope.event;
-  ctx.eventType = "emit";
-  ctx.eventGroups = [baseGroup];
-  (ctx.locals as { reliable: ReliableLocals }).reliable = traceparent ? { ...locals, traceparent } : locals;
-  return ctx;
 }

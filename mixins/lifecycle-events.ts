@@ -1,4 +1,4 @@
-import { reasonOf } from "../src/errors";
+import { reasonOf, sanitizeError } from "../src/errors";
 import type { Runtime } from "../src/runtime/runtime";
 import type { Broker } from "./broker";
 
@@ -22,19 +22,19 @@ export function tellLifecycle(broker: Broker, runtime: Runtime): void {
     const { lifecycleEvents } = runtime.options;
     if (lifecycleEvents) send(lifecycleEvents, `reliable.${what}`, data);
   };
-  runtime.listen({
-    consumed: ids => tell("consumed", { ids }),
-    dead: messages => {
-      for (const { id, reason } of messages) tell("dead", { id, reason });
-    },
-    acted: (act, ids, by) => tell(act, { ids, by }),
-    // The shape of Moleculer's own $broker.error events, so that a listener on "$**.error" sees them all. An Error
-    // stays on its node.
-    error: (error, module) =>
-      send("broadcastLocal", "$reliable.error", {
-        error,
-        module,
-        type: `reliable${module[0]?.toUpperCase()}${module.slice(1)}Error`
-      })
+  const { events } = runtime;
+  events.on("consumed", ids => tell("consumed", { ids }));
+  events.on("dead", messages => {
+    for (const { id, reason } of messages) tell("dead", { id, reason });
   });
+  events.on("acted", (act, ids, by) => tell(act, { ids, by }));
+  // The shape of Moleculer's own $broker.error events, so that a listener on "$**.error" sees them all. An Error stays
+  // on its node.
+  events.on("error", (thrown, module) =>
+    send("broadcastLocal", "$reliable.error", {
+      error: sanitizeError(thrown),
+      module,
+      type: `reliable${module[0]?.toUpperCase()}${module.slice(1)}Error`
+    })
+  );
 }

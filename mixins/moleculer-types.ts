@@ -1,5 +1,5 @@
 import type { JobOptions } from "../src/amqp-queue/queues";
-import type { EmitOptions } from "../src/emit/emit";
+import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
 import type { ConsumerOptions } from "../src/options/options";
 

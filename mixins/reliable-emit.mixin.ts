@@ -1,12 +1,10 @@
-import { type Context, type Service, ServiceBroker, type ServiceSchema } from "moleculer";
-import type { Consumer } from "../src/consumer/consumer";
-import type { EmitOptions } from "../src/emit/emit";
+import { type Context, ServiceBroker, type ServiceSchema } from "moleculer";
+import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
 import { bindingKey, consumerGroup } from "../src/message/pattern";
 import { mergeService } from "../src/options/merge";
 import type { ReliableOptions, ServiceOptions } from "../src/options/options";
 import { readOptions, serviceOptions } from "../src/options/resolve";
-import type { Runtime } from "../src/runtime/runtime";
 import { eventQueue } from "../src/wire/names";
 import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/wire/resend";
 import type { Broker } from "./broker";
@@ -17,17 +15,7 @@ import { checkMoleculer } from "./moleculer-version";
 import { nodeOf } from "./node";
 import { ensureReliableService } from "./reliable.service";
 import { reliableEvents, type Schema } from "./reliable-events";
-
-/** Kept on the service instance: never in the schema, which is cloned and published. */
-export interface State {
-  runtime: Runtime;
-  given: Record<string, unknown>;
-  options: ServiceOptions;
-  consumers: Consumer[];
-}
-
-export type Mixed = Service & { $reliable?: State };
-export type Hook = (this: Mixed) => unknown;
+import { acquire, hooks, type Mixed, release, type State } from "./service-state";
 
 /**
  * Mixin that adds `this.reliableEmit()` to a service and makes its `events` with `reliable: true | {…}` consumers that
@@ -84,7 +72,7 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
       schema.started = [...new Set(hooks(schema.started))];
       schema.stopped = [...new Set(hooks(schema.stopped))];
       if (again) return;
-      // Outermost: after the user's own `started`, before the user's own `stopped` (research/moleculer.md §2.3).
+      // Outermost: after the user's own `started`, before the user's own `stopped`.
       schema.started = [...hooks(schema.started), startConsumers];
       schema.stopped = [...hooks(schema.stopped), stopConsumers];
     },
@@ -96,18 +84,6 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
     started: acquire,
     stopped: release
   } as unknown as Partial<ServiceSchema>;
-}
-
-export function hooks(value: unknown): Hook[] {
-  return value === undefined ? [] : ([value].flat() as Hook[]);
-}
-
-async function acquire(this: Mixed): Promise<void> {
-  await (this.$reliable as State).runtime.acquire(this);
-}
-
-async function release(this: Mixed): Promise<void> {
-  await (this.$reliable as State).runtime.release(this);
 }
 
 async function startConsumers(this: Mixed): Promise<void> {

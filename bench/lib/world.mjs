@@ -5,9 +5,9 @@ import { randomBytes } from "node:crypto";
 import { createRequire } from "node:module";
 import { connect } from "amqplib";
 import { MongoClient } from "mongodb";
-import { bucketName } from "../../dist/src/couriers/amqp/topology.js";
-import { eventQueue, prefixOf, systemQueues } from "../../dist/src/message/pattern.js";
+import { delayQueueName } from "../../dist/src/couriers/amqp/topology.js";
 import { OPTIONS } from "../../dist/src/options/options.js";
+import { eventQueue, prefixOf, systemQueues } from "../../dist/src/wire/names.js";
 
 const require = createRequire(import.meta.url);
 /** The store's and the sides' collections; nothing else is ever dropped. */
@@ -76,11 +76,12 @@ export const runtimeOf = broker => broker[Symbol.for("moleculer-reliable-emit.no
 
 /** Until the emits of this node wait for so many groups. */
 export async function subscribed(broker, groups) {
-  const { registry } = runtimeOf(broker).storage;
-  await until(
-    async () => (await registry.refresh(), registry.groupsFor(EVENT).length >= groups),
-    "the groups to be known"
-  );
+  const { subscriptions } = runtimeOf(broker).storage;
+  const known = async () => {
+    await subscriptions.refresh();
+    return subscriptions.groupsFor(EVENT).length >= groups;
+  };
+  await until(known, "the groups to be known");
 }
 
 export async function until(look, what, { timeoutMs = 120_000, everyMs = 10 } = {}) {
@@ -101,7 +102,7 @@ export async function clean(namespace) {
   const numbers = Array.from({ length: GROUPS }, (_, i) => i + 1);
   const queues = [
     ...Object.values(system),
-    ...[...SHORT_CHECKS_MS, ...OPTIONS.checkDelaysMs.default].map(delay => bucketName(system.checks, delay)),
+    ...[...SHORT_CHECKS_MS, ...OPTIONS.checkDelaysMs.default].map(delay => delayQueueName(system.checks, delay)),
     ...numbers.flatMap(n => [groupQueue(namespace, n), rawQueue(namespace, n), `${groupName(n)}.${namespace}.${EVENT}`])
   ];
   const model = await amqp();

@@ -3,7 +3,7 @@
 // groups, no errors: what a machine can give at most.
 import { randomUUID } from "node:crypto";
 import { Batcher } from "../../dist/src/async/batcher.js";
-import { bucketDeclaration } from "../../dist/src/couriers/amqp/topology.js";
+import { delayQueueDeclaration } from "../../dist/src/couriers/amqp/topology.js";
 import { closedLoop, counter, pipelined } from "../lib/load.mjs";
 import { amqp, DATABASE, mongo, payloadOf, rawQueue } from "../lib/world.mjs";
 import { callbackHeaders, shapes } from "./document.mjs";
@@ -54,7 +54,7 @@ async function checksQueue(namespace, channel) {
   await quorumQueue(rawQueue(namespace, 3), channel);
   await channel.assertQueue(checks, {
     durable: true,
-    arguments: bucketDeclaration(rawQueue(namespace, 3), 30_000).arguments
+    arguments: delayQueueDeclaration(rawQueue(namespace, 3), 30_000).arguments
   });
   return checks;
 }

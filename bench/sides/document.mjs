@@ -1,7 +1,7 @@
 // The documents that the insertMany peers store.
 import { uuidv7 } from "uuidv7";
-import { newMessage } from "../../dist/src/emit/emit.js";
-import { serviceOptions } from "../../dist/src/options/options.js";
+import { newMessage } from "../../dist/src/emit/new-message.js";
+import { serviceOptions } from "../../dist/src/options/resolve.js";
 import { encodeMessage } from "../../dist/src/stores/documents/codec.js";
 import { INDEXES } from "../../dist/src/stores/documents/indexes.js";
 import { encodePlan } from "../../dist/src/wire/check.js";
@@ -15,10 +15,12 @@ const source = {
   meta: {}
 };
 
+const defaults = waiting => ({ id: () => uuidv7(), now: () => new Date(), waitingFor: () => waiting });
+
 /** A message as an emit makes it. */
 export function messageOf(payload, waiting, more = {}) {
   return {
-    ...newMessage(source, EVENT, payload, {}, { id: () => uuidv7(), waitingFor: () => waiting }),
+    ...newMessage(source, EVENT, payload, {}, defaults(waiting)),
     dueAt: new Date(Date.now() + 40_000),
     ...more
   };
@@ -26,13 +28,7 @@ export function messageOf(payload, waiting, more = {}) {
 
 /** Of an emit of `callback`. */
 export function callbackHeaders(receipts) {
-  const message = newMessage(
-    source,
-    EVENT,
-    {},
-    { strategy: "callback" },
-    { id: () => uuidv7(), waitingFor: () => ["*"] }
-  );
+  const message = newMessage(source, EVENT, {}, { strategy: "callback" }, defaults(["*"]));
   return headersOf(message, 1, message.waiting, receipts, encodePlan(message));
 }
 

@@ -22,7 +22,7 @@ async function groupAway(namespace) {
     services: mixin => [consumerService(mixin, 1, () => undefined)]
   });
   await until(
-    async () => (await runtimeOf(broker).storage.store.subscriptions()).length === 1,
+    async () => (await runtimeOf(broker).storage.store.subscriptions.list()).length === 1,
     "the group's announcement"
   );
   await broker.stop();

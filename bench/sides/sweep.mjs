@@ -121,7 +121,10 @@ async function door() {
       from
         .setNoDelay(true)
         .on("error", () => undefined)
-        .on("close", () => (sockets.delete(from), to.destroy()));
+        .on("close", () => {
+          sockets.delete(from);
+          to.destroy();
+        });
       from.pipe(to);
     }
   };
@@ -239,7 +242,7 @@ async function idle({ namespace, nodes, ms }) {
   );
   monitor.on(
     "monitor",
-    (time, args, source) => void (source !== "lua" && args.some(arg => arg.includes(namespace)) && count.redis++)
+    (_time, args, source) => void (source !== "lua" && args.some(arg => arg.includes(namespace)) && count.redis++)
   );
   await new Promise(resolve => setTimeout(resolve, ms));
   const perMinute = Object.fromEntries(Object.entries(count).map(([name, n]) => [name, (n / ms) * 60_000]));

@@ -5,7 +5,6 @@
 const { randomBytes } = require("node:crypto");
 const fs = require("node:fs");
 const path = require("node:path");
-const amqp = require("amqplib");
 const { story } = require("../orders/report");
 const { node, options, run, until } = require("../world");
 

@@ -1,6 +1,9 @@
-import type { HandlerEnd, HandlerExtras, PlainEnd } from "../consumer/consumer";
+import type { HandlerEnd, HandlerExtras, PlainEnd } from "../consumer/parts";
 import type { Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
+import type { Clock } from "../platform/clock";
+import type { Logger } from "../platform/logger";
+import type { Events } from "../telemetry/events";
 import type { Envelope } from "../wire/envelope";
 
 /** A message as amqplib gives it to a consumer: all that handlers written for it may read. */
@@ -28,8 +31,9 @@ export interface ManualAckParts {
   maxInFlight: number;
   handlerTimeoutMs: number;
   handler: QueueHandler;
-  /** A mistake or failure that nobody waits for. */
-  report(error: Error): void;
+  logger: Logger;
+  events: Events;
+  clock: Clock;
 }
 
 /** One delivery in the handler's hands. */
@@ -55,7 +59,7 @@ export class ManualAck {
    */
   readonly #open = new WeakMap<object, Open>();
   readonly #channel: QueueChannel;
-  #closed = false;
+  readonly #end = new AbortController();
 
   constructor(readonly parts: ManualAckParts) {
     this.#channel = this.#newChannel();
@@ -80,24 +84,24 @@ export class ManualAck {
    * it did before.
    */
   async plain(delivery: Delivery): Promise<PlainEnd> {
-    const { queue, handlerTimeoutMs, report } = this.parts;
+    const { queue, handlerTimeoutMs, clock } = this.parts;
     const late = () =>
-      report(
+      this.#report(
         new ReliableRetryableError(
           "RELIABLE_HANDLER_TIMEOUT",
           `The handler of queue '${queue}' has not answered within ${handlerTimeoutMs} ms. The message came without a receipt's address, so it stays with this handler.`,
           { queue }
         )
       );
-    const timer = setTimeout(late, handlerTimeoutMs).unref();
+    const timer = clock.after(handlerTimeoutMs, late);
     const end = await this.#run(delivery, true);
-    clearTimeout(timer);
+    timer.stop();
     return end;
   }
 
-  /** The consumer has stopped: what is answered from now on reaches nobody. */
+  /** The consumer has stopped: answers from now on have no effect. */
   close(): void {
-    this.#closed = true;
+    this.#end.abort();
   }
 
   #run(delivery: Delivery, plain: boolean): Promise<PlainEnd> {
@@ -115,7 +119,7 @@ export class ManualAck {
       this.#open.set(message.fields, open);
       const failed = (error: unknown) => {
         if (!open.answered) open.answer({ error: error ?? new Error("the handler threw nothing") });
-        else this.parts.report(error instanceof Error ? error : new Error(String(error)));
+        else this.#report(error instanceof Error ? error : new Error(String(error)));
       };
       try {
         // A promise that resolves without an answer promises nothing: the answer may come later.
@@ -150,6 +154,13 @@ export class ManualAck {
     });
   }
 
+  /** A mistake or failure that no caller waits for. */
+  #report(error: Error): void {
+    const { logger, events } = this.parts;
+    logger.warn(`Reliable: ${error.message}`);
+    events.emit("error", error, "consumer");
+  }
+
   #answer(verb: string, message: QueueMessage, allUpTo: boolean, end: PlainEnd): void {
     const { queue, maxInFlight } = this.parts;
     const bad = (why: string) => {
@@ -158,7 +169,7 @@ export class ManualAck {
         `channel.${verb}() in the handler of queue '${queue}': ${why}.`,
         { queue, messageId: message?.properties?.messageId }
       );
-      this.parts.report(error);
+      this.#report(error);
       return error;
     };
     if (allUpTo && maxInFlight > 1)
@@ -170,7 +181,7 @@ export class ManualAck {
     const open = message?.fields && this.#open.get(message.fields);
     if (!open) throw bad("this message was not delivered here");
     if (open.answered) throw bad("this message was answered before, and the first answer counts");
-    if (this.#closed || (open.plain && !open.delivery.live)) {
+    if (this.#end.signal.aborted || (open.plain && !open.delivery.live)) {
       open.answer({ act: "gone" });
       throw bad("the channel of this message is gone, and RabbitMQ delivers it again");
     }

@@ -1,11 +1,11 @@
 import type { Consumer } from "../consumer/consumer";
-import type { EmitOptions } from "../emit/emit";
+import type { EmitOptions } from "../emit/emit-options";
 import { ReliableError } from "../errors";
 import { queueGroup, type Settle } from "../message/queue-target";
 import { OPTIONS, type ServiceOptions } from "../options/options";
 import { check } from "../options/validate";
 import type { Runtime } from "../runtime/runtime";
-import { checkEvent } from "../wire/envelope";
+import { eventFault } from "../wire/envelope";
 import { prefixOf } from "../wire/names";
 import { ManualAck, type QueueHandler } from "./channel";
 
@@ -90,12 +90,9 @@ function checkQueue(queue: unknown, namespace: string): asserts queue is string 
     new ReliableError("RELIABLE_BAD_EVENT", `Not a queue for jobs: ${why}.`, {
       queue: typeof queue === "string" ? queue.slice(0, 300) : typeof queue
     });
-  try {
-    // It is the message's event, too.
-    checkEvent(queue);
-  } catch (error) {
-    throw bad(/the event (name .*)\.$/.exec((error as Error).message)?.[1] ?? "bad name");
-  }
+  // It is the message's event, too.
+  const fault = eventFault(queue);
+  if (fault !== undefined || typeof queue !== "string") throw bad(`name ${fault}`);
   if (queue.startsWith(`${prefixOf(namespace)}.`)) throw bad(`'${queue}' is the library's own`);
 }
 
@@ -115,12 +112,9 @@ export function consumeQueue(
 ): Promise<Consumer> {
   checkQueue(queue, runtime.identity.namespace);
   const { maxInFlight = 1, handlerTimeoutMs = defaults.handlerTimeoutMs, inbox = defaults.inbox !== false } = options;
-  const { logger } = runtime.identity;
-  const report = (error: Error) => {
-    logger.warn(`Reliable: ${error.message}`);
-    runtime.reportError(error, "consumer");
-  };
-  const manual = new ManualAck({ queue, maxInFlight, handlerTimeoutMs, handler, report });
+  const { identity, events, clock } = runtime;
+  const { logger } = identity;
+  const manual = new ManualAck({ queue, maxInFlight, handlerTimeoutMs, handler, logger, events, clock });
   return runtime.consume({
     pattern: queue,
     group: queueGroup({ queue, settle: "receipt" }),

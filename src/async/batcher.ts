@@ -58,7 +58,7 @@ export class Batcher<T, R> {
       const batch = this.#cut();
       try {
         const results = await this.options.write(batch.map(entry => entry.item));
-        batch.forEach((entry, i) => entry.resolve(results[i] as R));
+        for (const [i, entry] of batch.entries()) entry.resolve(results[i] as R);
       } catch (error) {
         for (const entry of batch) entry.reject(error);
       }

@@ -1,8 +1,33 @@
-/** Resolves when the work has settled, or after `ms`. */
-export async function withTimeout(work: Promise<unknown>, ms: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  await Promise.race([work.catch(() => undefined), new Promise(resolve => (timer = setTimeout(resolve, ms)))]);
-  clearTimeout(timer);
+import { type Clock, systemClock } from "../platform/clock";
+
+/** What `withTimeout` resolves to when time is up. */
+export const TIMED_OUT: unique symbol = Symbol("timed out");
+
+/** Somebody awaits the answer, so the process must live until it is there. */
+const KEEP_ALIVE = { ref: true };
+
+/**
+ * Settles as the work does, or resolves to TIMED_OUT after `ms`. The work goes on then, and how it ends is
+ * ignored. Leaves no timer.
+ */
+export function withTimeout<T>(
+  work: Promise<T>,
+  ms: number,
+  clock: Clock = systemClock
+): Promise<T | typeof TIMED_OUT> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.after(ms, () => resolve(TIMED_OUT), KEEP_ALIVE);
+    work.then(
+      value => {
+        timer.stop();
+        resolve(value);
+      },
+      error => {
+        timer.stop();
+        reject(error);
+      }
+    );
+  });
 }
 
 /**
@@ -11,22 +36,25 @@ export async function withTimeout(work: Promise<unknown>, ms: number): Promise<v
  */
 export const CLOSE_MS = 2000;
 
-/** The one clock of a stop: all that ends looks at it, so that limits do not add up. */
+/** The one limit of a stop: all that ends looks at it, so that limits do not add up. */
 export class Deadline {
   readonly #at: number;
 
   /** `drainMs` from now. */
-  constructor(drainMs: number) {
-    this.#at = performance.now() + drainMs;
+  constructor(
+    drainMs: number,
+    private readonly clock: Clock = systemClock
+  ) {
+    this.#at = clock.monotonic() + drainMs;
   }
 
   /** ms in which work may still come to its end. */
   get left(): number {
-    return Math.max(0, this.#at - performance.now());
+    return Math.max(0, this.#at - this.clock.monotonic());
   }
 
   /** ms until all must be closed: CLOSE_MS more. */
   get toClose(): number {
-    return Math.max(0, this.#at + CLOSE_MS - performance.now());
+    return Math.max(0, this.#at + CLOSE_MS - this.clock.monotonic());
   }
 }

@@ -1,13 +1,18 @@
+import { type Clock, systemClock, type Timer } from "../platform/clock";
+
 /** How late a deadline may be noticed. */
 const CHECK_MS = 100;
 
 /** What waits with a limit: one timer for thousands of emits instead of one each. */
 export class ExpiringSet<T extends { deadline: number }> {
   readonly #waiting = new Set<T>();
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
 
-  /** `expired` is called once for each whose `deadline` (by `performance.now`) has passed while it waited. */
-  constructor(private readonly expired: (item: T) => void) {}
+  /** `expired` is called once for each whose `deadline` (by `Clock.monotonic`) has passed while it waited. */
+  constructor(
+    private readonly expired: (item: T) => void,
+    private readonly clock: Clock = systemClock
+  ) {}
 
   get size(): number {
     return this.#waiting.size;
@@ -15,7 +20,7 @@ export class ExpiringSet<T extends { deadline: number }> {
 
   add(item: T): void {
     this.#waiting.add(item);
-    this.#timer ??= setInterval(() => this.#check(performance.now()), CHECK_MS);
+    this.#timer ??= this.clock.every(CHECK_MS, () => this.#check(this.clock.monotonic()), { ref: true });
   }
 
   /** False = it has expired, or was not waiting. */
@@ -35,7 +40,7 @@ export class ExpiringSet<T extends { deadline: number }> {
       this.expired(item);
     }
     if (this.#waiting.size) return;
-    clearInterval(this.#timer);
+    this.#timer?.stop();
     this.#timer = undefined;
   }
 }

@@ -1,6 +1,6 @@
 import type { Logger } from "../platform/logger";
 
-/** Who wants to know what; unlike an EventEmitter, an `error` nobody listens to is not thrown. */
+/** Listeners by event name. Unlike an EventEmitter, an `error` without a listener is not thrown. */
 export class TypedEmitter<Events extends { [name: string]: unknown[] }> {
   readonly #listeners = new Map<keyof Events, Set<(...args: unknown[]) => void>>();
 
@@ -20,10 +20,8 @@ export class TypedEmitter<Events extends { [name: string]: unknown[] }> {
       try {
         listener(...args);
       } catch (thrown) {
-        this.logger.error(`A listener of the courier's "${String(event)}" threw:`, thrown);
+        this.logger.error(`A listener of "${String(event)}" threw:`, thrown);
       }
     }
   }
 }
-
-export type CourierEvents = { ready: []; down: []; error: [error: Error] };

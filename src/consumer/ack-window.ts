@@ -4,7 +4,7 @@ import type { Delivery } from "../couriers/courier";
  * Acks with one multiple ack up to where everything is settled, and one by one beyond: a slow handler must not fill the
  * prefetch window.
  */
-export class AckMarks {
+export class AckWindow {
   #epoch = -1;
   #mark = 0;
   #beyond = new Set<number>();

@@ -6,7 +6,7 @@ import { backoffMs } from "../message/backoff";
 import { WIRE_VERSION } from "../wire/envelope";
 import type { Queues } from "../wire/names";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
-import { AckMarks } from "./ack-window";
+import { AckWindow } from "./ack-window";
 
 /** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
@@ -36,8 +36,8 @@ interface ReceiptParts extends ParkingNode {
 export class ReceiptSender {
   #owed: Owed[] = [];
   #running: Promise<void> | undefined;
-  #stopped = false;
-  readonly #marks = new AckMarks();
+  readonly #end = new AbortController();
+  readonly #window = new AckWindow();
   /** In a row, by address. */
   readonly #returns = new Map<string, number>();
 
@@ -50,7 +50,7 @@ export class ReceiptSender {
 
   /** Nothing is sent or acked any more. */
   get stopped(): boolean {
-    return this.#stopped;
+    return this.#end.signal.aborted;
   }
 
   send(owed: Owed): void {
@@ -60,7 +60,7 @@ export class ReceiptSender {
 
   /** For deliveries that deserve no receipt (parked, or not for this pattern). */
   ack(delivery: Delivery): void {
-    this.#marks.settle([delivery]);
+    this.#window.settle([delivery]);
   }
 
   /** Resolves when nothing is owed any more. */
@@ -70,14 +70,14 @@ export class ReceiptSender {
 
   /** Gives up on what is still owed: its deliveries stay unacked and come again. */
   stop(): void {
-    this.#stopped = true;
+    this.#end.abort();
   }
 
   async #run(): Promise<void> {
     await Promise.resolve();
     let failures = 0;
-    const { courier, logger } = this.parts;
-    while (this.#owed.length && !this.#stopped) {
+    const { courier, logger, clock } = this.parts;
+    while (this.#owed.length && !this.stopped) {
       const address = (this.#owed[0] as Owed).address;
       const batch = cut(this.#owed.filter(owed => owed.address === address));
       const { outcome, reason } = await courier.publish({
@@ -95,22 +95,22 @@ export class ReceiptSender {
       failures++;
       if (failures === 1 && courier.ready)
         logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
-      if (outcome === "returned" && (await this.#homeless(address, batch))) continue;
+      if (outcome === "returned" && (await this.#addressMissing(address, batch))) continue;
       // A missing receipt queue of one producer must not hold up the receipts for others.
       this.#owed.push(
         ...this.#owed
           .splice(0, this.#owed.length)
           .sort((a, b) => Number(a.address === address) - Number(b.address === address))
       );
-      await new Promise(resolve => setTimeout(resolve, backoffMs(RETRY, failures)));
+      await clock.sleep(backoffMs(RETRY, failures), this.#end.signal);
     }
   }
 
   /**
-   * There is no queue of that name. One of our own is made again; into what a stranger has named nobody will ever look,
-   * and receipts waiting for it would fill the prefetch window: they are parked. True = parked.
+   * There is no queue of that name. One of our own is declared again. Any other name came from outside and may never
+   * exist; receipts waiting for it would fill the prefetch window, so they are parked. True = parked.
    */
-  async #homeless(address: string, batch: Owed[]): Promise<boolean> {
+  async #addressMissing(address: string, batch: Owed[]): Promise<boolean> {
     const { courier, logger, nodeID, queues } = this.parts;
     const { receipts, callbackReceipts, parked } = queues;
     if (address === receipts || address === callbackReceipts) {
@@ -127,8 +127,7 @@ export class ReceiptSender {
       toParkedMessage(parked, nodeID, reason, { queue: this.queue, body: this.#body(batch) })
     );
     if (outcome !== "confirmed") return false;
-    // Under the queue of their deliveries: strangers choose the address, and there is no end to the metrics' labels
-    // then.
+    // Counted under the queue of their deliveries: the address comes from outside, and metrics keep every label for ever.
     announceParked({ queue: this.queue }, reason, this.parts, "consumer");
     this.#returns.delete(address);
     this.#done(batch);
@@ -149,7 +148,7 @@ export class ReceiptSender {
   #done(batch: Owed[]): void {
     const sent = new Set(batch);
     this.#owed = this.#owed.filter(owed => !sent.has(owed));
-    this.#marks.settle(batch.flatMap(({ delivery }) => delivery ?? []));
+    this.#window.settle(batch.flatMap(({ delivery }) => delivery ?? []));
   }
 }
 

@@ -21,15 +21,23 @@ export interface PublishResult {
   outcome: Outcome;
   /** For every outcome but `confirmed`: what happened, without payloads or credentials. */
   reason?: string;
+  /** Of a `returned` one: the exchange or queue it was sent to led nowhere. */
+  code?: "NO_ROUTE";
   /** Certainly nothing has left this process. */
   sent?: false;
 }
+
+/** As often as a message may be given back when its consumers die on it, if the queue says nothing else. */
+export const DEFAULT_DELIVERY_LIMIT = 20;
+
+/** What fits into an AMQP frame of headers. */
+export const MAX_FRAME_BYTES = 64 * 1024;
 
 export function notSent(why: string): PublishResult {
   return { outcome: "unknown", reason: `not sent: ${why}`, sent: false };
 }
 
-/** To the events exchange under the event's name; or straight to one queue, at once or after a delay (a TTL bucket). */
+/** To the events exchange under the event's name; or straight to one queue, at once or after a delay (a queue with a TTL). */
 export type Address = { event: string } | { queue: string; delayMs?: number };
 
 export interface Publication {
@@ -52,7 +60,7 @@ export interface Delivery {
   appId: string | undefined;
   headers: Record<string, unknown>;
   body: Buffer;
-  /** A hint only: false proves that this copy was never delivered before. */
+  /** A hint only: false proves that it was never delivered from this queue before. */
   redelivered: boolean;
   /** Grows by one per delivery of one epoch, from 1. */
   tag: number;
@@ -128,11 +136,11 @@ export interface CourierStatus {
   blockedMs: number;
   inFlight: number;
   reconnects: number;
-  outcomes: Record<Outcome, number>;
 }
 
+export type CourierEvents = { ready: []; down: []; error: [error: Error] };
+
 export interface Courier {
-  readonly name: "amqp" | "memory";
   readonly features: CourierFeatures;
   /** Connected, topology asserted, not blocked: a publish has a chance. */
   readonly ready: boolean;

@@ -1,7 +1,9 @@
 import { Batcher } from "../async/batcher";
 import { reasonOf } from "../errors";
+import type { Clock, Timer } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { PublishedRecord, Store } from "../stores/store";
+import type { Events } from "../telemetry/events";
 
 /** How long a confirm waits for the receipt that makes it needless. */
 const KEPT_MS = 500;
@@ -23,6 +25,13 @@ const MAX_BATCH = 5000;
 /** How often it is looked who has waited long enough. */
 const TICK_MS = 250;
 
+export interface ConfirmBufferParts {
+  store: Store;
+  logger: Logger;
+  events: Events;
+  clock: Clock;
+}
+
 interface Kept {
   id: string;
   since: number;
@@ -41,50 +50,67 @@ export class ConfirmBuffer {
   /** In the order of their coming. */
   readonly #kept = new Map<string, Kept>();
   readonly #writer: Batcher<PublishedRecord, void>;
-  #timer: NodeJS.Timeout | undefined;
+  readonly #deaf: () => void;
+  #timer: Timer | undefined;
 
-  constructor(
-    store: Store,
-    readonly logger: Logger
-  ) {
-    this.#writer = new Batcher({ maxItems: MAX_BATCH, write: records => store.published(records).then(() => []) });
+  constructor(readonly parts: ConfirmBufferParts) {
+    const { store, events } = parts;
+    this.#writer = new Batcher({
+      maxItems: MAX_BATCH,
+      write: records => store.messages.published(records).then(() => [])
+    });
+    // There is nothing left to write about these.
+    this.#deaf = events.on("consumed", ids => {
+      for (const id of ids) this.#kept.delete(id);
+    });
   }
 
   /** `atOnce`: somebody waits for the status, or the row comes due soon. */
   add(record: PublishedRecord, createdAt: Date, atOnce: boolean): void {
-    if (atOnce) return this.#write(record);
+    if (atOnce) {
+      this.#write(record);
+      return;
+    }
     const { id } = record;
     const at = record.at.getTime();
     // Not before the emit, or its story would begin with the confirm.
     const rounded = Math.min(at, Math.max(Math.floor(at / GRAIN_MS) * GRAIN_MS, createdAt.getTime()));
-    this.#kept.set(id, { id, since: performance.now(), at: rounded, dueAt: record.dueAt.getTime() - (at - rounded) });
+    this.#kept.set(id, {
+      id,
+      since: this.parts.clock.monotonic(),
+      at: rounded,
+      dueAt: record.dueAt.getTime() - (at - rounded)
+    });
     if (this.#kept.size > MAX_KEPT) this.#release(GIVEN_UP);
-    this.#timer ??= setTimeout(() => this.#tick(), TICK_MS).unref();
-  }
-
-  /** There is nothing left to write about these. */
-  consumed(ids: string[]): void {
-    for (const id of ids) this.#kept.delete(id);
+    this.#timer ??= this.#tickLater();
   }
 
   /** Writes all that it holds. */
   idle(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#timer?.stop();
     this.#timer = undefined;
     this.#release(this.#kept.size);
     return this.#writer.idle();
   }
 
+  stop(): void {
+    this.#deaf();
+  }
+
+  #tickLater(): Timer {
+    return this.parts.clock.after(TICK_MS, () => this.#tick());
+  }
+
   #tick(): void {
     this.#timer = undefined;
-    const before = performance.now() - (this.#kept.size > CROWD ? CROWD_KEPT_MS : KEPT_MS);
+    const before = this.parts.clock.monotonic() - (this.#kept.size > CROWD ? CROWD_KEPT_MS : KEPT_MS);
     let due = 0;
     for (const { since } of this.#kept.values()) {
       if (since > before) break;
       due++;
     }
     this.#release(due);
-    if (this.#kept.size) this.#timer = setTimeout(() => this.#tick(), TICK_MS).unref();
+    if (this.#kept.size) this.#timer = this.#tickLater();
   }
 
   #release(count: number): void {
@@ -100,7 +126,7 @@ export class ConfirmBuffer {
     this.#writer
       .add(record)
       .catch(error =>
-        this.logger.debug(
+        this.parts.logger.debug(
           `Reliable: the confirm of message ${record.id} was not recorded, the sweeper will see to it: ${reasonOf(error)}`
         )
       );

@@ -1,257 +1,77 @@
+import { uuidv7 } from "uuidv7";
 import { ReliableError } from "../errors";
-import { STATUS } from "../message/lifecycle";
-import { type Backoff, bucketOf, type Message, type Origin } from "../message/message";
-import type { NodeOptions, ServiceOptions } from "../options/options";
-import { check } from "../options/validate";
-import { checkEvent, checkHeaders, checkId } from "../wire/envelope";
-import { isEmpty, serialize } from "../wire/json";
-import type { EmitPlan } from "./strategy";
+import { ANY_GROUP } from "../message/message";
+import type { Subscriptions } from "../outbound/subscriptions";
+import type { Clock } from "../platform/clock";
+import type { Logger } from "../platform/logger";
+import type { Store } from "../stores/store";
+import type { Metrics } from "../telemetry/metrics";
+import type { Callback } from "./callback";
+import type { EmitOptions } from "./emit-options";
+import { businessWrite } from "./intent";
+import { type EmitSource, newMessage } from "./new-message";
+import type { Outbox } from "./outbox";
+import type { EmitResult } from "./strategy";
 
-/** Options of one `reliableEmit`. All optional. */
-export interface EmitOptions {
-  /** The context the event comes from: requestID, tracing, meta, level and caller go on. */
-  ctx?: unknown;
-  /** The same under Moleculer's own name. */
-  parentCtx?: unknown;
-  /** Merged over the context's meta. */
-  meta?: Record<string, unknown>;
-  /** `ctx.headers` of the handlers (Moleculer 0.15). */
-  headers?: Record<string, unknown>;
-  /** Only these groups get it and owe a receipt. @default every subscribed group */
-  groups?: string | string[];
-  /** @default the service's */
-  strategy?: "outbox" | "callback";
-  /** Makes a repeated emit idempotent: the same id with the same event and payload is stored once. @default a UUIDv7 */
-  id?: string;
-  /**
-   * MongoDB ClientSession of the store's client: the message joins its transaction and is published after the commit.
-   */
-  session?: unknown;
-  /**
-   * The business write. It is done between a durable intent and the message: when it throws, nothing is sent and its
-   * error reaches the caller; when the process dies, `source` or the barrier row tells later whether it happened. Needs
-   * `source` or `barrier`.
-   */
-  commit?: (message: CommitMessage) => unknown;
-  /**
-   * Where the payload can be asked for: an action that returns it for `params`, null for "there is none", or "unknown"
-   * for "cannot say yet". With it, checks of strategy `callback` carry no payload.
-   */
-  source?: { action: string; params?: unknown };
-  /**
-   * `commit` writes the barrier row (`message.barrier(session)`), which alone tells whether it happened: no `source` is
-   * needed.
-   * @default false
-   */
-  barrier?: boolean;
-  /** @default the service's */
-  maxAttempts?: number;
-  /** @default the service's */
-  backoff?: Partial<Backoff>;
-  /** Limit in ms for storing, and for what `waitFor` waits for; noticed up to 100 ms late. @default emitTimeoutMs */
-  timeoutMs?: number;
-  /** What to wait for before it resolves; with a session only "stored". @default "stored" */
-  waitFor?: "stored" | "confirmed" | "consumed";
+export interface EmitterParts {
+  nodeID: string;
+  callback: Callback;
+  /** These need a store. */
+  outbox: Outbox | undefined;
+  store: Store | undefined;
+  subscriptions: Subscriptions | undefined;
+  metrics: Metrics;
+  logger: Logger;
+  clock: Clock;
+  emitTimeoutMs: number;
 }
 
-/** What `commit` gets. */
-export interface CommitMessage {
-  id: string;
-  event: string;
-  payload: unknown;
-  /**
-   * Writes the barrier row in the business transaction, whose session is of the store's MongoClient. Rejects with
-   * RELIABLE_WITHDRAWN when the intent was given up meanwhile: let the transaction abort.
-   */
-  barrier(session: unknown): Promise<void>;
-}
+/** `reliableEmit`: checks what it is given, then has the strategy keep it. */
+export class Emitter {
+  constructor(private readonly parts: EmitterParts) {}
 
-/** The emitting service. */
-export interface EmitSource {
-  service: string;
-  options: ServiceOptions;
-  origin: Origin;
-  /** Meta of the context. */
-  meta: Record<string, unknown> | undefined;
-}
-
-/** It travels as a header of the message and of its check. */
-const MAX_SOURCE_BYTES = 4096;
-
-const any = { type: "any" };
-const object = { type: "object" };
-const EMIT_RULES = {
-  ctx: any,
-  parentCtx: any,
-  meta: object,
-  headers: object,
-  groups: {
-    type: "multi",
-    rules: [
-      { type: "string", empty: false },
-      { type: "array", items: { type: "string", empty: false }, min: 1 }
-    ]
-  },
-  strategy: { type: "enum", values: ["outbox", "callback"] },
-  commit: { type: "function" },
-  source: {
-    type: "object",
-    strict: true,
-    properties: { action: { type: "string", empty: false, max: 255 }, params: { type: "any", optional: true } }
-  },
-  barrier: { type: "boolean" },
-  id: any,
-  session: any,
-  maxAttempts: { type: "number", integer: true, min: 1, max: 100 },
-  backoff: {
-    type: "object",
-    strict: true,
-    properties: {
-      initialMs: { type: "number", integer: true, min: 1, optional: true },
-      maxMs: { type: "number", integer: true, min: 1, optional: true },
-      jitter: { type: "enum", values: ["none", "half", "full"], optional: true }
-    }
-  },
-  timeoutMs: { type: "number", integer: true, min: 1, max: 24 * 3_600_000 },
-  waitFor: { type: "enum", values: ["stored", "confirmed", "consumed"] }
-};
-
-/** What a message gets from its node. */
-export interface EmitDefaults {
-  id(): string;
-  waitingFor(event: string, groups?: string[]): string[];
-}
-
-/** A new message has nothing of these, and no code changes them in place. */
-const NONE: never[] = Object.freeze([]) as unknown as never[];
-const EMPTY: Record<string, never> = Object.freeze({});
-
-/** Everything that can be wrong with an emit is found here, before anything is stored. */
-export function newMessage(
-  source: EmitSource,
-  event: string,
-  payload: unknown,
-  options: EmitOptions,
-  world: EmitDefaults
-): Message {
-  checkEvent(event);
-  checkEmitOptions(event, options);
-  const service = source.options;
-  const body = serialize(event, payload, service.maxPayloadBytes);
-  // A copy: the context's meta may change before it is stored.
-  const meta = options.meta || (source.meta && !isEmpty(source.meta)) ? { ...source.meta, ...options.meta } : EMPTY;
-  const headers = options.headers ?? EMPTY;
-  const strategy = options.strategy ?? service.strategy;
-  const groups = options.groups === undefined ? undefined : [options.groups].flat();
-  checkHeaders(event, meta, headers, source.origin, groups ?? []);
-  const _id = options.id ?? world.id();
-  // Written without spreads: made for every emit, and V8 is several times slower with them.
-  const message: Message = {
-    _id,
-    v: 1,
-    event,
-    body,
-    meta,
-    headers,
-    origin: source.origin,
-    strategy,
-    producer: source.service,
-    status: STATUS.pending,
-    open: true,
-    bucket: bucketOf(_id),
-    waiting: world.waitingFor(event, groups),
-    failed: NONE,
-    receipts: EMPTY,
-    attempts: EMPTY,
-    spent: EMPTY,
-    base: EMPTY,
-    next: EMPTY,
-    maxAttempts: options.maxAttempts ?? (strategy === "callback" ? service.callbackAttempts : service.maxAttempts),
-    backoff: options.backoff ? { ...service.backoff, ...options.backoff } : service.backoff,
-    receiptTimeoutMs: service.receiptTimeoutMs,
-    failures: NONE,
-    createdAt: new Date(),
-    notes: NONE
-  };
-  if (groups) message.groups = groups;
-  if (options.source) message.source = { action: options.source.action, params: options.source.params ?? {} };
-  if (options.commit) message.intent = options.source ? "source" : "barrier";
-  if (strategy === "callback" || options.commit) {
-    message.delays = service.checkDelaysMs;
-    message.round = 1;
+  /** See EmitOptions. Throws RELIABLE_NO_STORE, and what `newMessage` and the strategies throw. */
+  async emit(source: EmitSource, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
+    const { callback, metrics, clock, logger, emitTimeoutMs } = this.parts;
+    const strategy = (options?.strategy ?? source.options.strategy) === "callback" ? callback : this.#outbox();
+    const message = newMessage(source, event, payload, options, this);
+    const started = clock.monotonic();
+    const { commit, session, waitFor = "stored", timeoutMs = emitTimeoutMs } = options;
+    const write = commit && businessWrite(message, payload, commit, { intents: () => this.#store().intents, logger });
+    const result = await strategy.emit(message, { write, session, waitFor, timeoutMs });
+    metrics.emitted(event);
+    metrics.time("emit.time", clock.monotonic() - started, event);
+    return result;
   }
-  return message;
+
+  id(): string {
+    return uuidv7();
+  }
+
+  now(): Date {
+    return new Date(this.parts.clock.now());
+  }
+
+  waitingFor(event: string, groups?: string[]): string[] {
+    return this.parts.subscriptions?.waitingFor(event, groups) ?? groups ?? [ANY_GROUP];
+  }
+
+  #outbox(): Outbox {
+    return this.parts.outbox ?? this.#refuse();
+  }
+
+  #store(): Store {
+    return this.parts.store ?? this.#refuse();
+  }
+
+  #refuse(): never {
+    throw noStore(this.parts.nodeID);
+  }
 }
 
-function checkEmitOptions(event: string, options: EmitOptions): void {
-  if (typeof options !== "object" || options === null || Array.isArray(options)) {
-    throw new ReliableError("RELIABLE_BAD_OPTION", `The options of reliableEmit('${event}') must be an object.`, {
-      event
-    });
-  }
-  if (Object.keys(options).length === 0) return;
-  const { ctx, parentCtx, session, meta, headers, id, ...rest } = options;
-  check(`reliableEmit('${event}')`, EMIT_RULES, rest);
-  for (const [name, value] of Object.entries({ meta, headers, ctx, parentCtx, session })) {
-    if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value)))
-      throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${name}' of '${event}' must be an object.`, {
-        option: name,
-        event
-      });
-  }
-  if (id !== undefined) checkId(id);
-  if (session && rest.waitFor !== undefined && rest.waitFor !== "stored") {
-    // Nothing is published before the commit, which would wait for this emit.
-    throw new ReliableError(
-      "RELIABLE_BAD_OPTION",
-      `The emit option 'waitFor' of '${event}' cannot be '${rest.waitFor}' with a session: the message goes out after the commit.`,
-      { option: "waitFor", event }
-    );
-  }
-  if (rest.commit && !rest.source && !rest.barrier)
-    throw new ReliableError(
-      "RELIABLE_BAD_OPTION",
-      `The emit option 'commit' of '${event}' needs 'source', or 'barrier: true': otherwise nobody could tell after a crash whether it happened.`,
-      { option: "commit", event }
-    );
-  if (rest.commit && session)
-    throw new ReliableError(
-      "RELIABLE_BAD_OPTION",
-      `The emit options 'commit' and 'session' of '${event}' exclude each other: with 'session' the message is stored in the transaction itself.`,
-      { option: "commit", event }
-    );
-  if (rest.barrier && !rest.commit)
-    throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'barrier' of '${event}' belongs to 'commit'.`, {
-      option: "barrier",
-      event
-    });
-  if (rest.source) checkSource(event, rest.source);
-}
-
-/** Its params travel and are stored as JSON. */
-function checkSource(event: string, { params }: NonNullable<EmitOptions["source"]>): void {
-  try {
-    if (JSON.stringify(params ?? {}).length <= MAX_SOURCE_BYTES) return;
-  } catch {
-    // circular, or a BigInt
-  }
-  throw new ReliableError(
-    "RELIABLE_BAD_OPTION",
-    `The emit option 'source' of '${event}' must have params that are JSON of at most ${MAX_SOURCE_BYTES} characters.`,
-    { option: "source", event }
-  );
-}
-
-export function emitPlan(
-  options: EmitOptions,
-  node: NodeOptions,
-  write: Pick<EmitPlan, "commit" | "rolledBack"> | undefined
-): EmitPlan {
-  return {
-    commit: write?.commit,
-    rolledBack: write?.rolledBack,
-    session: options.session,
-    waitFor: options.waitFor ?? "stored",
-    timeoutMs: options.timeoutMs ?? node.emitTimeoutMs
-  };
+export function noStore(nodeID: string): ReliableError {
+  return new ReliableError("RELIABLE_NO_STORE", `Node '${nodeID}' has no store: give the option 'mongo' (or 'path').`, {
+    option: "mongo",
+    nodeID
+  });
 }

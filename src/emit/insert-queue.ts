@@ -2,6 +2,7 @@ import { Batcher } from "../async/batcher";
 import { ExpiringSet } from "../async/expiring-set";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Message } from "../message/message";
+import type { Clock } from "../platform/clock";
 import type { InsertOutcome, Store } from "../stores/store";
 
 /** The largest insert: well under MongoDB's 48 MB message. */
@@ -29,14 +30,17 @@ interface Pending {
  */
 export class InsertQueue {
   readonly #batcher: Batcher<Pending, InsertOutcome | Error>;
-  readonly #pending = new ExpiringSet<Pending>(item => this.#expire(item));
-  #stopped = false;
-  #wake: (() => void)[] = [];
+  readonly #pending: ExpiringSet<Pending>;
+  readonly #end = new AbortController();
+  /** Ends the pauses under way. */
+  #wake = new AbortController();
 
   constructor(
     readonly store: Store,
-    readonly maxPending: number
+    readonly maxPending: number,
+    readonly clock: Clock
   ) {
+    this.#pending = new ExpiringSet(item => this.#expire(item), clock);
     this.#batcher = new Batcher({
       maxItems: MAX_BATCH,
       // While the store takes one batch the next is encoded.
@@ -64,7 +68,7 @@ export class InsertQueue {
     return new Promise((resolve, reject) => {
       const item: Pending = {
         message,
-        deadline: performance.now() + timeoutMs,
+        deadline: this.clock.monotonic() + timeoutMs,
         tried: false,
         expired: false,
         expire: () => reject(this.#expired(item, timeoutMs)),
@@ -91,7 +95,7 @@ export class InsertQueue {
 
   /** Whatever still waits is rejected; no further insert is tried. */
   stop(): void {
-    this.#stopped = true;
+    this.#end.abort();
     this.#pending.expireAll();
     this.#wakeUp();
   }
@@ -118,21 +122,22 @@ export class InsertQueue {
   }
 
   #wakeUp(): void {
-    for (const wake of this.#wake.splice(0)) wake();
+    this.#wake.abort();
+    this.#wake = new AbortController();
   }
 
   async #write(items: Pending[]): Promise<(InsertOutcome | Error)[]> {
     const outcomes = new Map<Pending, InsertOutcome | Error>();
     for (;;) {
       const live = items.filter(item => !item.expired && !outcomes.has(item));
-      if (!live.length || this.#stopped) break;
+      if (!live.length || this.#end.signal.aborted) break;
       if (!this.store.ready) {
         await this.#pause();
         continue;
       }
       for (const item of live) item.tried = true;
       try {
-        const results = await this.store.insert(live.map(item => item.message));
+        const results = await this.store.messages.insert(live.map(item => item.message));
         live.forEach((item, i) => {
           outcomes.set(item, results[i] as InsertOutcome);
           if (item.expired && results[i]?.stored) item.late();
@@ -159,10 +164,7 @@ export class InsertQueue {
   }
 
   /** Until the store is back, an item expires, or `ms` have passed. */
-  #pause(ms?: number): Promise<void> {
-    return new Promise(resolve => {
-      this.#wake.push(resolve);
-      if (ms !== undefined) setTimeout(resolve, ms);
-    });
+  #pause(ms = Infinity): Promise<void> {
+    return this.clock.sleep(ms, this.#wake.signal);
   }
 }

@@ -1,20 +1,24 @@
 import { Batcher } from "../async/batcher";
 import { WaitGroup } from "../async/wait-group";
 import type { PublishResult } from "../couriers/courier";
-import { ReliableError, reasonOf } from "../errors";
-import { judgeFailure } from "../message/attempts";
+import { reasonOf } from "../errors";
+import { judgeFailure, unroutable } from "../message/attempts";
 import { STATUS } from "../message/lifecycle";
-import { ANY_GROUP, type FailureCause, type Message } from "../message/message";
+import { ANY_GROUP, type Message } from "../message/message";
 import type { MessagePublisher } from "../outbound/message-publisher";
+import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Progress } from "../progress/progress";
 import type { FailedRecord, Store } from "../stores/store";
+import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
-import { delayOf } from "../wire/check";
-import { sameJson } from "../wire/json";
 import { ConfirmBuffer } from "./confirm-buffer";
+import { assertSame, duplicateId, replaceWithdrawn } from "./duplicate";
 import type { InsertQueue } from "./insert-queue";
+import { type BusinessWrite, StoredIntent } from "./intent";
+import { leftOf } from "./published";
 import type { StatusWaiter } from "./status-waiter";
-import type { EmitPlan, EmitResult, Strategy } from "./strategy";
+import type { EmitConditions, EmitResult, Strategy } from "./strategy";
 
 /** Status writes per store command. */
 const MAX_BATCH = 500;
@@ -37,13 +41,15 @@ export interface OutboxParts {
   statusWaiter: StatusWaiter;
   metrics: Metrics;
   logger: Logger;
+  progress: Progress;
+  events: Events;
+  clock: Clock;
   confirmTimeoutMs: number;
-  /** Writes failures and tells of messages that became dead. */
-  recordFailures(records: FailedRecord[]): Promise<void>;
 }
 
 /** The message goes into the store, then to the broker. See `strategy.ts` for what that promises. */
 export class Outbox implements Strategy {
+  readonly #intent: StoredIntent;
   readonly #confirms: ConfirmBuffer;
   readonly #postponed: Batcher<string, void>;
   readonly #failed: Batcher<FailedRecord, void>;
@@ -54,133 +60,74 @@ export class Outbox implements Strategy {
   );
 
   constructor(readonly parts: OutboxParts) {
-    const { store } = parts;
-    this.#confirms = new ConfirmBuffer(store, parts.logger);
+    const { store, progress } = parts;
+    this.#intent = new StoredIntent(parts);
+    this.#confirms = new ConfirmBuffer(parts);
     this.#postponed = new Batcher({
       maxItems: MAX_BATCH,
-      write: ids => store.postponed(ids, new Date(store.now().getTime() + POSTPONE_MS)).then(() => [])
+      write: ids => store.messages.postponed(ids, new Date(store.now().getTime() + POSTPONE_MS)).then(() => [])
     });
-    this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => parts.recordFailures(records).then(() => []) });
+    this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => progress.failed(records).then(() => []) });
   }
 
-  async emit(message: Message, plan: EmitPlan): Promise<EmitResult> {
-    const started = performance.now();
-    if (plan.commit) return this.#emitIntent(message, plan, plan.commit, started);
-    const { courier } = this.parts.publisher;
-    const now = this.parts.store.now().getTime();
-    // Not reachable or too much in line already: the row is due at once and the sweeper's, no second write is needed.
-    const direct = courier.ready && courier.writable;
-    message.dueAt = new Date(direct ? now + this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : now);
-    if (plan.session) message.dueAt = new Date(now + SESSION_GRACE_MS);
-
-    const late = () => direct && this.#dispatch(message, plan);
-    const outcome = await (plan.session
-      ? this.parts.store.insertIn(plan.session, message)
-      : this.parts.insertQueue.insert(message, plan.timeoutMs, late));
-    const existing = outcome.stored
-      ? undefined
-      : plan.session
-        ? outcome.existing
-        : await this.#replaceWithdrawn(message, outcome.existing);
-    if (existing) {
-      assertSame(existing, message);
-      // Nothing but an insert can join the caller's transaction.
-      if (existing.status === STATUS.withdrawn)
-        throw duplicate(
-          existing,
-          "it was withdrawn and has a row of its own; emit without 'session', or with another id"
-        );
-      return this.#wait(existing, plan, started);
-    }
-    this.parts.metrics.stored(message.event);
-    if (plan.session) this.#afterSession(plan.session, message._id, plan);
-    else if (direct) this.#dispatch(message, plan);
-    return this.#wait(message, plan, started);
-  }
-
-  /** Intent first: a row that no sweep publishes, the business write, then the message. */
-  async #emitIntent(
-    message: Message,
-    plan: EmitPlan,
-    commit: () => Promise<void>,
-    started: number
-  ): Promise<EmitResult> {
-    const { store, logger, metrics } = this.parts;
-    const { _id: id } = message;
-    message.status = STATUS.intended;
-    message.dueAt = new Date(store.now().getTime() + delayOf(message, 1));
-    // Stored too late, it is an intent whose business write was never begun: asked about, it is withdrawn.
-    const outcome = await this.parts.insertQueue.insert(message, plan.timeoutMs, () => undefined);
-    const existing = outcome.stored ? undefined : await this.#replaceWithdrawn(message, outcome.existing);
-    if (existing) {
-      assertSame(existing, message);
-      throw duplicate(existing, "its business write is not done again");
+  async emit(message: Message, conditions: EmitConditions): Promise<EmitResult> {
+    const { store, clock, insertQueue, metrics } = this.parts;
+    const until = clock.monotonic() + conditions.timeoutMs;
+    const { session, write } = conditions;
+    if (write) return this.#emitIntent(message, write, conditions, until);
+    const direct = this.#direct;
+    message.dueAt = session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(direct);
+    const late = () => direct && this.#dispatch(message, conditions);
+    const outcome = await (session
+      ? store.messages.insertIn(session, message)
+      : insertQueue.insert(message, conditions.timeoutMs, late));
+    if (!outcome.stored) {
+      const existing = session ? outcome.existing : await replaceWithdrawn(store, message, outcome.existing);
+      if (existing) return this.#asBefore(message, existing, conditions, until);
     }
     metrics.stored(message.event);
-    try {
-      await commit();
-    } catch (error) {
-      const note = {
-        at: new Date(),
-        by: message.producer,
-        act: "withdraw" as const,
-        note: `commit failed: ${reasonOf(error)}`
-      };
-      // Should this get lost, the intent is asked about and withdrawn then.
-      if ((await plan.rolledBack?.()) !== false)
-        await store
-          .withdraw(id, note, message.createdAt)
-          .catch(failed => logger.warn(`Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`));
-      throw error;
-    }
-    const direct = this.parts.publisher.courier.ready && this.parts.publisher.courier.writable;
-    const dueAt = new Date(store.now().getTime() + (direct ? this.parts.confirmTimeoutMs + GRACE_MARGIN_MS : 0));
-    // The business write has happened, so this emit does not fail any more: unconfirmed, the intent is asked about when
-    // it comes due.
-    const confirmed = await store
-      .happened(id, dueAt)
-      .catch(failed => (logger.warn(`Reliable: intent ${id} was not confirmed yet: ${reasonOf(failed)}`), false));
-    message.status = STATUS.pending;
-    message.dueAt = dueAt;
-    const row = confirmed ? undefined : await this.#overtaken(message);
-    if (row) return { id, status: row.status };
-    if (direct) this.#dispatch(message, plan);
-    return this.#wait(message, plan, started);
+    if (session) this.#afterSession(session, message._id, conditions);
+    else if (direct) this.#dispatch(message, conditions);
+    return this.#wait(message, conditions, until);
   }
 
-  /** Returns the row that stays. One that was withdrawn gives way: emitted again, the id is a new message. */
-  async #replaceWithdrawn(message: Message, existing: Message): Promise<Message | undefined> {
-    if (existing.status !== STATUS.withdrawn) return existing;
+  /** The id has a row, which stays. */
+  #asBefore(message: Message, existing: Message, conditions: EmitConditions, until: number): Promise<EmitResult> {
     assertSame(existing, message);
-    // It tells the two apart, also when both were emitted within the same millisecond.
-    message.createdAt = new Date(Math.max(message.createdAt.getTime(), existing.createdAt.getTime() + 1));
-    return this.#replace(message);
-  }
-
-  async #replace(message: Message): Promise<Message | undefined> {
-    const [row] = await this.parts.store.upsertFromChecks([message]);
-    return row?.createdAt.getTime() === message.createdAt.getTime() ? undefined : row;
-  }
-
-  /**
-   * The intent was asked about while its business write was under way. Where no barrier has stopped that write, it
-   * counts, and what was withdrawn is announced all the same. Returns the row that is as it should be; undefined =
-   * dispatch.
-   */
-  async #overtaken(message: Message): Promise<Message | undefined> {
-    const { store, logger } = this.parts;
-    try {
-      const [row] = await store.find([message._id]);
-      if (row?.status !== STATUS.withdrawn) return row ?? { ...message, status: STATUS.intended };
-      logger.warn(
-        `Reliable: message ${message._id} was withdrawn while its business write was under way, which has happened all the same; it is sent. A barrier row would have stopped it.`
+    // Nothing but an insert can join the caller's transaction.
+    if (existing.status === STATUS.withdrawn)
+      throw duplicateId(
+        existing,
+        "it was withdrawn and has a row of its own; emit without 'session', or with another id"
       );
-      message.createdAt = new Date(Math.max(Date.now(), message.createdAt.getTime() + 1));
-      return await this.#replace(message);
-    } catch (failed) {
-      logger.warn(`Reliable: intent ${message._id} was not confirmed yet: ${reasonOf(failed)}`);
-      return { ...message, status: STATUS.intended };
-    }
+    return this.#wait(existing, conditions, until);
+  }
+
+  async #emitIntent(
+    message: Message,
+    write: BusinessWrite,
+    conditions: EmitConditions,
+    until: number
+  ): Promise<EmitResult> {
+    let direct = false;
+    const row = await this.#intent.write(message, write, conditions.timeoutMs, () => {
+      direct = this.#direct;
+      return this.#dueAt(direct);
+    });
+    if (row) return { id: row._id, status: row.status };
+    if (direct) this.#dispatch(message, conditions);
+    return this.#wait(message, conditions, until);
+  }
+
+  /** Not reachable or too much in line already: the row is due at once and the sweeper's; no second write is needed. */
+  get #direct(): boolean {
+    const { courier } = this.parts.publisher;
+    return courier.ready && courier.writable;
+  }
+
+  #dueAt(direct: boolean): Date {
+    const { store, confirmTimeoutMs } = this.parts;
+    return new Date(store.now().getTime() + (direct ? confirmTimeoutMs + GRACE_MARGIN_MS : 0));
   }
 
   async idle(): Promise<void> {
@@ -189,53 +136,53 @@ export class Outbox implements Strategy {
     await Promise.all([this.#confirms.idle(), this.#postponed.idle(), this.#failed.idle()]);
   }
 
-  /** Told of what this node sees; of the rest the store knows. */
-  consumed(ids: string[]): void {
-    this.#confirms.consumed(ids);
+  stop(): void {
+    this.#confirms.stop();
   }
 
-  async #wait(message: Message, plan: EmitPlan, started: number): Promise<EmitResult> {
-    const { _id: id, status } = message;
-    if (
-      plan.waitFor === "stored" ||
-      status === STATUS.consumed ||
-      (plan.waitFor === "confirmed" && status === STATUS.published)
-    )
-      return { id, status };
-    const left = Math.max(0, plan.timeoutMs - (performance.now() - started));
-    return { id, status: await this.parts.statusWaiter.wait(id, message.event, plan.waitFor, plan.timeoutMs, left) };
+  async #wait(message: Message, { waitFor, timeoutMs }: EmitConditions, until: number): Promise<EmitResult> {
+    const { _id: id, event, status } = message;
+    if (waitFor === "stored" || status === STATUS.consumed) return { id, status };
+    if (waitFor === "confirmed" && status === STATUS.published) return { id, status };
+    const { statusWaiter, clock } = this.parts;
+    return { id, status: await statusWaiter.wait(id, event, waitFor, timeoutMs, leftOf(until, clock)) };
   }
 
   /**
    * Committed: the row is there and pending. Aborted: it is not. The driver has no hook for a commit, only for the
    * session's end.
    */
-  #afterSession(session: unknown, id: string, plan: EmitPlan): void {
-    this.parts.store.onSessionEnd(session, () => {
+  #afterSession(session: unknown, id: string, conditions: EmitConditions): void {
+    this.parts.store.messages.onSessionEnd(session, () => {
       this.#dispatching.track(
-        this.parts.store.find([id]).then(([row]) => {
+        this.parts.store.messages.find([id]).then(([row]) => {
           if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready)
-            this.#dispatch(row, plan);
+            this.#dispatch(row, conditions);
         })
       );
     });
   }
 
-  #dispatch(message: Message, plan: EmitPlan): void {
+  #dispatch(message: Message, conditions: EmitConditions): void {
+    this.#dispatching.track(this.#publish(message, conditions));
+  }
+
+  #publish(message: Message, conditions: EmitConditions): Promise<void> {
     const { publisher } = this.parts;
     const { groups, waiting } = message;
     if (groups === undefined || waiting.includes(ANY_GROUP))
-      return this.#dispatching.track(
-        publisher.toAll(message, 1).then(result => this.#answered(message, plan, [result]))
-      );
+      return publisher.toAll(message, 1).then(result => this.#answered(message, conditions, [result]));
     const steps = waiting.map(group => ({ group, attempt: 1 }));
-    this.#dispatching.track(
-      publisher.toGroups(message, steps).then(results => this.#answered(message, plan, results, waiting))
-    );
+    return publisher.toGroups(message, steps).then(results => this.#answered(message, conditions, results, waiting));
   }
 
   /** `asked`: the groups that the publishes went to; without, one went to all of them. */
-  #answered(message: Message, { waitFor }: EmitPlan, results: PublishResult[], asked?: string[]): void | Promise<void> {
+  #answered(
+    message: Message,
+    { waitFor }: EmitConditions,
+    results: PublishResult[],
+    asked?: string[]
+  ): void | Promise<void> {
     for (const { outcome } of results) this.parts.metrics.outcome(message.event, outcome);
     const at = this.parts.store.now();
     const confirmed = results.some(result => result.outcome === "confirmed");
@@ -267,31 +214,9 @@ export class Outbox implements Strategy {
     );
   }
 
-  #unroutable(message: Message, groups: string[], result: PublishResult, now: Date): Promise<void>[] {
-    const cause: FailureCause = "unroutable";
-    const error = { name: "Unroutable", message: result.reason ?? "no queue took it", code: "NO_ROUTE" };
-    return groups.map(group => this.#failed.add(judgeFailure(message, group, 1, cause, error, { now })));
+  #unroutable(message: Message, groups: string[], { reason }: PublishResult, now: Date): Promise<void>[] {
+    return groups.map(group =>
+      this.#failed.add(judgeFailure(message, group, 1, "unroutable", unroutable(reason), { now }))
+    );
   }
-}
-
-function duplicate({ _id: id, event, status }: Message, why: string): Error {
-  return new ReliableError("RELIABLE_DUPLICATE_ID", `The id '${id}' was emitted before (${status}); ${why}.`, {
-    id,
-    event,
-    status
-  });
-}
-
-/**
- * The same `id` with the same event and payload is the same message, whoever stores it first; with another payload it
- * is a mistake.
- */
-export function assertSame(existing: Message, message: Message): void {
-  if (existing.event === message.event && sameJson(existing.body, message.body)) return;
-  const what = existing.event === message.event ? "another payload" : `the event '${existing.event}'`;
-  throw new ReliableError(
-    "RELIABLE_DUPLICATE_ID",
-    `The id '${message._id}' was used before with ${what}; nothing was stored of '${message.event}'.`,
-    { id: message._id, event: message.event }
-  );
 }

@@ -1,5 +1,9 @@
 import { ReliableError, ReliableRetryableError } from "../errors";
 import { STATUS, type Status } from "../message/lifecycle";
+import type { Call } from "../platform/call";
+import type { Clock, Timer } from "../platform/clock";
+import type { Store } from "../stores/store";
+import type { Events } from "../telemetry/events";
 
 export type Goal = "confirmed" | "consumed";
 
@@ -17,6 +21,21 @@ export interface StatusSeen {
   reason?: string;
 }
 
+export interface StatusWaiterParts {
+  /** A node without one asks another node, by the action `reliable.statuses`. */
+  store: Store | undefined;
+  call: Call;
+  askTimeoutMs: number;
+  events: Events;
+  clock: Clock;
+}
+
+/** How these messages stand; what is not in the store is left out. */
+export async function statusesOf(store: Store, ids: string[]): Promise<StatusSeen[]> {
+  const rows = await store.messages.find(ids);
+  return rows.map(({ _id: id, status, reason }) => ({ id, status, ...(reason && { reason }) }));
+}
+
 const FIRST_POLL_MS = 25;
 const MAX_POLL_MS = 500;
 
@@ -27,11 +46,21 @@ const MAX_POLL_MS = 500;
  */
 export class StatusWaiter {
   readonly #waiting = new Map<string, Set<Waiter>>();
-  #timer: NodeJS.Timeout | undefined;
+  readonly #deaf: (() => void)[];
+  #timer: Timer | undefined;
   #pollMs = FIRST_POLL_MS;
 
-  /** `look` asks for the present statuses; it may know fewer ids than it is asked for. */
-  constructor(readonly look: (ids: string[]) => Promise<StatusSeen[]>) {}
+  constructor(readonly parts: StatusWaiterParts) {
+    const { events } = parts;
+    this.#deaf = [
+      events.on("consumed", ids => {
+        for (const id of ids) this.saw(id, STATUS.consumed);
+      }),
+      events.on("dead", messages => {
+        for (const { id, reason } of messages) this.saw(id, STATUS.dead, reason);
+      })
+    ];
+  }
 
   get waiting(): boolean {
     return this.#waiting.size > 0;
@@ -44,7 +73,7 @@ export class StatusWaiter {
   wait(id: string, event: string, goal: Goal, timeoutMs: number, leftMs = timeoutMs): Promise<Status> {
     return new Promise((resolve, reject) => {
       const done = (settle: () => void) => {
-        clearTimeout(timer);
+        timer.stop();
         const set = this.#waiting.get(id);
         set?.delete(waiter);
         if (set?.size === 0) this.#waiting.delete(id);
@@ -56,17 +85,15 @@ export class StatusWaiter {
         resolve: status => done(() => resolve(status)),
         reject: error => done(() => reject(error))
       };
-      const timer = setTimeout(
-        () =>
-          waiter.reject(
-            new ReliableRetryableError(
-              "RELIABLE_WAIT_TIMEOUT",
-              `'${event}' (${id}) was stored but not ${goal} within ${timeoutMs} ms; it stays stored and will be tried on.`,
-              { id, event, goal, timeoutMs }
-            )
-          ),
-        leftMs
-      );
+      const expired = () =>
+        waiter.reject(
+          new ReliableRetryableError(
+            "RELIABLE_WAIT_TIMEOUT",
+            `'${event}' (${id}) was stored but not ${goal} within ${timeoutMs} ms; it stays stored and will be tried on.`,
+            { id, event, goal, timeoutMs }
+          )
+        );
+      const timer = this.parts.clock.after(leftMs, expired, { ref: true });
       const set = this.#waiting.get(id) ?? new Set();
       this.#waiting.set(id, set.add(waiter));
       this.#pollMs = FIRST_POLL_MS;
@@ -92,7 +119,8 @@ export class StatusWaiter {
   }
 
   stop(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.stop();
+    for (const unsubscribe of this.#deaf) unsubscribe();
     const error = new ReliableRetryableError(
       "RELIABLE_WAIT_STOPPED",
       "The node stopped while an emit was waiting; the message stays stored.",
@@ -102,15 +130,22 @@ export class StatusWaiter {
   }
 
   #schedule(): void {
-    clearTimeout(this.#timer);
+    this.#timer?.stop();
     if (!this.#waiting.size) return;
-    this.#timer = setTimeout(() => void this.#poll(), this.#pollMs);
+    this.#timer = this.parts.clock.after(this.#pollMs, () => void this.#poll(), { ref: true });
     this.#pollMs = Math.min(this.#pollMs * 2, MAX_POLL_MS);
   }
 
   async #poll(): Promise<void> {
-    const seen = await this.look([...this.#waiting.keys()]).catch((): StatusSeen[] => []);
+    const seen = await this.#look([...this.#waiting.keys()]).catch((): StatusSeen[] => []);
     for (const { id, status, reason } of seen) this.saw(id, status, reason);
     this.#schedule();
+  }
+
+  /** It may know fewer ids than it is asked for. */
+  async #look(ids: string[]): Promise<StatusSeen[]> {
+    const { store, call, askTimeoutMs } = this.parts;
+    if (store) return statusesOf(store, ids);
+    return (await call("reliable.statuses", { ids }, { timeout: askTimeoutMs })) as StatusSeen[];
   }
 }

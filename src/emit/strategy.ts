@@ -1,5 +1,6 @@
 import type { Status } from "../message/lifecycle";
 import type { Message } from "../message/message";
+import type { BusinessWrite } from "./intent";
 import type { Goal } from "./status-waiter";
 
 /**
@@ -37,22 +38,19 @@ export interface Strategy {
   /**
    * Resolves when the strategy's promise holds; rejects saying whether nothing was stored or the outcome is unknown.
    */
-  emit(message: Message, options: EmitPlan): Promise<EmitResult>;
+  emit(message: Message, conditions: EmitConditions): Promise<EmitResult>;
   /** Resolves when no emit and no publish of an emit is under way. */
   idle(): Promise<void>;
+  /** The node stops: an emit that still waits is rejected. */
+  stop(): void;
 }
 
-export interface EmitPlan {
+export interface EmitConditions {
   /** The caller's MongoDB session. */
   session?: unknown;
   waitFor: "stored" | Goal;
-  /** The business write, between the intent and the message. */
-  commit?: () => Promise<void>;
-  /**
-   * After `commit` has failed: true = its write has not happened and will not. False = not known; then the intent is
-   * asked about.
-   */
-  rolledBack?: () => Promise<boolean>;
+  /** Done between the intent and the message. */
+  write?: BusinessWrite;
   /** Limit in ms for the whole emit. */
   timeoutMs: number;
 }

@@ -2,32 +2,29 @@ import { type Deadline, withTimeout } from "../async/deadline";
 import type { Consumption, Courier, Delivery } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
-import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
+import { type ParkingNode, toParked } from "./parked-messages";
 
 /** Messages taken together; a receipt message may hold many receipts itself. */
 const MAX_BATCH = 200;
 const PREFETCH = 1000;
 /**
- * Between the begins of two batches, unless one is full: after a batch of few, and after one of more. Who is alone is
- * handled at once; of a steady trickle each would cost store commands of its own, beside the very messages they tell
- * of.
+ * Between the begins of two batches, unless one is full: after a batch of few, and after one of more. A message
+ * that comes alone is handled at once; of a steady trickle each would cost store commands of its own, beside those of
+ * the messages that they are about.
  */
 const PACE_MS = 20;
 const CROWD_PACE_MS = 50;
 const FEW = 2;
 const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
 
-export interface BatchConsumerParts {
+export interface BatchConsumerParts extends ParkingNode {
+  courier: Courier;
+  store: Pick<Store, "ready" | "parked">;
   /** A batch; acked when it resolves. */
   handle(deliveries: Delivery[]): Promise<void>;
-  /** Keeps a delivery that can never be handled. */
-  park(delivery: Delivery, reason: string): Promise<void>;
-  /** Somebody waits for what is in the queue. */
-  awaited(): boolean;
-  store: Store;
-  logger: Logger;
-  onError?(error: unknown): void;
+  /** Whether somebody waits for what is in the queue; if not, a batch may wait for more. */
+  awaiting?: { readonly waiting: boolean };
 }
 
 /** One queue consumed in batches: while the store writes one, the next collects. */
@@ -36,68 +33,75 @@ export class BatchConsumer {
   /** When the next batch may begin. */
   #nextAt = -Infinity;
   /** Ends the pause before the next batch. */
-  #full: (() => void) | undefined;
+  #full: AbortController | undefined;
   #running: Promise<void> | undefined;
   #consumption: Consumption | undefined;
-  #stopping = false;
+  readonly #end = new AbortController();
 
   constructor(
     readonly queue: string,
     readonly parts: BatchConsumerParts
   ) {}
 
-  async start(courier: Courier): Promise<void> {
-    const spec = {
-      queue: { name: this.queue },
-      prefetch: PREFETCH,
-      onDelivery: (delivery: Delivery) => this.#take(delivery)
-    };
-    await courier.declare(spec.queue);
-    const consumed = courier.consume(spec).then(async consumption => {
+  async start(): Promise<void> {
+    const { courier, logger, events, metrics } = this.parts;
+    metrics.begin(["parked"], { queue: this.queue });
+    const queue = { name: this.queue };
+    await courier.declare(queue);
+    const onDelivery = (delivery: Delivery) => this.#take(delivery);
+    const consumed = courier.consume({ queue, prefetch: PREFETCH, onDelivery }).then(async consumption => {
       this.#consumption = consumption;
-      if (this.#stopping) await consumption.close();
+      if (this.#stopped) await consumption.close();
     });
     if (courier.ready) await consumed;
     else
       consumed.catch(error => {
         // The stop has closed what it was waiting for.
-        if (this.#stopping) return;
-        this.parts.logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`);
-        this.parts.onError?.(error);
+        if (this.#stopped) return;
+        logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`);
+        events.emit("error", error, "tracker");
       });
   }
 
   async stop(deadline: Deadline): Promise<void> {
     await this.#consumption?.cancel(deadline.toClose);
-    if (this.#running) await withTimeout(this.#running, deadline.left);
-    this.#stopping = true;
+    if (this.#running)
+      await withTimeout(
+        this.#running.catch(() => undefined),
+        deadline.left,
+        this.parts.clock
+      );
+    this.#end.abort();
     await this.#consumption?.close(deadline.toClose);
+  }
+
+  get #stopped(): boolean {
+    return this.#end.signal.aborted;
   }
 
   #take(delivery: Delivery): void {
     this.#held.push(delivery);
-    if (this.#held.length >= MAX_BATCH) this.#full?.();
+    if (this.#held.length >= MAX_BATCH) this.#full?.abort();
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
   }
 
   async #run(): Promise<void> {
     await Promise.resolve();
+    const { logger, events, clock, store } = this.parts;
     let failures = 0;
-    while (this.#held.length && !this.#stopping) {
+    while (this.#held.length && !this.#stopped) {
       await this.#pace();
-      if (this.#stopping) return;
+      if (this.#stopped) return;
       const batch = this.#held.slice(0, MAX_BATCH);
       try {
         await this.#handleAll(batch);
       } catch (error) {
         // Held unacked until the store takes it; the prefetch bounds how much that can be.
         if (++failures === 1) {
-          this.parts.logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
-          this.parts.onError?.(error);
+          logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
+          events.emit("error", error, "tracker");
         }
-        await new Promise(resolve =>
-          setTimeout(resolve, this.parts.store.ready ? backoffMs(RETRY, failures) : RETRY.initialMs)
-        );
+        await clock.sleep(store.ready ? backoffMs(RETRY, failures) : RETRY.initialMs, this.#end.signal);
         continue;
       }
       failures = 0;
@@ -107,18 +111,14 @@ export class BatchConsumer {
   }
 
   async #pace(): Promise<void> {
-    const pause = this.#nextAt - performance.now();
-    if (pause > 0 && this.#held.length < MAX_BATCH && !this.parts.awaited()) {
-      await new Promise<void>(resolve => {
-        const timer = setTimeout(resolve, pause);
-        this.#full = () => {
-          clearTimeout(timer);
-          resolve();
-        };
-      });
+    const { clock, awaiting } = this.parts;
+    const pauseMs = this.#nextAt - clock.monotonic();
+    if (pauseMs > 0 && this.#held.length < MAX_BATCH && !awaiting?.waiting) {
+      this.#full = new AbortController();
+      await clock.sleep(pauseMs, this.#full.signal);
       this.#full = undefined;
     }
-    this.#nextAt = performance.now() + (this.#held.length > FEW ? CROWD_PACE_MS : PACE_MS);
+    this.#nextAt = clock.monotonic() + (this.#held.length > FEW ? CROWD_PACE_MS : PACE_MS);
   }
 
   /**
@@ -131,9 +131,13 @@ export class BatchConsumer {
     } catch (error) {
       if ((error as { retryable?: boolean }).retryable || !this.parts.store.ready) throw error;
       const [only] = batch;
-      if (batch.length === 1 && only) return this.parts.park(only, `it could not be handled: ${reasonOf(error)}`);
+      if (batch.length === 1 && only) return this.#park(only, `it could not be handled: ${reasonOf(error)}`);
       for (const delivery of batch) await this.#handleAll([delivery]);
     }
+  }
+
+  async #park(delivery: Delivery, reason: string): Promise<void> {
+    await this.parts.store.parked.add([toParked(delivery, reason, this.parts)]);
   }
 }
 

@@ -2,7 +2,9 @@ import { createHash, randomUUID } from "node:crypto";
 import type { Delivery, Publication } from "../couriers/courier";
 import { ReliableError } from "../errors";
 import type { Parked } from "../message/records";
+import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 import { PARKED_TYPE } from "../wire/envelope";
 
@@ -10,7 +12,7 @@ import { PARKED_TYPE } from "../wire/envelope";
 const MAX_PARKED_HEADERS = 32 * 1024;
 
 /**
- * What a node without a store sends to those that have one, to be kept; `parkedOf` reads it. The same one may be
+ * What a node without a store sends to those that have one, to be kept; `toParked` reads it. The same one may be
  * published again.
  */
 export function toParkedMessage(
@@ -45,14 +47,15 @@ export interface ParkingNode {
   metrics: Metrics;
   logger: Logger;
   nodeID: string;
-  onError(error: unknown, module: string): void;
+  events: Events;
+  clock: Clock;
 }
 
 /** Said once, by the node that found it: metric, log and `$reliable.error`; never its content. */
 export function announceParked(
   { queue, messageId }: Pick<Delivery, "queue"> & Partial<Pick<Delivery, "messageId">>,
   reason: string,
-  { metrics, logger, onError }: ParkingNode,
+  { metrics, logger, events }: Pick<ParkingNode, "metrics" | "logger" | "events">,
   module: string
 ): void {
   const error = new ReliableError("RELIABLE_PARKED", `Parked a message from ${queue}: ${reason}.`, {
@@ -62,7 +65,7 @@ export function announceParked(
   });
   metrics.parked(queue);
   logger.warn(`Reliable: ${error.message}`);
-  onError(error, module);
+  events.emit("error", error, module);
 }
 
 /** Found, and its reason told, elsewhere; anything else in the queue of parked messages is itself to be parked. */
@@ -87,17 +90,17 @@ export function isParkedMessage({
  */
 export function toParked(delivery: Delivery, reason: string, parts: ParkingNode): Parked {
   const { messageId, type, contentType, timestamp, appId, headers } = delivery;
-  const { nodeID } = parts;
+  const { nodeID, clock } = parts;
   const own = isParkedMessage(delivery);
   if (!own) announceParked(delivery, reason, parts, "tracker");
   const { queue, epoch, tag, body } = delivery;
-  // Delivered again after a crash it must be the same record; strangers may bear the same id, or none.
-  const stranger = messageId
+  // Delivered again after a crash it must be the same record; messages of other programs may have the same id, or none.
+  const foreignId = messageId
     ? `${queue}/${messageId}#${createHash("sha1").update(body).digest("hex")}`
-    : `${queue}#${nodeID}#${epoch}#${tag}#${Date.now()}`;
+    : `${queue}#${nodeID}#${epoch}#${tag}#${clock.now()}`;
   return {
-    _id: own ? (messageId as string) : stranger,
-    at: new Date(),
+    _id: own ? (messageId as string) : foreignId,
+    at: new Date(clock.now()),
     queue: own ? String(headers["x-reliable-queue"]) : queue,
     reason,
     nodeID: own ? String(headers["x-reliable-node"]) : nodeID,

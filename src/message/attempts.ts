@@ -48,6 +48,16 @@ export function attemptsLeft(message: Message, group: string, spent: number): nu
   return message.maxAttempts - (spent - (message.base[group] ?? 0));
 }
 
+/** No queue took it, or it can never be sent. */
+export function unroutable(reason = "no queue took it"): FailureError {
+  return { name: "Unroutable", message: reason, code: "NO_ROUTE" };
+}
+
+/** An attempt is out, and nobody has said that it failed. */
+export function isUnanswered(message: Message, group: string): boolean {
+  return attemptsMade(message, group) > (message.spent[group] ?? 0);
+}
+
 /** Pure: what a failed attempt means for the message. */
 export function judgeFailure(
   message: Message,

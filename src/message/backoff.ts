@@ -1,19 +1,14 @@
-import { fullJitterGenerator, type GeneratorFn, halfJitterGenerator, noJitterGenerator } from "cockatiel";
 import type { Backoff } from "./message";
 
-const GENERATORS = { none: noJitterGenerator, half: halfJitterGenerator, full: fullJitterGenerator };
+/** Which share of a delay is fixed; the rest is random. */
+const FIXED_SHARE = { none: 1, half: 0.5, full: 0 } as const;
 
 /**
  * Delay in ms after attempt number `attempt` (from 1) failed: doubling, capped, with jitter so that messages that
  * failed together do not come back together.
  */
-export function backoffMs(backoff: Backoff, attempt: number): number {
-  const generate = GENERATORS[backoff.jitter] as GeneratorFn<number>;
-  const [delay] = generate(Math.max(0, attempt - 1), {
-    initialDelay: backoff.initialMs,
-    maxDelay: backoff.maxMs,
-    generator: generate,
-    exponent: 2
-  });
-  return Math.round(delay);
+export function backoffMs({ initialMs, maxMs, jitter }: Backoff, attempt: number): number {
+  const delay = Math.min(maxMs, initialMs * 2 ** Math.max(0, attempt - 1));
+  const fixed = delay * FIXED_SHARE[jitter];
+  return Math.round(fixed + Math.random() * (delay - fixed));
 }

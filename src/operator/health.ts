@@ -1,6 +1,8 @@
-import type { QueueDepth } from "../couriers/courier";
+import type { ConnectionStatus, Courier, QueueDepth } from "../couriers/courier";
 import { reasonOf } from "../errors";
-import type { Runtime } from "../runtime/runtime";
+import type { Clock } from "../platform/clock";
+import type { Store } from "../stores/store";
+import type { Metrics } from "../telemetry/metrics";
 
 /** What `reliable.health` tells. `ok` = every configured server answers and the broker is not blocked. */
 export interface Health {
@@ -23,66 +25,6 @@ export interface Health {
   reconnects: number;
 }
 
-const ageOf = (at: Date | undefined): number | null => (at ? Date.now() - at.getTime() : null);
-
-export async function health(runtime: Runtime): Promise<Health> {
-  const { store, sweeper } = runtime.needStorage();
-  const courier = runtime.courier?.status();
-  const describe = (connection: { connected: boolean; address?: string; lastError?: string } | undefined) =>
-    connection?.connected
-      ? `up${connection.address ? ` (${connection.address})` : ""}`
-      : `down${connection?.lastError ? `: ${connection.lastError}` : ""}`;
-  const [ping, oldest, holders] = await Promise.all([
-    store.ping().then(
-      ms => ({ up: true, text: `up (${store.name}, ${ms.toFixed(1)} ms)` }),
-      error => ({ up: false, text: `down (${store.name}): ${reasonOf(error)}` })
-    ),
-    store.oldest().catch(() => undefined),
-    sweeper.leases?.holders().then(
-      found => ({ up: true, text: found.map((holder, partition) => `${partition}: ${holder ?? "nobody"}`).join(", ") }),
-      error => ({ up: false, text: `unknown: ${reasonOf(error)}` })
-    )
-  ]);
-  const pass = sweeper.lastPass;
-  const blocked = courier?.blocked ?? false;
-  return {
-    ok:
-      Boolean(courier?.publish.connected && courier.consume.connected) && ping.up && !blocked && (holders?.up ?? true),
-    nodeID: runtime.identity.nodeID,
-    publish: describe(courier?.publish),
-    consume: describe(courier?.consume),
-    blocked: blocked
-      ? `yes: ${courier?.blockedReason ?? ""}`
-      : `no (${Math.round((courier?.blockedMs ?? 0) / 1000)} s since start)`,
-    store: ping.text,
-    redis: holders ? (holders.up ? `up (${runtime.redis?.address})` : "down") : "not configured",
-    sweeping: runtime.options.sweeper ? sweeper.mode : "off",
-    leaseHolders: holders?.text ?? "no lease",
-    lastSweep: pass ? `${pass.at.toISOString()}: ${pass.counts.claimed} claimed in ${pass.ms} ms` : "none on this node",
-    oldestPendingMs: ageOf(oldest?.pending),
-    oldestUnconsumedMs: ageOf(oldest?.published),
-    inFlightPublishes: courier?.inFlight ?? 0,
-    inFlightHandlers: [...runtime.consumers].reduce((sum, consumer) => sum + consumer.inFlight, 0),
-    reconnects: courier?.reconnects ?? 0
-  };
-}
-
-/** Messages by status in the whole namespace; counts of this node since its start. */
-export async function stats(runtime: Runtime): Promise<Record<string, unknown>> {
-  const { store } = runtime.needStorage();
-  const { byStatus, parked, oldestPendingAt, oldestPublishedAt, oldestDeadAt } = await store.stats();
-  return {
-    ...byStatus,
-    parkedMessages: parked,
-    oldestPendingMs: ageOf(oldestPendingAt),
-    oldestUnconsumedMs: ageOf(oldestPublishedAt),
-    oldestDeadMs: ageOf(oldestDeadAt),
-    nodeID: runtime.identity.nodeID,
-    upMs: Date.now() - runtime.startedAt,
-    node: { ...runtime.metrics.totals }
-  };
-}
-
 export interface SubscriptionRow {
   group: string;
   pattern: string;
@@ -96,22 +38,130 @@ export interface SubscriptionRow {
   seenAt: string;
 }
 
-export async function subscriptions(runtime: Runtime): Promise<SubscriptionRow[]> {
-  const { store } = runtime.needStorage();
-  return Promise.all(
-    (await store.subscriptions()).map(async ({ group, pattern, queue, service, nodeID, firstSeenAt, seenAt }) => {
-      const depth: QueueDepth | undefined = await runtime.courier?.depth(queue).catch(() => undefined);
-      return {
-        group,
-        pattern,
-        queue,
-        ready: depth?.ready ?? null,
-        consumers: depth?.consumers ?? null,
-        service,
-        lastNode: nodeID,
-        firstSeenAt: firstSeenAt.toISOString(),
-        seenAt: seenAt.toISOString()
-      };
-    })
+/** What is told of the sweeper. */
+export interface SweeperView {
+  readonly mode: string;
+  readonly leases: { holders(): Promise<(string | null)[]> } | undefined;
+  readonly lastPass: { at: Date; ms: number; counts: { claimed: number } } | undefined;
+}
+
+export interface NodeHealthParts {
+  nodeID: string;
+  courier: Courier;
+  store: Store;
+  /** Address of Redis, where one is configured. */
+  redis: string | undefined;
+  sweeper: SweeperView;
+  /** Whether this node sweeps at all. */
+  sweeps: boolean;
+  consumers: Iterable<{ readonly inFlight: number }>;
+  metrics: Metrics;
+  clock: Clock;
+}
+
+/** How a node, its servers and the whole namespace's messages stand. */
+export class NodeHealth {
+  readonly #startedAt: number;
+
+  constructor(private readonly parts: NodeHealthParts) {
+    this.#startedAt = parts.clock.now();
+  }
+
+  async health(): Promise<Health> {
+    const { nodeID, store, sweeper, sweeps, consumers, redis } = this.parts;
+    const courier = this.parts.courier.status();
+    const [ping, oldest, holders] = await Promise.all([
+      pingOf(store),
+      store.messages.oldest().catch(() => undefined),
+      sweeper.leases && holdersOf(sweeper.leases)
+    ]);
+    const pass = sweeper.lastPass;
+    const { blocked } = courier;
+    return {
+      ok: courier.publish.connected && courier.consume.connected && ping.up && !blocked && (holders?.up ?? true),
+      nodeID,
+      publish: connectionText(courier.publish),
+      consume: connectionText(courier.consume),
+      blocked: blocked
+        ? `yes: ${courier.blockedReason ?? ""}`
+        : `no (${Math.round((courier.blockedMs ?? 0) / 1000)} s since start)`,
+      store: ping.text,
+      redis: holders ? (holders.up ? `up (${redis})` : "down") : "not configured",
+      sweeping: sweeps ? sweeper.mode : "off",
+      leaseHolders: holders?.text ?? "no lease",
+      lastSweep: pass
+        ? `${pass.at.toISOString()}: ${pass.counts.claimed} claimed in ${pass.ms} ms`
+        : "none on this node",
+      oldestPendingMs: this.#ageOf(oldest?.pending),
+      oldestUnconsumedMs: this.#ageOf(oldest?.published),
+      inFlightPublishes: courier.inFlight,
+      inFlightHandlers: [...consumers].reduce((sum, consumer) => sum + consumer.inFlight, 0),
+      reconnects: courier.reconnects
+    };
+  }
+
+  /** Messages by status in the whole namespace; counts of this node since its start. */
+  async stats(): Promise<Record<string, unknown>> {
+    const { nodeID, store, metrics, clock } = this.parts;
+    const { byStatus, parked, oldestPendingAt, oldestPublishedAt, oldestDeadAt } = await store.messages.stats();
+    return {
+      ...byStatus,
+      parkedMessages: parked,
+      oldestPendingMs: this.#ageOf(oldestPendingAt),
+      oldestUnconsumedMs: this.#ageOf(oldestPublishedAt),
+      oldestDeadMs: this.#ageOf(oldestDeadAt),
+      nodeID,
+      upMs: clock.now() - this.#startedAt,
+      node: { ...metrics.totals }
+    };
+  }
+
+  async subscriptions(): Promise<SubscriptionRow[]> {
+    const { store, courier } = this.parts;
+    return Promise.all(
+      (await store.subscriptions.list()).map(
+        async ({ group, pattern, queue, service, nodeID, firstSeenAt, seenAt }) => {
+          const depth: QueueDepth | undefined = await courier.depth(queue).catch(() => undefined);
+          return {
+            group,
+            pattern,
+            queue,
+            ready: depth?.ready ?? null,
+            consumers: depth?.consumers ?? null,
+            service,
+            lastNode: nodeID,
+            firstSeenAt: firstSeenAt.toISOString(),
+            seenAt: seenAt.toISOString()
+          };
+        }
+      )
+    );
+  }
+
+  #ageOf(at: Date | undefined): number | null {
+    return at ? this.parts.clock.now() - at.getTime() : null;
+  }
+}
+
+interface Answer {
+  up: boolean;
+  text: string;
+}
+
+function pingOf(store: Store): Promise<Answer> {
+  return store.ping().then(
+    ms => ({ up: true, text: `up (${store.name}, ${ms.toFixed(1)} ms)` }),
+    error => ({ up: false, text: `down (${store.name}): ${reasonOf(error)}` })
   );
+}
+
+function holdersOf(leases: NonNullable<SweeperView["leases"]>): Promise<Answer> {
+  return leases.holders().then(
+    found => ({ up: true, text: found.map((holder, partition) => `${partition}: ${holder ?? "nobody"}`).join(", ") }),
+    error => ({ up: false, text: `unknown: ${reasonOf(error)}` })
+  );
+}
+
+function connectionText({ connected, address, lastError }: ConnectionStatus): string {
+  return connected ? `up${address ? ` (${address})` : ""}` : `down${lastError ? `: ${lastError}` : ""}`;
 }

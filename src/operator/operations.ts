@@ -1,22 +1,16 @@
-import type { StatusSeen } from "../emit/status-waiter";
+import type { Courier } from "../couriers/courier";
+import { type StatusSeen, statusesOf } from "../emit/status-waiter";
 import { ReliableError } from "../errors";
-import { STATUS, STATUSES, type Status, sourcesOf } from "../message/lifecycle";
+import { STATUS, type Status, sourcesOf } from "../message/lifecycle";
 import type { Message, Note } from "../message/message";
 import { namesGroup } from "../message/pattern";
-import type { AuditRecord, Parked } from "../message/records";
-import type { ListQuery, Store } from "../stores/store";
+import type { Parked } from "../message/records";
+import type { Clock } from "../platform/clock";
+import type { Store } from "../stores/store";
+import type { Act as Done, Events } from "../telemetry/events";
+import { auditOf, parkedAuditOf } from "./audit";
+import { type Filter, hasFilter, queryOf } from "./filter";
 import { auditRow, type MessageRow, type MessageStory, parkedRow, parkedWhole, toRow, toStory } from "./views";
-
-/** What an operator may filter by. Instants may be Dates, ISO strings or ms; ages are ms. */
-export interface Filter {
-  status?: string | string[];
-  event?: string;
-  group?: string;
-  producer?: string;
-  /** Older, younger than this many ms. */
-  olderThanMs?: number;
-  youngerThanMs?: number;
-}
 
 /** A manual act: on one id, on several, or on what a filter finds, `limit` at most. */
 export interface ActParams extends Filter {
@@ -48,8 +42,14 @@ export interface ActResult {
 
 type Act = "retry" | "resolve" | "discard";
 
-/** What a human did, as lifecycle events name it. */
-export type Done = "retried" | "resolved" | "discarded";
+export interface OperationsParts {
+  store: Store;
+  courier: Courier;
+  events: Events;
+  clock: Clock;
+}
+
+/** As lifecycle events name it. */
 const DONE: Record<Act, Done> = { retry: "retried", resolve: "resolved", discard: "discarded" };
 
 const TARGET: Record<Act, Status | "discarded"> = {
@@ -61,40 +61,41 @@ const DEFAULT_LIMIT = 100;
 
 /** Manual compensation: what a human sees and does. Every act is kept with who, when and why. */
 export class Operations {
-  constructor(
-    readonly store: Store,
-    /** A retried message is due now: no need to wait for the next sweep. */
-    readonly onRetry: () => void,
-    readonly onActed: (act: Done, ids: string[], by: string) => void
-  ) {}
+  constructor(private readonly parts: OperationsParts) {}
 
   async list(
     filter: Filter & { page?: number; pageSize?: number }
   ): Promise<{ rows: MessageRow[]; total: number; page: number; pageSize: number; totalPages: number }> {
     const { page = 1, pageSize = 20 } = filter;
-    const { rows, total } = await this.store.list(queryOf(filter), (page - 1) * pageSize, pageSize);
-    return { rows: rows.map(row => toRow(row)), total, page, pageSize, totalPages: Math.ceil(total / pageSize) };
+    const { rows, total } = await this.parts.store.messages.list(
+      queryOf(filter, this.parts.clock.now()),
+      (page - 1) * pageSize,
+      pageSize
+    );
+    return {
+      rows: rows.map(row => toRow(row, this.parts.clock.now())),
+      total,
+      page,
+      pageSize,
+      totalPages: Math.ceil(total / pageSize)
+    };
   }
 
   /** Rejects with RELIABLE_NOT_FOUND; a discarded message is told by its audit record. */
   async get(id: string): Promise<MessageStory> {
-    return toStory(await this.#find(id));
+    return toStory(await this.#find(id), this.parts.clock.now());
   }
 
   /** For nodes without a store, whose emits wait. */
-  async statuses(ids: string[]): Promise<StatusSeen[]> {
-    return (await this.store.find(ids)).map(({ _id: id, status, reason }) => ({
-      id,
-      status,
-      ...(reason && { reason })
-    }));
+  statuses(ids: string[]): Promise<StatusSeen[]> {
+    return statusesOf(this.parts.store, ids);
   }
 
   async parked(
     page = 1,
     pageSize = 20
   ): Promise<{ rows: Record<string, unknown>[]; total: number; page: number; pageSize: number; totalPages: number }> {
-    const { rows, total } = await this.store.parked((page - 1) * pageSize, pageSize);
+    const { rows, total } = await this.parts.store.parked.list((page - 1) * pageSize, pageSize);
     return { rows: rows.map(parkedRow), total, page, pageSize, totalPages: Math.ceil(total / pageSize) };
   }
 
@@ -105,23 +106,25 @@ export class Operations {
   }
 
   async audits(): Promise<Record<string, unknown>[]> {
-    return (await this.store.audits()).map(auditRow);
+    return (await this.parts.store.operations.audits()).map(auditRow);
   }
 
   retry(params: ActParams, who: string): Promise<ActResult> {
-    return this.#act("retry", params, who, (message, note) => this.store.retry(message, note.at, note)).finally(
-      () => params.dryRun || this.onRetry()
+    return this.#act("retry", params, who, (message, note) =>
+      this.parts.store.operations.retry(message, note.at, note)
     );
   }
 
   resolve(params: ActParams, who: string): Promise<ActResult> {
-    return this.#act("resolve", params, who, (message, note) => this.store.resolve(message, note));
+    return this.#act("resolve", params, who, (message, note) => this.parts.store.operations.resolve(message, note));
   }
 
   /** Rejects with RELIABLE_BAD_OPTION, RELIABLE_NOT_FOUND or RELIABLE_ILLEGAL_TRANSITION before anything is deleted. */
   async discard(params: DiscardParams, who: string): Promise<ActResult> {
     if (params.parked) return this.#discardParked({ ...params, parked: [...new Set(params.parked)] }, who);
-    return this.#act("discard", params, who, (message, note) => this.store.discard(message, auditOf(message, note)));
+    return this.#act("discard", params, who, (message, note) =>
+      this.parts.store.operations.discard(message, auditOf(message, note))
+    );
   }
 
   /**
@@ -130,12 +133,15 @@ export class Operations {
    */
   async forget(
     params: { group: string; note?: string; by?: string; dryRun?: boolean; force?: boolean },
-    who: string,
-    consumersOf: (queue: string) => Promise<number>
+    who: string
   ): Promise<{ group: string; subscriptions: number; messages: number; queues: string[]; dryRun: boolean }> {
     const { group, dryRun = false } = params;
-    const meant = (await this.store.subscriptions()).filter(sub => namesGroup(group, sub.group));
-    const { total } = await this.store.list({ group, status: [STATUS.pending, STATUS.published, STATUS.dead] }, 0, 1);
+    const meant = (await this.parts.store.subscriptions.list()).filter(sub => namesGroup(group, sub.group));
+    const { total } = await this.parts.store.messages.list(
+      { group, status: [STATUS.pending, STATUS.published, STATUS.dead] },
+      0,
+      1
+    );
     if (!meant.length && !total)
       throw new ReliableError(
         "RELIABLE_NOT_FOUND",
@@ -145,7 +151,7 @@ export class Operations {
     const queues = meant.map(sub => sub.queue);
     if (!params.force) {
       for (const queue of queues) {
-        const consumers = await consumersOf(queue);
+        const { consumers = 0 } = (await this.parts.courier.depth(queue)) ?? {};
         if (consumers > 0)
           throw new ReliableError(
             "RELIABLE_GROUP_ACTIVE",
@@ -155,8 +161,8 @@ export class Operations {
       }
     }
     if (dryRun) return { group, subscriptions: meant.length, messages: total, queues, dryRun };
-    const freed = await this.store.forget(group, {
-      at: new Date(),
+    const freed = await this.parts.store.operations.forget(group, {
+      at: new Date(this.parts.clock.now()),
       by: params.by ?? who,
       act: "forget",
       ...(params.note ? { note: params.note } : {})
@@ -165,9 +171,9 @@ export class Operations {
   }
 
   async #find(id: string): Promise<Message> {
-    const [message] = await this.store.find([id]);
+    const [message] = await this.parts.store.messages.find([id]);
     if (message) return message;
-    const [audit] = await this.store.audits(id);
+    const [audit] = await this.parts.store.operations.audits(id);
     if (audit)
       throw new ReliableError(
         "RELIABLE_NOT_FOUND",
@@ -183,7 +189,7 @@ export class Operations {
 
   /** In the order of `ids`. */
   async #findParked(ids: string[]): Promise<Parked[]> {
-    const found = new Map((await this.store.findParked(ids)).map(parked => [parked._id, parked]));
+    const found = new Map((await this.parts.store.parked.find(ids)).map(parked => [parked._id, parked]));
     return ids.map(id => {
       const parked = found.get(id);
       if (!parked)
@@ -215,7 +221,10 @@ export class Operations {
     const result: ActResult = { matched: rows.length, done: 0, lost: 0, dryRun, ids };
     if (dryRun) return result;
     for (const parked of rows)
-      await this.store.discardParked(parked, parkedAuditOf(parked, { at: new Date(), by, act: "discard", note }));
+      await this.parts.store.parked.discard(
+        parked,
+        parkedAuditOf(parked, { at: new Date(this.parts.clock.now()), by, act: "discard", note })
+      );
     return { ...result, done: rows.length };
   }
 
@@ -252,7 +261,7 @@ export class Operations {
           `'${act}' needs an id, ids, or a filter (status, event, group, producer, olderThanMs, youngerThanMs).`,
           { option: "id" }
         );
-      const query = queryOf(params);
+      const query = queryOf(params, this.parts.clock.now());
       const asked = query.status === undefined ? from : [query.status].flat();
       const illegal = asked.find(status => !from.includes(status));
       if (illegal)
@@ -261,7 +270,7 @@ export class Operations {
           `Cannot ${act} messages that are ${illegal}; only ${from.join(", ")} ones can be.`,
           { status: illegal, act }
         );
-      messages = (await this.store.list({ ...query, status: asked }, 0, limit)).rows;
+      messages = (await this.parts.store.messages.list({ ...query, status: asked }, 0, limit)).rows;
     }
     const result: ActResult = {
       matched: messages.length,
@@ -273,65 +282,16 @@ export class Operations {
     if (dryRun) return result;
     const by = params.by ?? who;
     const done: string[] = [];
-    for (const message of messages) {
-      const note: Note = { at: this.store.now(), by, act, ...(params.note ? { note: params.note } : {}) };
-      if (await apply(message, note)) done.push(message._id);
-      else result.lost++;
+    try {
+      for (const message of messages) {
+        const note: Note = { at: this.parts.store.now(), by, act, ...(params.note ? { note: params.note } : {}) };
+        if (await apply(message, note)) done.push(message._id);
+        else result.lost++;
+      }
+    } finally {
+      // Should one fail, what was done before it is done.
+      if (done.length) this.parts.events.emit("acted", DONE[act], done, by);
     }
-    if (done.length) this.onActed(DONE[act], done, by);
     return { ...result, done: done.length };
   }
-}
-
-function hasFilter(params: Filter): boolean {
-  return (["status", "event", "group", "producer", "olderThanMs", "youngerThanMs"] as const).some(
-    name => params[name] !== undefined
-  );
-}
-
-function queryOf(filter: Filter): ListQuery {
-  const query: ListQuery = {};
-  if (filter.status !== undefined) {
-    const statuses = [filter.status]
-      .flat()
-      .flatMap(status => status.split(","))
-      .map(status => status.trim());
-    const unknown = statuses.find(status => !STATUSES.includes(status as Status));
-    if (unknown !== undefined)
-      throw new ReliableError(
-        "RELIABLE_BAD_OPTION",
-        `Unknown status '${unknown}'. There are: ${STATUSES.join(", ")}.`,
-        { option: "status" }
-      );
-    query.status = statuses as Status[];
-  }
-  if (filter.event !== undefined) query.event = filter.event;
-  if (filter.group !== undefined) query.group = filter.group;
-  if (filter.producer !== undefined) query.producer = filter.producer;
-  if (filter.olderThanMs !== undefined) query.createdBefore = new Date(Date.now() - filter.olderThanMs);
-  if (filter.youngerThanMs !== undefined) query.createdAfter = new Date(Date.now() - filter.youngerThanMs);
-  return query;
-}
-
-function auditOf(message: Message, note: Note): AuditRecord {
-  const { _id: id, event, producer, createdAt, reason, failed, body } = message;
-  return {
-    // Of this row: an id may be emitted and discarded again.
-    _id: `discard:${id}@${createdAt.getTime()}`,
-    at: note.at,
-    by: note.by,
-    act: "discard",
-    ...(note.note ? { note: note.note } : {}),
-    message: { id, event, producer, createdAt, ...(reason ? { reason } : {}), failed, bytes: body.length }
-  };
-}
-
-function parkedAuditOf({ _id: id, at, queue, reason, body }: Parked, note: Note): AuditRecord {
-  // Of this parking: the same message may be parked and discarded again.
-  return {
-    _id: `discard-parked:${id}@${at.getTime()}`,
-    ...note,
-    act: "discard",
-    parked: { id, queue, reason, at, bytes: body.length }
-  };
 }

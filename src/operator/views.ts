@@ -45,7 +45,7 @@ export interface MessageStory extends MessageRow {
 
 const owing = (message: Message): string[] => [...message.waiting, ...message.failed];
 
-export function toRow(message: Message, now = Date.now()): MessageRow {
+export function toRow(message: Message, now: number): MessageRow {
   // A receipt may tell of an attempt whose publish was never recorded.
   const answered = Object.values(message.receipts).map(receipt => receipt.attempt);
   const made = [
@@ -72,7 +72,7 @@ export function toRow(message: Message, now = Date.now()): MessageRow {
   return row;
 }
 
-export function toStory(message: Message, now = Date.now()): MessageStory {
+export function toStory(message: Message, now: number): MessageStory {
   const story: MessageStory = {
     ...toRow(message, now),
     payload: payloadOf(message),

@@ -1,4 +1,5 @@
-import { OPTIONS, type OptionName, type Rule } from "./options";
+import type { Rule } from "./option";
+import { OPTIONS, type OptionName } from "./options";
 import type { Values } from "./validate";
 
 export function fromText(rule: Rule): Rule {

@@ -1,14 +1,13 @@
 import { ReliableError } from "../errors";
 import { checkAddresses } from "./addresses";
 import { fromEnvironment, fromText } from "./environment";
+import type { OptionSpec, Rule } from "./option";
 import {
   type ConsumerOptions,
   type NodeOptions,
   namesOf,
   OPTIONS,
   type OptionName,
-  type OptionSpec,
-  type Rule,
   type ServiceOptions
 } from "./options";
 import type { Values } from "./validate";

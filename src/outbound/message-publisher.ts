@@ -5,6 +5,7 @@ import { attemptsMade } from "../message/attempts";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import { queueTargetOf, queueTargetOfMessage, settledByConfirm } from "../message/queue-target";
+import type { Clock } from "../platform/clock";
 import type { Metrics } from "../telemetry/metrics";
 import { delayOf, encodePlan } from "../wire/check";
 import { HEADER, headersOf, WIRE_VERSION } from "../wire/envelope";
@@ -28,7 +29,8 @@ export class MessagePublisher {
     readonly subscriptions: Subscriptions | undefined,
     readonly queues: Queues,
     readonly nodeID: string,
-    readonly metrics?: Metrics
+    readonly metrics: Metrics,
+    readonly clock: Clock
   ) {}
 
   /**
@@ -57,9 +59,9 @@ export class MessagePublisher {
    */
   async #toForeign(message: Message, queue: string, { group, attempt }: Step): Promise<PublishResult> {
     const byConfirm = settledByConfirm(group);
-    const started = performance.now();
+    const started = this.clock.monotonic();
     // Confirmed before: only the receipt got lost, and the job is not done again for that.
-    if (!byConfirm || !isOut(message, group, attempt)) {
+    if (!byConfirm || !confirmedBefore(message, group, attempt)) {
       const publish = () => this.#publish(message, { queue }, attempt, [group]);
       let result = await publish();
       if (result.outcome === "returned") {
@@ -76,7 +78,7 @@ export class MessagePublisher {
       id: message._id,
       outcome: "handled",
       attempt,
-      durationMs: Math.round(performance.now() - started),
+      durationMs: Math.round(this.clock.monotonic() - started),
       ...echo
     };
     const body = Buffer.from(JSON.stringify({ v: WIRE_VERSION, group, nodeID: this.nodeID, items: [item] }));
@@ -140,7 +142,14 @@ export class MessagePublisher {
       headers: this.#addressed(message, attempt, groups),
       appId
     });
-    return (this.metrics?.sink ? timed(publishing, this.metrics, type) : publishing).catch(unsendable);
+    return (this.metrics.sink ? this.#timed(publishing, type) : publishing).catch(unsendable);
+  }
+
+  async #timed(publishing: Promise<PublishResult>, event: string): Promise<PublishResult> {
+    const started = this.clock.monotonic();
+    const result = await publishing;
+    if (result.outcome === "confirmed") this.metrics.time("confirm.time", this.clock.monotonic() - started, event);
+    return result;
   }
 
   #headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
@@ -166,13 +175,6 @@ export class MessagePublisher {
   }
 }
 
-async function timed(publishing: Promise<PublishResult>, metrics: Metrics, event: string): Promise<PublishResult> {
-  const started = performance.now();
-  const result = await publishing;
-  if (result.outcome === "confirmed") metrics.time("confirm.time", performance.now() - started, event);
-  return result;
-}
-
 /**
  * It cannot be sent, now or later (headers too large): as good as without a queue, so that it ends as `dead` and is
  * seen.
@@ -182,7 +184,7 @@ function unsendable(error: unknown): PublishResult {
 }
 
 /** Known to be confirmed, by its row: a message of strategy `callback` has none that would tell. */
-function isOut(message: Message, group: string, attempt: number): boolean {
+function confirmedBefore(message: Message, group: string, attempt: number): boolean {
   return (
     message.strategy === "outbox" && attemptsMade(message, group) >= attempt && (message.spent[group] ?? 0) < attempt
   );

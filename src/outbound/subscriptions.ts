@@ -1,9 +1,9 @@
-import { EventEmitter } from "node:events";
 import { reasonOf } from "../errors";
 import { ANY_GROUP } from "../message/message";
 import { matches, namesGroup } from "../message/pattern";
 import { queueTargetOf } from "../message/queue-target";
 import type { Subscription } from "../message/records";
+import type { Clock, Timer } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
 
@@ -12,29 +12,28 @@ import type { Store } from "../stores/store";
  * emit, and resends find the groups' queues in it. A group that announced itself less than `refreshMs` ago may be
  * missing; its receipts count all the same.
  */
-export class Subscriptions extends EventEmitter {
+export class Subscriptions {
   #known: Subscription[] = [];
   #groups = new Map<string, string[]>();
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #reading: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
   constructor(
     readonly store: Store,
     readonly refreshMs: number,
-    readonly logger: Logger
-  ) {
-    super();
-  }
+    readonly logger: Logger,
+    readonly clock: Clock
+  ) {}
 
   async start(): Promise<void> {
-    this.#timer = setInterval(() => void this.refresh(), this.refreshMs).unref();
+    this.#timer = this.clock.every(this.refreshMs, () => void this.refresh());
     this.store.onReady(() => void this.refresh());
     if (this.store.ready) await this.refresh();
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    this.#timer?.stop();
   }
 
   get all(): readonly Subscription[] {
@@ -57,7 +56,7 @@ export class Subscriptions extends EventEmitter {
   async #read(): Promise<void> {
     if (!this.store.ready) return;
     try {
-      this.#set(await this.store.subscriptions());
+      this.#set(await this.store.subscriptions.list());
     } catch (error) {
       this.logger.debug(`Reliable: could not read the subscriptions: ${reasonOf(error)}`);
     }
@@ -66,7 +65,6 @@ export class Subscriptions extends EventEmitter {
   #set(known: Subscription[]): void {
     this.#known = known;
     this.#groups.clear();
-    this.emit("refreshed");
   }
 
   /** Groups whose pattern matches the event. */

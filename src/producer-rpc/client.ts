@@ -2,16 +2,18 @@ import { reasonOf } from "../errors";
 import { describeError } from "../message/failure-text";
 import type { Message } from "../message/message";
 import type { Step } from "../outbound/message-publisher";
+import type { Subscriptions } from "../outbound/subscriptions";
 import type { Call } from "../platform/call";
 import type { Logger } from "../platform/logger";
 import { encodePlan } from "../wire/check";
 import { headersOf } from "../wire/envelope";
 import type { Queues } from "../wire/names";
 import { RESEND_ACTION, type ResendAnswer, type ResendRequest } from "../wire/resend";
-import type { ProducerHandler } from "./handler";
+import type { ProducerHandler, ProducerLimits } from "./handler";
 
 /** Nobody answered: not counted against any limit. */
 export type ProducerAnswer = ResendAnswer | { answer: "unreachable"; reason: string };
+
 /** Moleculer's errors for "there is nobody, or nobody answers". */
 const UNREACHABLE = new Set([
   "SERVICE_NOT_FOUND",
@@ -26,72 +28,66 @@ const UNREACHABLE = new Set([
   "RELIABLE_UNAVAILABLE"
 ]);
 
+export interface ProducerClientParts {
+  call: Call;
+  /** Sends for producers that cannot be asked (`resend: "copy"`). */
+  handler: ProducerHandler;
+  subscriptions: Subscriptions;
+  queues: Queues;
+  askTimeoutMs: number;
+  logger: Logger;
+}
+
+/** Of a producer that cannot be asked: its source cannot either, and it has no jobs. */
+const NO_SERVICE: ProducerLimits = { maxPayloadBytes: 0, sendsJobs: false };
+
 /**
- * The callback service's side: has the producer asked, and has it send again; for one that cannot be asked (`copies`)
- * it sends itself.
+ * The callback service's side: has the producer asked, and has it send again; for one that cannot be asked, it sends
+ * itself.
  */
 export class ProducerClient {
   /** Producers that do not answer; said once. */
   readonly #silent = new Set<string>();
 
-  constructor(
-    readonly parts: {
-      call: Call;
-      copies: Pick<ProducerHandler, "answer">;
-      queueOf(group: string, event: string): string | undefined;
-      queues: Queues;
-      askTimeoutMs: number;
-      logger: Logger;
-    }
-  ) {}
+  constructor(private readonly parts: ProducerClientParts) {}
 
   /** Whether the business write of an intent happened. */
   ask(message: Message): Promise<ProducerAnswer> {
-    return this.#call(message, { steps: [], question: message.intent ?? "barrier" });
+    const question = message.intent ?? "barrier";
+    if (message.resend === "copy") {
+      const { _id: id, event, source } = message;
+      return answered(this.parts.handler.happened({ id, event, source }, question, NO_SERVICE));
+    }
+    return this.#call(message, { steps: [], question });
   }
 
   /** Has the message and its next check sent again, to these groups. */
-  resend(message: Message, steps: Step[]): Promise<ProducerAnswer> {
-    const { queueOf } = this.parts;
-    return this.#call(message, {
-      steps: steps.map(step => ({ ...step, queue: queueOf(step.group, message.event) ?? null })),
-      round: (message.round ?? 1) + 1
-    });
+  resend(message: Message, groups: Step[]): Promise<ProducerAnswer> {
+    const { handler, subscriptions } = this.parts;
+    const round = (message.round ?? 1) + 1;
+    const steps = groups.map(step => ({ ...step, queue: subscriptions.queueOf(step.group, message.event) ?? null }));
+    if (message.resend === "copy") return answered(handler.send(message, steps, round, NO_SERVICE));
+    return this.#call(message, { steps, round });
   }
 
   async #call(message: Message, rest: Pick<ResendRequest, "steps" | "question" | "round">): Promise<ProducerAnswer> {
-    const { call, copies, queues, askTimeoutMs } = this.parts;
-    const headers = headersOf(
-      message,
-      1,
-      [],
-      message.strategy === "callback" ? queues.callbackReceipts : queues.receipts,
-      encodePlan(message)
-    );
+    const { call, queues, askTimeoutMs } = this.parts;
+    const receipts = message.strategy === "callback" ? queues.callbackReceipts : queues.receipts;
     const request: ResendRequest = {
       id: message._id,
       event: message.event,
-      headers,
+      headers: headersOf(message, 1, [], receipts, encodePlan(message)),
       body: message.body.toString("base64"),
       ...(message.source && { source: message.source }),
       ...rest
     };
-    if (message.resend === "copy")
-      return copies
-        .answer(request)
-        .catch((error: unknown): ProducerAnswer => ({ answer: "error", error: describeError(error) }));
     try {
-      const answer = (await call(`${message.producer}.${RESEND_ACTION}`, request, {
-        timeout: askTimeoutMs
-      })) as ResendAnswer;
+      const answer = await call(`${message.producer}.${RESEND_ACTION}`, request, { timeout: askTimeoutMs });
       this.#silent.delete(message.producer);
-      return answer;
+      return answer as ResendAnswer;
     } catch (error) {
-      const { type } = error as { type?: string };
-      if (
-        (type && UNREACHABLE.has(type)) ||
-        /Timeout|NotFound|NotAvailable|Disconnected/.test((error as Error).name ?? "")
-      )
+      const { type, name = "" } = error as { type?: string; name?: string };
+      if ((type && UNREACHABLE.has(type)) || /Timeout|NotFound|NotAvailable|Disconnected/.test(name))
         return this.#unreachable(message.producer, error);
       return { answer: "error", error: describeError(error) };
     }
@@ -106,4 +102,8 @@ export class ProducerClient {
     this.#silent.add(producer);
     return { answer: "unreachable", reason };
   }
+}
+
+function answered(answer: Promise<ResendAnswer>): Promise<ProducerAnswer> {
+  return answer.catch((error: unknown): ProducerAnswer => ({ answer: "error", error: describeError(error) }));
 }

@@ -5,74 +5,108 @@ import type { Message, Source } from "../message/message";
 import { queueTargetOf } from "../message/queue-target";
 import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Call } from "../platform/call";
+import type { Clock } from "../platform/clock";
 import type { Store } from "../stores/store";
 import { rowOf } from "../wire/check";
 import { serialize } from "../wire/json";
 import { type ResendAnswer, type ResendRequest, UNKNOWN } from "../wire/resend";
 
+export interface ProducerHandlerParts {
+  publisher: MessagePublisher;
+  store: Store | undefined;
+  call: Call;
+  clock: Clock;
+  askTimeoutMs: number;
+  /** Of the namespace's names. */
+  prefix: string;
+}
+
+/** What the emitting service allows. */
+export interface ProducerLimits {
+  maxPayloadBytes: number;
+  /** It may send to queues that are no group's (`addAMQPJob`). */
+  sendsJobs: boolean;
+}
+
+/** The part of a request that a source is asked about. */
+type Asked = Pick<ResendRequest, "id" | "event" | "source">;
+type Step = ResendRequest["steps"][number];
+
 /** The producer's side. Rejects with RELIABLE_UNAVAILABLE where it cannot say now. */
 export class ProducerHandler {
-  constructor(
-    readonly parts: {
-      publisher: MessagePublisher;
-      store: Store | undefined;
-      call: Call;
-      askTimeoutMs: number;
-      maxPayloadBytes: number;
-      prefix: string;
-      sendsJobs: boolean;
-    }
-  ) {}
+  constructor(private readonly parts: ProducerHandlerParts) {}
 
-  async answer(request: ResendRequest): Promise<ResendAnswer> {
-    return request.question ? this.#happened(request, request.question) : this.#send(request);
+  async answer(request: ResendRequest, limits: ProducerLimits): Promise<ResendAnswer> {
+    const { id, event, headers, question, steps, round } = request;
+    if (question) return this.happened(request, question, limits);
+    const payload = await this.#payload(request, Buffer.from(request.body, "base64"), limits);
+    if (!Buffer.isBuffer(payload)) return payload;
+    const envelope = { messageId: id, type: event, headers, body: payload };
+    const groups = () => steps.map(step => step.group);
+    const message = rowOf(envelope, groups, new Date(this.parts.clock.now()));
+    return this.#send(message, steps, round, limits);
   }
 
-  /** The fence comes before the question: what has not happened when it is asked cannot happen afterwards unseen. */
-  async #happened(request: ResendRequest, question: "source" | "barrier"): Promise<ResendAnswer> {
+  /** As `answer`, for a message that this node has at hand and whose producer cannot be asked. */
+  async send(message: Message, steps: Step[], round: number, limits: ProducerLimits): Promise<ResendAnswer> {
+    const { _id: id, event, source } = message;
+    const payload = await this.#payload({ id, event, source }, message.body, limits);
+    if (!Buffer.isBuffer(payload)) return payload;
+    const waiting = steps.map(step => step.group);
+    return this.#send({ ...message, body: payload, waiting }, steps, round, limits);
+  }
+
+  /**
+   * Whether the business write of an intent happened. The fence comes before the question: what has not happened when
+   * it is asked cannot happen afterwards unseen.
+   */
+  async happened(asked: Asked, question: "source" | "barrier", limits: ProducerLimits): Promise<ResendAnswer> {
     const { store } = this.parts;
-    const fence = store?.features.transactions ? await store.fence(request.id) : undefined;
-    if (question === "barrier" || !request.source) {
+    const fence = store?.features.transactions ? await store.intents.fence(asked.id) : undefined;
+    if (question === "barrier" || !asked.source) {
       if (!fence)
         return { answer: "unknown", reason: "the producer's node has no MongoDB to look for the barrier row in" };
       return fence === "committed" ? { answer: "yes" } : { answer: "no" };
     }
-    const asked = await this.#source(request, request.source);
+    const answer = await this.#askSource(asked, asked.source, limits);
     // The business write is proven by its own transaction, whatever the source says of it.
-    if (fence === "committed" && asked.answer === "no")
+    if (fence === "committed" && answer.answer === "no")
       return {
         answer: "error",
         error: { name: "SourceMissing", message: "the barrier row says it happened, the source returns nothing" }
       };
-    return asked;
+    return answer;
   }
 
-  async #send(request: ResendRequest): Promise<ResendAnswer> {
-    const { publisher } = this.parts;
-    let body = Buffer.from(request.body, "base64");
-    if (request.source) {
-      const asked = await this.#source(request, request.source);
-      if (asked.answer !== "yes") return asked;
-      body = Buffer.from(asked.body ?? "", "base64");
+  /** The payload; or the answer where there is none to send. */
+  async #payload(asked: Asked, body: Buffer, limits: ProducerLimits): Promise<Buffer | ResendAnswer> {
+    let payload = body;
+    if (asked.source) {
+      const answer = await this.#askSource(asked, asked.source, limits);
+      if (answer.answer !== "yes") return answer;
+      payload = Buffer.from(answer.body ?? "", "base64");
     }
-    if (!body.length)
-      return {
-        answer: "error",
-        error: { name: "NoPayload", message: "neither a payload nor a source is known of it", code: "NO_PAYLOAD" }
-      };
-    const message = rowOf(
-      { messageId: request.id, type: request.event, headers: request.headers, body },
-      () => request.steps.map(step => step.group),
-      new Date()
-    );
+    if (payload.length) return payload;
+    return {
+      answer: "error",
+      error: { name: "NoPayload", message: "neither a payload nor a source is known of it", code: "NO_PAYLOAD" }
+    };
+  }
+
+  async #send(
+    message: Message,
+    steps: Step[],
+    round: number | undefined,
+    { sendsJobs }: ProducerLimits
+  ): Promise<ResendAnswer> {
     // The check first: should this process die in between, it comes again.
-    const check = request.round ? await publisher.check(message, request.round) : undefined;
-    const results = await Promise.all(request.steps.map(step => this.#publish(message, step)));
+    const check = round ? await this.parts.publisher.check(message, round) : undefined;
+    const results = await Promise.all(steps.map(step => this.#publish(message, step, sendsJobs)));
     return { answer: "sent", results, ...(check && { check }) };
   }
 
-  #publish(message: Message, { queue, group, attempt }: ResendRequest["steps"][number]): Promise<PublishResult> {
-    const { publisher, prefix, sendsJobs } = this.parts;
+  #publish(message: Message, { queue, group, attempt }: Step, sendsJobs: boolean): Promise<PublishResult> {
+    const { publisher, prefix } = this.parts;
     if (queue === null)
       return group === "*"
         ? publisher.toAll(message, attempt)
@@ -84,8 +118,12 @@ export class ProducerHandler {
   }
 
   /** yes with the payload, no, unknown, or error. */
-  async #source({ id, event }: ResendRequest, { action, params }: Source): Promise<ResendAnswer> {
-    const { call, askTimeoutMs, maxPayloadBytes } = this.parts;
+  async #askSource(
+    { id, event }: Asked,
+    { action, params }: Source,
+    { maxPayloadBytes }: ProducerLimits
+  ): Promise<ResendAnswer> {
+    const { call, askTimeoutMs } = this.parts;
     try {
       const payload = await call(action, params ?? {}, { timeout: askTimeoutMs });
       if (payload === null || payload === undefined) return { answer: "no" };

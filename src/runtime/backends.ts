@@ -3,6 +3,7 @@ import type { Courier } from "../couriers/courier";
 import { MemoryCourier } from "../couriers/memory/courier";
 import { withTls } from "../options/addresses";
 import type { NodeOptions } from "../options/options";
+import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import { EmbeddedStore } from "../stores/embedded/store";
 import { MongoStore } from "../stores/mongo/store";
@@ -19,6 +20,7 @@ interface Where {
   nodeID: string;
   namespace: string;
   logger: Logger;
+  clock: Clock;
 }
 
 /** With RabbitMQ and no store address a node has no store: it consumes, and emits with strategy `callback`. */
@@ -32,9 +34,9 @@ export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends 
 
 export function newCourier(
   { amqp, confirmTimeoutMs, window, repairEveryMs }: NodeOptions,
-  { nodeID, namespace, logger }: Where
+  { nodeID, namespace, logger, clock }: Where
 ): Courier {
-  if (!amqp) return new MemoryCourier({ namespace, logger });
+  if (!amqp) return new MemoryCourier({ namespace, logger, clock });
   const given = typeof amqp === "string" || Array.isArray(amqp) ? { urls: amqp } : amqp;
   return new AmqpCourier({
     urls: given.urls,
@@ -42,18 +44,19 @@ export function newCourier(
     namespace,
     nodeID,
     logger,
+    clock,
     confirmTimeoutMs,
     window,
     repairEveryMs
   });
 }
 
-export function newStore(options: NodeOptions, { namespace, logger }: Where): Store | undefined {
+export function newStore(options: NodeOptions, { namespace, logger, clock }: Where): Store | undefined {
   const { mongo, database, path } = options;
   const { store } = backendsOf(options);
   if (store === "mongodb")
-    return new MongoStore({ ...(withTls(mongo) ?? { client: mongo }), database, namespace, logger });
-  return store === "embedded" ? new EmbeddedStore({ path, namespace, logger }) : undefined;
+    return new MongoStore({ ...(withTls(mongo) ?? { client: mongo }), database, namespace, logger, clock });
+  return store === "embedded" ? new EmbeddedStore({ path, namespace, logger, clock }) : undefined;
 }
 
 /** What the node runs on and what that cannot do, for the log at the start. */

@@ -1,4 +1,5 @@
 import { Deadline } from "../async/deadline";
+import type { Clock } from "../platform/clock";
 
 /**
  * The services of a node that have started (or are about to) and not stopped, and those in the middle of their stop.
@@ -7,6 +8,8 @@ export class Services {
   readonly #all = new Set<object>();
   readonly #leaving = new Set<object>();
   #deadline: Deadline | undefined;
+
+  constructor(private readonly clock: Clock) {}
 
   /** At each start of a service; what a stop of its own has left behind, by failing half-way, counts no more. */
   enter(service: object): void {
@@ -25,7 +28,7 @@ export class Services {
    */
   leave(service: object, drainTimeoutMs: number): Deadline {
     this.#leaving.add(service);
-    return (this.#deadline ??= new Deadline(drainTimeoutMs));
+    return (this.#deadline ??= new Deadline(drainTimeoutMs, this.clock));
   }
 
   /** False = it was none. */

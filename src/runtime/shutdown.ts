@@ -1,40 +1,20 @@
 import { type Deadline, withTimeout } from "../async/deadline";
 import type { Consumer } from "../consumer/consumer";
 import type { Courier } from "../couriers/courier";
-import type { Callback } from "../emit/callback";
-import type { InsertQueue } from "../emit/insert-queue";
-import type { Outbox } from "../emit/outbox";
-import type { StatusWaiter } from "../emit/status-waiter";
-import type { Operations } from "../operator/operations";
-import type { Subscriptions } from "../outbound/subscriptions";
+import type { Clock } from "../platform/clock";
 import type { Store } from "../stores/store";
 import type { RedisConnection } from "../sweeper/redis";
-import type { Sweeper } from "../sweeper/sweeper";
-import type { Gauges } from "../telemetry/gauges";
-import type { Tracker } from "../tracker/tracker";
-
-/** What exists once the store part of a node is up. */
-export interface Storage {
-  store: Store;
-  subscriptions: Subscriptions;
-  insertQueue: InsertQueue;
-  outbox: Outbox;
-  tracker: Tracker;
-  sweeper: Sweeper;
-  operations: Operations;
-}
+import type { NodeParts } from "./assemble";
 
 /** What there is to stop; a start that failed, or was overtaken by its stop, has made a part of it. */
 export interface Stoppable {
   /** Their services have stopped them, but for those whose start was overtaken. */
   consumers: Iterable<Consumer>;
-  storage?: Storage;
-  callback?: Callback;
-  statusWaiter: StatusWaiter;
-  gauges?: Gauges;
-  courier?: Courier;
-  store?: Store;
-  redis?: RedisConnection;
+  parts: NodeParts | undefined;
+  courier: Courier | undefined;
+  store: Store | undefined;
+  redis: RedisConnection | undefined;
+  clock: Clock;
 }
 
 /**
@@ -55,21 +35,31 @@ export interface Stoppable {
  * fail at once, and the start ends without an error of its own (`Runtime.acquire`): nothing had been promised yet.
  */
 export async function shutDown(
-  { consumers, storage, callback, statusWaiter, gauges: sampler, courier, store, redis }: Stoppable,
+  { consumers, parts, courier, store, redis, clock }: Stoppable,
   deadline: Deadline
 ): Promise<void> {
+  const within = (work: Promise<void>, ms: number) =>
+    withTimeout(
+      work.catch(() => undefined),
+      ms,
+      clock
+    );
   await Promise.all([...consumers].map(consumer => consumer.stop(deadline)));
-  await Promise.all([
-    storage?.sweeper.stop(deadline),
-    ...[callback, storage?.outbox].map(strategy => strategy && withTimeout(strategy.idle(), deadline.left))
-  ]);
-  // Whoever still waits is told so.
-  callback?.stop();
-  storage?.insertQueue.stop();
-  await storage?.tracker.stop(deadline);
-  storage?.subscriptions.stop();
-  statusWaiter.stop();
-  if (sampler) await withTimeout(sampler.stop(), deadline.toClose);
+  if (parts) {
+    const { callback, storage, statusWaiter, gauges } = parts;
+    const strategies = [callback, ...(storage ? [storage.outbox] : [])];
+    await Promise.all([
+      storage?.sweeper.stop(deadline),
+      ...strategies.map(strategy => within(strategy.idle(), deadline.left))
+    ]);
+    // An emit that still waits is rejected.
+    for (const strategy of strategies) strategy.stop();
+    storage?.insertQueue.stop();
+    await Promise.all([storage?.tracker.stop(deadline), storage?.callbackService.stop(deadline)]);
+    storage?.subscriptions.stop();
+    statusWaiter.stop();
+    await within(gauges.stop(), deadline.toClose);
+  }
   await courier?.close(deadline.left, deadline.toClose);
   await store?.close(deadline.toClose);
   await redis?.close();

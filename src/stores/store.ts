@@ -150,29 +150,8 @@ export interface ClaimQuery {
   checked?: boolean;
 }
 
-export interface Store {
-  readonly name: "mongodb" | "embedded";
-  readonly features: StoreFeatures;
-  /** True while it answers. */
-  readonly ready: boolean;
-  /**
-   * The time by which due times and claims are written and read: one clock for all nodes, however wrong their own are.
-   */
-  now(): Date;
-
-  /**
-   * Starts connecting. Resolves when connected, or when the first try failed in a way that may pass (it goes on trying,
-   * with jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED / RELIABLE_BAD_OPTION on a wrong password or address.
-   */
-  start(): Promise<void>;
-  close(withinMs?: number): Promise<void>;
-  /** Round trip in ms; rejects when down. */
-  ping(): Promise<number>;
-  /** Called each time it becomes reachable; returns the unsubscribe function. */
-  onReady(listener: () => void): () => void;
-  /** Called when it stops being reachable, or could not be reached at first. */
-  onUnavailable(listener: (error: Error) => void): void;
-
+/** Emitted messages: one verb per transition. */
+export interface MessageStore {
   /**
    * Inserts; an `_id` that is there already is not an error but `stored: false` with the row as it is. Durable when
    * resolved.
@@ -185,7 +164,6 @@ export interface Store {
   insertIn(session: unknown, message: Message): Promise<InsertOutcome>;
   /** Calls back once the caller's session has ended; its transaction is then committed or not, which `find` tells. */
   onSessionEnd(session: unknown, listener: () => void): void;
-
   /** pending → published. Returns how many were still pending. */
   published(records: PublishedRecord[]): Promise<number>;
   /** A first publish failed in a way that burns no attempt: still pending, unclaimed → due at `dueAt`. */
@@ -202,19 +180,6 @@ export interface Store {
   resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">>;
   /** An attempt failed. Returns how many records changed something and which messages became dead. */
   failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }>;
-
-  /**
-   * intended → pending: the business write has happened. `body` where only the source had it. False = it was not (any
-   * more) intended.
-   */
-  happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean>;
-  /**
-   * intended → withdrawn: the business write has not happened and will not. `createdAt`: of this emission only, the id
-   * may have been emitted again.
-   */
-  withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean>;
-  /** intended → dead: asked too often without a clear answer. */
-  expireIntent(id: string, failure: Failure, reason: string): Promise<boolean>;
   /**
    * Inserts rows of messages of strategy `callback` that are known from receipts, with what these say: one write where
    * the way by `adopt` and `handled` takes two. Returns the ids of those that had none yet; the others are left as they
@@ -228,18 +193,6 @@ export interface Store {
    * they were found, or as they are now where they are new.
    */
   upsertFromChecks(rows: Message[]): Promise<Message[]>;
-  /**
-   * Writes the barrier row of a business transaction. RELIABLE_WITHDRAWN when the intent was withdrawn meanwhile;
-   * RELIABLE_BAD_SESSION.
-   */
-  barrier(session: unknown, id: string): Promise<void>;
-  /** Whether the business transaction has written its barrier row; if not, none can any more after this. */
-  fence(id: string): Promise<"committed" | "fenced">;
-  /**
-   * Whether the business transaction that has written this barrier row has ended without a commit. Leaves the id free.
-   */
-  rolledBack(id: string): Promise<boolean>;
-
   /**
    * Ids of messages that are due, oldest first: whom to claim. To look is dear where a server sorts all that is due, so
    * it is done for many pages at once.
@@ -257,13 +210,6 @@ export interface Store {
   named(records: NamingRecord[]): Promise<Set<string>>;
   /** Only where the claim still holds. Returns how many did. */
   rescheduled(records: RescheduleRecord[]): Promise<number>;
-  /**
-   * Deletes final messages (never `dead`), and inbox and barrier rows, that are older than `before`: a page of `limit`
-   * of each. Parked ones stay until a human discards them. `messages`: how many of the first; `more`: one of the pages
-   * was full.
-   */
-  prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }>;
-
   find(ids: string[]): Promise<Message[]>;
   /** Newest first. */
   list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }>;
@@ -272,7 +218,37 @@ export interface Store {
   oldest(): Promise<{ pending?: Date; published?: Date }>;
   /** Of those that are consumed: when they were emitted, and when the last receipt came. */
   timings(ids: string[]): Promise<Timing[]>;
+}
 
+/** Messages before their business write is known to have happened. */
+export interface IntentStore {
+  /**
+   * intended → pending: the business write has happened. `body` where only the source had it. False = it was not (any
+   * more) intended.
+   */
+  happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean>;
+  /**
+   * intended → withdrawn: the business write has not happened and will not. `createdAt`: of this emission only, the id
+   * may have been emitted again.
+   */
+  withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean>;
+  /** intended → dead: asked too often without a clear answer. */
+  expire(id: string, failure: Failure, reason: string): Promise<boolean>;
+  /**
+   * Writes the barrier row of a business transaction. RELIABLE_WITHDRAWN when the intent was withdrawn meanwhile;
+   * RELIABLE_BAD_SESSION.
+   */
+  barrier(session: unknown, id: string): Promise<void>;
+  /** Whether the business transaction has written its barrier row; if not, none can any more after this. */
+  fence(id: string): Promise<"committed" | "fenced">;
+  /**
+   * Whether the business transaction that has written this barrier row has ended without a commit. Leaves the id free.
+   */
+  rolledBack(id: string): Promise<boolean>;
+}
+
+/** What a human does, each act with its record. */
+export interface OperationStore {
   /** dead → pending with a fresh budget, for the groups that failed. False = it was not (any more) as given. */
   retry(message: Message, at: Date, note: Note): Promise<boolean>;
   /** dead → resolved. */
@@ -285,31 +261,76 @@ export interface Store {
    */
   forget(group: string, note: Note): Promise<{ subscriptions: number; messages: number }>;
   audits(messageId?: string): Promise<AuditRecord[]>;
+}
 
+/** Which groups exist, and their queues. */
+export interface SubscriptionStore {
   announce(subscriptions: Subscription[]): Promise<void>;
-  subscriptions(): Promise<Subscription[]>;
+  list(): Promise<Subscription[]>;
+}
 
+/** What could not be read, with its raw bytes. */
+export interface ParkedStore {
   /** Repeating it with the same `_id` is harmless. */
-  park(records: Parked[]): Promise<void>;
+  add(records: Parked[]): Promise<void>;
   /** Newest first. */
-  parked(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }>;
+  list(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }>;
   /** Those of these ids that are there. */
-  findParked(ids: string[]): Promise<Parked[]>;
+  find(ids: string[]): Promise<Parked[]>;
   /** → deleted; the audit record is written first. Repeating it with the same record is harmless. */
-  discardParked(parked: Parked, audit: AuditRecord): Promise<void>;
+  discard(parked: Parked, audit: AuditRecord): Promise<void>;
+}
 
+/** Ids that a group has handled. */
+export interface InboxStore {
   /** Which of these ids the group has handled already. */
-  inboxHandled(group: string, ids: string[]): Promise<Set<string>>;
-  inboxAdd(group: string, ids: string[], at: Date): Promise<void>;
+  handled(group: string, ids: string[]): Promise<Set<string>>;
+  add(group: string, ids: string[], at: Date): Promise<void>;
   /**
    * Runs `work(session)` in a transaction of this store's client in which the inbox row is written first: "handled"
    * commits both; an id that is there already returns "duplicate" and `work` is not run. Rejects with work's own error,
    * nothing written. Only with features.transactions.
    */
-  inboxTransaction(
+  transaction(
     group: string,
     id: string,
     at: Date,
     work: (session: unknown) => Promise<void>
   ): Promise<"handled" | "duplicate">;
+}
+
+export interface Store {
+  readonly name: "mongodb" | "embedded";
+  readonly features: StoreFeatures;
+  /** True while it answers. */
+  readonly ready: boolean;
+  readonly messages: MessageStore;
+  readonly intents: IntentStore;
+  readonly operations: OperationStore;
+  readonly subscriptions: SubscriptionStore;
+  readonly parked: ParkedStore;
+  readonly inbox: InboxStore;
+  /**
+   * The time by which due times and claims are written and read: one clock for all nodes, however wrong their own are.
+   */
+  now(): Date;
+
+  /**
+   * Starts connecting. Resolves when connected, or when the first try failed in a way that may pass (it goes on trying,
+   * with jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED / RELIABLE_BAD_OPTION on a wrong password or address.
+   */
+  start(): Promise<void>;
+  close(withinMs?: number): Promise<void>;
+  /** Round trip in ms; rejects when down. */
+  ping(): Promise<number>;
+  /** Called each time it becomes reachable; returns the unsubscribe function. */
+  onReady(listener: () => void): () => void;
+  /** Called when it stops being reachable, or could not be reached at first. */
+  onUnavailable(listener: (error: Error) => void): void;
+  /**
+   * Deletes final messages (never `dead`), and inbox and barrier rows, that are older than `before`: a page of `limit`
+   * of each. Parked ones stay until a human discards them. `messages`: how many of the first; `more`: one of the pages
+   * was full.
+   */
+  prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }>;
 }

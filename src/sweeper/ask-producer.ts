@@ -55,11 +55,11 @@ function gone(message: Message, since: Date, reason: string): FailureError {
 
 /** An RPC to the emitting service: it sends the message and the next check. Only answers count against the budget. */
 export async function resendByProducer(
-  { producerClient: rounds, store, producerGoneMs }: SweepParts,
+  { producerClient, store, producerGoneMs }: SweepParts,
   message: Message,
   steps: Step[]
 ): Promise<Published> {
-  const asked = await rounds.resend(message, steps);
+  const asked = await producerClient.resend(message, steps);
   const each = (result: StepResult, rest: Partial<Published> = {}): Published => ({
     results: steps.map(() => result),
     unreachableSince: message.unreachableSince ? null : undefined,
@@ -109,9 +109,9 @@ function byAnswer(asked: Answered, message: Message, each: (result: StepResult) 
  * unknown or an error → asked again after the next delay, `dead` at the limit; nobody there → asked again, not counted.
  */
 export async function askIntent(parts: SweepParts, message: Message, claim: string): Promise<Settled> {
-  const { store, producerClient: rounds, logger, metrics } = parts;
+  const { store, producerClient, logger } = parts;
   const { _id: id } = message;
-  const asked = await rounds.ask(message);
+  const asked = await producerClient.ask(message);
   const at = store.now();
   const again = (ms: number, rest: Partial<RescheduleRecord> = {}): Settled => ({
     record: { id, claim, dueAt: new Date(at.getTime() + ms), ...rest },
@@ -121,14 +121,13 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
   const silence = silenceOf(message, asked, at, parts.producerGoneMs);
   if (silence) {
     if (!silence.gone) return again(pauseMs(message, silence), { unreachableSince: silence.since });
-    await lapse(parts, message, gone(message, silence.since, (asked as { reason: string }).reason), at);
+    await expire(parts, message, gone(message, silence.since, (asked as { reason: string }).reason), at);
     return left;
   }
   const rest = message.unreachableSince ? { unreachableSince: null } : {};
   switch (asked.answer) {
     case "yes":
-      await store.happened(id, at, asked.body === undefined ? undefined : Buffer.from(asked.body, "base64"));
-      metrics.count("intents.happened");
+      await store.intents.happened(id, at, asked.body === undefined ? undefined : Buffer.from(asked.body, "base64"));
       return left;
     case "no": {
       const note: Note = {
@@ -137,8 +136,7 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
         act: "withdraw",
         note: `'${message.producer}' was asked: its business write has not happened`
       };
-      await store.withdraw(id, note);
-      metrics.count("intents.withdrawn");
+      await store.intents.withdraw(id, note);
       logger.debug(`Reliable: intent ${id} is withdrawn.`);
       return left;
     }
@@ -154,14 +152,13 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
             };
       const limit = message.delays?.length ?? message.maxAttempts;
       if (asks < limit) return again(delayOf(message, asks + 1), { asks, ...rest });
-      await lapse(parts, message, error, at);
+      await expire(parts, message, error, at);
       return left;
     }
   }
 }
 
-async function lapse(parts: SweepParts, message: Message, error: FailureError, at: Date): Promise<void> {
+async function expire({ progress }: SweepParts, message: Message, error: FailureError, at: Date): Promise<void> {
   const reason = `source: it is not known whether the business write happened: ${error.message}`.slice(0, 500);
-  if (await parts.store.expireIntent(message._id, { at, cause: "source", error }, reason))
-    parts.announceDead([{ id: message._id, reason }]);
+  await progress.intentExpired(message, { at, cause: "source", error }, reason);
 }

@@ -1,13 +1,17 @@
 import { randomUUID } from "node:crypto";
+import type { Deadline } from "../async/deadline";
 import type { Delivery } from "../couriers/courier";
+import { BatchConsumer } from "../inbound/batch-consumer";
 import { toParked } from "../inbound/parked-messages";
 import { STATUS } from "../message/lifecycle";
 import type { Message } from "../message/message";
 import type { Parked } from "../message/records";
 import { type Check, parseCheck } from "../wire/check";
 import { sameJson, Unreadable } from "../wire/json";
+import type { Queues } from "../wire/names";
+import { newCounts } from "./counts";
 import type { SweepParts } from "./parts";
-import { claimPage, newCounts, sweepPage } from "./sweep";
+import { claimPage, sweepPage } from "./sweep";
 
 /**
  * The callback service: what a delayed check sets off. Any number of them compete on one queue. A check's row is
@@ -20,10 +24,25 @@ import { claimPage, newCounts, sweepPage } from "./sweep";
  *   … after the RPC                              the new round's check is on its way, the old one is stale when it comes again
  */
 export class CallbackService {
+  readonly #consumer: BatchConsumer;
+
   constructor(
     readonly parts: SweepParts,
-    readonly retainMs: number
-  ) {}
+    readonly options: { queues: Queues; retainMs: number }
+  ) {
+    this.#consumer = new BatchConsumer(options.queues.checks, {
+      ...parts,
+      handle: deliveries => this.take(deliveries)
+    });
+  }
+
+  start(): Promise<void> {
+    return this.#consumer.start();
+  }
+
+  stop(deadline: Deadline): Promise<void> {
+    return this.#consumer.stop(deadline);
+  }
 
   /** A batch of checks from the wire. Rejects when the store cannot be reached; doing it again is harmless. */
   async take(deliveries: Delivery[]): Promise<void> {
@@ -38,7 +57,7 @@ export class CallbackService {
         );
         const { _id, createdAt } = check.row;
         // Its row may have been pruned long ago: adopting it would send what was handled once more.
-        if (createdAt.getTime() < Date.now() - this.retainMs)
+        if (createdAt.getTime() < this.parts.clock.now() - this.options.retainMs)
           throw new Unreadable(`check of message ${_id}, older than retainMs (emitted ${createdAt.toISOString()})`);
         read.push({ check, delivery });
       } catch (error) {
@@ -50,7 +69,7 @@ export class CallbackService {
     const latest = new Map(
       read.toSorted((a, b) => a.check.round - b.check.round).map(({ check }) => [check.row._id, check.row])
     );
-    const rows = await this.parts.store.upsertFromChecks([...latest.values()]);
+    const rows = await this.parts.store.messages.upsertFromChecks([...latest.values()]);
     const stored = new Map(rows.map(row => [row._id, row]));
     const checks = new Map<string, Check>();
     for (const { check, delivery } of read) {
@@ -60,7 +79,7 @@ export class CallbackService {
         parked.push(toParked(delivery, `id '${_id}' was emitted before with another event or payload`, this.parts));
       else if ((checks.get(_id)?.round ?? 0) < check.round) checks.set(_id, check);
     }
-    if (parked.length) await this.parts.store.park(parked);
+    if (parked.length) await this.parts.store.parked.add(parked);
     await this.#work(
       rows.filter(row => row.open && checks.has(row._id) && (row.round ?? 1) <= (checks.get(row._id) as Check).round)
     );
@@ -75,7 +94,9 @@ export class CallbackService {
     if (page.length) await sweepPage(this.parts, page, claim, newCounts(), { checked: true });
     // An intent that has just turned out to have happened is sent in the same breath.
     const intended = page.filter(row => row.status === STATUS.intended).map(row => row._id);
-    const happened = (await store.find(intended)).filter(row => row.status === STATUS.pending).map(row => row._id);
+    const happened = (await store.messages.find(intended))
+      .filter(row => row.status === STATUS.pending)
+      .map(row => row._id);
     if (!happened.length) return;
     const again = `${claim}#sent`;
     const pending = await claimPage(this.parts, { claim: again, checked: true, ids: happened });

@@ -1,5 +1,6 @@
-import { EventEmitter } from "node:events";
+import { TypedEmitter } from "../async/typed-emitter";
 import { reasonOf } from "../errors";
+import type { Clock, Timer } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 
 /**
@@ -68,8 +69,7 @@ export interface LeaseOptions {
   ttlMs: number;
   partitions: number;
   logger: Logger;
-  /** Monotonic ms. */
-  clock?: () => number;
+  clock: Clock;
 }
 
 export type LeaseMode = "held" | "standby" | "unlocked";
@@ -78,10 +78,10 @@ export type LeaseMode = "held" | "standby" | "unlocked";
  * Emits `changed` whenever the set of held partitions or the mode changes, `unreachable` with the error when Redis
  * stops answering.
  */
-export class Leases extends EventEmitter {
+export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unknown] }> {
   readonly #held = new Map<number, Held>();
-  #timer: NodeJS.Timeout | undefined;
-  #stopped = false;
+  readonly #end = new AbortController();
+  #timer: Timer | undefined;
   #reachable: boolean | undefined;
   #renewing: Promise<void> | undefined;
   changes = 0;
@@ -90,7 +90,7 @@ export class Leases extends EventEmitter {
     readonly redis: RedisClient,
     readonly options: LeaseOptions
   ) {
-    super();
+    super(options.logger);
   }
 
   async start(): Promise<void> {
@@ -98,8 +98,8 @@ export class Leases extends EventEmitter {
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#end.abort();
+    this.#timer?.stop();
     await this.#renewing;
     await Promise.all([this.#leave(), ...[...this.#held.keys()].map(partition => this.#release(partition))]);
   }
@@ -133,7 +133,7 @@ export class Leases extends EventEmitter {
   }
 
   async #round(): Promise<void> {
-    clearTimeout(this.#timer);
+    this.#timer?.stop();
     const before = this.#describe();
     let next = this.options.ttlMs / 3;
     try {
@@ -154,8 +154,9 @@ export class Leases extends EventEmitter {
       this.changes++;
       this.emit("changed");
     }
-    if (!this.#stopped)
-      this.#timer = setTimeout(() => void this.renew(), Math.max(20, next * (0.9 + Math.random() * 0.2))).unref();
+    if (this.#end.signal.aborted) return;
+    const pauseMs = Math.max(20, next * (0.9 + Math.random() * 0.2));
+    this.#timer = this.options.clock.after(pauseMs, () => void this.renew());
   }
 
   /** Returns in how many ms it is worth trying again. */
@@ -226,6 +227,6 @@ export class Leases extends EventEmitter {
   }
 
   #now(): number {
-    return this.options.clock?.() ?? performance.now();
+    return this.options.clock.monotonic();
   }
 }

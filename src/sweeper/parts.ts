@@ -1,10 +1,12 @@
 import type { Courier } from "../couriers/courier";
-import type { Message } from "../message/message";
 import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Subscriptions } from "../outbound/subscriptions";
+import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { ProducerClient } from "../producer-rpc/client";
-import type { DeadMessage, FailedRecord, RescheduleRecord, Store } from "../stores/store";
+import type { Progress } from "../progress/progress";
+import type { FailedRecord, RescheduleRecord, Store } from "../stores/store";
+import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 
 export interface SweepParts {
@@ -18,18 +20,17 @@ export interface SweepParts {
   pageSize: number;
   claimMs: number;
   producerClient: ProducerClient;
+  /** How long a producer may be silent before its messages are given up. */
   producerGoneMs: number;
-  /** Writes failures and tells of messages that became dead. */
-  recordFailures(records: FailedRecord[]): Promise<void>;
-  announceDead(messages: DeadMessage[]): void;
-  /** Somebody has answered for these, and they wait for ANY_GROUP still: names who that is by now. */
-  resolveRecipients(messages: Message[]): Promise<void>;
-  /** A failure that nobody waits for. */
-  onError(error: unknown, module: string): void;
+  progress: Progress;
+  events: Events;
+  clock: Clock;
 }
 
 /** What a pass writes about a message; no record where it has left its status already. */
 export interface Settled {
   record?: RescheduleRecord;
   failures: FailedRecord[];
+  /** Groups whose queue the broker does not have. */
+  missing?: string[];
 }

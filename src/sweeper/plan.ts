@@ -1,5 +1,5 @@
 import type { QueueDepth } from "../couriers/courier";
-import { attemptsMade, judgeFailure } from "../message/attempts";
+import { attemptsMade, isUnanswered, judgeFailure } from "../message/attempts";
 import { ANY_GROUP, type Message } from "../message/message";
 import { namesGroup } from "../message/pattern";
 import { settledByConfirm } from "../message/queue-target";
@@ -38,7 +38,7 @@ export function silentGroups(
   { now, known, checked }: Pick<SweepView, "now" | "known" | "checked">
 ): string[] {
   return [...message.waiting, ...newGroups(message, known).groups].filter(
-    group => group !== ANY_GROUP && isOut(message, group) && (checked || dueOf(message, group) <= now)
+    group => group !== ANY_GROUP && isUnanswered(message, group) && (checked || dueOf(message, group) <= now)
   );
 }
 
@@ -59,16 +59,11 @@ function newGroups({ waiting, failed, receipts }: Message, known: string[]): { g
   return { groups, replaced: names.filter(name => groups.some(group => standsFor(name, group))) };
 }
 
-/** Attempt `made` is out and nobody has said that it failed. */
-function isOut(message: Message, group: string): boolean {
-  return attemptsMade(message, group) > (message.spent[group] ?? 0);
-}
-
 function dueOf(message: Message, group: string): Date {
   const next = message.next[group];
   if (next) return next;
   // Nothing is out, nothing is scheduled: a human retry, or a message that was never published.
-  if (!isOut(message, group)) return message.createdAt;
+  if (!isUnanswered(message, group)) return message.createdAt;
   return message.publishedAt ? new Date(message.publishedAt.getTime() + message.receiptTimeoutMs) : message.createdAt;
 }
 
@@ -80,7 +75,7 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
   if (replaced.length) plan.renamed = waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
   for (const group of waiting) {
     const due = dueOf(message, group);
-    if (due > now && !(world.checked && isOut(message, group))) {
+    if (due > now && !(world.checked && isUnanswered(message, group))) {
       plan.waits.set(group, due);
       continue;
     }

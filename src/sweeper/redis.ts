@@ -7,7 +7,7 @@ import type { RedisClient } from "./lease";
 
 /**
  * A client that fails at once instead of queueing: with ioredis' own defaults a command on a dead Redis takes over a
- * minute to fail (shared/research/mechanics.md §5, measured), and a lease answer that late is worth nothing.
+ * minute to fail (measured), and a lease answer that late is worth nothing.
  */
 const FAIL_FAST = {
   enableOfflineQueue: false,

@@ -1,9 +1,11 @@
 import { type Deadline, withTimeout } from "../async/deadline";
 import { reasonOf } from "../errors";
 import { BUCKETS } from "../message/message";
+import type { Timer } from "../platform/clock";
+import type { SweepCounts } from "./counts";
 import type { LeaseMode, Leases } from "./lease";
 import type { SweepParts } from "./parts";
-import { type SweepCounts, sweep } from "./sweep";
+import { sweep } from "./sweep";
 
 /** Without a lease every node sweeps: less often, and not in step. */
 const UNLOCKED_FACTOR = 3;
@@ -22,15 +24,17 @@ export interface SweeperOptions {
 
 /**
  * The loop around `sweep`: runs passes over the partitions whose lease this node holds; without Redis over everything,
- * slower if others may do the same. A broker that has come back starts a pass at once.
+ * slower if others may do the same. A broker that has come back starts a pass at once, and so does a human's retry.
  */
 export class Sweeper {
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #pass: Promise<SweepCounts | undefined> | undefined;
-  #stopped = true;
-  #prunedAt = 0;
+  /** Aborted when the loop ends; undefined before it has begun. */
+  #loop: AbortController | undefined;
+  #prunedAt = -Infinity;
   #failing = false;
   #unsubscribe: (() => void)[] = [];
+  readonly #deaf: () => void;
   lastPass: { at: Date; ms: number; counts: SweepCounts } | undefined;
 
   constructor(
@@ -38,16 +42,19 @@ export class Sweeper {
     /** undefined: no Redis is configured. */
     readonly leases: Leases | undefined,
     readonly options: SweeperOptions
-  ) {}
+  ) {
+    this.#deaf = parts.events.on("acted", act => act === "retried" && this.#afterRetry());
+  }
 
   async start(): Promise<void> {
-    this.#stopped = false;
+    const loop = new AbortController();
+    this.#loop = loop;
     await this.leases?.start();
-    // Stopped meanwhile.
-    if (this.#stopped) return;
+    if (loop.signal.aborted) return;
     const now = () => this.#schedule(0);
-    this.leases?.on("changed", now);
-    this.#unsubscribe = [this.parts.courier.on("ready", now), this.parts.store.onReady(now)];
+    const { courier, store } = this.parts;
+    this.#unsubscribe = [courier.on("ready", now), store.onReady(now)];
+    if (this.leases) this.#unsubscribe.push(this.leases.on("changed", now));
     this.#schedule(0);
   }
 
@@ -56,16 +63,28 @@ export class Sweeper {
    * deadline: its claim runs out, as the lease does that cannot be given back.
    */
   async stop(deadline: Deadline): Promise<void> {
-    this.#stopped = true;
-    clearTimeout(this.#timer);
+    this.#loop?.abort();
+    this.#timer?.stop();
+    this.#deaf();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
-    if (this.#pass) await withTimeout(this.#pass, deadline.left);
-    if (this.leases) await withTimeout(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose));
+    const { clock } = this.parts;
+    // A pass that fails has told so itself.
+    if (this.#pass)
+      await withTimeout(
+        this.#pass.catch(() => undefined),
+        deadline.left,
+        clock
+      );
+    if (this.leases) await withTimeout(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose), clock);
   }
 
   /** Whether this node does sweep just now: started, and not waiting for another's lease. */
   get sweeping(): boolean {
-    return !this.#stopped && this.mode !== "standby";
+    return this.#looping && this.mode !== "standby";
+  }
+
+  get #looping(): boolean {
+    return this.#loop?.signal.aborted === false;
   }
 
   get mode(): LeaseMode {
@@ -77,10 +96,15 @@ export class Sweeper {
     return sweep(this.parts, { token: "by-hand", stillHeld: () => true });
   }
 
+  /** A retried message is due now: no need to wait for the next pass. */
+  #afterRetry(): void {
+    this.once().catch(error => this.parts.logger.debug(`Reliable: the sweep after a retry failed: ${reasonOf(error)}`));
+  }
+
   #schedule(ms: number): void {
-    if (this.#stopped) return;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.#tick(), ms).unref();
+    if (!this.#looping) return;
+    this.#timer?.stop();
+    this.#timer = this.parts.clock.after(ms, () => void this.#tick());
   }
 
   async #tick(): Promise<void> {
@@ -90,7 +114,7 @@ export class Sweeper {
       await this.#pass;
       this.#failing = false;
     } catch (error) {
-      if (!this.#failing) this.parts.onError(error, "sweeper");
+      if (!this.#failing) this.parts.events.emit("error", error, "sweeper");
       this.#failing = true;
       this.parts.logger.debug(`Reliable: a sweep failed and will be repeated: ${reasonOf(error)}`);
     } finally {
@@ -112,31 +136,33 @@ export class Sweeper {
     const { mode } = this;
     if (mode === "standby" || !this.parts.store.ready) return undefined;
     const held = this.leases?.held() ?? new Map<number, string>();
-    const started = performance.now();
+    const { clock } = this.parts;
+    const started = clock.monotonic();
     const all = mode === "unlocked" || held.size === this.options.partitions;
     const counts = await sweep(this.parts, {
       buckets: all ? undefined : bucketsOf([...held.keys()], this.options.partitions),
       token: mode === "unlocked" ? "unlocked" : [...held.values()].join("+"),
       stillHeld: () =>
-        !this.#stopped &&
+        this.#looping &&
         (mode === "unlocked" || [...held.keys()].every(partition => this.leases?.held().has(partition)))
     });
-    this.lastPass = { at: new Date(), ms: Math.round(performance.now() - started), counts };
+    this.lastPass = { at: new Date(clock.now()), ms: Math.round(clock.monotonic() - started), counts };
     this.parts.metrics.count("sweeps");
     if (mode === "unlocked" || held.has(0)) await this.#prune();
     return counts;
   }
 
   async #prune(): Promise<void> {
-    if (performance.now() - this.#prunedAt < PRUNE_EVERY_MS && this.#prunedAt) return;
-    this.#prunedAt = performance.now();
-    const before = new Date(Date.now() - this.options.retainMs);
-    for (let page = 0; page < PRUNE_PAGES && !this.#stopped; page++) {
-      const { messages, more } = await this.parts.store.prune(before, PRUNE_PAGE);
-      this.parts.metrics.count("pruned", messages);
+    const { clock, store, metrics } = this.parts;
+    if (clock.monotonic() - this.#prunedAt < PRUNE_EVERY_MS) return;
+    this.#prunedAt = clock.monotonic();
+    const before = new Date(clock.now() - this.options.retainMs);
+    for (let page = 0; page < PRUNE_PAGES && this.#looping; page++) {
+      const { messages, more } = await store.prune(before, PRUNE_PAGE);
+      metrics.count("pruned", messages);
       if (!more) return;
     }
-    this.#prunedAt = 0;
+    this.#prunedAt = -Infinity;
   }
 }
 

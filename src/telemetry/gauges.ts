@@ -1,5 +1,6 @@
 import type { Courier } from "../couriers/courier";
 import { reasonOf } from "../errors";
+import type { Clock, Timer } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
 import type { Metrics } from "./metrics";
@@ -10,11 +11,10 @@ export interface GaugesParts {
   /** For the ages of the oldest messages; a node without a store tells none. */
   store: Store | undefined;
   logger: Logger;
-  /** Whether this node sweeps just now: one node tells the ages, not all. */
-  sweeping(): boolean;
-  /** Deliveries in the hands of handlers. */
-  handling(): number;
-  leaseChanges(): number;
+  /** One node tells the ages, the one that sweeps just now. */
+  sweeper: { readonly sweeping: boolean; readonly leases: { readonly changes: number } | undefined } | undefined;
+  consumers: Iterable<{ readonly inFlight: number }>;
+  clock: Clock;
 }
 
 /**
@@ -22,7 +22,7 @@ export interface GaugesParts {
  * the sweeping node two reads of one row each, by index, per interval; all else is in memory.
  */
 export class Gauges {
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #running: Promise<void> | undefined;
   readonly #told = { reconnects: 0, "blocked.seconds": 0, "lease.changes": 0 };
 
@@ -30,16 +30,15 @@ export class Gauges {
 
   start(): void {
     const { sink } = this.parts.metrics;
-    if (sink)
-      this.#timer = setInterval(
-        () => (this.#running ??= this.sample().finally(() => (this.#running = undefined))),
-        sink.everyMs
-      ).unref();
+    if (!sink) return;
+    this.#timer = this.parts.clock.every(sink.everyMs, () => {
+      this.#running ??= this.sample().finally(() => (this.#running = undefined));
+    });
   }
 
   /** A last look, so that what is counted is complete; a node that has stopped holds and tells nothing. */
   async stop(): Promise<void> {
-    clearInterval(this.#timer);
+    this.#timer?.stop();
     await this.#running;
     const { metrics } = this.parts;
     if (!metrics.sink) return;
@@ -54,17 +53,20 @@ export class Gauges {
   }
 
   async sample(): Promise<void> {
-    const { metrics, courier, handling } = this.parts;
+    const { metrics, courier, consumers } = this.parts;
     this.#count();
     metrics.set("publish.inflight", courier.status().inFlight);
-    metrics.set("handler.inflight", handling());
+    metrics.set(
+      "handler.inflight",
+      [...consumers].reduce((sum, { inFlight }) => sum + inFlight, 0)
+    );
     await this.#ages();
   }
 
   #count(): void {
-    const { courier, leaseChanges, metrics } = this.parts;
+    const { courier, sweeper, metrics } = this.parts;
     const { reconnects, blockedMs } = courier.status();
-    const now = { reconnects, "blocked.seconds": blockedMs / 1000, "lease.changes": leaseChanges() };
+    const now = { reconnects, "blocked.seconds": blockedMs / 1000, "lease.changes": sweeper?.leases?.changes ?? 0 };
     for (const name of Object.keys(now) as (keyof typeof now)[]) {
       metrics.count(name, now[name] - this.#told[name]);
       this.#told[name] = now[name];
@@ -72,12 +74,12 @@ export class Gauges {
   }
 
   async #ages(): Promise<void> {
-    const { store, sweeping, metrics, logger } = this.parts;
-    const seconds = (at: Date | undefined) => (at ? Math.max(0, (Date.now() - at.getTime()) / 1000) : 0);
+    const { store, sweeper, metrics, logger, clock } = this.parts;
+    const seconds = (at: Date | undefined) => (at ? Math.max(0, (clock.now() - at.getTime()) / 1000) : 0);
     try {
       // While the store does not answer, what was known last stands.
-      if (sweeping() && !store?.ready) return;
-      const { pending, published } = sweeping() && store ? await store.oldest() : {};
+      if (sweeper?.sweeping && !store?.ready) return;
+      const { pending, published } = sweeper?.sweeping && store ? await store.messages.oldest() : {};
       metrics.set("oldest.pending.seconds", seconds(pending));
       metrics.set("oldest.unconsumed.seconds", seconds(published));
     } catch (error) {

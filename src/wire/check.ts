@@ -1,6 +1,6 @@
 import { STATUS } from "../message/lifecycle";
 import { type Backoff, bucketOf, type Message, type Receipt, type Source } from "../message/message";
-import { LONGEST_MS } from "../options/options";
+import { LONGEST_MS } from "../options/option";
 import { HEADER, isCount, parseEnvelope, type Wire } from "./envelope";
 import { Unreadable } from "./json";
 import type { Echo } from "./receipt";

@@ -57,16 +57,25 @@ export interface Envelope {
 
 /** Throws RELIABLE_BAD_EVENT. */
 export function checkEvent(event: unknown): asserts event is string {
-  const bad = (why: string) =>
-    new ReliableError("RELIABLE_BAD_EVENT", `Cannot emit reliably: the event name ${why}.`, {
-      event: typeof event === "string" ? event.slice(0, 300) : typeof event
-    });
-  if (typeof event !== "string") throw bad("must be a string");
-  if (event.trim() === "") throw bad("is empty");
-  if (event.startsWith("$")) throw bad("starts with '$' (such events stay on their node in Moleculer)");
-  if (/[*#?]/.test(event)) throw bad("contains a wildcard (*, # or ?)");
-  if (/[\u0000-\u001f\u007f]/.test(event)) throw bad("contains a control character");
-  if (Buffer.byteLength(event) > MAX_SHORT_STRING) throw bad(`is longer than ${MAX_SHORT_STRING} bytes`);
+  const fault = eventFault(event);
+  if (fault === undefined) return;
+  throw new ReliableError("RELIABLE_BAD_EVENT", `Cannot emit reliably: the event name ${fault}.`, {
+    event: typeof event === "string" ? event.slice(0, 300) : typeof event
+  });
+}
+
+/** ASCII's control characters. */
+const CONTROL = /(?![\u0080-\u009f])\p{Cc}/u;
+
+/** Why it cannot be the name of an event, as the end of a sentence. */
+export function eventFault(event: unknown): string | undefined {
+  if (typeof event !== "string") return "must be a string";
+  if (event.trim() === "") return "is empty";
+  if (event.startsWith("$")) return "starts with '$' (such events stay on their node in Moleculer)";
+  if (/[*#?]/.test(event)) return "contains a wildcard (*, # or ?)";
+  if (CONTROL.test(event)) return "contains a control character";
+  if (Buffer.byteLength(event) > MAX_SHORT_STRING) return `is longer than ${MAX_SHORT_STRING} bytes`;
+  return undefined;
 }
 
 /** Throws RELIABLE_BAD_OPTION. Ids travel as AMQP messageId (a short string) and are typed by people. */
@@ -77,7 +86,7 @@ export function checkId(id: unknown): asserts id is string {
     id.trim() === "" ||
     id === "__proto__" ||
     Buffer.byteLength(id) > 200 ||
-    /[\u0000-\u001f\u007f]/.test(id)
+    CONTROL.test(id)
   ) {
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",

@@ -58,6 +58,7 @@ export const RESEND_PARAMS = {
 export interface ResendResult {
   outcome: "confirmed" | "returned" | "nacked" | "unknown";
   reason?: string;
+  code?: "NO_ROUTE";
 }
 
 export type ResendAnswer =

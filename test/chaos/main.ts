@@ -5,7 +5,7 @@ import { report } from "./report";
 import { commitOf, earlierOutcome, type Outcome, runFault } from "./run";
 import { Servers } from "./servers";
 
-const HELP = `npm run faults                      the whole matrix; prints the table and writes test/chaos/results.md and README
+const HELP = `npm run faults                      the whole matrix; prints the table and writes test/chaos/results.md and docs/guide/faults.md
 npm run faults -- --only NAME[,…]   these faults
                  --seed N           the seed of every chance (default: random, printed)
                  --messages N       emits of each run, at least (default 26000)
@@ -67,15 +67,15 @@ async function main(): Promise<void> {
   if (outcomes.some(({ complaints }) => complaints.length)) process.exitCode = 1;
 }
 
-/** Into the results and into the README. */
+/** Where users read the results. */
+const GUIDE = "docs/guide/faults.md";
+
+/** Into the results and into the guide. */
 function publish(text: string): void {
   writeFileSync("test/chaos/results.md", text);
   const [begin, end] = ["<!-- test/chaos/results.md -->\n", "<!-- /test/chaos/results.md -->"];
-  const readme = readFileSync("README.md", "utf8");
-  writeFileSync(
-    "README.md",
-    readme.slice(0, readme.indexOf(begin) + begin.length) + text + readme.slice(readme.indexOf(end))
-  );
+  const guide = readFileSync(GUIDE, "utf8");
+  writeFileSync(GUIDE, guide.slice(0, guide.indexOf(begin) + begin.length) + text + guide.slice(guide.indexOf(end)));
 }
 
 function number(name: string, text: string | undefined): number | undefined {

@@ -9,7 +9,7 @@ const { nodeID, namespace, role, journal, line, options, ports, rate, poisonEver
 // Before anything else is loaded: what reads the clock reads this one.
 if (clockMs) {
   const Real = Date;
-  globalThis.Date = class Date extends Real {
+  globalThis.Date = class Shifted extends Real {
     constructor(...args) {
       if (args.length) super(...args);
       else super(Real.now() + clockMs);
@@ -23,7 +23,7 @@ if (clockMs) {
 const { ServiceBroker } = require("moleculer");
 const { MongoClient } = require("mongodb");
 const { ReliableEmit, ReliableService } = require("../../dist/src");
-const { MongoStore } = require("../../dist/src/stores/mongo/store");
+const { DocumentInbox } = require("../../dist/src/stores/documents/inbox");
 
 const file = openSync(journal, "a");
 /** Of all processes of this machine the same clock, whatever became of `Date`. */
@@ -154,22 +154,22 @@ function consumer() {
 
 /** Notes when the inbox is asked and when it has written: what is handled twice may only be so before its record. */
 function watchInbox() {
-  const { inboxHandled, inboxAdd, inboxTransaction } = MongoStore.prototype;
-  MongoStore.prototype.inboxHandled = function (group, ids) {
+  const { handled, add, transaction } = DocumentInbox.prototype;
+  DocumentInbox.prototype.handled = function (group, ids) {
     const at = now();
     for (const id of ids) {
       looked.set(`${group} ${id}`, at);
       note("L", id, group);
     }
-    return inboxHandled.call(this, group, ids);
+    return handled.call(this, group, ids);
   };
-  MongoStore.prototype.inboxAdd = async function (group, ids, at) {
-    await inboxAdd.call(this, group, ids, at);
+  DocumentInbox.prototype.add = async function (group, ids, at) {
+    await add.call(this, group, ids, at);
     for (const id of ids) note("I", id, group, now());
   };
-  MongoStore.prototype.inboxTransaction = function (group, id, ...rest) {
+  DocumentInbox.prototype.transaction = function (group, id, ...rest) {
     note("L", id, group);
-    return inboxTransaction.call(this, group, id, ...rest);
+    return transaction.call(this, group, id, ...rest);
   };
 }
 

@@ -17,7 +17,7 @@ const COLUMNS = [
 const versionOf = (name: string): string =>
   (JSON.parse(readFileSync(`node_modules/${name}/package.json`, "utf8")) as { version: string }).version;
 
-/** The table of README and `results.md`, in Markdown. */
+/** The table of `results.md` and of the guide, in Markdown. */
 export function report(
   outcomes: Outcome[],
   { seed, messages, of }: { seed: number; messages: number; of?: number }

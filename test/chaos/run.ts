@@ -22,7 +22,7 @@ export interface Fault {
    * Does it and heals it; the load goes on meanwhile. Resolves to the number of messages that have to be parked, if
    * any.
    */
-  inject(run: Run): Promise<number | void>;
+  inject(run: Run): Promise<number | undefined>;
 }
 
 export interface RunOptions {
@@ -140,7 +140,10 @@ export async function runFault(
     run.progress("healed");
     await run.load(1);
     await Promise.all(
-      Cluster.NAMES.producer.map(async name => (cluster.say(name, "enough"), cluster.told(name, "emitted", 90_000)))
+      Cluster.NAMES.producer.map(async name => {
+        cluster.say(name, "enough");
+        return cluster.told(name, "emitted", 90_000);
+      })
     );
     const drained = await drain(servers, namespace, queues, run);
     const ending = await endingOf(servers, namespace);

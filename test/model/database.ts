@@ -8,7 +8,7 @@ interface Language {
 }
 
 /**
- * The embedded store's own interpreter: the conformance suite shows that it understands our filters as MongoDB does.
+ * The embedded store's own interpreter: the contract suite shows that it understands our filters as MongoDB does.
  */
 const { match, modify } = createRequire(__filename)("@seald-io/nedb/lib/model.js") as Language;
 

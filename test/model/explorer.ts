@@ -110,14 +110,22 @@ function wrongEnd(state: State, end: string, { scenario }: Model): string | unde
   return undefined;
 }
 
+function add(counts: Int32Array, at: number, count = 1): void {
+  counts[at] = (counts[at] as number) + count;
+}
+
 /** The first state from which no calm way leads to an end. */
 function firstStuck(calm: number[], good: number[], size: number): number | undefined {
   const first = new Int32Array(size + 1);
-  for (let i = 1; i < calm.length; i += 2) first[(calm[i] as number) + 1]!++;
-  for (let i = 0; i < size; i++) first[i + 1]! += first[i] as number;
+  for (let i = 1; i < calm.length; i += 2) add(first, (calm[i] as number) + 1);
+  for (let i = 0; i < size; i++) add(first, i + 1, first[i]);
   const before = new Int32Array(calm.length / 2);
   const filled = first.slice();
-  for (let i = 0; i < calm.length; i += 2) before[filled[calm[i + 1] as number]!++] = calm[i] as number;
+  for (let i = 0; i < calm.length; i += 2) {
+    const to = calm[i + 1] as number;
+    before[filled[to] as number] = calm[i] as number;
+    add(filled, to);
+  }
   const ends = new Uint8Array(size);
   const left = [...good];
   for (const state of good) ends[state] = 1;

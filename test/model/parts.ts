@@ -9,16 +9,20 @@ import { ANY_GROUP, type Message } from "../../src/message/message";
 import { MessagePublisher } from "../../src/outbound/message-publisher";
 import type { Subscriptions } from "../../src/outbound/subscriptions";
 import type { Call } from "../../src/platform/call";
+import { systemClock } from "../../src/platform/clock";
 import { ProducerClient } from "../../src/producer-rpc/client";
 import { ProducerHandler } from "../../src/producer-rpc/handler";
+import { Progress } from "../../src/progress/progress";
+import { Barriers } from "../../src/stores/documents/barriers";
 import type { Change, Collection, Collections, Doc, Filter, Page } from "../../src/stores/documents/collection";
-import { COLLECTION_NAMES } from "../../src/stores/documents/collection";
-import { DocumentStore } from "../../src/stores/documents/messages";
-import { MongoStore } from "../../src/stores/mongo/store";
+import { COLLECTION_NAMES, type Database } from "../../src/stores/documents/collection";
+import { Documents } from "../../src/stores/documents/documents";
+import type { Transactions } from "../../src/stores/documents/transactions";
 import type { InsertOutcome, Store } from "../../src/stores/store";
 import { CallbackService } from "../../src/sweeper/callback-service";
 import type { SweepParts } from "../../src/sweeper/parts";
 import { sweep } from "../../src/sweeper/sweep";
+import { Events } from "../../src/telemetry/events";
 import { Metrics } from "../../src/telemetry/metrics";
 import { Tracker } from "../../src/tracker/tracker";
 import { eventQueue, systemQueues } from "../../src/wire/names";
@@ -102,25 +106,22 @@ class StageCollection implements Collection {
 }
 
 /** The verbs are the product's; only the collections under them are the model's. */
-class StageStore extends DocumentStore {
+class StageStore extends Documents {
   readonly name = "mongodb";
   readonly features = { durable: true, shared: true, transactions: true };
   readonly ready = true;
-  readonly collections: Collections;
 
   constructor(stage: Stage) {
-    super();
-    this.collections = Object.fromEntries(
+    const collections = Object.fromEntries(
       COLLECTION_NAMES.map(name => [name, new StageCollection(stage, name)])
     ) as unknown as Collections;
+    const database: Database = { collections, now: () => NOW };
+    // Of what needs a transaction only the questions about a barrier row are asked here.
+    super(database, new Barriers(database) as unknown as Transactions);
   }
 
-  fence(id: string): Promise<"committed" | "fenced"> {
-    return MongoStore.prototype.fence.call(this as unknown as MongoStore, id);
-  }
-
-  rolledBack(id: string): Promise<boolean> {
-    return MongoStore.prototype.rolledBack.call(this as unknown as MongoStore, id);
+  now(): Date {
+    return NOW;
   }
 
   onReady(): () => void {
@@ -168,7 +169,11 @@ class StageCourier {
   /** Hands a message over; resolves when it is acked. */
   deliver(wire: Wire): Promise<void> {
     return new Promise(resolve => {
-      const ack = () => (this.stage.say({ op: "ack" }), resolve(), true);
+      const ack = () => {
+        this.stage.say({ op: "ack" });
+        resolve();
+        return true;
+      };
       const take = this.takers.get(wire.queue) as (delivery: Delivery) => void;
       // As with a real one, its fields are not its own: whoever spreads it loses them.
       take(
@@ -203,7 +208,15 @@ function house(stage: Stage, groups: string[]) {
     groupOfQueue: (queue: string) => groups.find(group => queueOf(group) === queue)
   } as unknown as Subscriptions;
   const metrics = new Metrics();
-  const publisher = new MessagePublisher(courier as unknown as Courier, subscriptions, QUEUES, "node-1");
+  const events = new Events(silent);
+  const publisher = new MessagePublisher(
+    courier as unknown as Courier,
+    subscriptions,
+    QUEUES,
+    "node-1",
+    metrics,
+    systemClock
+  );
   const call: Call = (action, params) => stage.ask({ op: "call", action, params });
   return {
     store,
@@ -215,7 +228,9 @@ function house(stage: Stage, groups: string[]) {
     queues: QUEUES,
     logger: silent,
     statusWaiter,
-    onError: () => undefined
+    events,
+    clock: systemClock,
+    progress: new Progress({ store, subscriptions, metrics, logger: silent, events })
   };
 }
 
@@ -223,21 +238,15 @@ function house(stage: Stage, groups: string[]) {
 function node(stage: Stage, groups: string[], nodeID: string, pageSize = 100) {
   const parts = house(stage, groups);
   const courier = parts.courier as unknown as Courier;
-  const nothing = () => undefined;
-  const tracker: Tracker = new Tracker({
-    ...parts,
-    courier,
-    nodeID,
-    prefix: "reliable",
-    onConsumed: nothing,
-    onDead: nothing,
-    retainMs: 1e9,
-    onChecks: deliveries => callbackService.take(deliveries)
-  });
+  const tracker = new Tracker({ ...parts, courier, nodeID, prefix: "reliable", retainMs: 1e9 });
+  const handler = {
+    send: () => Promise.reject(new Error("every producer here can be asked"))
+  } as unknown as ProducerHandler;
+  const { call, subscriptions } = parts;
   const producerClient = new ProducerClient({
-    call: parts.call,
-    copies: { answer: () => Promise.reject(new Error("every producer here can be asked")) },
-    queueOf: parts.subscriptions.queueOf,
+    call,
+    handler,
+    subscriptions,
     queues: QUEUES,
     askTimeoutMs: 1000,
     logger: silent
@@ -249,13 +258,10 @@ function node(stage: Stage, groups: string[], nodeID: string, pageSize = 100) {
     producerClient,
     pageSize,
     claimMs: 1000,
-    producerGoneMs: 1e9,
-    recordFailures: records => tracker.record(records),
-    announceDead: nothing,
-    resolveRecipients: messages => tracker.resolveRecipients(messages)
+    producerGoneMs: 1e9
   };
-  const callbackService = new CallbackService(sweepParts, 1e9);
-  return { ...parts, tracker, sweepParts };
+  const callbackService = new CallbackService(sweepParts, { queues: QUEUES, retainMs: 1e9 });
+  return { ...parts, tracker, callbackService, sweepParts };
 }
 
 function emitted(scenario: Scenario): Message {
@@ -276,25 +282,16 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
   const groups = groupsOf(scenario);
 
   const emit: Script = async stage => {
-    const { store, publisher, metrics, logger } = house(stage, groups);
+    const { store, publisher, metrics, logger, progress, events } = house(stage, groups);
     const insertQueue = {
-      insert: (message: Message) => store.insert([message]).then(([outcome]) => outcome as InsertOutcome),
+      insert: (message: Message) => store.messages.insert([message]).then(([outcome]) => outcome as InsertOutcome),
       idle: async () => undefined
     } as unknown as InsertQueue;
-    const recordFailures = async (records: Parameters<Store["failed"]>[0]) => void (await store.failed(records));
+    const shared = { store, publisher, statusWaiter, metrics, logger, progress, events, clock: systemClock };
     const strategy: Strategy =
       scenario.strategy === "callback"
-        ? new Callback({ publisher, statusWaiter, metrics })
-        : new Outbox({
-            store,
-            insertQueue,
-            publisher,
-            statusWaiter,
-            metrics,
-            logger,
-            confirmTimeoutMs: 1000,
-            recordFailures
-          });
+        ? new Callback(shared)
+        : new Outbox({ ...shared, insertQueue, confirmTimeoutMs: 1000 });
     let fenced = false;
     const commit = async () => {
       if (scenario.intent === "barrier") {
@@ -303,12 +300,12 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
       }
       await stage.ask({ op: "commit" });
     };
-    const rolledBack = async () => !fenced || store.rolledBack(ID);
+    const rolledBack = async () => !fenced || store.intents.rolledBack(ID);
     await strategy
       .emit(emitted(scenario), {
         waitFor: "stored",
         timeoutMs: 60_000,
-        ...(scenario.intent && { commit, rolledBack })
+        ...(scenario.intent && { write: { commit, rolledBack } })
       })
       .then(
         () => stage.say({ op: "note", what: "promised" }),
@@ -326,15 +323,21 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
       handle: async () =>
         (await stage.ask({ op: "handle", group })) === "failed" ? { error: { name: "Error", message: "boom" } } : {}
     };
-    await new Consumer(spec, { ...parts, courier: courier as unknown as Courier, nodeID: group }).start();
+    await new Consumer(spec, {
+      ...parts,
+      inbox: parts.store.inbox,
+      courier: courier as unknown as Courier,
+      nodeID: group
+    }).start();
     await courier.deliver(wire);
   };
 
   /** Receipts and checks. */
   const track: Script = async (stage, part) => {
     const { nodeID, wire } = part as { nodeID: string; wire: Wire };
-    const { tracker, courier } = node(stage, groups, nodeID);
+    const { tracker, callbackService, courier } = node(stage, groups, nodeID);
     await tracker.start();
+    await callbackService.start();
     await courier.deliver(wire);
   };
 
@@ -346,15 +349,15 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
   /** The producer's side of an RPC. */
   const answer: Script = async (stage, part): Promise<ResendAnswer> => {
     const { publisher, store, call } = house(stage, groups);
-    return new ProducerHandler({
+    const handler = new ProducerHandler({
       publisher,
       store,
       call,
+      clock: systemClock,
       askTimeoutMs: 1000,
-      maxPayloadBytes: 1000,
-      prefix: "reliable",
-      sendsJobs: false
-    }).answer(part as ResendRequest);
+      prefix: "reliable"
+    });
+    return handler.answer(part as ResendRequest, { maxPayloadBytes: 1000, sendsJobs: false });
   };
 
   /** What a broken protocol does not wait for. */

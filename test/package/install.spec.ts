@@ -1,7 +1,8 @@
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { describe, expect, it } from "vitest";
-import { installed, npmInstall, ours, PROJECT_NAMES, packed, run } from "../support/installed";
+import { installed, npmEnvironment, npmInstall, ours, PROJECT_NAMES, packed, run } from "../support/installed";
+import { codeAfter } from "../support/pages";
 
 const versionOf = (folder: string, name: string) =>
   (JSON.parse(readFileSync(path.join(folder, "node_modules", name, "package.json"), "utf8")) as { version: string })
@@ -68,4 +69,19 @@ it("moleculer-amqp-queue, which asks for Moleculer 0.13, needs an override from 
   expect((await run("node", ["-e", uses], { cwd: path.join(folder, "queue") })).output.trim()).toBe(
     "function function"
   );
+});
+
+it("the quick start's commands, in a new folder beside the clone, bring Moleculer 0.15, and its file runs", {
+  timeout: 120_000
+}, async () => {
+  const { folder, tarball } = packed();
+  const shop = path.join(folder, "newcomer", "shop");
+  const clone = path.join(folder, "newcomer", "moleculer-reliable-emit");
+  for (const made of [shop, clone]) mkdirSync(made, { recursive: true });
+  copyFileSync(tarball, path.join(clone, path.basename(tarball)));
+  writeFileSync(path.join(shop, "quick-start.js"), codeAfter("## Quick start", "js"));
+  const commands = [codeAfter("## Quick start", "sh"), "node quick-start.js"].join("\n");
+  const { code, output } = await run("bash", ["-e", "-c", commands], { cwd: shop, env: npmEnvironment(folder) });
+  expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining("mail for order 42 sent") });
+  expect(versionOf(shop, "moleculer")).toMatch(/^0\.15\./);
 });

@@ -168,7 +168,10 @@ describe.each(["0.15", "0.14"] as const)("moleculer-runner of Moleculer %s", lin
 
     const heir = await runner(at, { args: ["--env", "services"] });
     await until(
-      () => (all(heir, /handled (\S+) by shop/g).forEach(n => handled.add(n)), promised.filter(n => !handled.has(n))),
+      () => {
+        for (const n of all(heir, /handled (\S+) by shop/g)) handled.add(n);
+        return promised.filter(n => !handled.has(n));
+      },
       missing => missing.length === 0,
       30_000
     );

@@ -4,8 +4,8 @@ import path from "node:path";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { startNode } from "../support/child";
 import { copyFixtures, corner, FIXTURES, installed, PROJECT_NAMES, run } from "../support/installed";
+import { codeAfter, codeBlocks, guide, USER_PAGES } from "../support/pages";
 import { atBroker } from "../support/rabbitmq";
-import { codeAfter } from "../support/readme";
 import { urls } from "../support/servers";
 
 const tsc = path.resolve("node_modules/.bin/tsc");
@@ -37,6 +37,26 @@ async function compile(folder: string, moduleResolution: "node16" | "bundler", o
   );
 }
 
+/** Whole modules; the quick start and the tests are run by tests of their own. */
+const MODULES = USER_PAGES.flatMap(page =>
+  codeBlocks(page, "js")
+    .filter(({ code }) => /^const .*require\(/m.test(code) && !/quick start|node:test|async function main/.test(code))
+    .map(({ code }, i) => ({ name: `${path.basename(page, ".md")}-${i}.js`, code }))
+);
+
+/** The guides' modules run on the embedded default. */
+const NO_SERVERS = { AMQP_URL: undefined, MONGO_URL: undefined, REDIS_URL: undefined };
+
+const LOADING = `
+const { ServiceBroker } = require("moleculer");
+const names = process.argv.slice(2);
+for (const name of names) {
+  const made = require("./" + name);
+  if (made.name) new ServiceBroker({ logger: false }).createService(made);
+  else new ServiceBroker({ logger: false, ...made });
+}
+setTimeout(() => { console.log(names.length + " loaded"); process.exit(); }, 1000);`;
+
 describe.each(PROJECT_NAMES)("installed beside Moleculer %s", name => {
   const { folder } = installed(name);
   const moleculer = name.slice(0, 4);
@@ -58,7 +78,9 @@ describe.each(PROJECT_NAMES)("installed beside Moleculer %s", name => {
   it.each(["node16", "bundler"] as const)(
     "is typed in strict TypeScript with moduleResolution %s, and wrong uses fail",
     async moduleResolution => {
-      const at = corner(folder, { "readme.ts": codeAfter("## TypeScript", "ts") });
+      const shown = USER_PAGES.flatMap(page => codeBlocks(page, "ts"));
+      expect(shown.length).toBeGreaterThan(0);
+      const at = corner(folder, Object.fromEntries(shown.map(({ code }, i) => [`guide-${i}.ts`, code])));
       copyFixtures(at, ".ts");
       expect(await compile(at, moduleResolution)).toBe("");
     }
@@ -68,6 +90,22 @@ describe.each(PROJECT_NAMES)("installed beside Moleculer %s", name => {
     const at = corner(folder);
     copyFixtures(at, ".js");
     expect(await compile(at, "node16", { allowJs: true, checkJs: true, noImplicitAny: false })).toBe("");
+  });
+
+  it("loads every module that the guides show, and Moleculer makes a service or a broker of what it exports", async () => {
+    const at = corner(folder, Object.fromEntries(MODULES.map(({ name, code }) => [name, code])));
+    writeFileSync(path.join(at, "all.js"), LOADING);
+    const { code, output } = await run("node", ["all.js", ...MODULES.map(({ name }) => name)], {
+      cwd: at,
+      env: { ...process.env, ...NO_SERVERS, CA_FILE: path.resolve("package.json"), PROBES_PORT: "0" }
+    });
+    expect({ code, output }).toMatchObject({ code: 0, output: expect.stringContaining(`${MODULES.length} loaded`) });
+  });
+
+  it("the tests that the guide shows pass", async () => {
+    const at = corner(folder, { "mail.test.js": codeAfter("## A test of a handler", "js", guide("testing")) });
+    const { code, output } = await run("node", ["--test"], { cwd: at, env: { ...process.env, ...NO_SERVERS } });
+    expect({ code, output }).toMatchObject({ code: 0, output: expect.stringMatching(/# pass 3\n# fail 0/) });
   });
 
   it("runs the README's quick start as it is told there", async () => {

@@ -74,7 +74,10 @@ export class TestNode {
       );
       const waiting: Waiting = {
         name,
-        resolve: data => (clearTimeout(timer), resolve(data as T)),
+        resolve: data => {
+          clearTimeout(timer);
+          return resolve(data as T);
+        },
         reject: error => {
           clearTimeout(timer);
           if (this.waiting.includes(waiting)) this.waiting.splice(this.waiting.indexOf(waiting), 1);

@@ -36,7 +36,10 @@ function wrap(prototype, name, what) {
   prototype[name] = function (...args) {
     const label = what(this);
     point(`before ${label}`);
-    return original.apply(this, args).then(value => (point(`after ${label}`), value));
+    return original.apply(this, args).then(value => {
+      point(`after ${label}`);
+      return value;
+    });
   };
 }
 

@@ -205,7 +205,7 @@ function help(missing: Server[], problems: string[]): Error {
       `  docker compose up -d --wait ${missing.map(server => server.service).join(" ")}     (no Docker engine answers here now)`,
       "  sudo test/servers/servers start     (Debian, as root)",
       `  ${missing.map(server => `${server.urlEnv}=${server.example}`).join(" ")} npm test     (servers of your own)`,
-      "Without servers: npm run test:unit"
+      "Without servers: npm run test:quick"
     ].join("\n")
   );
 }

@@ -80,7 +80,8 @@ export async function npmInstall(folder: string, specs: readonly string[], manif
   };
 }
 
-function npmEnvironment(home: string): NodeJS.ProcessEnv {
+/** Of a user whose home is this folder. */
+export function npmEnvironment(home: string): NodeJS.ProcessEnv {
   const config = path.join(home, "npmrc");
   const get = (name: string) =>
     execFileSync("npm", ["config", "get", name], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();

@@ -23,7 +23,7 @@ export function courierOf(broker: ServiceBroker): Courier {
 
 /** The row itself. */
 export async function rowOf(broker: ServiceBroker, id: string): Promise<Message> {
-  const [row] = await storeOf(broker).find([id]);
+  const [row] = await storeOf(broker).messages.find([id]);
   if (!row) throw new Error(`No row ${id}.`);
   return row;
 }
@@ -40,10 +40,13 @@ export async function foreignGroup(
   await courierOf(broker).consume({
     queue: { name: queue, bindings: [event] },
     prefetch: 100,
-    onDelivery: delivery => (deliveries.push(delivery), onDelivery(delivery))
+    onDelivery: delivery => {
+      deliveries.push(delivery);
+      return onDelivery(delivery);
+    }
   });
   const now = new Date();
-  await storeOf(broker).announce([
+  await storeOf(broker).subscriptions.announce([
     { pattern: event, group, queue, nodeID: "elsewhere", service: group, firstSeenAt: now, seenAt: now }
   ]);
   await runtimeOf(broker).needStorage().subscriptions.refresh();

@@ -1,5 +1,5 @@
 import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
-import type { ReliableLocals } from "../../mixins/event-context";
+import type { ReliableLocals } from "../../mixins/reliable-context";
 import { ReliableEmit, type ReliableOptions } from "../../src";
 import { RECEIPT_TYPE } from "../../src/wire/receipt";
 import { tell } from "./parent";

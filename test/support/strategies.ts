@@ -1,5 +1,5 @@
 import type { Context, ServiceBroker, ServiceSchema } from "moleculer";
-import type { ReliableLocals } from "../../mixins/event-context";
+import type { ReliableLocals } from "../../mixins/reliable-context";
 import type { ReliableOptions } from "../../src";
 import type { Delivery, Publication } from "../../src/couriers/courier";
 import { type Cluster, cluster } from "./brokers";
@@ -65,9 +65,15 @@ export async function makeDue(broker: ServiceBroker, id: string): Promise<void> 
   const store = storeOf(broker);
   const now = new Date();
   const claim = `test#${id}#${now.getTime()}#${Math.random()}`;
-  const [row] = await store.claim({ now, until: new Date(now.getTime() + 60_000), claim, checked: true, ids: [id] });
+  const [row] = await store.messages.claim({
+    now,
+    until: new Date(now.getTime() + 60_000),
+    claim,
+    checked: true,
+    ids: [id]
+  });
   if (!row) throw new Error(`Message ${id} is not there, or somebody has it.`);
-  await store.rescheduled([
+  await store.messages.rescheduled([
     { id, claim, dueAt: now, next: Object.fromEntries(row.waiting.map(group => [group, now])) }
   ]);
 }
@@ -80,7 +86,10 @@ export function tap(broker: ServiceBroker): Publication[] {
   const seen: Publication[] = [];
   const courier = courierOf(broker);
   const publish = courier.publish.bind(courier);
-  courier.publish = publication => (seen.push(publication), publish(publication));
+  courier.publish = publication => {
+    seen.push(publication);
+    return publish(publication);
+  };
   return seen;
 }
 
@@ -89,7 +98,10 @@ export function countingResends(): { asked: string[]; middleware: object } {
   const asked: string[] = [];
   const localAction = (next: (ctx: Context<{ id: string }>) => unknown, action: { name: string }) =>
     action.name.endsWith(".reliableResend")
-      ? (ctx: Context<{ id: string }>) => (asked.push(ctx.params.id), next(ctx))
+      ? (ctx: Context<{ id: string }>) => {
+          asked.push(ctx.params.id);
+          return next(ctx);
+        }
       : next;
   return { asked, middleware: { name: "counting", localAction } };
 }

@@ -3,7 +3,9 @@ import type { Reporter, TestCase, TestModule, TestSuite, Vitest } from "vitest/n
 };
 import { UNSUPPORTED } from "./unsupported";
 
-/** The closing line that CI reads, after the names of the tests that were skipped and why. */
+const SLOWEST = 10;
+
+/** The closing line that CI reads, after the names of the tests that were skipped and why, and of the slowest files. */
 export default class SummaryReporter implements Reporter {
   private vitest: Vitest | undefined;
 
@@ -14,14 +16,12 @@ export default class SummaryReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
     const count = { passed: 0, failed: unhandled.length, skipped: 0 };
     const skipped: { test: TestCase; note: string }[] = [];
-    const again: TestCase[] = [];
     for (const module of modules) {
       // A file that does not load and a hook that throws have no failed test to their name.
       count.failed += module.errors().length;
       for (const suite of module.children.allSuites()) count.failed += suite.errors().length;
       for (const test of module.children.allTests()) {
         const result = test.result();
-        if (test.diagnostic()?.retryCount) again.push(test);
         if (result.state === "passed") count.passed++;
         else if (result.state === "failed") count.failed++;
         else {
@@ -29,10 +29,6 @@ export default class SummaryReporter implements Reporter {
           skipped.push({ test, note: result.state === "skipped" ? (result.note ?? "") : "never ran" });
         }
       }
-    }
-    if (again.length) {
-      console.log("\nNeeded another try, and are to be looked into:");
-      for (const test of again) console.log(`  ${named(test)}: ${test.result().errors?.[0]?.message ?? ""}`);
     }
     // With -t the tests that do not match are "skipped": nobody needs their names, and they are no fault.
     const filtered = Boolean(this.vitest?.config.testNamePattern);
@@ -47,8 +43,20 @@ export default class SummaryReporter implements Reporter {
       );
     if (!count.passed && !count.failed) console.log("No test ran: that fails the run.");
     if (count.failed || undeclared.length || !count.passed) process.exitCode = 1;
+    slowest(modules);
     console.log(`\n${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
   }
+}
+
+/** Where the time went: with the imports, which are shared where files are not isolated. */
+function slowest(modules: readonly TestModule[]): void {
+  const took = (module: TestModule) => {
+    const { duration, collectDuration } = module.diagnostic();
+    return duration + collectDuration;
+  };
+  console.log(`\nThe slowest ${Math.min(modules.length, SLOWEST)} of ${modules.length} files:`);
+  for (const module of modules.toSorted((a, b) => took(b) - took(a)).slice(0, SLOWEST))
+    console.log(`  ${(took(module) / 1000).toFixed(1)} s  [${module.project.name}] ${module.relativeModuleId}`);
 }
 
 function named(test: TestCase): string {

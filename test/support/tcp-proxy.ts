@@ -52,10 +52,10 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
       from.setNoDelay(true);
       from.on("data", chunk => {
         if (cutting.has(from)) {
-          to.write(
-            chunk.subarray(0, Math.ceil(chunk.length / 2)),
-            () => (from.resetAndDestroy(), to.resetAndDestroy())
-          );
+          to.write(chunk.subarray(0, Math.ceil(chunk.length / 2)), () => {
+            from.resetAndDestroy();
+            return to.resetAndDestroy();
+          });
           from.pause();
         } else if (delayMs) setTimeout(() => to.writable && to.write(chunk), delayMs);
         else to.write(chunk);

@@ -1,7 +1,10 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Courier, Delivery } from "../../src/couriers/courier";
 import { BatchConsumer } from "../../src/inbound/batch-consumer";
+import { systemClock } from "../../src/platform/clock";
 import type { Store } from "../../src/stores/store";
+import { Events } from "../../src/telemetry/events";
+import { Metrics } from "../../src/telemetry/metrics";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
 
@@ -11,24 +14,29 @@ afterEach(() => void vi.useRealTimers());
 /** An intake whose batches end at once, and what gives it messages. */
 async function started({ awaited = false } = {}) {
   let tags = 0;
-  let give = (_delivery: Delivery) => undefined as void;
+  let give: (_delivery: Delivery) => void = () => undefined;
   const courier = {
     ready: true,
     declare: async () => undefined,
-    consume: async ({ onDelivery }: { onDelivery(delivery: Delivery): void }) => (
-      (give = onDelivery), { cancel: async () => undefined, close: async () => undefined, active: true }
-    )
+    consume: async ({ onDelivery }: { onDelivery(delivery: Delivery): void }) => {
+      give = onDelivery;
+      return { cancel: async () => undefined, close: async () => undefined, active: true };
+    }
   } as unknown as Courier;
   const sizes: number[] = [];
   const acked: number[] = [];
   const intake = new BatchConsumer("q", {
     handle: async batch => void sizes.push(batch.length),
-    park: async () => undefined,
-    awaited: () => awaited,
+    awaiting: { waiting: awaited },
+    courier,
     store: { ready: true } as Store,
+    metrics: new Metrics(),
+    events: new Events(logger),
+    clock: systemClock,
+    nodeID: "node-1",
     logger
   });
-  await intake.start(courier);
+  await intake.start();
   const deliver = async (count: number) => {
     for (let i = 0; i < count; i++) {
       const tag = ++tags;

@@ -132,7 +132,10 @@ it("with `parallel`, a second write begins while the first is under way, but onl
   const batcher = new Batcher<number, void>({
     maxItems: 2,
     parallel: 2,
-    write: items => (begun.push(items), new Promise(resolve => ends.push(() => resolve(items.map(() => undefined)))))
+    write: items => {
+      begun.push(items);
+      return new Promise(resolve => ends.push(() => resolve(items.map(() => undefined))));
+    }
   });
   const turn = () => new Promise(resolve => setImmediate(resolve));
   const first = batcher.add(1);

@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { ConfirmBuffer } from "../../src/emit/confirm-buffer";
+import { systemClock } from "../../src/platform/clock";
 import type { PublishedRecord, Store } from "../../src/stores/store";
+import { Events } from "../../src/telemetry/events";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -10,7 +12,7 @@ const silent = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
 function made(published: (records: PublishedRecord[]) => Promise<number> = async records => records.length) {
   const written: string[] = [];
   const all: PublishedRecord[] = [];
-  const store = {
+  const messages = {
     published: async (records: PublishedRecord[]) => {
       const count = await published(records);
       written.push(...records.map(({ id }) => id));
@@ -18,18 +20,20 @@ function made(published: (records: PublishedRecord[]) => Promise<number> = async
       return count;
     }
   };
-  const confirms = new ConfirmBuffer(store as unknown as Store, silent);
+  const events = new Events(silent);
+  const store = { messages } as unknown as Store;
+  const confirms = new ConfirmBuffer({ store, logger: silent, events, clock: systemClock });
   const add = (id: string, atOnce = false) =>
     confirms.add({ id, at: new Date(), dueAt: new Date() }, new Date(), atOnce);
-  return { confirms, add, written, records: all };
+  return { confirms, events, add, written, records: all };
 }
 
 it("writes down what is not consumed within half a second", async () => {
-  const { confirms, add, written } = made();
+  const { events, add, written } = made();
   add("consumed");
   add("not");
   await vi.advanceTimersByTimeAsync(400);
-  confirms.consumed(["consumed"]);
+  events.emit("consumed", ["consumed"]);
   expect(written).toEqual([]);
   await vi.advanceTimersByTimeAsync(400);
   expect(written).toEqual(["not"]);
@@ -37,12 +41,12 @@ it("writes down what is not consumed within half a second", async () => {
 });
 
 it("waits longer with many of them, for at most five seconds", async () => {
-  const { confirms, add, written } = made();
+  const { events, add, written } = made();
   const ids = Array.from({ length: 1500 }, (_, i) => `m${i}`);
   for (const id of ids) add(id);
   await vi.advanceTimersByTimeAsync(4500);
   expect(written).toEqual([]);
-  confirms.consumed(ids.slice(0, 400));
+  events.emit("consumed", ids.slice(0, 400));
   await vi.advanceTimersByTimeAsync(1000);
   expect(written).toEqual(ids.slice(400));
 });

@@ -3,6 +3,7 @@ import { Fifo } from "../../src/async/fifo";
 import { parseAddresses } from "../../src/couriers/amqp/addresses";
 import { delayQueueDeclaration, delayStepMs, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
 import { MemoryCourier, type MemoryCourierOptions } from "../../src/couriers/memory/courier";
+import { systemClock } from "../../src/platform/clock";
 import { collect, outcomes, publication, recordingLogger, uniqueName } from "../support/couriers";
 
 describe("AMQP topology", () => {
@@ -116,7 +117,7 @@ describe("a line", () => {
 
 describe("memory courier", () => {
   const create = (namespace: string, options: Partial<MemoryCourierOptions> = {}) =>
-    new MemoryCourier({ namespace, logger: recordingLogger(), ...options });
+    new MemoryCourier({ namespace, logger: recordingLogger(), clock: systemClock, ...options });
 
   test("couriers of a namespace share one broker, which goes with the last of them", async () => {
     const namespace = uniqueName();

@@ -1,5 +1,6 @@
 import { expect, it, vi } from "vitest";
 import type { Courier } from "../../src/couriers/courier";
+import { systemClock } from "../../src/platform/clock";
 import type { Store } from "../../src/stores/store";
 import { Gauges, type GaugesParts } from "../../src/telemetry/gauges";
 import { Metrics } from "../../src/telemetry/metrics";
@@ -23,9 +24,9 @@ function world(more: Partial<GaugesParts> = {}) {
     courier: { status: () => status } as unknown as Courier,
     store: undefined,
     logger,
-    sweeping: () => false,
-    handling: () => 3,
-    leaseChanges: () => leases.changes,
+    sweeper: { sweeping: false, leases },
+    consumers: [{ inFlight: 1 }, { inFlight: 2 }],
+    clock: systemClock,
     ...more
   });
   return { sampler, added, gauges, status, leases };
@@ -54,9 +55,9 @@ it("counts by how much totals have grown, to the last one at the stop", async ()
 
 it("lets the last ages stand while the store does not answer, and asks it only where this node sweeps", async () => {
   const oldest = vi.fn(async () => ({ pending: new Date(Date.now() - 60_000) }));
-  const store = { ready: true, oldest };
-  const scope = { sweeping: true };
-  const { sampler, gauges } = world({ store: store as unknown as Store, sweeping: () => scope.sweeping });
+  const store = { ready: true, messages: { oldest } };
+  const sweeper = { sweeping: true, leases: undefined };
+  const { sampler, gauges } = world({ store: store as unknown as Store, sweeper });
   await sampler.sample();
   expect(gauges["oldest.pending.seconds"]).toBeCloseTo(60, 0);
   store.ready = false;
@@ -66,7 +67,7 @@ it("lets the last ages stand while the store does not answer, and asks it only w
   await sampler.sample();
   expect(gauges["oldest.pending.seconds"]).toBeCloseTo(60, 0);
   expect(oldest).toHaveBeenCalledTimes(2);
-  scope.sweeping = false;
+  sweeper.sweeping = false;
   await sampler.sample();
   expect(oldest).toHaveBeenCalledTimes(2);
   expect(gauges["oldest.pending.seconds"]).toBe(0);

@@ -2,13 +2,20 @@ import { expect, it, vi } from "vitest";
 import { ReceiptSender } from "../../src/consumer/receipt-sender";
 import type { Courier, Delivery, Publication } from "../../src/couriers/courier";
 import { BatchConsumer } from "../../src/inbound/batch-consumer";
+import type { Parked } from "../../src/message/records";
 import { MessagePublisher } from "../../src/outbound/message-publisher";
+import { systemClock } from "../../src/platform/clock";
 import type { Store } from "../../src/stores/store";
-import type { Metrics } from "../../src/telemetry/metrics";
+import { Events } from "../../src/telemetry/events";
+import { Metrics } from "../../src/telemetry/metrics";
 import { systemQueues } from "../../src/wire/names";
 import { messageOf } from "../support/messages";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
+
+function node() {
+  return { metrics: new Metrics(), events: new Events(logger), clock: systemClock, nodeID: "node-1", logger };
+}
 
 function deliveries(count: number, acked: number[]): Delivery[] {
   return Array.from(
@@ -19,6 +26,8 @@ function deliveries(count: number, acked: number[]): Delivery[] {
         epoch: 1,
         messageId: `m${i + 1}`,
         ackUpTo: () => acked.push(i + 1) > 0,
+        headers: {},
+        body: Buffer.alloc(0),
         ack: () => true
       }) as unknown as Delivery
   );
@@ -29,28 +38,31 @@ function courierOf(given: Delivery[]): Courier {
   return {
     ready: true,
     declare: async () => undefined,
-    consume: async (spec: { onDelivery(delivery: Delivery): void }) => (
-      given.forEach(spec.onDelivery), { cancel: async () => undefined, close: async () => undefined, active: true }
-    )
+    consume: async (spec: { onDelivery(delivery: Delivery): void }) => {
+      given.forEach(spec.onDelivery);
+      return { cancel: async () => undefined, close: async () => undefined, active: true };
+    }
   } as unknown as Courier;
 }
 
 it("a delivery that can never be handled is parked, and those beside it are handled", async () => {
   const acked: number[] = [];
   const handled: (string | undefined)[] = [];
-  const parked: [string | undefined, string][] = [];
+  const parked: [unknown, string][] = [];
+  const add = async (records: Parked[]) => {
+    for (const { properties, reason } of records) parked.push([properties["messageId"], reason]);
+  };
   const handle = async (batch: Delivery[]) => {
     if (batch.some(({ messageId }) => messageId === "m2")) throw new Error("no such type");
     handled.push(...batch.map(({ messageId }) => messageId));
   };
   const intake = new BatchConsumer("q", {
+    ...node(),
     handle,
-    park: async (delivery, reason) => void parked.push([delivery.messageId, reason]),
-    awaited: () => false,
-    store: { ready: true } as Store,
-    logger
+    courier: courierOf(deliveries(3, acked)),
+    store: { ready: true, parked: { add } } as unknown as Store
   });
-  await intake.start(courierOf(deliveries(3, acked)));
+  await intake.start();
   await vi.waitFor(() => expect(acked).toEqual([3]));
   expect(handled).toEqual(["m1", "m3"]);
   expect(parked).toEqual([["m2", "it could not be handled: no such type"]]);
@@ -59,27 +71,26 @@ it("a delivery that can never be handled is parked, and those beside it are hand
 it("what the store may take later is held and repeated, not parked", async () => {
   const acked: number[] = [];
   let tries = 0;
-  const park = vi.fn();
+  const add = vi.fn();
   const handle = async () => {
     if (++tries < 3) throw Object.assign(new Error("down"), { retryable: true });
   };
   const intake = new BatchConsumer("q", {
+    ...node(),
     handle,
-    park,
-    awaited: () => false,
-    store: { ready: true } as Store,
-    logger
+    courier: courierOf(deliveries(2, acked)),
+    store: { ready: true, parked: { add } } as unknown as Store
   });
-  await intake.start(courierOf(deliveries(2, acked)));
+  await intake.start();
   await vi.waitFor(() => expect(acked).toEqual([2]), 5000);
-  expect(park).not.toHaveBeenCalled();
+  expect(add).not.toHaveBeenCalled();
 });
 
 it("a message the courier refuses to send counts as returned, so that it ends and is seen", async () => {
   const courier = {
     publish: () => Promise.reject(new Error("the headers take more than 64 KiB"))
   } as unknown as Courier;
-  const publisher = new MessagePublisher(courier, undefined, systemQueues("ns"), "node-1");
+  const publisher = new MessagePublisher(courier, undefined, systemQueues("ns"), "node-1", new Metrics(), systemClock);
   expect(await publisher.toAll(messageOf({}), 1)).toEqual({
     outcome: "returned",
     reason: "the headers take more than 64 KiB"
@@ -98,9 +109,19 @@ it("receipts for a queue that does not exist are parked and their deliveries ack
   const parked: string[] = [];
   const told: [Error, string][] = [];
   const metrics = { parked: (queue: string) => parked.push(queue) } as unknown as Metrics;
-  const onError = (error: unknown, module: string) => void told.push([error as Error, module]);
+  const events = new Events(logger);
+  events.on("error", (error, module) => told.push([error as Error, module]));
+  const clock = systemClock;
   const receipts = new ReceiptSender(
-    { courier: { publish, ready: true } as unknown as Courier, nodeID: "node-1", queues, logger, metrics, onError },
+    {
+      courier: { publish, ready: true } as unknown as Courier,
+      nodeID: "node-1",
+      queues,
+      logger,
+      metrics,
+      events,
+      clock
+    },
     "stock",
     "q.stock"
   );

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { aliases } from "../support/aliases.cjs";
-import { rowsOf } from "../support/readme";
+import { guide, rowsOf } from "../support/pages";
 
 interface Manifest {
   version: string;
@@ -17,7 +17,7 @@ const ranges: Record<string, string> = { ...dependencies, moleculer: peerDepende
 /** Ranges are written lowest first. */
 const floorOf = (range: string) => /^\^(\d+\.\d+\.\d+)( \|\| \^\d+\.\d+\.\d+)*$/.exec(range)?.[1];
 
-it("integration-lowest runs on the lowest version that package.json admits of every dependency", () => {
+it("the projects 'lowest' run on the lowest version that package.json admits of every dependency", () => {
   const lowest = aliases({ MOLECULER_LINE: "0.14", DEPENDENCIES: "lowest" });
   expect(Object.keys(lowest).toSorted()).toEqual(Object.keys(ranges).toSorted());
   const meant = Object.fromEntries(
@@ -33,8 +33,8 @@ it("integration-lowest runs on the lowest version that package.json admits of ev
   );
 });
 
-it("the README states the lowest versions that package.json does", () => {
-  const rows = rowsOf("package | lowest").map(([name, lowest]) => [name, lowest]);
+it("the guide states the lowest versions that package.json does", () => {
+  const rows = rowsOf("package | lowest", guide("typescript-and-versions")).map(([name, lowest]) => [name, lowest]);
   const floors = Object.entries(ranges).map(([name, range]) => [name, floorOf(range)]);
   expect(Object.fromEntries(rows)).toEqual(
     Object.fromEntries([["Node.js", engines.node.replace(">=", "")], ...floors])

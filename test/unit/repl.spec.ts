@@ -88,7 +88,7 @@ describe("tables", () => {
   });
 
   it("get: fields, payload, timeline", () => {
-    const text = storyText(toStory(messageOf({ _id: "order-1", meta: { user: 7 }, publishedAt: at(5) })));
+    const text = storyText(toStory(messageOf({ _id: "order-1", meta: { user: 7 }, publishedAt: at(5) }), 0));
     expect(text).toMatch(/│ id +│ order-1/);
     expect(text).toContain('payload {"n":1}');
     expect(text).toContain('meta    {"user":7}');
@@ -166,7 +166,10 @@ describe("tables", () => {
 describe("the command", () => {
   const calls: unknown[][] = [];
   const broker = {
-    call: async (...args: unknown[]) => (calls.push(args), { matched: 0, rows: [] })
+    call: async (...args: unknown[]) => {
+      calls.push(args);
+      return { matched: 0, rows: [] };
+    }
   } as unknown as ServiceBroker;
 
   it.each([

@@ -1,23 +1,27 @@
 import { expect, it } from "vitest";
 import type { Subscription } from "../../src/message/records";
 import { Subscriptions } from "../../src/outbound/subscriptions";
+import { systemClock } from "../../src/platform/clock";
 import type { Store } from "../../src/stores/store";
 import { silent, subscriptionOf } from "../support/messages";
 
 /** Answers when told to, with what it held when it was asked. */
 function slowStore(held: Subscription[]) {
   const answers: (() => void)[] = [];
-  const subscriptions = () => {
+  const list = () => {
     const now = [...held];
     return new Promise<Subscription[]>(resolve => answers.push(() => resolve(now)));
   };
-  return { store: { ready: true, subscriptions, onReady: () => () => undefined } as unknown as Store, answers };
+  return {
+    store: { ready: true, subscriptions: { list }, onReady: () => () => undefined } as unknown as Store,
+    answers
+  };
 }
 
 it("whoever asks while a read is under way gets what was written before it asked, by one further read", async () => {
   const held = [subscriptionOf("stock")];
   const { store, answers } = slowStore(held);
-  const subscriptions = new Subscriptions(store, 60_000, silent);
+  const subscriptions = new Subscriptions(store, 60_000, silent, systemClock);
   const first = subscriptions.refresh();
   held.push(subscriptionOf("mail"));
   const later = [subscriptions.refresh(), subscriptions.refresh(), subscriptions.refresh()];
@@ -44,7 +48,7 @@ it.each<[string, string[] | undefined, string[]]>([
     subscriptionOf("audit:order.*", { pattern: "order.*" }),
     subscriptionOf("other", { pattern: "order.paid" })
   ]);
-  const subscriptions = new Subscriptions(store, 60_000, silent);
+  const subscriptions = new Subscriptions(store, 60_000, silent, systemClock);
   const read = subscriptions.refresh();
   answers[0]?.();
   await read;

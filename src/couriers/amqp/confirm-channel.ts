@@ -1,9 +1,11 @@
 import type { ConfirmChannel as AmqpChannel, ChannelModel } from "amqplib";
+import { TIMED_OUT, withTimeout } from "../../async/deadline";
 import { Fifo } from "../../async/fifo";
 import { ReliableError, reasonOf } from "../../errors";
+import type { Clock, Timer } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import { notSent, type Publication, type PublishResult } from "../courier";
-import { closeChannel } from "./declare";
+import { discardChannel } from "./declare";
 import { encodable } from "./headers";
 
 /**
@@ -33,6 +35,7 @@ export interface ConfirmChannelOptions {
   windowBytes: number;
   confirmTimeoutMs: number;
   logger: Logger;
+  clock: Clock;
   /** The channel was lost or given up while its connection lives. */
   onChannelLost(reason: string): void;
   /** Once for every publish, before its promise is settled; without a result when it is rejected. */
@@ -73,7 +76,7 @@ export class ConfirmChannel {
   readonly #waiting = new Fifo<Entry>();
   #waitingBytes = 0;
   #token = 0;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #strikes = 0;
   /** Timed out and still unanswered: they stay in amqplib's list of the channel, so they are bounded too. */
   #orphans = 0;
@@ -136,33 +139,16 @@ export class ConfirmChannel {
   async attach(model: ChannelModel): Promise<void> {
     let late = false;
     const opening = model.createConfirmChannel().then(channel => {
-      if (late) return void closeChannel(channel);
+      if (late) return discardChannel(channel);
       this.#listen(channel);
       this.#draining = false;
       this.#strikes = 0;
       this.#orphans = 0;
       this.#channel = channel;
     });
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`no channel within ${OPEN_TIMEOUT_MS} ms`)), OPEN_TIMEOUT_MS);
-    });
-    try {
-      await Promise.race([opening, timeout]);
-    } catch (thrown) {
-      late = true;
-      opening.catch(() => undefined);
-      throw thrown;
-    } finally {
-      clearTimeout(timer);
-    }
-  }
-
-  /** For a connection that is not ours to close. */
-  async close(withinMs: number): Promise<void> {
-    const channel = this.#channel;
-    this.detach("courier closed");
-    if (channel) await closeChannel(channel, withinMs);
+    if ((await withTimeout(opening, OPEN_TIMEOUT_MS, this.options.clock)) !== TIMED_OUT) return;
+    late = true;
+    throw new Error(`no channel within ${OPEN_TIMEOUT_MS} ms`);
   }
 
   detach(reason: string): void {
@@ -227,16 +213,17 @@ export class ConfirmChannel {
         appId,
         contentType,
         headers: encodable(headers),
-        timestamp: Math.floor(Date.now() / 1000)
+        timestamp: Math.floor(this.options.clock.now() / 1000)
       };
       this.#draining = !channel.publish(entry.exchange, entry.routingKey, body, properties, error =>
         this.#answered(channel, entry, error as Error | null)
       );
     } catch (thrown) {
-      return this.#refused(entry, thrown);
+      this.#refused(entry, thrown);
+      return;
     }
     entry.publication = undefined;
-    entry.deadline = performance.now() + this.options.confirmTimeoutMs;
+    entry.deadline = this.options.clock.monotonic() + this.options.confirmTimeoutMs;
     this.#inFlight.set(entry.token, entry);
     this.#inFlightBytes += entry.bytes;
     this.#timer ??= this.#arm(this.options.confirmTimeoutMs);
@@ -249,7 +236,7 @@ export class ConfirmChannel {
       const { messageId, type } = entry.publication as Publication;
       entry.settled = true;
       this.options.onSettled(entry.routingKey);
-      return entry.reject(
+      entry.reject(
         new ReliableError(
           "RELIABLE_HEADERS_TOO_LARGE",
           `The headers of ${type} (${messageId}) take more than 64 KiB.`,
@@ -257,6 +244,7 @@ export class ConfirmChannel {
           thrown
         )
       );
+      return;
     }
     this.#end(
       entry,
@@ -276,7 +264,7 @@ export class ConfirmChannel {
     if (error && error.message !== "message nacked") return;
     this.#strikes = 0;
     if (error) this.#settle(entry, { outcome: "nacked", reason: "refused by the broker" });
-    else if (entry.returned) this.#settle(entry, { outcome: "returned", reason: entry.returned });
+    else if (entry.returned) this.#settle(entry, { outcome: "returned", reason: entry.returned, code: "NO_ROUTE" });
     else this.#settle(entry, { outcome: "confirmed" });
     this.#advance();
   }
@@ -302,7 +290,7 @@ export class ConfirmChannel {
   }
 
   #settleAll(reason: string): void {
-    clearTimeout(this.#timer);
+    this.#timer?.stop();
     this.#timer = undefined;
     for (const entry of this.#inFlight.values()) this.#settle(entry, { outcome: "unknown", reason });
     this.#giveUpWaiting(reason);
@@ -313,13 +301,13 @@ export class ConfirmChannel {
     for (const entry of this.#waiting.drain()) this.#end(entry, notSent(reason));
   }
 
-  #arm(ms: number): NodeJS.Timeout {
-    return setTimeout(() => this.#expire(), ms).unref();
+  #arm(ms: number): Timer {
+    return this.options.clock.after(ms, () => this.#expire());
   }
 
   #expire(): void {
     this.#timer = undefined;
-    const now = performance.now();
+    const now = this.options.clock.monotonic();
     let expired = 0;
     for (const entry of this.#inFlight.values()) {
       // A timer may fire a fraction of a millisecond early.
@@ -334,18 +322,20 @@ export class ConfirmChannel {
         this.#channel &&
         this.#blocked === undefined &&
         (this.#strikes >= MAX_STRIKES || this.#orphans > this.options.window)
-      )
-        return this.#recycle(this.#channel);
+      ) {
+        this.#recycle(this.#channel);
+        return;
+      }
       this.#advance();
     }
     const [oldest] = this.#inFlight.values();
-    if (oldest) this.#timer ??= this.#arm(Math.max(1, oldest.deadline - performance.now()));
+    if (oldest) this.#timer ??= this.#arm(Math.max(1, oldest.deadline - this.options.clock.monotonic()));
   }
 
   #recycle(channel: AmqpChannel): void {
     const reason = "confirms do not come, channel replaced";
     this.detach(reason);
-    void closeChannel(channel);
+    discardChannel(channel);
     this.options.onChannelLost(reason);
   }
 }

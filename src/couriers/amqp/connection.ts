@@ -1,9 +1,10 @@
 import type { EventEmitter } from "node:events";
 import type { Duplex } from "node:stream";
 import type { ChannelModel, SocketOptions } from "amqplib";
-import { CLOSE_MS } from "../../async/deadline";
+import { CLOSE_MS, TIMED_OUT, withTimeout } from "../../async/deadline";
 import { ReliableError, reasonOf, sanitizeError } from "../../errors";
 import { backoffMs } from "../../message/backoff";
+import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import { tlsFailure } from "../../platform/tls";
 import type { ConnectionStatus } from "../courier";
@@ -29,9 +30,8 @@ export interface ConnectionOptions {
   addresses: BrokerAddress[];
   nodeID: string;
   logger: Logger;
+  clock: Clock;
   socket?: SocketOptions;
-  /** A live one of the user's: used as it is, neither reconnected nor closed. */
-  given?: ChannelModel;
   /**
    * After each (re)connect. When it rejects, the connection is dropped and made anew; at the first start a
    * ReliableError ends the start.
@@ -46,13 +46,11 @@ export interface ConnectionOptions {
 export class AmqpConnection {
   model: ChannelModel | undefined;
   reconnects = 0;
-  #closed = false;
   #host = 0;
   #since: Date | undefined;
   #address: string | undefined;
   #lastError: string | undefined;
-  /** Ends a sleep between two rounds. */
-  readonly #stop = new AbortController();
+  readonly #end = new AbortController();
   /** Ends a connect under way; never kept for the connection itself, which must be closed with a handshake. */
   #connecting: AbortController | undefined;
   #loop: Promise<void> | undefined;
@@ -78,35 +76,35 @@ export class AmqpConnection {
   /** With a handshake; a socket whose other end has not answered within `withinMs` is destroyed. */
   async close(withinMs = CLOSE_MS): Promise<void> {
     if (this.#closed) return this.#loop;
-    this.#closed = true;
-    this.#stop.abort();
+    this.#end.abort();
     this.#connecting?.abort();
     const { model } = this;
-    if (model && !this.options.given) await closeModel(model, Math.min(withinMs, CLOSE_MS));
+    if (model) await closeModel(model, Math.min(withinMs, CLOSE_MS), this.options.clock);
     await this.#loop;
   }
 
   /** Drops a connection that does not answer, without waiting for the heartbeat. */
   destroy(reason: string): void {
-    if (this.model && !this.options.given) destroySocket(this.model, reason);
+    if (this.model) destroySocket(this.model, reason);
   }
 
   async #run(started: () => void, refused: (error: Error) => void): Promise<void> {
+    const { clock } = this.options;
     let failures = 0;
     for (let first = true; !this.#closed; first = false) {
       const opened = await this.#round();
       if (this.#closed) {
-        if (!(opened instanceof Error) && !this.options.given) destroySocket(opened, "closed");
+        if (!(opened instanceof Error)) destroySocket(opened, "closed");
         break;
       }
       if (opened instanceof Error) {
         if (first && opened instanceof ReliableError) return refused(opened);
         this.#note(opened);
         if (first) started();
-        await this.#sleep(backoffMs(RECONNECT, ++failures));
+        await clock.sleep(backoffMs(RECONNECT, ++failures), this.#end.signal);
         continue;
       }
-      const since = performance.now();
+      const since = clock.monotonic();
       const lost = this.#adopt(opened);
       try {
         await this.options.onUp(opened);
@@ -117,11 +115,11 @@ export class AmqpConnection {
         if (first) started();
         if (this.model) this.#note(thrown);
       }
-      await (this.options.given ? Promise.race([lost, this.#stopped()]) : lost);
-      if (this.#closed || this.options.given) break;
-      if (performance.now() - since >= STABLE_MS) failures = 0;
+      await lost;
+      if (this.#closed) break;
+      if (clock.monotonic() - since >= STABLE_MS) failures = 0;
       // All nodes lose a restarting broker at the same instant; none of them comes back at once.
-      await this.#sleep(backoffMs(RECONNECT, ++failures));
+      await clock.sleep(backoffMs(RECONNECT, ++failures), this.#end.signal);
       this.reconnects++;
     }
     started();
@@ -129,8 +127,7 @@ export class AmqpConnection {
 
   /** Each host once. Fatal only if every host says so: one with old credentials must not stop the others. */
   async #round(): Promise<ChannelModel | Error> {
-    const { addresses, given } = this.options;
-    if (given) return given;
+    const { addresses } = this.options;
     let passing: Error | undefined;
     let fatal: ReliableError | undefined;
     for (let i = 0; i < addresses.length && !this.#closed; i++) {
@@ -180,7 +177,7 @@ export class AmqpConnection {
     const { onBlocked, onDown, purpose, logger } = this.options;
     let reason = "connection closed";
     this.model = model;
-    this.#since = new Date();
+    this.#since = new Date(this.options.clock.now());
     if (this.#lastError) logger.info(`RabbitMQ ${purpose} connection is up again at ${this.#address}.`);
     this.#lastError = undefined;
     model.on("error", error => void (reason = reasonOf(error)));
@@ -207,28 +204,17 @@ export class AmqpConnection {
   #note(thrown: unknown): void {
     const text = reasonOf(thrown);
     const { logger, purpose, onFailure } = this.options;
-    if (text === this.#lastError) return logger.debug(`RabbitMQ ${purpose} connection: ${text}`);
+    if (text === this.#lastError) {
+      logger.debug(`RabbitMQ ${purpose} connection: ${text}`);
+      return;
+    }
     this.#lastError = text;
     logger.warn(`RabbitMQ ${purpose} connection: ${text}`);
     onFailure(thrown as Error);
   }
 
-  #stopped(): Promise<void> {
-    return new Promise(resolve => this.#stop.signal.addEventListener("abort", () => resolve()));
-  }
-
-  #sleep(ms: number): Promise<void> {
-    const { signal } = this.#stop;
-    return new Promise(resolve => {
-      if (signal.aborted) return resolve();
-      const done = () => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const timer = setTimeout(done, ms);
-      signal.addEventListener("abort", done);
-    });
+  get #closed(): boolean {
+    return this.#end.signal.aborted;
   }
 }
 
@@ -259,15 +245,12 @@ function connectError(thrown: unknown, label: string): Error {
 }
 
 /** amqplib's `close()` never settles when the socket is lost before the answer. */
-function closeModel(model: ChannelModel, withinMs: number): Promise<void> {
-  return new Promise(resolve => {
-    const timer = setTimeout(() => destroySocket(model, "no answer to close"), withinMs);
-    model.once("close", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-    model.close().catch(() => undefined);
-  });
+async function closeModel(model: ChannelModel, withinMs: number, clock: Clock): Promise<void> {
+  const closed = new Promise<void>(resolve => model.once("close", () => resolve()));
+  model.close().catch(() => undefined);
+  if ((await withTimeout(closed, withinMs, clock)) !== TIMED_OUT) return;
+  destroySocket(model, "no answer to close");
+  await closed;
 }
 
 /** With an error, or amqplib does not notice that the socket is gone. */

@@ -1,10 +1,11 @@
 import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
-import { CLOSE_MS } from "../../async/deadline";
+import { CLOSE_MS, TIMED_OUT, withTimeout } from "../../async/deadline";
 import { ReliableError, reasonOf } from "../../errors";
 import { backoffMs } from "../../message/backoff";
+import type { Clock, Timer } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import type { ConsumeSpec, Consumption, Delivery } from "../courier";
-import { closeChannel } from "./declare";
+import { closeChannel, discardChannel } from "./declare";
 
 /** After a lost channel or a cancellation: at once would spin against a queue that is just being moved or deleted. */
 const RECONSUME = { initialMs: 100, maxMs: 30_000, jitter: "half" } as const;
@@ -15,6 +16,7 @@ const CANCEL_TIMEOUT_MS = 5_000;
 export interface ConsumptionOptions {
   spec: ConsumeSpec;
   logger: Logger;
+  clock: Clock;
   model(): ChannelModel | undefined;
   /** Declares the queue anew; it may have been deleted. */
   declare(): Promise<void>;
@@ -34,12 +36,12 @@ interface Epoch {
 
 /** Consumes one queue on a channel of its own, so that what one consumer does wrong costs no other its deliveries. */
 export class AmqpConsumption implements Consumption {
+  readonly #end = new AbortController();
   #epoch: Epoch | undefined;
   #epochs = 0;
-  #cancelled = false;
   #failures = 0;
   #opening: Promise<void> | undefined;
-  #timer: NodeJS.Timeout | undefined;
+  #timer: Timer | undefined;
   #lastError: string | undefined;
 
   constructor(private readonly options: ConsumptionOptions) {}
@@ -55,20 +57,14 @@ export class AmqpConsumption implements Consumption {
   }
 
   async cancel(withinMs = CANCEL_TIMEOUT_MS): Promise<void> {
-    this.#cancelled = true;
-    clearTimeout(this.#timer);
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<boolean>(
-      resolve => void (timer = setTimeout(resolve, Math.min(withinMs, CANCEL_TIMEOUT_MS), true))
-    );
-    const tooLate = await Promise.race([this.#stop(), late]);
-    clearTimeout(timer);
+    this.abandon();
+    const stopped = await withTimeout(this.#stop(), Math.min(withinMs, CANCEL_TIMEOUT_MS), this.options.clock);
     // From a broker that does not answer nothing is taken any more; what is held goes back with the channel.
-    if (tooLate && this.#epoch) this.#drop(this.#epoch);
+    if (stopped === TIMED_OUT && this.#epoch) this.#drop(this.#epoch);
   }
 
   async close(withinMs = CANCEL_TIMEOUT_MS + CLOSE_MS): Promise<void> {
-    const until = performance.now() + withinMs;
+    const until = this.options.clock.monotonic() + withinMs;
     await this.cancel(withinMs);
     const epoch = this.#epoch;
     this.options.onClosed(this);
@@ -83,28 +79,32 @@ export class AmqpConsumption implements Consumption {
         this.options.logger.debug(`Giving back to ${this.#queue}: ${reasonOf(thrown)}`);
       }
     }
-    await closeChannel(epoch.channel, Math.max(0, until - performance.now()));
+    const { clock } = this.options;
+    await closeChannel(epoch.channel, Math.max(0, until - clock.monotonic()), clock);
   }
 
   /** Its connection is about to be closed: what fails by that is neither told nor tried again. */
   abandon(): void {
-    this.#cancelled = true;
-    clearTimeout(this.#timer);
+    this.#end.abort();
+    this.#timer?.stop();
+  }
+
+  get #cancelled(): boolean {
+    return this.#end.signal.aborted;
   }
 
   get #queue(): string {
     return this.options.spec.queue.name;
   }
 
-  async #stop(): Promise<boolean> {
+  async #stop(): Promise<void> {
     await this.#opening;
     const epoch = this.#epoch;
-    if (!epoch?.live || epoch.consumerTag === undefined) return false;
+    if (!epoch?.live || epoch.consumerTag === undefined) return;
     const tag = epoch.consumerTag;
     epoch.consumerTag = undefined;
     // Rejects if the channel is lost, and then nothing is delivered either.
     await epoch.channel.cancel(tag).catch(() => undefined);
-    return false;
   }
 
   async #open(): Promise<void> {
@@ -114,7 +114,7 @@ export class AmqpConsumption implements Consumption {
     try {
       await this.options.declare();
       const channel = await model.createChannel();
-      if (this.#cancelled) return void closeChannel(channel);
+      if (this.#cancelled) return discardChannel(channel);
       epoch = this.#adopt(channel);
       await channel.prefetch(this.options.spec.prefetch);
       const current = epoch;
@@ -166,14 +166,14 @@ export class AmqpConsumption implements Consumption {
 
   #drop(epoch: Epoch): void {
     epoch.live = false;
-    void closeChannel(epoch.channel);
+    discardChannel(epoch.channel);
   }
 
   /** Without a connection the courier resumes it after the next connect. */
   #again(): void {
     if (this.#cancelled || !this.options.model()) return;
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => void this.resume(), backoffMs(RECONSUME, ++this.#failures)).unref();
+    this.#timer?.stop();
+    this.#timer = this.options.clock.after(backoffMs(RECONSUME, ++this.#failures), () => void this.resume());
   }
 
   #failed(thrown: unknown): void {

@@ -1,6 +1,7 @@
 import type { Channel, ChannelModel, Replies } from "amqplib";
-import { CLOSE_MS } from "../../async/deadline";
+import { CLOSE_MS, withTimeout } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import type { Clock } from "../../platform/clock";
 import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
 
 /**
@@ -13,7 +14,7 @@ export async function onTemporaryChannel<T>(model: ChannelModel, work: (channel:
   try {
     return await work(channel);
   } finally {
-    void closeChannel(channel);
+    discardChannel(channel);
   }
 }
 
@@ -30,16 +31,17 @@ export function ignoreErrors(channel: Channel): void {
  * amqplib's `close()` never settles when the connection is lost before the answer, and rejects when it was closed
  * already.
  */
-export function closeChannel(channel: Channel, withinMs = CLOSE_MS): Promise<void> {
-  return new Promise(resolve => {
-    const timer = setTimeout(resolve, Math.min(withinMs, CLOSE_MS));
-    const done = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-    channel.once("close", done);
-    channel.close().then(done, done);
+export async function closeChannel(channel: Channel, withinMs: number, clock: Clock): Promise<void> {
+  const closed = new Promise<void>(resolve => {
+    channel.once("close", resolve);
+    channel.close().then(resolve, resolve);
   });
+  await withTimeout(closed, Math.min(withinMs, CLOSE_MS), clock);
+}
+
+/** Closes it without waiting for the broker's answer. */
+export function discardChannel(channel: Channel): void {
+  channel.close().catch(() => undefined);
 }
 
 export async function assertExchange(channel: Channel, exchange: ExchangeDeclaration): Promise<void> {

@@ -1,37 +1,29 @@
-import type { ChannelModel } from "amqplib";
+import type { Declarations } from "./declarations";
 import { assertQueue, inspectQueue, onTemporaryChannel } from "./declare";
-import { delayQueueDeclaration, delayStepMs, type ExchangeDeclaration, type QueueDeclaration } from "./topology";
+import { delayQueueDeclaration, delayStepMs, type QueueDeclaration } from "./topology";
 
-export interface DelayQueuesOptions {
-  exchange: ExchangeDeclaration;
-  /** A connection to declare on; throws when there is none. */
-  model(what: string): ChannelModel;
-  /** How the target was declared here, if it was. */
-  declared(target: string): QueueDeclaration | undefined;
-}
-
-interface Bucket {
+interface DelayQueue {
   name: string;
   ready: Promise<boolean>;
   exists?: true;
 }
 
 /**
- * The delay buckets known to exist: declared on first use, and again after each reconnect or when one is found missing.
+ * The delay queues known to exist: declared on first use, and again after each reconnect or when one is found missing.
  */
 export class DelayQueues {
   /** By target and TTL. */
-  readonly #known = new Map<string, Map<number, Bucket>>();
+  readonly #known = new Map<string, Map<number, DelayQueue>>();
 
-  constructor(private readonly options: DelayQueuesOptions) {}
+  constructor(private readonly declarations: Declarations) {}
 
-  /** Name of a bucket that is there, as far as this node knows. */
+  /** Name of a delay queue that is there, as far as this node knows. */
   known(target: string, delayMs: number): string | undefined {
-    const bucket = this.#known.get(target)?.get(delayStepMs(delayMs));
-    return bucket?.exists && bucket.name;
+    const delayQueue = this.#known.get(target)?.get(delayStepMs(delayMs));
+    return delayQueue?.exists && delayQueue.name;
   }
 
-  /** Name of the bucket, or undefined when there is no such target. Rejects when it cannot be declared. */
+  /** Name of the delay queue, or undefined when there is no such target. Rejects when it cannot be declared. */
   async provide(target: string, delayMs: number): Promise<string | undefined> {
     const ttl = delayStepMs(delayMs);
     let ofTarget = this.#known.get(target);
@@ -53,14 +45,14 @@ export class DelayQueues {
 
   forget(name: string): void {
     for (const ofTarget of this.#known.values())
-      for (const [ttl, bucket] of ofTarget) if (bucket.name === name) ofTarget.delete(ttl);
+      for (const [ttl, delayQueue] of ofTarget) if (delayQueue.name === name) ofTarget.delete(ttl);
   }
 
   forgetAll(): void {
     this.#known.clear();
   }
 
-  /** Forgets the buckets of a target and returns their names. */
+  /** Forgets the delay queues of a target and returns their names. */
   forgetTarget(target: string): string[] {
     const names = [...(this.#known.get(target)?.values() ?? [])].map(({ name }) => name);
     this.#known.delete(target);
@@ -68,16 +60,16 @@ export class DelayQueues {
   }
 
   /**
-   * The target before the bucket: a message whose time comes while the target is missing moves only minutes after the
-   * target is back.
+   * The target before the delay queue: a message whose time comes while the target is missing moves only minutes after
+   * the target is back.
    */
-  async #assert(target: string, bucket: QueueDeclaration): Promise<boolean> {
-    const { exchange, declared } = this.options;
-    const model = this.options.model(`declare queue ${bucket.name}`);
-    const queue = declared(target);
+  async #assert(target: string, delayQueue: QueueDeclaration): Promise<boolean> {
+    const { exchange } = this.declarations;
+    const model = this.declarations.connected(`declare queue ${delayQueue.name}`);
+    const queue = this.declarations.get(target);
     if (queue) await onTemporaryChannel(model, channel => assertQueue(channel, exchange, queue));
     else if (!(await inspectQueue(model, target))) return false;
-    await onTemporaryChannel(model, channel => assertQueue(channel, exchange, bucket));
+    await onTemporaryChannel(model, channel => assertQueue(channel, exchange, delayQueue));
     return true;
   }
 }

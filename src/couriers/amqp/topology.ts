@@ -1,4 +1,5 @@
-import type { QueueSpec } from "../courier";
+import { prefixOf } from "../../wire/names";
+import { DEFAULT_DELIVERY_LIMIT, type QueueSpec } from "../courier";
 
 /**
  * What is declared at the broker, as data. Both sides declare all they use, always with the same arguments: a queue
@@ -17,9 +18,6 @@ export interface ExchangeDeclaration {
   type: "topic";
 }
 
-/** As often as a message may be given back when its consumers die on it, if the queue says nothing else. */
-export const DEFAULT_DELIVERY_LIMIT = 20;
-
 /**
  * Without somewhere to dead-letter to, passing the limit means that the broker drops the message, and no argument means
  * a limit of 20 from RabbitMQ 4.0 on. -1 (unlimited) drops at the first reject before 4.0. So: the largest limit every
@@ -29,10 +27,6 @@ const NO_LIMIT = 2_147_483_647;
 
 /** The largest TTL RabbitMQ accepts, about 49 days. */
 const MAX_TTL_MS = 4_294_967_295;
-
-export function prefixOf(namespace: string): string {
-  return `${namespace ? `${namespace}.` : ""}reliable`;
-}
 
 export function eventsExchange(namespace: string): ExchangeDeclaration {
   return { name: `${prefixOf(namespace)}.events`, type: "topic" };
@@ -50,7 +44,7 @@ export function queueDeclaration(spec: QueueSpec): QueueDeclaration {
   return { name: spec.name, arguments: args, bindings: [...(spec.bindings ?? [])] };
 }
 
-/** The TTL bucket in which a message waits `delayMs` before the broker moves it on to `target`. */
+/** The delay queue in which a message waits `delayMs` before the broker moves it on to `target`. */
 export function delayQueueDeclaration(target: string, delayMs: number): QueueDeclaration {
   const ttl = delayStepMs(delayMs);
   return {
@@ -71,7 +65,7 @@ export function delayQueueName(target: string, delayMs: number): string {
 
 /**
  * Rounded up to two significant digits: a TTL must be one per queue (a per-message TTL blocks at the head), so freely
- * jittered delays would otherwise make a queue each. Never early, at most a tenth late, at most 90 buckets for each
+ * jittered delays would otherwise make a queue each. Never early, at most a tenth late, at most 90 delay queues for each
  * power of ten.
  */
 export function delayStepMs(delayMs: number): number {

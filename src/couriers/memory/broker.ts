@@ -1,6 +1,7 @@
 import { Fifo } from "../../async/fifo";
 import { topicMatcher } from "../../message/pattern";
-import type { QueueSpec } from "../courier";
+import type { Clock, Timer } from "../../platform/clock";
+import { DEFAULT_DELIVERY_LIMIT, type QueueSpec } from "../courier";
 
 /** Deliveries in one turn of the event loop: enough for throughput, few enough that timers and sockets get theirs. */
 const TURN = 256;
@@ -8,10 +9,8 @@ const TURN = 256;
 /** setTimeout fires at once when asked for more. */
 const MAX_TIMER_MS = 2_147_483_647;
 
-const DEFAULT_DELIVERY_LIMIT = 20;
-
-/** One copy of a message in one queue. */
-export interface Copy {
+/** A message in one queue. */
+export interface Queued {
   readonly messageId: string;
   readonly type: string;
   readonly contentType: string;
@@ -27,8 +26,8 @@ export interface Copy {
 export interface MemoryConsumer {
   prefetch: number;
   /** Held unacked, by tag, in order of delivery. */
-  held: Map<number, Copy>;
-  deliver(copy: Copy): void;
+  held: Map<number, Queued>;
+  deliver(queued: Queued): void;
   /** The queue was deleted under it. */
   cancelled(): void;
 }
@@ -37,11 +36,11 @@ export interface MemoryQueue {
   name: string;
   deliveryLimit: number;
   deadLetterTo: string | undefined;
-  ready: Fifo<Copy>;
+  ready: Fifo<Queued>;
   /** In the order of their turns. */
   consumers: MemoryConsumer[];
   /** Waiting for their time. */
-  timers: Map<NodeJS.Timeout, Copy>;
+  timers: Map<Timer, Queued>;
   scheduled: boolean;
 }
 
@@ -54,7 +53,9 @@ export class MemoryBroker {
   readonly #bindings = new Map<string, { matches: (key: string) => boolean; queues: Set<string> }>();
   #routes = new Map<string, MemoryQueue[]>();
   /** Dead-lettered to a queue that does not exist (yet). */
-  readonly #stranded = new Map<string, Copy[]>();
+  readonly #stranded = new Map<string, Queued[]>();
+
+  constructor(private readonly clock: Clock) {}
 
   /** Returns the text of the mismatch when it exists otherwise. */
   declare(spec: QueueSpec): string | undefined {
@@ -76,7 +77,7 @@ export class MemoryBroker {
         scheduled: false
       };
       this.queues.set(spec.name, queue);
-      for (const copy of this.#stranded.get(spec.name) ?? []) this.put(queue, copy);
+      for (const queued of this.#stranded.get(spec.name) ?? []) this.put(queue, queued);
       this.#stranded.delete(spec.name);
     }
     for (const pattern of spec.bindings ?? []) {
@@ -98,11 +99,11 @@ export class MemoryBroker {
       binding.queues.delete(name);
       if (binding.queues.size === 0) this.#bindings.delete(pattern);
     }
-    for (const copy of queue.ready.drain()) this.#leave(copy);
-    for (const consumer of queue.consumers) for (const copy of consumer.held.values()) this.#leave(copy);
-    for (const [timer, copy] of queue.timers) {
-      clearTimeout(timer);
-      this.#leave(copy);
+    for (const queued of queue.ready.drain()) this.#leave(queued);
+    for (const consumer of queue.consumers) for (const queued of consumer.held.values()) this.#leave(queued);
+    for (const [timer, queued] of queue.timers) {
+      timer.stop();
+      this.#leave(queued);
     }
     queue.timers.clear();
     return queue.consumers.splice(0);
@@ -122,46 +123,43 @@ export class MemoryBroker {
     return queues;
   }
 
-  put(queue: MemoryQueue, copy: Copy): void {
-    this.#enter(copy);
-    queue.ready.push(copy);
+  put(queue: MemoryQueue, queued: Queued): void {
+    this.#enter(queued);
+    queue.ready.push(queued);
     this.schedule(queue);
   }
 
-  putLater(queue: MemoryQueue, copy: Copy, delayMs: number): void {
-    this.#enter(copy);
+  putLater(queue: MemoryQueue, queued: Queued, delayMs: number): void {
+    this.#enter(queued);
     const arm = (remaining: number) => {
-      const timer = setTimeout(
-        () => {
-          queue.timers.delete(timer);
-          if (remaining > MAX_TIMER_MS) return arm(remaining - MAX_TIMER_MS);
-          queue.ready.push(copy);
-          this.schedule(queue);
-        },
-        Math.min(remaining, MAX_TIMER_MS)
-      );
-      queue.timers.set(timer.unref(), copy);
+      const timer = this.clock.after(Math.min(remaining, MAX_TIMER_MS), () => {
+        queue.timers.delete(timer);
+        if (remaining > MAX_TIMER_MS) return arm(remaining - MAX_TIMER_MS);
+        queue.ready.push(queued);
+        this.schedule(queue);
+      });
+      queue.timers.set(timer, queued);
     };
     arm(delayMs);
   }
 
   ack(consumer: MemoryConsumer, tag: number): boolean {
-    const copy = consumer.held.get(tag);
-    if (!copy) return false;
+    const queued = consumer.held.get(tag);
+    if (!queued) return false;
     consumer.held.delete(tag);
-    this.#leave(copy);
+    this.#leave(queued);
     return true;
   }
 
   /** Refused by its consumer, which the broker does not count. */
   nack(queue: MemoryQueue, consumer: MemoryConsumer, tag: number, requeue: boolean): void {
-    const copy = consumer.held.get(tag);
-    if (!copy) return;
+    const queued = consumer.held.get(tag);
+    if (!queued) return;
     consumer.held.delete(tag);
-    copy.redelivered = true;
-    if (requeue) queue.ready.putBack([copy]);
-    else if (queue.deadLetterTo !== undefined) this.#deadLetter(queue, copy, "rejected");
-    else this.#leave(copy);
+    queued.redelivered = true;
+    if (requeue) queue.ready.putBack([queued]);
+    else if (queue.deadLetterTo !== undefined) this.#deadLetter(queue, queued, "rejected");
+    else this.#leave(queued);
     this.schedule(queue);
   }
 
@@ -171,11 +169,11 @@ export class MemoryBroker {
   detach(queue: MemoryQueue, consumer: MemoryConsumer, lost: boolean): void {
     const index = queue.consumers.indexOf(consumer);
     if (index >= 0) queue.consumers.splice(index, 1);
-    const back: Copy[] = [];
-    for (const copy of consumer.held.values()) {
-      copy.redelivered = true;
-      if (lost && ++copy.losses > queue.deliveryLimit) this.#deadLetter(queue, copy);
-      else back.push(copy);
+    const back: Queued[] = [];
+    for (const queued of consumer.held.values()) {
+      queued.redelivered = true;
+      if (lost && ++queued.losses > queue.deliveryLimit) this.#deadLetter(queue, queued);
+      else back.push(queued);
     }
     consumer.held.clear();
     queue.ready.putBack(back);
@@ -207,39 +205,42 @@ export class MemoryBroker {
         full++;
         continue;
       }
-      const copy = ready.shift();
-      if (!copy) return;
+      const queued = ready.shift();
+      if (!queued) return;
       full = 0;
       sent++;
-      consumer.deliver(copy);
+      consumer.deliver(queued);
     }
     if (full < consumers.length) this.schedule(queue);
   }
 
-  #deadLetter(queue: MemoryQueue, copy: Copy, reason = "delivery_limit"): void {
+  #deadLetter(queue: MemoryQueue, queued: Queued, reason = "delivery_limit"): void {
     const target = queue.deadLetterTo as string;
     const headers = {
-      ...copy.headers,
-      "x-delivery-count": copy.losses,
+      ...queued.headers,
+      "x-delivery-count": queued.losses,
       "x-first-death-queue": queue.name,
       "x-first-death-reason": reason
     };
-    const dead: Copy = { ...copy, headers, redelivered: false, losses: 0 };
+    const dead: Queued = { ...queued, headers, redelivered: false, losses: 0 };
     const to = this.queues.get(target);
-    this.#leave(copy);
-    if (to) return this.put(to, dead);
+    this.#leave(queued);
+    if (to) {
+      this.put(to, dead);
+      return;
+    }
     const stranded = this.#stranded.get(target);
     if (stranded) stranded.push(dead);
     else this.#stranded.set(target, [dead]);
   }
 
-  #enter(copy: Copy): void {
+  #enter(queued: Queued): void {
     this.messages++;
-    this.bytes += copy.body.length;
+    this.bytes += queued.body.length;
   }
 
-  #leave(copy: Copy): void {
+  #leave(queued: Queued): void {
     this.messages--;
-    this.bytes -= copy.body.length;
+    this.bytes -= queued.body.length;
   }
 }

@@ -1,6 +1,6 @@
 import type { Logger } from "../../platform/logger";
 import type { ConsumeSpec, Consumption, Delivery } from "../courier";
-import type { Copy, MemoryBroker, MemoryConsumer, MemoryQueue } from "./broker";
+import type { MemoryBroker, MemoryConsumer, MemoryQueue, Queued } from "./broker";
 
 interface ConsumptionHooks {
   /** Declares the queue if needed and returns it; undefined without a broker. */
@@ -12,12 +12,13 @@ interface ConsumptionHooks {
 /** One consumer in one queue; a new epoch whenever it has to start over. */
 export class MemoryConsumption implements Consumption, MemoryConsumer {
   readonly prefetch: number;
-  held = new Map<number, Copy>();
+  held = new Map<number, Queued>();
   epoch = 0;
   #broker: MemoryBroker | undefined;
   #queue: MemoryQueue | undefined;
   #tag = 0;
-  #cancelled = false;
+  /** Cancelled: nothing is delivered any more, what is held may still be acked. */
+  readonly #end = new AbortController();
 
   constructor(
     private readonly spec: ConsumeSpec,
@@ -28,11 +29,11 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
   }
 
   get active(): boolean {
-    return this.#queue !== undefined && !this.#cancelled;
+    return this.#queue !== undefined && !this.#end.signal.aborted;
   }
 
   attach(broker: MemoryBroker): void {
-    if (this.#cancelled) return;
+    if (this.#end.signal.aborted) return;
     this.#broker = broker;
     this.epoch++;
     this.#tag = 0;
@@ -68,7 +69,7 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
   }
 
   async cancel(): Promise<void> {
-    this.#cancelled = true;
+    this.#end.abort();
     const index = this.#queue?.consumers.indexOf(this) ?? -1;
     if (index >= 0) this.#queue?.consumers.splice(index, 1);
   }
@@ -79,11 +80,11 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
     this.detach(false);
   }
 
-  deliver(copy: Copy): void {
+  deliver(queued: Queued): void {
     const tag = ++this.#tag;
-    this.held.set(tag, copy);
+    this.held.set(tag, queued);
     try {
-      this.spec.onDelivery(new MemoryDelivery(this, this.spec.queue.name, copy, tag));
+      this.spec.onDelivery(new MemoryDelivery(this, this.spec.queue.name, queued, tag));
     } catch (thrown) {
       this.logger.error(`The consumer of ${this.spec.queue.name} threw; the message stays unacked:`, thrown);
     }
@@ -132,7 +133,7 @@ class MemoryDelivery implements Delivery {
   constructor(
     consumption: MemoryConsumption,
     readonly queue: string,
-    copy: Copy,
+    queued: Queued,
     readonly tag: number
   ) {
     this.#consumption = consumption;
@@ -145,8 +146,8 @@ class MemoryDelivery implements Delivery {
       appId: this.appId,
       body: this.body,
       redelivered: this.redelivered
-    } = copy);
-    this.headers = { ...copy.headers };
+    } = queued);
+    this.headers = { ...queued.headers };
   }
 
   ack(): boolean {

@@ -1,15 +1,17 @@
-import { type CourierEvents, TypedEmitter } from "../../async/typed-emitter";
+import { TypedEmitter } from "../../async/typed-emitter";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import { processShared, sameVersion, VERSION } from "../../platform/process-shared";
 import {
   type ConsumeSpec,
   type Consumption,
   type Courier,
+  type CourierEvents,
   type CourierFeatures,
   type CourierStatus,
+  MAX_FRAME_BYTES,
   notSent,
-  type Outcome,
   type Publication,
   type PublishResult,
   type QueueDepth,
@@ -21,17 +23,12 @@ import { MemoryConsumption } from "./consumption";
 export interface MemoryCourierOptions {
   namespace: string;
   logger: Logger;
+  clock: Clock;
   /** @default 1000000 Messages held per namespace; more are nacked, as a full queue would do. */
   maxMessages?: number;
   /** @default 268435456 Bytes of payload held per namespace; more are nacked. */
   maxBytes?: number;
 }
-
-/**
- * What fits into an AMQP header frame; the same limit here, or a message would pass in development and fail at
- * RabbitMQ.
- */
-const MAX_HEADER_BYTES = 65_536;
 
 const brokers = () => processShared<{ version: string; broker: MemoryBroker; users: number }>("memory-brokers");
 
@@ -40,15 +37,13 @@ const brokers = () => processShared<{ version: string; broker: MemoryBroker; use
  * closes.
  */
 export class MemoryCourier implements Courier {
-  readonly name = "memory";
   readonly features: CourierFeatures = { durable: false, shared: false };
   readonly #listeners: TypedEmitter<CourierEvents>;
   readonly #queues = new Map<string, QueueSpec>();
   readonly #consumptions = new Set<MemoryConsumption>();
-  readonly #outcomes: Record<Outcome, number> = { confirmed: 0, returned: 0, nacked: 0, unknown: 0 };
+  readonly #end = new AbortController();
   #broker: MemoryBroker | undefined;
   #since: Date | undefined;
-  #closed = false;
 
   constructor(private readonly options: MemoryCourierOptions) {
     this.#listeners = new TypedEmitter(options.logger);
@@ -63,14 +58,15 @@ export class MemoryCourier implements Courier {
   }
 
   async start(): Promise<void> {
-    if (this.#broker || this.#closed) return;
+    if (this.#broker || this.#end.signal.aborted) return;
     const { namespace } = this.options;
     let place = brokers().get(namespace);
-    if (!place) brokers().set(namespace, (place = { version: VERSION, broker: new MemoryBroker(), users: 0 }));
+    if (!place)
+      brokers().set(namespace, (place = { version: VERSION, broker: new MemoryBroker(this.options.clock), users: 0 }));
     sameVersion(place.version, `The in-process courier of namespace '${namespace}'`);
     place.users++;
     this.#broker = place.broker;
-    this.#since = new Date();
+    this.#since = new Date(this.options.clock.now());
     for (const spec of this.#queues.values()) {
       try {
         this.#assert(place.broker, spec);
@@ -83,7 +79,7 @@ export class MemoryCourier implements Courier {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
+    this.#end.abort();
     if (!this.#broker) return;
     this.#broker = undefined;
     this.#since = undefined;
@@ -110,14 +106,13 @@ export class MemoryCourier implements Courier {
   async remove(name: string): Promise<void> {
     this.#queues.delete(name);
     const consumers = this.#connected(`delete queue ${name}`).remove(name);
-    // As at RabbitMQ: whoever still consumes it declares it anew and goes on.
+    // As at RabbitMQ: a consumer that is still there declares it anew and goes on.
     for (const consumer of consumers) consumer.cancelled();
   }
 
   async publish(publication: Publication): Promise<PublishResult> {
     const result = this.#route(publication);
-    this.#outcomes[result.outcome]++;
-    // Never in the same turn: nobody may come to rely on an outcome that comes before `publish` has returned.
+    // Never in the same turn: no caller may rely on an outcome that comes before `publish` has returned.
     await new Promise(resolve => setImmediate(resolve));
     return result;
   }
@@ -147,8 +142,7 @@ export class MemoryCourier implements Courier {
       blocked: false,
       blockedMs: 0,
       inFlight: 0,
-      reconnects: 0,
-      outcomes: { ...this.#outcomes }
+      reconnects: 0
     };
   }
 
@@ -184,7 +178,8 @@ export class MemoryCourier implements Courier {
     } catch (thrown) {
       return { outcome: "nacked", reason: `cannot be encoded: ${reasonOf(thrown)}` };
     }
-    if (headerBytes > MAX_HEADER_BYTES)
+    // The same limit here, or a message would pass in development and fail at RabbitMQ.
+    if (headerBytes > MAX_FRAME_BYTES)
       throw new ReliableError(
         "RELIABLE_HEADERS_TOO_LARGE",
         `The headers of ${type} (${messageId}) take more than 64 KiB.`,
@@ -192,14 +187,14 @@ export class MemoryCourier implements Courier {
       );
     const direct = "queue" in to ? broker.queues.get(to.queue) : undefined;
     const queues = "event" in to ? broker.route(to.event) : direct ? [direct] : [];
-    if (queues.length === 0) return { outcome: "returned", reason: "312 NO_ROUTE: no queue took it" };
+    if (queues.length === 0) return { outcome: "returned", reason: "312 NO_ROUTE: no queue took it", code: "NO_ROUTE" };
     if (!this.#room(broker)) return { outcome: "nacked", reason: "too many messages held in memory" };
     // Copied once: what the producer does with its own afterwards must not reach the consumers.
-    const copy = {
+    const queued = {
       messageId,
       type,
       contentType,
-      timestamp: Math.floor(Date.now() / 1000),
+      timestamp: Math.floor(this.options.clock.now() / 1000),
       appId,
       headers: ownHeaders,
       body: Buffer.from(publication.body),
@@ -208,8 +203,8 @@ export class MemoryCourier implements Courier {
     };
     const delayMs = "queue" in to ? (to.delayMs ?? 0) : 0;
     for (const queue of queues) {
-      if (delayMs > 0) broker.putLater(queue, { ...copy }, delayMs);
-      else broker.put(queue, { ...copy });
+      if (delayMs > 0) broker.putLater(queue, { ...queued }, delayMs);
+      else broker.put(queue, { ...queued });
     }
     return { outcome: "confirmed" };
   }

@@ -30,8 +30,7 @@ export function age(ms: unknown): string {
 
 /** A cell: one line, without control characters, which `table` refuses. Ids are whole, since they are to be copied. */
 function cell(value: unknown, column?: unknown): string {
-  const text =
-    value === undefined || value === null ? "" : String(value).replace(/[\u0000-\u001f\u007f-\u009f]+/g, " ");
+  const text = value === undefined || value === null ? "" : String(value).replace(/\p{Cc}+/gu, " ");
   return text.length > WIDEST && column !== "id" ? `${text.slice(0, WIDEST - 1)}…` : text;
 }
 
@@ -170,10 +169,7 @@ export function parkedText({ body, encoding, properties, headers, ...row }: Reco
   // Strangers wrote it: a terminal must not take it for commands.
   return [...lines, `body       ${encoding}:`, body]
     .join("\n")
-    .replace(
-      /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g,
-      char => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`
-    );
+    .replace(/(?![\t\n])\p{Cc}/gu, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 export function auditsTable(rows: Record<string, unknown>[]): string {

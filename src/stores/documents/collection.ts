@@ -58,4 +58,12 @@ export type CollectionName = (typeof COLLECTION_NAMES)[number];
 
 export type Collections = Record<CollectionName, Collection>;
 
+/** The collections of a store, and its clock. */
+export interface Database {
+  /** Throws RELIABLE_UNAVAILABLE before the store is open and after it is closed. */
+  readonly collections: Collections;
+  /** See `Store.now`. */
+  now(): Date;
+}
+
 export const EPOCH = new Date(0);

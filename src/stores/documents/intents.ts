@@ -1,45 +1,22 @@
 import { STATUS } from "../../message/lifecycle";
-import type { Failure, Message, Note } from "../../message/message";
-import { encodeMessage } from "./codec";
-import type { Change, Doc, Filter, Operation } from "./collection";
-import { OperatorStore } from "./operations";
+import type { Failure, Note } from "../../message/message";
+import type { IntentStore } from "../store";
+import { decodeMessage } from "./codec";
+import type { Change, Database, Filter } from "./collection";
+import { CLOSED, NOT_ASKED } from "./rows";
+import type { Transactions } from "./transactions";
 
-const CLOSED = { open: true, dueAt: true, claim: true } as const;
-
-/** What a barrier row stands for; the first of the two to be written wins, the key is the message's id. */
-export const BARRIER = {
-  /** Written in the business transaction: it happened. */
-  committed: "committed",
-  /** Written by the question: it has not happened and cannot any more. */
-  withdrawn: "withdrawn"
-} as const;
-
-/** What a row that was known from receipts only lacks. */
-const LEARNED = [
-  "event",
-  "body",
-  "meta",
-  "headers",
-  "origin",
-  "producer",
-  "groups",
-  "maxAttempts",
-  "backoff",
-  "source",
-  "intent",
-  "resend",
-  "delays",
-  "createdAt"
-] as const;
-
-/** Messages before they are `pending`: intents, and those of strategy `callback`, which no emit has stored. */
-export abstract class IntentStore extends OperatorStore {
-  abstract find(ids: string[]): Promise<Message[]>;
+/** Messages before their business write is known to have happened. */
+export class DocumentIntents implements IntentStore {
+  constructor(
+    private readonly db: Database,
+    private readonly transactions: Transactions
+  ) {}
 
   happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean> {
     return this.#leaveIntended(id, {
       $set: { status: STATUS.pending, dueAt, ...(body && { body }) },
-      $unset: { claim: true, asks: true, unreachableSince: true }
+      $unset: NOT_ASKED
     });
   }
 
@@ -51,9 +28,10 @@ export abstract class IntentStore extends OperatorStore {
     );
   }
 
-  async expireIntent(id: string, failure: Failure, reason: string): Promise<boolean> {
-    const [message] = await this.find([id]);
-    if (!message) return false;
+  async expire(id: string, failure: Failure, reason: string): Promise<boolean> {
+    const [doc] = await this.db.collections.messages.find({ _id: String(id) });
+    if (!doc) return false;
+    const message = decodeMessage(doc);
     // Whoever waits owes a receipt still; a human's retry gives them their budget.
     const failed = [...new Set([...message.waiting, ...message.failed])];
     return this.#leaveIntended(id, {
@@ -63,109 +41,20 @@ export abstract class IntentStore extends OperatorStore {
     });
   }
 
-  async insertFromReceipts(given: Message[]): Promise<Set<string>> {
-    const rows = await this.#notDiscarded(given);
-    // Where several groups answer, most have a row by now, and a look costs less than an insert that is refused.
-    const known = rows.some(({ open }) => open) ? await this.#known(rows) : new Set();
-    return this.#insertNew(rows.filter(row => !known.has(row._id)));
+  barrier(session: unknown, id: string): Promise<void> {
+    return this.transactions.barrier(session, id);
   }
 
-  async upsertFromChecks(given: Message[]): Promise<Message[]> {
-    const rows = await this.#notDiscarded(given);
-    // Most have a row by the time their check comes.
-    const known = await this.#found(rows);
-    const missing = rows.filter(row => !known.has(row._id));
-    const inserted = await this.#insertNew(missing);
-    const raced = await this.#found(missing.filter(row => !inserted.has(row._id)));
-    const there = new Map([...known, ...raced]);
-    const operations = rows.flatMap(row => changesBy(row, there.get(row._id)));
-    if (operations.length) await this.collections.messages.bulk(operations);
-    const again = rows.filter(
-      ({ _id, createdAt }) =>
-        there.get(_id)?.status === STATUS.withdrawn && there.get(_id)?.createdAt.getTime() !== createdAt.getTime()
-    );
-    if (again.length)
-      await this.collections.messages.bulk(again.map(row => replacing(there.get(row._id) as Message, row)));
-    for (const [id, row] of await this.#found(again)) there.set(id, row);
-    return rows.flatMap(row => (inserted.has(row._id) ? row : (there.get(row._id) ?? [])));
+  fence(id: string): Promise<"committed" | "fenced"> {
+    return this.transactions.fence(id);
   }
 
-  /** Ids of those that were not there. */
-  async #insertNew(rows: Message[]): Promise<Set<string>> {
-    const stored = rows.length ? await this.collections.messages.insert(rows.map(encodeMessage)) : [];
-    return new Set(rows.filter((_, i) => stored[i]).map(row => row._id));
-  }
-
-  async #known(rows: Message[]): Promise<Set<string>> {
-    const docs = await this.collections.messages.find({ _id: { $in: rows.map(row => row._id) } }, { fields: ["_id"] });
-    return new Set(docs.map(doc => doc._id));
-  }
-
-  async #found(rows: Message[]): Promise<Map<string, Message>> {
-    return new Map((await this.find(rows.map(row => row._id))).map(row => [row._id, row]));
-  }
-
-  /** A human's word is not undone by what was still on its way. The same id emitted anew is another message. */
-  async #notDiscarded(rows: Message[]): Promise<Message[]> {
-    if (!rows.length) return rows;
-    const audits = await this.collections.audit.find({
-      "message.id": { $in: rows.map(row => String(row._id)) },
-      act: "discard"
-    });
-    if (!audits.length) return rows;
-    const discarded = new Set(
-      audits.map(({ message }) =>
-        emissionOf((message as { id: string }).id, (message as { createdAt: Date }).createdAt)
-      )
-    );
-    return rows.filter(row => !discarded.has(emissionOf(row._id, row.createdAt)));
+  rolledBack(id: string): Promise<boolean> {
+    return this.transactions.rolledBack(id);
   }
 
   async #leaveIntended(id: string, change: Change, more: Filter = {}): Promise<boolean> {
     const filter: Filter = { _id: String(id), status: STATUS.intended, ...more };
-    return (await this.collections.messages.update(filter, change)) === 1;
+    return (await this.db.collections.messages.update(filter, change)) === 1;
   }
-}
-
-function emissionOf(id: string, createdAt: Date): string {
-  return `${createdAt.getTime()} ${id}`;
-}
-
-/** What a row that is there has to learn from one that is known now. */
-function changesBy(row: Message, there: Message | undefined): Operation[] {
-  if (!there) return [];
-  const completes = !row.partial && there.partial;
-  const happened = row.intent && row.status !== STATUS.intended && there.status === STATUS.intended;
-  return [...(completes ? [completing(row)] : []), ...(happened ? [sent(row)] : [])];
-}
-
-function completing(row: Message): Operation {
-  const doc = encodeMessage(row);
-  const $set = Object.fromEntries(LEARNED.filter(field => doc[field] !== undefined).map(field => [field, doc[field]]));
-  return { filter: { _id: row._id, partial: true }, change: { $set, $unset: { partial: true } } };
-}
-
-/** What was sent has happened before, whoever is being asked about it now. */
-function sent({ _id, status, publishedAt, dueAt }: Message): Operation {
-  return {
-    filter: { _id, status: STATUS.intended },
-    change: {
-      $set: { status, dueAt, ...(publishedAt && { publishedAt }) },
-      $unset: { claim: true, asks: true, unreachableSince: true }
-    }
-  };
-}
-
-/** A new emission under an id whose earlier one was withdrawn. */
-function replacing(old: Message, row: Message): Operation {
-  const { _id, notes: _, ...doc } = encodeMessage(row);
-  const gone = Object.keys(encodeMessage(old)).filter(field => !(field in doc) && field !== "_id" && field !== "notes");
-  return {
-    filter: { _id: row._id, status: STATUS.withdrawn, createdAt: old.createdAt },
-    change: { $set: doc, ...(gone.length && { $unset: Object.fromEntries(gone.map(field => [field, true as const])) }) }
-  };
-}
-
-export function barrierRow(id: string, state: keyof typeof BARRIER): Doc {
-  return { _id: String(id), state, at: new Date() };
 }

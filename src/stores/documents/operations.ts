@@ -3,58 +3,23 @@ import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle"
 import { ANY_GROUP, type Message, type Note } from "../../message/message";
 import { namesGroup } from "../../message/pattern";
 import type { AuditRecord } from "../../message/records";
-import type { ListQuery, StoreStats } from "../store";
-import { decodeMessage, keyOf } from "./codec";
-import type { Change, Doc, Filter, Operation } from "./collection";
-import { RecordStore } from "./records";
+import type { OperationStore } from "../store";
+import { keyOf } from "./codec";
+import type { Change, Database, Doc, Filter, Operation } from "./collection";
+import { labelsOf, textOf } from "./queries";
+import { CLOSED, NOT_ASKED } from "./rows";
 
 /** Statuses whose rows are few and matter to an operator; the others are history. */
 const LIVE = STATUSES.filter(status => !isFinal(status));
 
 const FORGET_PAGE = 500;
 
-/** What an operator sees and does: list, stats, retry, resolve, discard, forget. */
-export abstract class OperatorStore extends RecordStore {
-  async list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }> {
-    const filter = await this.#filterOf(query);
-    const { messages } = this.collections;
-    const [docs, total] = await Promise.all([
-      messages.find(filter, { sort: { createdAt: -1, _id: -1 }, skip: offset, limit }),
-      messages.count(filter)
-    ]);
-    return { rows: docs.map(decodeMessage), total };
-  }
+/** An operator reads them page by page elsewhere; a message has a handful. */
+const MAX_AUDITS = 1000;
 
-  async stats(): Promise<StoreStats> {
-    const { messages, parked } = this.collections;
-    const [parkedCount, oldest, oldestDeadAt, ...counts] = await Promise.all([
-      parked.count({}),
-      this.oldest(),
-      this.#oldest(STATUS.dead),
-      ...STATUSES.map(status => messages.count({ status }))
-    ]);
-    const byStatus = Object.fromEntries(STATUSES.map((status, i) => [status, counts[i]])) as Record<Status, number>;
-    return {
-      byStatus,
-      parked: parkedCount,
-      oldestPendingAt: oldest.pending,
-      oldestPublishedAt: oldest.published,
-      oldestDeadAt
-    };
-  }
-
-  async oldest(): Promise<{ pending?: Date; published?: Date }> {
-    const [pending, published] = await Promise.all([this.#oldest(STATUS.pending), this.#oldest(STATUS.published)]);
-    return { pending, published };
-  }
-
-  async #oldest(status: Status): Promise<Date | undefined> {
-    const [doc] = await this.collections.messages.find(
-      { status },
-      { sort: { createdAt: 1 }, limit: 1, fields: ["createdAt"] }
-    );
-    return doc?.createdAt as Date | undefined;
-  }
+/** What a human does: retry, resolve, discard, forget. */
+export class DocumentOperations implements OperationStore {
+  constructor(private readonly db: Database) {}
 
   async retry(message: Message, at: Date, note: Note): Promise<boolean> {
     const waiting = [...new Set([...message.waiting, ...message.failed])];
@@ -72,7 +37,7 @@ export abstract class OperatorStore extends RecordStore {
         ...Object.fromEntries(base)
       },
       // What was counted up to here does not count any more.
-      $unset: { deadAt: true, reason: true, claim: true, asks: true, unreachableSince: true },
+      $unset: { ...NOT_ASKED, deadAt: true, reason: true },
       $push: { notes: note }
     });
   }
@@ -82,7 +47,7 @@ export abstract class OperatorStore extends RecordStore {
   }
 
   async discard(message: Message, record: AuditRecord): Promise<boolean> {
-    const { messages, audit } = this.collections;
+    const { messages, audit } = this.db.collections;
     const [first] = await audit.insert([{ ...record }]);
     if ((await messages.remove(asGiven(message))) > 0) return true;
     const [still] = await messages.find({ _id: String(message._id) }, { fields: ["_id"] });
@@ -95,7 +60,7 @@ export abstract class OperatorStore extends RecordStore {
   }
 
   async forget(group: string, note: Note): Promise<{ subscriptions: number; messages: number }> {
-    const { messages, subscriptions, audit } = this.collections;
+    const { messages, subscriptions, audit } = this.db.collections;
     if (group === ANY_GROUP)
       throw new ReliableError("RELIABLE_BAD_OPTION", `'${ANY_GROUP}' is no group that could be forgotten.`, {
         option: "group"
@@ -133,45 +98,21 @@ export abstract class OperatorStore extends RecordStore {
   }
 
   #leaveDead(message: Message, change: Change): Promise<boolean> {
-    return this.collections.messages.update(asGiven(message), change).then(matched => matched > 0);
+    return this.db.collections.messages.update(asGiven(message), change).then(matched => matched > 0);
   }
 
-  async #filterOf(query: ListQuery): Promise<Filter> {
-    const filter: Filter = {};
-    if (query.ids) filter._id = { $in: query.ids.map(id => textOf("ids", id)) };
-    if (query.status) filter.status = { $in: [query.status].flat().map(status => textOf("status", status)) };
-    if (query.event !== undefined) filter.event = textOf("event", query.event);
-    if (query.producer !== undefined) filter.producer = textOf("producer", query.producer);
-    if (query.createdAfter || query.createdBefore) {
-      filter.createdAt = {
-        ...(query.createdAfter && { $gte: instantOf("createdAfter", query.createdAfter) }),
-        ...(query.createdBefore && { $lt: instantOf("createdBefore", query.createdBefore) })
-      };
-    }
-    if (query.group !== undefined) {
-      const group = textOf("group", query.group);
-      const labelled = labelsOf(group);
-      // Field names cannot be matched by pattern, so the labels that may have a receipt come from the subscriptions.
-      const known = (await this.collections.subscriptions.find({ group: labelled }, { fields: ["group"] })).map(
-        doc => doc.group as string
-      );
-      const receipts = [...new Set([group, ...known])].map(label => ({
-        [`receipts.${keyOf(label)}`]: { $exists: true }
-      }));
-      filter.$or = [{ waiting: labelled }, { failed: labelled }, ...receipts];
-    }
-    return filter;
+  async audits(messageId?: string): Promise<AuditRecord[]> {
+    const filter = messageId === undefined ? {} : { "message.id": String(messageId) };
+    return (await this.db.collections.audit.find(filter, {
+      sort: { at: -1, _id: -1 },
+      limit: MAX_AUDITS
+    })) as unknown as AuditRecord[];
   }
 }
 
 /** Still dead, and for the same groups as the operator saw. */
 function asGiven(message: Message): Filter {
   return { _id: String(message._id), status: STATUS.dead, failed: [...message.failed] };
-}
-
-/** The group itself, and the `<group>:<pattern>` labels of its wildcard consumers. */
-function labelsOf(group: string): RegExp {
-  return new RegExp(`^${group.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")}(:|$)`);
 }
 
 /** One conditional write that takes the group out and closes the message if nobody else owes a receipt. */
@@ -200,21 +141,5 @@ function freeing(doc: Doc, group: string, note: Note): Operation {
 
 function close(change: Change, set: Record<string, unknown>): void {
   Object.assign(change.$set as object, set);
-  change.$unset = { open: true, dueAt: true, claim: true };
-}
-
-/**
- * What reaches a filter is a plain value, whatever the caller passed: an object there would be a query of the caller's
- * making.
- */
-function textOf(name: string, value: unknown): string {
-  if (typeof value !== "string")
-    throw new ReliableError("RELIABLE_BAD_OPTION", `'${name}' must be text.`, { option: name });
-  return value;
-}
-
-function instantOf(name: string, value: unknown): Date {
-  if (!(value instanceof Date) || Number.isNaN(value.getTime()))
-    throw new ReliableError("RELIABLE_BAD_OPTION", `'${name}' must be a date.`, { option: name });
-  return value;
+  change.$unset = { ...CLOSED };
 }

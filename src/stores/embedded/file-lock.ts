@@ -4,6 +4,7 @@ import { dirname } from "node:path";
 import { threadId } from "node:worker_threads";
 import { uuidv7 } from "uuidv7";
 import { ReliableError } from "../../errors";
+import type { Clock, Timer } from "../../platform/clock";
 
 /** The owner touches the file this often … */
 const TOUCH_MS = 5000;
@@ -31,31 +32,32 @@ interface Owner {
  * lock of this machine is stale at once when its process is gone (or had this pid, in a container that was restarted).
  */
 export class FileLock {
-  #touch: NodeJS.Timeout | undefined;
+  readonly #touch: Timer;
 
   private constructor(
     private readonly file: string,
-    private readonly owner: Owner
+    private readonly owner: Owner,
+    clock: Clock
   ) {
-    this.#touch = setInterval(
-      () => void utimes(file, new Date(), new Date()).catch(() => this.#stop()),
-      TOUCH_MS
-    ).unref();
+    this.#touch = clock.every(TOUCH_MS, () => {
+      const now = new Date(clock.now());
+      utimes(file, now, now).catch(() => this.#touch.stop());
+    });
   }
 
-  static async acquire(file: string): Promise<FileLock> {
+  static async acquire(file: string, clock: Clock): Promise<FileLock> {
     const owner: Owner = { pid: process.pid, thread: threadId, host: hostname(), token: uuidv7() };
     await mkdir(dirname(file), { recursive: true });
     for (;;) {
       try {
         await writeFile(file, JSON.stringify(owner), { flag: "wx" });
         HELD.add(file);
-        return new FileLock(file, owner);
+        return new FileLock(file, owner, clock);
       } catch (thrown) {
         if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
       }
       const holder = await readOwner(file);
-      if (holder && (await isAlive(file, holder))) {
+      if (holder && (await isAlive(file, holder, clock))) {
         throw new ReliableError(
           "RELIABLE_BAD_OPTION",
           `The embedded store's folder is in use by process ${holder.pid} on ${holder.host} (${file}). One process only; use MongoDB for more.`,
@@ -67,14 +69,10 @@ export class FileLock {
   }
 
   async release(): Promise<void> {
-    this.#stop();
+    this.#touch.stop();
     const holder = await readOwner(this.file);
     if (holder?.token === this.owner.token) await unlink(this.file);
     HELD.delete(this.file);
-  }
-
-  #stop(): void {
-    clearInterval(this.#touch);
   }
 }
 
@@ -99,7 +97,7 @@ async function readOwner(file: string): Promise<Owner | undefined> {
   }
 }
 
-async function isAlive(file: string, { pid, thread, host }: Owner): Promise<boolean> {
+async function isAlive(file: string, { pid, thread, host }: Owner, clock: Clock): Promise<boolean> {
   if (host === hostname()) {
     if (pid === process.pid && thread === threadId) return HELD.has(file);
     try {
@@ -109,5 +107,5 @@ async function isAlive(file: string, { pid, thread, host }: Owner): Promise<bool
     }
   }
   const seen = await stat(file).catch(() => undefined);
-  return seen !== undefined && Date.now() - seen.mtimeMs < STALE_MS;
+  return seen !== undefined && clock.now() - seen.mtimeMs < STALE_MS;
 }

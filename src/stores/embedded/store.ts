@@ -1,15 +1,17 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import { processShared, sameVersion, VERSION } from "../../platform/process-shared";
 import { prefixOf } from "../../wire/names";
-import { COLLECTION_NAMES, type CollectionName, type Collections } from "../documents/collection";
+import { COLLECTION_NAMES, type CollectionName, type Collections, type Database } from "../documents/collection";
+import { Documents } from "../documents/documents";
 import { INDEXES } from "../documents/indexes";
-import { DocumentStore } from "../documents/messages";
-import type { InsertOutcome, Store, StoreFeatures } from "../store";
+import type { Store, StoreFeatures } from "../store";
 import { EmbeddedCollection } from "./collection";
 import { FileLock } from "./file-lock";
+import { NO_TRANSACTIONS } from "./no-transactions";
 
 export interface EmbeddedStoreOptions {
   /** Folder, created if missing. Without it: memory. */
@@ -17,6 +19,7 @@ export interface EmbeddedStoreOptions {
   /** Moleculer namespace, may be "". */
   namespace: string;
   logger: Logger;
+  clock: Clock;
 }
 
 type Data = Record<CollectionName, EmbeddedCollection>;
@@ -35,35 +38,52 @@ interface Shared {
 const places = processShared<Shared>("embedded-stores");
 const closing = processShared<Promise<void>>("embedded-stores-closing");
 
+/** The collections while the store is open. */
+class EmbeddedDatabase implements Database {
+  data: Collections | undefined;
+
+  constructor(private readonly clock: Clock) {}
+
+  get collections(): Collections {
+    if (this.data) return this.data;
+    throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", "The embedded store is not open.", { store: "embedded" });
+  }
+
+  now(): Date {
+    return new Date(this.clock.now());
+  }
+}
+
 /**
  * NeDB in memory, and with a path also in files: for development, tests and single processes. All data is in memory; a
  * confirmed write has reached the operating system, so it survives the process but not a power loss. One process at a
  * time has a path.
  */
-export class EmbeddedStore extends DocumentStore implements Store {
+export class EmbeddedStore extends Documents implements Store {
   readonly name = "embedded";
   readonly features: StoreFeatures;
   readonly #listeners = new Set<() => void>();
+  readonly #options: EmbeddedStoreOptions;
+  readonly #database: EmbeddedDatabase;
   readonly #place: string;
-  #data: Collections | undefined;
   #shared: Shared | undefined;
 
-  constructor(private readonly options: EmbeddedStoreOptions) {
-    super();
-    this.features = { durable: options.path !== undefined, shared: false, transactions: false };
-    this.#place = JSON.stringify([options.path === undefined ? null : resolve(options.path), options.namespace]);
+  constructor(options: EmbeddedStoreOptions) {
+    const database = new EmbeddedDatabase(options.clock);
+    super(database, NO_TRANSACTIONS);
+    const { path, namespace } = options;
+    this.#options = options;
+    this.#database = database;
+    this.features = { durable: path !== undefined, shared: false, transactions: false };
+    this.#place = JSON.stringify([path === undefined ? null : resolve(path), namespace]);
   }
 
   get ready(): boolean {
-    return this.#data !== undefined;
+    return this.#database.data !== undefined;
   }
 
-  protected get collections(): Collections {
-    if (!this.#data)
-      throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", "The embedded store is not open.", {
-        store: "embedded"
-      });
-    return this.#data;
+  now(): Date {
+    return this.#database.now();
   }
 
   async start(): Promise<void> {
@@ -76,14 +96,17 @@ export class EmbeddedStore extends DocumentStore implements Store {
       const opened: Shared = {
         version: VERSION,
         users: 0,
-        data: this.#open().then(({ data, lock }) => ((opened.lock = lock), data))
+        data: this.#open().then(({ data, lock }) => {
+          opened.lock = lock;
+          return data;
+        })
       };
       places.set(this.#place, (place = opened));
     }
     this.#shared = place;
     place.users++;
     try {
-      this.#data = await place.data;
+      this.#database.data = await place.data;
     } catch (thrown) {
       this.#shared = undefined;
       if (places.get(this.#place) === place) places.delete(this.#place);
@@ -96,7 +119,7 @@ export class EmbeddedStore extends DocumentStore implements Store {
     const place = this.#shared;
     if (!place) return;
     this.#shared = undefined;
-    this.#data = undefined;
+    this.#database.data = undefined;
     this.#listeners.clear();
     if (--place.users > 0) return;
     places.delete(this.#place);
@@ -109,9 +132,10 @@ export class EmbeddedStore extends DocumentStore implements Store {
   }
 
   async ping(): Promise<number> {
-    const from = performance.now();
-    await this.collections.subscriptions.count({});
-    return performance.now() - from;
+    const { clock } = this.#options;
+    const from = clock.monotonic();
+    await this.#database.collections.subscriptions.count({});
+    return clock.monotonic() - from;
   }
 
   onReady(listener: () => void): () => void {
@@ -122,38 +146,14 @@ export class EmbeddedStore extends DocumentStore implements Store {
   /** It is in this process. */
   onUnavailable(): void {}
 
-  async insertIn(): Promise<InsertOutcome> {
-    throw noTransactions("`session`");
-  }
-
-  onSessionEnd(): void {
-    throw noTransactions("`session`");
-  }
-
-  async barrier(): Promise<void> {
-    throw noTransactions("`message.barrier(session)`");
-  }
-
-  async fence(): Promise<"committed" | "fenced"> {
-    throw noTransactions("`message.barrier(session)`");
-  }
-
-  async rolledBack(): Promise<boolean> {
-    throw noTransactions("`message.barrier(session)`");
-  }
-
-  async inboxTransaction(): Promise<"handled" | "duplicate"> {
-    throw noTransactions('`inbox: "transaction"`');
-  }
-
   async #open(): Promise<{ data: Data; lock?: FileLock }> {
-    const { path, namespace, logger } = this.options;
+    const { path, namespace, logger, clock } = this.#options;
     // A namespace may hold what a file name may not.
     const base = path === undefined ? undefined : join(resolve(path), encodeURIComponent(prefixOf(namespace)));
     let lock: FileLock | undefined;
     try {
       if (path !== undefined) await mkdir(path, { recursive: true });
-      lock = base === undefined ? undefined : await FileLock.acquire(`${base}.lock`);
+      lock = base === undefined ? undefined : await FileLock.acquire(`${base}.lock`, clock);
       const data = {} as Data;
       for (const name of COLLECTION_NAMES) {
         data[name] = new EmbeddedCollection(base && `${base}.${name}.db`);
@@ -175,10 +175,4 @@ export class EmbeddedStore extends DocumentStore implements Store {
       );
     }
   }
-}
-
-function noTransactions(what: string): ReliableError {
-  return new ReliableError("RELIABLE_BAD_SESSION", `${what} needs MongoDB: the embedded store has no transactions.`, {
-    store: "embedded"
-  });
 }

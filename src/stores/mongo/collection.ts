@@ -1,7 +1,9 @@
 import type { AnyBulkWriteOperation, ClientSession, Collection as DriverCollection, UpdateFilter } from "mongodb";
+import { TIMED_OUT, withTimeout } from "../../async/deadline";
+import type { Clock } from "../../platform/clock";
 import type { Change, Collection, Doc, Filter, Operation, Page } from "../documents/collection";
 import type { Index } from "../documents/indexes";
-import { isDuplicate, mongoError, unavailable } from "./errors";
+import { DUPLICATE_KEY, isDuplicate, mongoError, unavailable } from "./errors";
 
 /**
  * No command may hang for ever, whatever timeouts the client has that the user handed in: above server selection (5 s)
@@ -9,23 +11,17 @@ import { isDuplicate, mongoError, unavailable } from "./errors";
  */
 const DEADLINE_MS = 20_000;
 
-/** What comes after the deadline is lost: the outcome is unknown, and every command of ours may be repeated. */
-export async function deadline<T>(what: string, command: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(unavailable(what, new Error(`no answer within ${DEADLINE_MS} ms`))), DEADLINE_MS);
-  });
-  try {
-    return await Promise.race([command, late]);
-  } finally {
-    clearTimeout(timer);
-  }
+/** What comes later is lost: the outcome is unknown, and every command of ours may be repeated. */
+export async function answerWithin<T>(what: string, command: Promise<T>, clock: Clock): Promise<T> {
+  const answer = await withTimeout(command, DEADLINE_MS, clock);
+  if (answer === TIMED_OUT) throw unavailable(what, new Error(`no answer within ${DEADLINE_MS} ms`));
+  return answer;
 }
 
 /** The same, with our errors instead of the driver's. */
-export async function inTime<T>(what: string, command: Promise<T>): Promise<T> {
+export async function answerOf<T>(what: string, command: Promise<T>, clock: Clock): Promise<T> {
   try {
-    return await deadline(what, command);
+    return await answerWithin(what, command, clock);
   } catch (thrown) {
     throw mongoError(what, thrown);
   }
@@ -37,7 +33,10 @@ interface WriteErrors {
 }
 
 export class MongoCollection implements Collection {
-  constructor(private readonly driver: DriverCollection<Doc>) {}
+  constructor(
+    private readonly driver: DriverCollection<Doc>,
+    private readonly clock: Clock
+  ) {}
 
   async createIndexes(indexes: Index[]): Promise<void> {
     const wanted = indexes.map(({ key, openOnly, sparse }) => ({
@@ -45,7 +44,7 @@ export class MongoCollection implements Collection {
       ...(openOnly && { partialFilterExpression: { open: true } }),
       ...(sparse && { sparse })
     }));
-    if (wanted.length) await inTime(this.#what("createIndexes"), this.driver.createIndexes(wanted));
+    if (wanted.length) await this.#answer(this.#what("createIndexes"), this.driver.createIndexes(wanted));
   }
 
   async insert(docs: Doc[]): Promise<boolean[]> {
@@ -53,14 +52,14 @@ export class MongoCollection implements Collection {
     const [doc] = docs;
     if (!doc) return stored;
     const what = this.#what("insert");
-    if (docs.length === 1) return [await inTime(what, this.#insertOne(doc))];
-    await inTime(
+    if (docs.length === 1) return [await this.#answer(what, this.#insertOne(doc))];
+    await this.#answer(
       what,
       this.driver.insertMany(docs, { ordered: false }).catch((thrown: unknown) => {
         const { writeErrors, result } = thrown as WriteErrors;
         const errors = [writeErrors ?? []].flat();
         // Without the write concern "stored" would be a promise the next failover may break.
-        if (!errors.length || errors.some(({ code }) => code !== 11000) || result?.getWriteConcernError?.())
+        if (!errors.length || errors.some(({ code }) => code !== DUPLICATE_KEY) || result?.getWriteConcernError?.())
           throw thrown;
         for (const { index } of errors) stored[index] = false;
       })
@@ -79,15 +78,18 @@ export class MongoCollection implements Collection {
 
   /** In a transaction, where the driver's errors must stay what they are. */
   async insertIn(session: ClientSession, doc: Doc): Promise<void> {
-    await deadline(this.#what("insert"), this.driver.insertOne(doc, { session }));
+    await answerWithin(this.#what("insert"), this.driver.insertOne(doc, { session }), this.clock);
   }
 
   findIn(session: ClientSession, id: string): Promise<Doc | null> {
-    return deadline(this.#what("find"), this.driver.findOne({ _id: id }, { session }));
+    return answerWithin(this.#what("find"), this.driver.findOne({ _id: id }, { session }), this.clock);
   }
 
   async update(filter: Filter, change: Change): Promise<number> {
-    const result = await inTime(this.#what("update"), this.driver.updateMany(filter, change as UpdateFilter<Doc>));
+    const result = await this.#answer(
+      this.#what("update"),
+      this.driver.updateMany(filter, change as UpdateFilter<Doc>)
+    );
     return result.matchedCount;
   }
 
@@ -100,10 +102,10 @@ export class MongoCollection implements Collection {
     const write = () => this.#write(models);
     // Two upserts of one new `_id` at once: the later one finds the document the second time.
     const raced = (thrown: unknown) =>
-      operations.some(({ upsert }) => upsert) && (thrown as { code?: number }).code === 11000
+      operations.some(({ upsert }) => upsert) && (thrown as { code?: number }).code === DUPLICATE_KEY
         ? write()
         : Promise.reject(thrown);
-    const result = await inTime(this.#what("update"), write().catch(raced));
+    const result = await this.#answer(this.#what("update"), write().catch(raced));
     return result.matchedCount + result.upsertedCount;
   }
 
@@ -123,18 +125,23 @@ export class MongoCollection implements Collection {
     // To MongoDB a limit of 0 is none.
     if (limit === 0) return [];
     const projection = fields && Object.fromEntries(fields.map(field => [field, 1]));
-    return inTime(this.#what("find"), this.driver.find(filter, { sort, skip, limit, projection }).toArray()) as Promise<
-      Doc[]
-    >;
+    return this.#answer(
+      this.#what("find"),
+      this.driver.find(filter, { sort, skip, limit, projection }).toArray()
+    ) as Promise<Doc[]>;
   }
 
   count(filter: Filter): Promise<number> {
-    return inTime(this.#what("count"), this.driver.countDocuments(filter));
+    return this.#answer(this.#what("count"), this.driver.countDocuments(filter));
   }
 
   async remove(filter: Filter): Promise<number> {
-    const result = await inTime(this.#what("delete"), this.driver.deleteMany(filter));
+    const result = await this.#answer(this.#what("delete"), this.driver.deleteMany(filter));
     return result.deletedCount;
+  }
+
+  #answer<T>(what: string, command: Promise<T>): Promise<T> {
+    return answerOf(what, command, this.clock);
   }
 
   #what(verb: string): string {

@@ -16,7 +16,7 @@ const ACCESS_CODES = [13, 18, 8000];
  */
 const REFUSAL_CODES = [2, 9, 14, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
 
-const DUPLICATE_KEY = 11000;
+export const DUPLICATE_KEY = 11000;
 
 /**
  * Of the socket: now and then the driver lets one through as it is, when the connection is reset while a command is

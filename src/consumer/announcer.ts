@@ -1,0 +1,69 @@
+import { randomUUID } from "node:crypto";
+import type { Publication } from "../couriers/courier";
+import { backoffMs } from "../message/backoff";
+import type { Timer } from "../platform/clock";
+import { ANNOUNCEMENT_TYPE, type Announcement } from "../wire/announcement";
+import { WIRE_VERSION } from "../wire/envelope";
+import { type ConsumerParts, type ConsumerSpec, RETRY } from "./parts";
+
+/**
+ * Announcements are repeated so that `seenAt` tells living groups from retired ones, and a restored store learns of
+ * them.
+ */
+const EVERY_MS = 10 * 60_000;
+
+/** Tells the nodes with a store which group has which queue. */
+export class Announcer {
+  readonly #end = new AbortController();
+  readonly #announcement: Announcement;
+  #timer: Timer | undefined;
+  #unsubscribe: (() => void) | undefined;
+
+  constructor(
+    { pattern, group, queue, service }: ConsumerSpec,
+    private readonly parts: ConsumerParts
+  ) {
+    this.#announcement = { v: WIRE_VERSION, pattern, group, queue, nodeID: parts.nodeID, service };
+  }
+
+  /** Resolves when the announcement is confirmed, or `stop` was called: the broker may be away for long. */
+  async announce(): Promise<void> {
+    const { courier, clock } = this.parts;
+    for (let tries = 1; !this.#end.signal.aborted; tries++) {
+      if (await this.#send()) return;
+      const ready = new AbortController();
+      const wake = () => ready.abort();
+      const unsubscribe = courier.on("ready", wake);
+      this.#end.signal.addEventListener("abort", wake);
+      await clock.sleep(backoffMs(RETRY, tries), ready.signal);
+      this.#end.signal.removeEventListener("abort", wake);
+      unsubscribe();
+    }
+  }
+
+  /** Repeats it from now on, once each time: the next one is not far. */
+  repeat(): void {
+    const { courier, clock } = this.parts;
+    const again = () => void this.#send();
+    this.#unsubscribe = courier.on("ready", again);
+    this.#timer = clock.every(EVERY_MS, again);
+  }
+
+  stop(): void {
+    this.#end.abort();
+    this.#timer?.stop();
+    this.#unsubscribe?.();
+  }
+
+  async #send(): Promise<boolean> {
+    const { courier, queues } = this.parts;
+    const publication: Publication = {
+      to: { queue: queues.announcements },
+      messageId: randomUUID(),
+      type: ANNOUNCEMENT_TYPE,
+      headers: {},
+      body: Buffer.from(JSON.stringify(this.#announcement))
+    };
+    return (await courier.publish(publication)).outcome === "confirmed";
+  }
+}

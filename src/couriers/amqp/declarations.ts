@@ -1,0 +1,106 @@
+import type { ChannelModel } from "amqplib";
+import type { TypedEmitter } from "../../async/typed-emitter";
+import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import type { Logger } from "../../platform/logger";
+import type { CourierEvents, QueueSpec } from "../courier";
+import type { AmqpConnection } from "./connection";
+import { assertExchange, ensureQueue, onTemporaryChannel } from "./declare";
+import { type ExchangeDeclaration, type QueueDeclaration, queueDeclaration } from "./topology";
+
+export interface DeclarationsParts {
+  exchange: ExchangeDeclaration;
+  publish: AmqpConnection;
+  consume: AmqpConnection;
+  logger: Logger;
+  listeners: TypedEmitter<CourierEvents>;
+}
+
+/** The queues that were declared here: remembered, and declared again after each connect and from time to time. */
+export class Declarations {
+  readonly #queues = new Map<string, QueueDeclaration>();
+
+  constructor(private readonly parts: DeclarationsParts) {}
+
+  get exchange(): ExchangeDeclaration {
+    return this.parts.exchange;
+  }
+
+  /** How the queue was declared here, if it was. */
+  get(name: string): QueueDeclaration | undefined {
+    return this.#queues.get(name);
+  }
+
+  /** Now if connected; after the next connect otherwise. */
+  async declare(spec: QueueSpec): Promise<void> {
+    const queue = queueDeclaration(spec);
+    const before = this.#queues.get(spec.name);
+    this.#queues.set(spec.name, queue);
+    const model = this.#model;
+    try {
+      await this.#assert(queue);
+    } catch (thrown) {
+      if (thrown instanceof ReliableError) {
+        if (before) this.#queues.set(spec.name, before);
+        else this.#queues.delete(spec.name);
+      }
+      // Still connected: it failed for a reason of its own. Otherwise the next connect declares it.
+      if (thrown instanceof ReliableError || (model && model === this.#model)) throw thrown;
+      this.parts.logger.debug(`${reasonOf(thrown)} It will be declared after the next connect.`);
+    }
+  }
+
+  forget(name: string): void {
+    this.#queues.delete(name);
+  }
+
+  /** Before a consumer consumes it: it may have been deleted. */
+  again(spec: QueueSpec): Promise<void> {
+    return this.#assert(this.#queues.get(spec.name) ?? queueDeclaration(spec));
+  }
+
+  /** All, on a connection that was just made. What exists with other arguments is told and costs only itself. */
+  async assertAll(model: ChannelModel): Promise<void> {
+    const { exchange, logger, listeners } = this.parts;
+    await onTemporaryChannel(model, channel => assertExchange(channel, exchange));
+    for (const queue of this.#queues.values()) {
+      try {
+        await ensureQueue(model, exchange, queue);
+      } catch (thrown) {
+        if (!(thrown instanceof ReliableError)) throw thrown;
+        logger.error(thrown.message);
+        listeners.emit("error", thrown);
+      }
+    }
+  }
+
+  /**
+   * A binding or an exchange that an operator deletes is missed by no connection. Until it is back its group lives on
+   * resends, and emits of strategy `callback` are refused.
+   */
+  async repair(): Promise<void> {
+    for (const queue of this.#queues.values())
+      await this.#assert(queue).catch(thrown =>
+        this.parts.logger.debug(`Cannot look after a queue: ${reasonOf(thrown)}`)
+      );
+  }
+
+  /** A connection to declare, delete or look on. Throws RELIABLE_UNAVAILABLE when there is none. */
+  connected(what: string): ChannelModel {
+    const model = this.#model;
+    if (!model) throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", `Cannot ${what}: not connected to RabbitMQ.`);
+    return model;
+  }
+
+  /** The consume connection, which the broker never blocks, if it is there. */
+  get #model(): ChannelModel | undefined {
+    return this.parts.consume.model ?? this.parts.publish.model;
+  }
+
+  async #assert(queue: QueueDeclaration): Promise<void> {
+    const model = this.#model;
+    if (!model) return;
+    const { exchange } = this.parts;
+    await onTemporaryChannel(model, channel => assertExchange(channel, exchange));
+    await ensureQueue(model, exchange, queue);
+  }
+}

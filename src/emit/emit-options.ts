@@ -1,0 +1,165 @@
+import { ReliableError } from "../errors";
+import type { Backoff } from "../message/message";
+import { check } from "../options/validate";
+import { checkId } from "../wire/envelope";
+
+/** Options of one `reliableEmit`. All optional. */
+export interface EmitOptions {
+  /** The context the event comes from: requestID, tracing, meta, level and caller go on. */
+  ctx?: unknown;
+  /** The same under Moleculer's own name. */
+  parentCtx?: unknown;
+  /** Merged over the context's meta. */
+  meta?: Record<string, unknown>;
+  /** `ctx.headers` of the handlers (Moleculer 0.15). */
+  headers?: Record<string, unknown>;
+  /** Only these groups get it and owe a receipt. @default every subscribed group */
+  groups?: string | string[];
+  /** @default the service's */
+  strategy?: "outbox" | "callback";
+  /** Makes a repeated emit idempotent: the same id with the same event and payload is stored once. @default a UUIDv7 */
+  id?: string;
+  /**
+   * MongoDB ClientSession of the store's client: the message joins its transaction and is published after the commit.
+   */
+  session?: unknown;
+  /**
+   * The business write. It is done between a durable intent and the message: when it throws, nothing is sent and its
+   * error reaches the caller; when the process dies, `source` or the barrier row tells later whether it happened. Needs
+   * `source` or `barrier`.
+   */
+  commit?: (message: CommitMessage) => unknown;
+  /**
+   * Where the payload can be asked for: an action that returns it for `params`, null for "there is none", or "unknown"
+   * for "cannot say yet". With it, checks of strategy `callback` carry no payload.
+   */
+  source?: { action: string; params?: unknown };
+  /**
+   * `commit` writes the barrier row (`message.barrier(session)`), which alone tells whether it happened: no `source` is
+   * needed.
+   * @default false
+   */
+  barrier?: boolean;
+  /** @default the service's */
+  maxAttempts?: number;
+  /** @default the service's */
+  backoff?: Partial<Backoff>;
+  /** Limit in ms for storing, and for what `waitFor` waits for; noticed up to 100 ms late. @default emitTimeoutMs */
+  timeoutMs?: number;
+  /** What to wait for before it resolves; with a session only "stored". @default "stored" */
+  waitFor?: "stored" | "confirmed" | "consumed";
+}
+
+/** What `commit` gets. */
+export interface CommitMessage {
+  id: string;
+  event: string;
+  payload: unknown;
+  /**
+   * Writes the barrier row in the business transaction, whose session is of the store's MongoClient. Rejects with
+   * RELIABLE_WITHDRAWN when the intent was given up meanwhile: let the transaction abort.
+   */
+  barrier(session: unknown): Promise<void>;
+}
+
+/** It travels as a header of the message and of its check. */
+const MAX_SOURCE_BYTES = 4096;
+
+const any = { type: "any" };
+
+const object = { type: "object" };
+
+const EMIT_RULES = {
+  ctx: any,
+  parentCtx: any,
+  meta: object,
+  headers: object,
+  groups: {
+    type: "multi",
+    rules: [
+      { type: "string", empty: false },
+      { type: "array", items: { type: "string", empty: false }, min: 1 }
+    ]
+  },
+  strategy: { type: "enum", values: ["outbox", "callback"] },
+  commit: { type: "function" },
+  source: {
+    type: "object",
+    strict: true,
+    properties: { action: { type: "string", empty: false, max: 255 }, params: { type: "any", optional: true } }
+  },
+  barrier: { type: "boolean" },
+  id: any,
+  session: any,
+  maxAttempts: { type: "number", integer: true, min: 1, max: 100 },
+  backoff: {
+    type: "object",
+    strict: true,
+    properties: {
+      initialMs: { type: "number", integer: true, min: 1, optional: true },
+      maxMs: { type: "number", integer: true, min: 1, optional: true },
+      jitter: { type: "enum", values: ["none", "half", "full"], optional: true }
+    }
+  },
+  timeoutMs: { type: "number", integer: true, min: 1, max: 24 * 3_600_000 },
+  waitFor: { type: "enum", values: ["stored", "confirmed", "consumed"] }
+};
+
+export function checkEmitOptions(event: string, options: EmitOptions): void {
+  if (typeof options !== "object" || options === null || Array.isArray(options)) {
+    throw new ReliableError("RELIABLE_BAD_OPTION", `The options of reliableEmit('${event}') must be an object.`, {
+      event
+    });
+  }
+  if (Object.keys(options).length === 0) return;
+  const { ctx, parentCtx, session, meta, headers, id, ...rest } = options;
+  check(`reliableEmit('${event}')`, EMIT_RULES, rest);
+  for (const [name, value] of Object.entries({ meta, headers, ctx, parentCtx, session })) {
+    if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value)))
+      throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${name}' of '${event}' must be an object.`, {
+        option: name,
+        event
+      });
+  }
+  if (id !== undefined) checkId(id);
+  if (session && rest.waitFor !== undefined && rest.waitFor !== "stored") {
+    // Nothing is published before the commit, which would wait for this emit.
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      `The emit option 'waitFor' of '${event}' cannot be '${rest.waitFor}' with a session: the message goes out after the commit.`,
+      { option: "waitFor", event }
+    );
+  }
+  if (rest.commit && !rest.source && !rest.barrier)
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      `The emit option 'commit' of '${event}' needs 'source', or 'barrier: true': otherwise nobody could tell after a crash whether it happened.`,
+      { option: "commit", event }
+    );
+  if (rest.commit && session)
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      `The emit options 'commit' and 'session' of '${event}' exclude each other: with 'session' the message is stored in the transaction itself.`,
+      { option: "commit", event }
+    );
+  if (rest.barrier && !rest.commit)
+    throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'barrier' of '${event}' belongs to 'commit'.`, {
+      option: "barrier",
+      event
+    });
+  if (rest.source) checkSource(event, rest.source);
+}
+
+/** Its params travel and are stored as JSON. */
+function checkSource(event: string, { params }: NonNullable<EmitOptions["source"]>): void {
+  try {
+    if (JSON.stringify(params ?? {}).length <= MAX_SOURCE_BYTES) return;
+  } catch {
+    // circular, or a BigInt
+  }
+  throw new ReliableError(
+    "RELIABLE_BAD_OPTION",
+    `The emit option 'source' of '${event}' must have params that are JSON of at most ${MAX_SOURCE_BYTES} characters.`,
+    { option: "source", event }
+  );
+}

@@ -1,0 +1,84 @@
+import { STATUS } from "../message/lifecycle";
+import { bucketOf, type Message, type Origin } from "../message/message";
+import type { ServiceOptions } from "../options/options";
+import { checkEvent, checkHeaders } from "../wire/envelope";
+import { isEmpty, serialize } from "../wire/json";
+import { checkEmitOptions, type EmitOptions } from "./emit-options";
+
+/** The emitting service. */
+export interface EmitSource {
+  service: string;
+  options: ServiceOptions;
+  origin: Origin;
+  /** Meta of the context. */
+  meta: Record<string, unknown> | undefined;
+}
+
+/** What a message gets from its node. */
+export interface EmitDefaults {
+  id(): string;
+  now(): Date;
+  waitingFor(event: string, groups?: string[]): string[];
+}
+
+/** A new message has nothing of these, and no code changes them in place. */
+const NONE: never[] = Object.freeze([]) as unknown as never[];
+
+const EMPTY: Record<string, never> = Object.freeze({});
+
+/** Everything that can be wrong with an emit is found here, before anything is stored. */
+export function newMessage(
+  source: EmitSource,
+  event: string,
+  payload: unknown,
+  options: EmitOptions,
+  defaults: EmitDefaults
+): Message {
+  checkEvent(event);
+  checkEmitOptions(event, options);
+  const service = source.options;
+  const body = serialize(event, payload, service.maxPayloadBytes);
+  // A copy: the context's meta may change before it is stored.
+  const meta = options.meta || (source.meta && !isEmpty(source.meta)) ? { ...source.meta, ...options.meta } : EMPTY;
+  const headers = options.headers ?? EMPTY;
+  const strategy = options.strategy ?? service.strategy;
+  const groups = options.groups === undefined ? undefined : [options.groups].flat();
+  checkHeaders(event, meta, headers, source.origin, groups ?? []);
+  const _id = options.id ?? defaults.id();
+  // Written without spreads: made for every emit, and V8 is several times slower with them.
+  const message: Message = {
+    _id,
+    v: 1,
+    event,
+    body,
+    meta,
+    headers,
+    origin: source.origin,
+    strategy,
+    producer: source.service,
+    status: STATUS.pending,
+    open: true,
+    bucket: bucketOf(_id),
+    waiting: defaults.waitingFor(event, groups),
+    failed: NONE,
+    receipts: EMPTY,
+    attempts: EMPTY,
+    spent: EMPTY,
+    base: EMPTY,
+    next: EMPTY,
+    maxAttempts: options.maxAttempts ?? (strategy === "callback" ? service.callbackAttempts : service.maxAttempts),
+    backoff: options.backoff ? { ...service.backoff, ...options.backoff } : service.backoff,
+    receiptTimeoutMs: service.receiptTimeoutMs,
+    failures: NONE,
+    createdAt: defaults.now(),
+    notes: NONE
+  };
+  if (groups) message.groups = groups;
+  if (options.source) message.source = { action: options.source.action, params: options.source.params ?? {} };
+  if (options.commit) message.intent = options.source ? "source" : "barrier";
+  if (strategy === "callback" || options.commit) {
+    message.delays = service.checkDelaysMs;
+    message.round = 1;
+  }
+  return message;
+}

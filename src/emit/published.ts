@@ -1,0 +1,55 @@
+import { TIMED_OUT, withTimeout } from "../async/deadline";
+import type { PublishResult } from "../couriers/courier";
+import { ReliableRetryableError } from "../errors";
+import type { Message } from "../message/message";
+import type { Clock } from "../platform/clock";
+
+/** What has not been answered in the emit's time may still be taken. */
+export const LATE: PublishResult = { outcome: "unknown", reason: "no answer within timeoutMs" };
+
+/** `until`: by the clock's monotonic time. */
+export async function publishedBy(
+  publishing: Promise<PublishResult>,
+  until: number,
+  clock: Clock
+): Promise<PublishResult> {
+  const answer = await withTimeout(publishing, leftOf(until, clock), clock);
+  return answer === TIMED_OUT ? LATE : answer;
+}
+
+export function leftOf(until: number, clock: Clock): number {
+  return Math.max(0, until - clock.monotonic());
+}
+
+/** The broker has it, or may have it. */
+function mayBeTaken({ outcome, sent }: PublishResult): boolean {
+  return outcome === "confirmed" || (outcome === "unknown" && sent !== false);
+}
+
+/**
+ * Throws RELIABLE_NOT_STORED or RELIABLE_OUTCOME_UNKNOWN. `result`: what has become of the message, if that was sent,
+ * too.
+ */
+export function assertCheckConfirmed(message: Message, check: PublishResult, result?: PublishResult): void {
+  if (check.outcome === "confirmed") return;
+  if (mayBeTaken(check) || (result && mayBeTaken(result))) throw outcomeUnknown(message, check, "the check");
+  const { _id: id, event } = message;
+  const { outcome, reason } = check;
+  throw new ReliableRetryableError(
+    "RELIABLE_NOT_STORED",
+    `The broker did not take the check of '${event}' (${id}): ${outcome}, ${reason}. Nothing was sent.`,
+    { id, event, outcome, reason }
+  );
+}
+
+export function outcomeUnknown(
+  { _id: id, event }: Message,
+  { outcome, reason }: PublishResult,
+  what: string
+): ReliableRetryableError {
+  return new ReliableRetryableError(
+    "RELIABLE_OUTCOME_UNKNOWN",
+    `It is not known whether '${event}' (${id}) will be delivered: ${what} was ${outcome} (${reason}). Emit it again with this id; groups with an inbox handle it once.`,
+    { id, event, outcome, reason }
+  );
+}

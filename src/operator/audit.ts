@@ -1,0 +1,25 @@
+import type { Message, Note } from "../message/message";
+import type { AuditRecord, Parked } from "../message/records";
+
+export function auditOf(message: Message, note: Note): AuditRecord {
+  const { _id: id, event, producer, createdAt, reason, failed, body } = message;
+  return {
+    // Of this row: an id may be emitted and discarded again.
+    _id: `discard:${id}@${createdAt.getTime()}`,
+    at: note.at,
+    by: note.by,
+    act: "discard",
+    ...(note.note ? { note: note.note } : {}),
+    message: { id, event, producer, createdAt, ...(reason ? { reason } : {}), failed, bytes: body.length }
+  };
+}
+
+export function parkedAuditOf({ _id: id, at, queue, reason, body }: Parked, note: Note): AuditRecord {
+  // Of this parking: the same message may be parked and discarded again.
+  return {
+    _id: `discard-parked:${id}@${at.getTime()}`,
+    ...note,
+    act: "discard",
+    parked: { id, queue, reason, at, bytes: body.length }
+  };
+}

@@ -1,0 +1,44 @@
+import { ReliableError } from "../errors";
+import { STATUSES, type Status } from "../message/lifecycle";
+import type { ListQuery } from "../stores/store";
+
+/** What an operator may filter by. Instants may be Dates, ISO strings or ms; ages are ms. */
+export interface Filter {
+  status?: string | string[];
+  event?: string;
+  group?: string;
+  producer?: string;
+  /** Older, younger than this many ms. */
+  olderThanMs?: number;
+  youngerThanMs?: number;
+}
+
+export function hasFilter(params: Filter): boolean {
+  return (["status", "event", "group", "producer", "olderThanMs", "youngerThanMs"] as const).some(
+    name => params[name] !== undefined
+  );
+}
+
+export function queryOf(filter: Filter, now: number): ListQuery {
+  const query: ListQuery = {};
+  if (filter.status !== undefined) {
+    const statuses = [filter.status]
+      .flat()
+      .flatMap(status => status.split(","))
+      .map(status => status.trim());
+    const unknown = statuses.find(status => !STATUSES.includes(status as Status));
+    if (unknown !== undefined)
+      throw new ReliableError(
+        "RELIABLE_BAD_OPTION",
+        `Unknown status '${unknown}'. There are: ${STATUSES.join(", ")}.`,
+        { option: "status" }
+      );
+    query.status = statuses as Status[];
+  }
+  if (filter.event !== undefined) query.event = filter.event;
+  if (filter.group !== undefined) query.group = filter.group;
+  if (filter.producer !== undefined) query.producer = filter.producer;
+  if (filter.olderThanMs !== undefined) query.createdBefore = new Date(now - filter.olderThanMs);
+  if (filter.youngerThanMs !== undefined) query.createdAfter = new Date(now - filter.youngerThanMs);
+  return query;
+}

@@ -1,0 +1,114 @@
+import { reasonOf } from "../errors";
+import { STATUS } from "../message/lifecycle";
+import { ANY_GROUP, type Failure, type Message } from "../message/message";
+import type { Subscriptions } from "../outbound/subscriptions";
+import type { Logger } from "../platform/logger";
+import type { DeadMessage, FailedRecord, HandledRecord, Store } from "../stores/store";
+import type { Events } from "../telemetry/events";
+import type { Metrics } from "../telemetry/metrics";
+
+export interface ProgressParts {
+  store: Store;
+  subscriptions: Subscriptions;
+  metrics: Metrics;
+  logger: Logger;
+  events: Events;
+}
+
+/**
+ * The only writer of outcomes: a group has handled a message, an attempt of it has failed, a message's recipients are
+ * known. Whoever finds an outcome (tracker, sweep, outbox) hands it over here, and what it makes of the message,
+ * `consumed` or `dead`, is told here, once, by `Events`.
+ *
+ *   process dies before the write      the outcome comes again: its receipt is not acked, its row stays due
+ *   … between the write and the news   the status stands in the store; whoever waits for it asks the store
+ */
+export class Progress {
+  constructor(readonly parts: ProgressParts) {}
+
+  /** Groups have handled messages. Returns the ids that are not in the store. */
+  async handled(records: HandledRecord[], at: Date): Promise<Set<string>> {
+    if (!records.length) return new Set();
+    const { store } = this.parts;
+    const { unknown, consumed, dead, unresolved } = await store.messages.handled(records);
+    this.#consumed(consumed, at);
+    this.#dead(dead);
+    if (unresolved.length) await this.resolveRecipients(await store.messages.find(unresolved));
+    return new Set(unknown);
+  }
+
+  /**
+   * Messages of strategy `callback` that are first known from receipts: rows as these leave them. Returns the ids that
+   * had no row yet; of the others nothing is written.
+   */
+  async insertFromReceipts(rows: Message[], at: Date): Promise<Set<string>> {
+    if (!rows.length) return new Set();
+    const inserted = await this.parts.store.messages.insertFromReceipts(rows);
+    this.#consumed(
+      rows.filter(({ _id, status }) => status === STATUS.consumed && inserted.has(_id)).map(({ _id }) => _id),
+      at
+    );
+    return inserted;
+  }
+
+  /** Attempts have failed. */
+  async failed(records: FailedRecord[]): Promise<void> {
+    if (records.length) this.#dead((await this.parts.store.messages.failed(records)).dead);
+  }
+
+  /** Nobody could say whether the business write of this intent happened. False = it was no intent any more. */
+  async intentExpired({ _id: id }: Message, failure: Failure, reason: string): Promise<boolean> {
+    const expired = await this.parts.store.intents.expire(id, failure, reason);
+    if (expired) this.#dead([{ id, reason }]);
+    return expired;
+  }
+
+  /**
+   * The emit knew no group. Now that one has answered, those that are known by now take the place of ANY_GROUP.
+   * `answered`: groups that have answered just now, by id.
+   */
+  async resolveRecipients(messages: Message[], answered: { id: string; group: string }[] = []): Promise<void> {
+    const open = messages.filter(({ open, waiting }) => open && (!waiting.length || waiting.includes(ANY_GROUP)));
+    if (!open.length) return;
+    const { store, subscriptions } = this.parts;
+    await subscriptions.refresh();
+    const now = store.now();
+    const groupsOf = ({ _id, event, groups, failed }: Message) =>
+      [
+        ...subscriptions.waitingFor(event, groups),
+        ...answered.filter(({ id }) => id === _id).map(({ group }) => group)
+      ].filter(group => group !== ANY_GROUP && !failed.includes(group));
+    const { consumed, dead } = await store.messages.resolveRecipients(
+      open.map(message => ({ id: message._id, groups: [...new Set(groupsOf(message))] }))
+    );
+    this.#consumed(consumed, now);
+    this.#dead(dead);
+  }
+
+  #consumed(ids: string[], since: Date): void {
+    if (!ids.length) return;
+    const { metrics, events } = this.parts;
+    metrics.count("consumed", ids.length);
+    if (metrics.sink) void this.#time(ids, since);
+    events.emit("consumed", ids);
+  }
+
+  /** Only where metrics are enabled: one projected read per batch. */
+  async #time(ids: string[], since: Date): Promise<void> {
+    const { store, metrics, logger } = this.parts;
+    try {
+      for (const { event, createdAt, consumedAt } of await store.messages.timings(ids))
+        if (consumedAt >= since) metrics.time("end.to.end.time", consumedAt.getTime() - createdAt.getTime(), event);
+    } catch (error) {
+      logger.debug(`Reliable: the time of ${ids.length} consumed message(s) could not be read: ${reasonOf(error)}`);
+    }
+  }
+
+  #dead(dead: DeadMessage[]): void {
+    if (!dead.length) return;
+    const { metrics, logger, events } = this.parts;
+    metrics.dead(dead.length);
+    for (const { id, reason } of dead) logger.warn(`Reliable: message ${id} is dead: ${reason}`);
+    events.emit("dead", dead);
+  }
+}

@@ -1,0 +1,35 @@
+import type { Database, Doc } from "./collection";
+
+/** What a barrier row stands for; the first of the two to be written wins, the key is the message's id. */
+export const BARRIER = {
+  /** Written in the business transaction: it happened. */
+  committed: "committed",
+  /** Written by the question: it has not happened and cannot any more. */
+  withdrawn: "withdrawn"
+} as const;
+
+export function barrierRow(id: string, state: keyof typeof BARRIER, at: Date): Doc {
+  return { _id: String(id), state, at };
+}
+
+/** Barrier rows, as the question whether a business write has happened sees them. */
+export class Barriers {
+  constructor(private readonly db: Database) {}
+
+  async fence(id: string): Promise<"committed" | "fenced"> {
+    const { barriers } = this.db.collections;
+    // A business transaction that has written its row and not yet ended holds this insert up until it has, so the
+    // answer is definite.
+    const [fenced] = await barriers.insert([barrierRow(id, BARRIER.withdrawn, this.db.now())]);
+    if (fenced) return "fenced";
+    const [row] = await barriers.find({ _id: id });
+    return row?.state === BARRIER.committed ? "committed" : "fenced";
+  }
+
+  async rolledBack(id: string): Promise<boolean> {
+    if ((await this.fence(id)) === "committed") return false;
+    // It was needed to wait for the transaction's end only.
+    await this.db.collections.barriers.remove({ _id: id, state: BARRIER.withdrawn });
+    return true;
+  }
+}

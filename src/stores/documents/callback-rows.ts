@@ -1,0 +1,133 @@
+import { STATUS } from "../../message/lifecycle";
+import type { Message } from "../../message/message";
+import { decodeMessage, encodeMessage } from "./codec";
+import type { Database, Operation } from "./collection";
+import { NOT_ASKED } from "./rows";
+
+/** Fields that a row lacks which is known from receipts only. */
+const NOT_IN_RECEIPTS = [
+  "event",
+  "body",
+  "meta",
+  "headers",
+  "origin",
+  "producer",
+  "groups",
+  "maxAttempts",
+  "backoff",
+  "source",
+  "intent",
+  "resend",
+  "delays",
+  "createdAt"
+] as const;
+
+/** Rows of messages of strategy `callback`, which no emit has stored. */
+export class CallbackRows {
+  constructor(private readonly db: Database) {}
+
+  async insertFromReceipts(given: Message[]): Promise<Set<string>> {
+    const rows = await this.#notDiscarded(given);
+    // Where several groups answer, most have a row by now, and a look costs less than an insert that is refused.
+    const known = rows.some(({ open }) => open) ? await this.#known(rows) : new Set();
+    return this.#insertNew(rows.filter(row => !known.has(row._id)));
+  }
+
+  async upsertFromChecks(given: Message[]): Promise<Message[]> {
+    const rows = await this.#notDiscarded(given);
+    // Most have a row by the time their check comes.
+    const known = await this.#found(rows);
+    const missing = rows.filter(row => !known.has(row._id));
+    const inserted = await this.#insertNew(missing);
+    const raced = await this.#found(missing.filter(row => !inserted.has(row._id)));
+    const there = new Map([...known, ...raced]);
+    const operations = rows.flatMap(row => changesBy(row, there.get(row._id)));
+    if (operations.length) await this.db.collections.messages.bulk(operations);
+    const again = rows.filter(
+      ({ _id, createdAt }) =>
+        there.get(_id)?.status === STATUS.withdrawn && there.get(_id)?.createdAt.getTime() !== createdAt.getTime()
+    );
+    if (again.length)
+      await this.db.collections.messages.bulk(again.map(row => replacing(there.get(row._id) as Message, row)));
+    for (const [id, row] of await this.#found(again)) there.set(id, row);
+    return rows.flatMap(row => (inserted.has(row._id) ? row : (there.get(row._id) ?? [])));
+  }
+
+  /** Ids of those that were not there. */
+  async #insertNew(rows: Message[]): Promise<Set<string>> {
+    const stored = rows.length ? await this.db.collections.messages.insert(rows.map(encodeMessage)) : [];
+    return new Set(rows.filter((_, i) => stored[i]).map(row => row._id));
+  }
+
+  async #known(rows: Message[]): Promise<Set<string>> {
+    const docs = await this.db.collections.messages.find(
+      { _id: { $in: rows.map(row => row._id) } },
+      { fields: ["_id"] }
+    );
+    return new Set(docs.map(doc => doc._id));
+  }
+
+  async #found(rows: Message[]): Promise<Map<string, Message>> {
+    const docs = rows.length
+      ? await this.db.collections.messages.find({ _id: { $in: rows.map(row => String(row._id)) } })
+      : [];
+    return new Map(docs.map(decodeMessage).map(row => [row._id, row]));
+  }
+
+  /** A human's word is not undone by what was still on its way. The same id emitted anew is another message. */
+  async #notDiscarded(rows: Message[]): Promise<Message[]> {
+    if (!rows.length) return rows;
+    const audits = await this.db.collections.audit.find({
+      "message.id": { $in: rows.map(row => String(row._id)) },
+      act: "discard"
+    });
+    if (!audits.length) return rows;
+    const discarded = new Set(
+      audits.map(({ message }) =>
+        emissionOf((message as { id: string }).id, (message as { createdAt: Date }).createdAt)
+      )
+    );
+    return rows.filter(row => !discarded.has(emissionOf(row._id, row.createdAt)));
+  }
+}
+
+function emissionOf(id: string, createdAt: Date): string {
+  return `${createdAt.getTime()} ${id}`;
+}
+
+/** What a row that is there has to learn from one that is known now. */
+function changesBy(row: Message, there: Message | undefined): Operation[] {
+  if (!there) return [];
+  const completes = !row.partial && there.partial;
+  const happened = row.intent && row.status !== STATUS.intended && there.status === STATUS.intended;
+  return [...(completes ? [completing(row)] : []), ...(happened ? [sent(row)] : [])];
+}
+
+function completing(row: Message): Operation {
+  const doc = encodeMessage(row);
+  const $set = Object.fromEntries(
+    NOT_IN_RECEIPTS.filter(field => doc[field] !== undefined).map(field => [field, doc[field]])
+  );
+  return { filter: { _id: row._id, partial: true }, change: { $set, $unset: { partial: true } } };
+}
+
+/** What was sent has happened before, whoever is being asked about it now. */
+function sent({ _id, status, publishedAt, dueAt }: Message): Operation {
+  return {
+    filter: { _id, status: STATUS.intended },
+    change: {
+      $set: { status, dueAt, ...(publishedAt && { publishedAt }) },
+      $unset: NOT_ASKED
+    }
+  };
+}
+
+/** A new emission under an id whose earlier one was withdrawn. */
+function replacing(old: Message, row: Message): Operation {
+  const { _id, notes: _, ...doc } = encodeMessage(row);
+  const gone = Object.keys(encodeMessage(old)).filter(field => !(field in doc) && field !== "_id" && field !== "notes");
+  return {
+    filter: { _id: row._id, status: STATUS.withdrawn, createdAt: old.createdAt },
+    change: { $set: doc, ...(gone.length && { $unset: Object.fromEntries(gone.map(field => [field, true as const])) }) }
+  };
+}

@@ -1,0 +1,35 @@
+import type { Database } from "./collection";
+import { DocumentInbox } from "./inbox";
+import { DocumentIntents } from "./intents";
+import { DocumentMessages } from "./messages";
+import { DocumentOperations } from "./operations";
+import { DocumentParked } from "./parked";
+import { prune } from "./prune";
+import { DocumentSubscriptions } from "./subscriptions";
+import type { Transactions } from "./transactions";
+
+/** All parts of a store over one set of collections. */
+export class Documents {
+  readonly messages: DocumentMessages;
+  readonly intents: DocumentIntents;
+  readonly operations: DocumentOperations;
+  readonly subscriptions: DocumentSubscriptions;
+  readonly parked: DocumentParked;
+  readonly inbox: DocumentInbox;
+
+  constructor(
+    private readonly db: Database,
+    transactions: Transactions
+  ) {
+    this.messages = new DocumentMessages(db, transactions);
+    this.intents = new DocumentIntents(db, transactions);
+    this.operations = new DocumentOperations(db);
+    this.subscriptions = new DocumentSubscriptions(db);
+    this.parked = new DocumentParked(db);
+    this.inbox = new DocumentInbox(db, transactions);
+  }
+
+  prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }> {
+    return prune(this.db, before, limit);
+  }
+}

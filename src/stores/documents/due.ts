@@ -1,0 +1,141 @@
+import { STATUS } from "../../message/lifecycle";
+import { ANY_GROUP, type Message } from "../../message/message";
+import type { ClaimQuery, DueQuery, NamingRecord, RescheduleRecord } from "../store";
+import { decodeMessage, keyOf } from "./codec";
+import { type Change, type Database, EPOCH, type Filter, type Operation } from "./collection";
+import { groupIdentical, idsOf, inOrder } from "./rows";
+
+/** Messages that are due, and what a sweep writes about those it has claimed. */
+export class DueMessages {
+  constructor(private readonly db: Database) {}
+
+  async due({ now, limit, buckets }: DueQuery): Promise<string[]> {
+    const filter = { open: true, dueAt: { $gte: EPOCH, $lte: now }, ...(buckets && { bucket: { $in: buckets } }) };
+    return (await this.db.collections.messages.find(filter, { sort: { dueAt: 1 }, limit, fields: ["_id"] })).map(
+      doc => doc._id
+    );
+  }
+
+  async claim({ ids, now, until, claim, checked }: ClaimQuery): Promise<Message[]> {
+    if (!ids.length) return [];
+    const { messages } = this.db.collections;
+    const past = { dueAt: { $gte: EPOCH, $lte: now } };
+    const due = checked ? { $or: [{ claim: { $exists: false } }, past] } : past;
+    const _id = { $in: ids.map(String) };
+    if (!(await messages.update({ _id, open: true, ...due }, { $set: { claim, dueAt: until } }))) return [];
+    return inOrder(ids, (await messages.find({ _id, claim })).map(decodeMessage));
+  }
+
+  async named(records: NamingRecord[]): Promise<Set<string>> {
+    if (!records.length) return new Set();
+    const { messages } = this.db.collections;
+    const all = new Set(idsOf(records));
+    if ((await messages.bulk(records.map(naming))) === records.length) return all;
+    const rows = new Map(
+      (await messages.find({ _id: { $in: [...all] }, open: true }, { fields: ["claim", "waiting"] })).map(doc => [
+        doc._id,
+        doc
+      ])
+    );
+    return new Set(
+      records
+        .filter(({ id, claim, to }) => rows.get(id)?.claim === claim && sameList(rows.get(id)?.waiting as string[], to))
+        .map(({ id }) => id)
+    );
+  }
+
+  async rescheduled(records: RescheduleRecord[]): Promise<number> {
+    if (!records.length) return 0;
+    const { messages } = this.db.collections;
+    // A page that was sent in one go differs by its ids alone, but for a few milliseconds.
+    const plain = await messages.bulk(groupIdentical(records, ({ id, ...rest }) => rest).map(rescheduling));
+    const overtaken = records.filter(({ about }) => about);
+    if (plain === records.length || !overtaken.length) return plain;
+    // Most of the others were handled meanwhile and need nothing.
+    const rows = new Map(
+      (await messages.find({ _id: { $in: idsOf(overtaken) }, open: true }, { fields: ["claim"] })).map(doc => [
+        doc._id,
+        doc.claim
+      ])
+    );
+    const held = overtaken.filter(({ id, claim }) => rows.get(id) === claim);
+    if (!held.length) return plain;
+    // A failure came in since: it has scheduled the next attempt, and only the rest is written.
+    await messages.bulk(
+      held.flatMap(record => Object.keys(record.next ?? {}).map(group => reschedulingGroup(record, group)))
+    );
+    return plain + (await messages.bulk(held.map(reschedulingOvertaken)));
+  }
+}
+
+function claimed({ id, claim, status }: RescheduleRecord): Filter {
+  const from = status === STATUS.published ? [STATUS.pending, STATUS.published] : undefined;
+  return { _id: String(id), claim, open: true, ...(from && { status: { $in: from } }) };
+}
+
+function rescheduling(records: RescheduleRecord[]): Operation {
+  const [record] = records as [RescheduleRecord];
+  const { dueAt, next = {}, about = {} } = record;
+  const change = reschedule(record);
+  const set: Record<string, unknown> = { ...change.$set, dueAt };
+  for (const [group, at] of Object.entries(next)) set[`next.${keyOf(group)}`] = at;
+  const $and = Object.entries(about).map(([group, attempt]) => notFailed(group, attempt));
+  return {
+    filter: { ...claimed(record), _id: { $in: idsOf(records) }, ...($and.length && { $and }) },
+    change: { ...change, $set: set },
+    many: true
+  };
+}
+
+function reschedulingGroup(record: RescheduleRecord, group: string): Operation {
+  const { next = {}, about = {} } = record;
+  return {
+    filter: { ...claimed(record), ...notFailed(group, about[group] ?? Infinity) },
+    change: { $set: { [`next.${keyOf(group)}`]: next[group] } }
+  };
+}
+
+function reschedulingOvertaken(record: RescheduleRecord): Operation {
+  // What has failed since has moved `dueAt` forward already.
+  return { filter: claimed(record), change: { ...reschedule(record), $min: { dueAt: record.dueAt } } };
+}
+
+function naming({ id, claim, from, to }: NamingRecord): Operation {
+  const unanswered = to
+    .filter(group => !from.includes(group))
+    .map(group => [`receipts.${keyOf(group)}`, { $exists: false }]);
+  return {
+    filter: { _id: String(id), claim, open: true, waiting: from, ...Object.fromEntries(unanswered) },
+    change: { $set: { waiting: to } }
+  };
+}
+
+function sameList(a: string[], b: string[]): boolean {
+  return a.length === b.length && a.every((value, i) => value === b[i]);
+}
+
+function reschedule(record: RescheduleRecord): Change {
+  const { status, publishedAt, attempts = {}, round, asks, unreachableSince } = record;
+  const $set: Record<string, unknown> = {
+    ...(status && { status }),
+    ...(publishedAt && { publishedAt }),
+    ...(round && { round }),
+    ...(asks && { asks }),
+    ...(unreachableSince && { unreachableSince })
+  };
+  const $unset: Record<string, true> = { claim: true, ...(unreachableSince === null && { unreachableSince: true }) };
+  for (const [group, n] of Object.entries(attempts)) $set[`attempts.${keyOf(group)}`] = n;
+  return { ...(Object.keys($set).length && { $set }), $unset };
+}
+
+/**
+ * The group's attempt has not failed (yet). Whoever failed of ANY_GROUP did so under its own name, and took ANY_GROUP's
+ * place.
+ */
+function notFailed(group: string, attempt: number): Filter {
+  const spent = `spent.${keyOf(group)}`;
+  return {
+    $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }],
+    ...(group === ANY_GROUP && { waiting: ANY_GROUP })
+  };
+}

@@ -1,0 +1,196 @@
+import { STATUS, sourcesOf } from "../../message/lifecycle";
+import { ANY_GROUP, FAILURES_KEPT } from "../../message/message";
+import type { DeadMessage, FailedRecord, HandledRecord, HandledResult, RecipientsRecord } from "../store";
+import { keyOf } from "./codec";
+import type { Change, Database, Operation } from "./collection";
+import { CLOSED, groupIdentical, idsOf } from "./rows";
+
+/** What a consumed message does not need any more. */
+const SETTLED = { ...CLOSED, reason: true, deadAt: true, unreachableSince: true } as const;
+
+/**
+ * What groups have made of their messages. Failures, and receipts of messages that others owe one for too, take two
+ * steps: first each record is written to its message, then one command moves on those that are complete. A crash
+ * between the two is healed by the redelivery of the receipts, because the second step looks at all messages named and
+ * not only at those the first has changed.
+ */
+export class Outcomes {
+  constructor(private readonly db: Database) {}
+
+  async handled(records: HandledRecord[]): Promise<HandledResult> {
+    if (!records.length) return { unknown: [], duplicates: 0, consumed: [], dead: [], unresolved: [] };
+    const { messages } = this.db.collections;
+    const ids = idsOf(records);
+    const groups = groupIdentical(records, ({ group, receipt }) => [group, receipt]);
+    // Nearly every receipt is its message's last one, and then one write does both steps.
+    const closed = await messages.bulk(groups.map(closingReceipt));
+    const none = { unknown: [], duplicates: 0, consumed: [], dead: [], unresolved: [] };
+    if (closed === records.length) return { ...none, consumed: ids };
+    const recorded = closed + (await messages.bulk(groups.map(recordingReceipt)));
+    const { settled, dead, at } = await this.#settle(ids);
+    if (recorded === records.length && closed + settled === ids.length) return { ...none, consumed: ids, dead };
+    // Those that several groups owe receipts for: usually nothing is wrong, and only who waits for ANY_GROUP is of
+    // interest.
+    if (recorded === records.length && closed + settled === 0)
+      return {
+        ...none,
+        dead,
+        unresolved: (await messages.find({ _id: { $in: ids }, waiting: ANY_GROUP }, { fields: ["_id"] })).map(
+          doc => doc._id
+        )
+      };
+    const rows = new Map(
+      (await messages.find({ _id: { $in: ids } }, { fields: ["status", "waiting", "consumedAt"] })).map(doc => [
+        doc._id,
+        doc
+      ])
+    );
+    // A receipt that came twice names what was consumed before.
+    const instants = [
+      ...(closed ? records.map(({ receipt }) => receipt.at.getTime()) : []),
+      ...(settled ? [at.getTime()] : [])
+    ];
+    const since = Math.min(...instants);
+    const known = records.filter(({ id }) => rows.has(id)).length;
+    return {
+      unknown: ids.filter(id => !rows.has(id)),
+      duplicates: Math.max(0, known - recorded),
+      consumed: ids.filter(id => {
+        const row = rows.get(id);
+        return row?.status === STATUS.consumed && (row.consumedAt as Date).getTime() >= since;
+      }),
+      dead,
+      unresolved: ids.filter(id => (rows.get(id)?.waiting as string[] | undefined)?.includes(ANY_GROUP))
+    };
+  }
+
+  async resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">> {
+    if (!records.length) return { consumed: [], dead: [] };
+    const { messages } = this.db.collections;
+    const ids = idsOf(records);
+    // A group whose receipt is there already must not be waited for again: its filter says so, whatever came in
+    // between.
+    await messages.bulk(
+      records.flatMap(({ id, groups }) =>
+        groups.map(group => ({
+          filter: { _id: String(id), waiting: ANY_GROUP, [`receipts.${keyOf(group)}`]: { $exists: false } },
+          change: { $addToSet: { waiting: group } }
+        }))
+      )
+    );
+    await messages.update({ _id: { $in: ids }, waiting: ANY_GROUP }, { $pull: { waiting: { $in: [ANY_GROUP] } } });
+    const { settled, dead } = await this.#settle(ids);
+    if (!settled) return { consumed: [], dead };
+    const rows = await messages.find({ _id: { $in: ids }, status: STATUS.consumed }, { fields: ["_id"] });
+    return { consumed: rows.map(doc => doc._id), dead };
+  }
+
+  async failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }> {
+    if (!records.length) return { applied: 0, dead: [] };
+    const { messages } = this.db.collections;
+    const ids = idsOf(records);
+    const applied = await messages.bulk(records.map(recordingFailure));
+    return { applied, dead: await this.#bury(ids, this.db.now()) };
+  }
+
+  /** Moves on those that nobody with budget left owes a receipt for. */
+  async #settle(ids: string[]): Promise<{ settled: number; dead: DeadMessage[]; at: Date }> {
+    const now = this.db.now();
+    const settled = await this.db.collections.messages.update(
+      { _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
+      { $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: SETTLED }
+    );
+    return { settled, dead: settled < ids.length ? await this.#bury(ids, now) : [], at: now };
+  }
+
+  /** open → dead, where only groups without budget still owe a receipt. */
+  async #bury(ids: string[], now: Date): Promise<DeadMessage[]> {
+    const { messages } = this.db.collections;
+    const buried = await messages.update(
+      {
+        _id: { $in: ids },
+        open: true,
+        status: { $in: sourcesOf(STATUS.dead) },
+        waiting: [],
+        "failed.0": { $exists: true }
+      },
+      { $set: { status: STATUS.dead, deadAt: now }, $unset: CLOSED }
+    );
+    if (!buried) return [];
+    const rows = await messages.find({ _id: { $in: ids }, status: STATUS.dead, deadAt: now }, { fields: ["reason"] });
+    return rows.map(({ _id: id, reason }) => ({ id, reason: typeof reason === "string" ? reason : "" }));
+  }
+}
+
+function recordingReceipt(records: HandledRecord[]): Operation {
+  const [{ group, receipt }] = records as [HandledRecord];
+  const key = keyOf(group);
+  const out = { $in: [group] };
+  return {
+    filter: { _id: { $in: idsOf(records) }, [`receipts.${key}`]: { $exists: false } },
+    change: {
+      $set: { [`receipts.${key}`]: receipt },
+      $pull: { waiting: out, failed: out },
+      $unset: { [`next.${key}`]: true }
+    },
+    many: true
+  };
+}
+
+/** Records it and moves on those that wait for nobody else. */
+function closingReceipt(records: HandledRecord[]): Operation {
+  const [{ group, receipt }] = records as [HandledRecord];
+  const key = keyOf(group);
+  return {
+    filter: {
+      _id: { $in: idsOf(records) },
+      status: { $in: sourcesOf(STATUS.consumed) },
+      waiting: [group],
+      failed: [],
+      [`receipts.${key}`]: { $exists: false }
+    },
+    change: {
+      $set: {
+        [`receipts.${key}`]: receipt,
+        waiting: [],
+        status: STATUS.consumed,
+        consumedAt: receipt.at,
+        doneAt: receipt.at
+      },
+      $unset: { ...SETTLED, [`next.${key}`]: true }
+    },
+    many: true
+  };
+}
+
+function recordingFailure({ id, group, attempt, failure, nextAt, reason }: FailedRecord): Operation {
+  const key = keyOf(group);
+  const spent = `spent.${key}`;
+  const $push = { failures: { $each: [failure], $slice: -FAILURES_KEPT } };
+  const change: Change = nextAt
+    ? {
+        $set: { [spent]: attempt, [`next.${key}`]: nextAt },
+        $min: { dueAt: nextAt },
+        $addToSet: { waiting: group },
+        $pull: { failed: { $in: [group] } },
+        $push
+      }
+    : {
+        $set: { [spent]: attempt, reason },
+        $unset: { [`next.${key}`]: true },
+        $addToSet: { failed: group },
+        $pull: { waiting: { $in: [group] } },
+        $push
+      };
+  return {
+    // Whoever has answered took the place of ANY_GROUP: its failure comes too late to put it back.
+    filter: {
+      _id: String(id),
+      open: true,
+      [`receipts.${key}`]: { $exists: false },
+      ...(group === ANY_GROUP && { waiting: ANY_GROUP }),
+      $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }]
+    },
+    change
+  };
+}

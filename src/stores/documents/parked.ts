@@ -1,0 +1,35 @@
+import type { AuditRecord, Parked } from "../../message/records";
+import type { ParkedStore } from "../store";
+import { decodeParked, encodeParked } from "./codec";
+import type { Database } from "./collection";
+
+/** What could not be read, with its raw bytes. */
+export class DocumentParked implements ParkedStore {
+  constructor(private readonly db: Database) {}
+
+  async add(records: Parked[]): Promise<void> {
+    if (records.length) await this.db.collections.parked.insert(records.map(encodeParked));
+  }
+
+  async list(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }> {
+    const { parked } = this.db.collections;
+    const [docs, total] = await Promise.all([
+      parked.find({}, { sort: { at: -1, _id: -1 }, skip: offset, limit }),
+      parked.count({})
+    ]);
+    return { rows: docs.map(decodeParked), total };
+  }
+
+  async find(ids: string[]): Promise<Parked[]> {
+    return (await this.db.collections.parked.find({ _id: { $in: ids.map(String) } })).map(decodeParked);
+  }
+
+  async discard({ _id, at }: Parked, record: AuditRecord): Promise<void> {
+    const { parked, audit } = this.db.collections;
+    // Nothing else deletes it, so the record is true whoever of two operators has deleted the row, and never taken
+    // back.
+    await audit.insert([{ ...record }]);
+    // Of this parking: what was parked again meanwhile has been seen by nobody.
+    await parked.remove({ _id: String(_id), at });
+  }
+}

@@ -1,0 +1,17 @@
+import type { Message } from "../../message/message";
+import type { InsertOutcome } from "../store";
+
+/** What needs a database's transactions. All but `onSessionEnd` reject with RELIABLE_BAD_SESSION where there are none. */
+export interface Transactions {
+  insertIn(session: unknown, message: Message): Promise<InsertOutcome>;
+  onSessionEnd(session: unknown, listener: () => void): void;
+  barrier(session: unknown, id: string): Promise<void>;
+  fence(id: string): Promise<"committed" | "fenced">;
+  rolledBack(id: string): Promise<boolean>;
+  inbox(
+    group: string,
+    id: string,
+    at: Date,
+    work: (session: unknown) => Promise<void>
+  ): Promise<"handled" | "duplicate">;
+}

@@ -1,0 +1,60 @@
+import type { MongoClient, MongoClientOptions } from "mongodb";
+import { ReliableError, reasonOf, redact } from "../../errors";
+
+/** Of the client made here; one that is handed in keeps its own. */
+const CLIENT_OPTIONS: MongoClientOptions = {
+  appName: "moleculer-reliable-emit",
+  // Long enough to sit out an election (mostly 2..4 s), short enough for an emit that waits.
+  serverSelectionTimeoutMS: 5000,
+  connectTimeoutMS: 5000,
+  socketTimeoutMS: 20_000,
+  waitQueueTimeoutMS: 5000,
+  // A server that is gone, or back, is noticed within this: `ready` may be as late.
+  heartbeatFrequencyMS: 2000,
+  retryWrites: true
+};
+
+export interface MongoAddress {
+  url?: string;
+  /** Of Node.js' `tls.connect`, `ca` above all; turns TLS on. */
+  tls?: Record<string, unknown>;
+  /** A live MongoClient of the user's, perhaps of another driver version: used as it is and never closed. */
+  client?: unknown;
+  /** Default: the one in the URL, else `reliable`; of a client handed in, its own default. */
+  database?: string;
+}
+
+/** Does not connect. Rejects with RELIABLE_BAD_OPTION. */
+export async function openClient({ url, tls, client }: MongoAddress): Promise<MongoClient> {
+  if (client) {
+    const given = client as MongoClient;
+    if (typeof given.db === "function" && typeof given.startSession === "function" && typeof given.on === "function")
+      return given;
+    throw new ReliableError("RELIABLE_BAD_OPTION", "Option 'mongo' is neither a URL nor a MongoClient.", {
+      option: "mongo"
+    });
+  }
+  // Loaded here, so that a node without a store never loads the driver.
+  const { MongoClient } = await import("mongodb");
+  const address = url ?? "";
+  // What the URL says counts.
+  const defaults = Object.entries(CLIENT_OPTIONS).filter(
+    ([option]) => !address.toLowerCase().includes(`${option.toLowerCase()}=`)
+  );
+  try {
+    return new MongoClient(address, { ...Object.fromEntries(defaults), ...(tls && { tls: true, ...tls }) });
+  } catch (thrown) {
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      `Option 'mongo' (${redact(address)}): ${reasonOf(thrown)}`,
+      { option: "mongo" },
+      thrown
+    );
+  }
+}
+
+/** Not the driver's own default, `test`. */
+export function databaseOf({ url, client, database }: MongoAddress): string | undefined {
+  if (database ?? client) return database;
+  return /^mongodb(?:\+srv)?:\/\/[^/]+\/([^?]+)/.exec(url ?? "")?.[1] ?? "reliable";
+}

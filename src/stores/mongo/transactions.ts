@@ -1,0 +1,143 @@
+import type { ClientSession, MongoClient } from "mongodb";
+import { ReliableError, reasonOf } from "../../errors";
+import type { Message } from "../../message/message";
+import { BARRIER, Barriers, barrierRow } from "../documents/barriers";
+import { decodeMessage, encodeMessage } from "../documents/codec";
+import { inboxRow } from "../documents/inbox";
+import type { Transactions } from "../documents/transactions";
+import type { InsertOutcome } from "../store";
+import { type MongoConnection, WRITE_CONCERN } from "./connection";
+import { isDuplicate, isForeignSession, isTransient, mongoError } from "./errors";
+
+class AlreadyHandled extends Error {}
+
+/** What joins a transaction: the user's, or the inbox's own. */
+export class MongoTransactions implements Transactions {
+  readonly #barriers: Barriers;
+
+  constructor(private readonly connection: MongoConnection) {
+    this.#barriers = new Barriers(connection);
+  }
+
+  /**
+   * A write conflict is thrown as the driver threw it, because only then will the caller's `withTransaction` repeat.
+   */
+  async insertIn(session: unknown, message: Message): Promise<InsertOutcome> {
+    const { messages } = this.connection.collections;
+    const theirs = this.#sessionOf(session);
+    if (theirs.hasEnded) throw badSession("it has ended");
+    if (!theirs.inTransaction())
+      throw badSession("it has no transaction open; emit inside `session.withTransaction(…)`");
+    try {
+      // Looked up first: a duplicate key error would abort the caller's transaction.
+      const existing = await messages.findIn(theirs, message._id);
+      if (existing) return { stored: false, existing: decodeMessage(existing) };
+      await messages.insertIn(theirs, encodeMessage(message));
+      return { stored: true };
+    } catch (thrown) {
+      if (isTransient(thrown)) throw thrown;
+      throw isForeignSession(thrown)
+        ? badSession(reasonOf(thrown))
+        : mongoError(`insert of ${message._id} in the given session`, thrown);
+    }
+  }
+
+  onSessionEnd(session: unknown, listener: () => void): void {
+    const theirs = this.#sessionOf(session);
+    if (theirs.hasEnded) queueMicrotask(listener);
+    else theirs.once("ended", () => listener());
+  }
+
+  /**
+   * The driver runs `work` again when the transaction lost a write conflict: it must have no effect outside of the
+   * session.
+   */
+  async barrier(session: unknown, id: string): Promise<void> {
+    const theirs = this.#sessionOf(session);
+    if (!theirs.inTransaction())
+      throw badSession(
+        "it has no transaction open; call `message.barrier(session)` inside the transaction of the business write"
+      );
+    try {
+      await this.connection.collections.barriers.insertIn(
+        theirs,
+        barrierRow(id, BARRIER.committed, this.connection.now())
+      );
+    } catch (thrown) {
+      if (isDuplicate(thrown)) throw await this.#barred(id, thrown);
+      if (isTransient(thrown)) throw thrown;
+      throw isForeignSession(thrown) ? badSession(reasonOf(thrown)) : mongoError(`the barrier of ${id}`, thrown);
+    }
+  }
+
+  async #barred(id: string, thrown: unknown): Promise<Error> {
+    const [row] = await this.connection.collections.barriers.find({ _id: id });
+    if (!row) return badSession(`its transaction has written the barrier row of ${id} already`);
+    return row.state === BARRIER.committed
+      ? new ReliableError(
+          "RELIABLE_DUPLICATE_ID",
+          `The business write of message '${id}' was committed before; this transaction must not commit.`,
+          { id },
+          thrown
+        )
+      : new ReliableError(
+          "RELIABLE_WITHDRAWN",
+          `The message '${id}' was withdrawn before its business write was committed; the transaction must not commit.`,
+          { id },
+          thrown
+        );
+  }
+
+  fence(id: string): Promise<"committed" | "fenced"> {
+    return this.#barriers.fence(id);
+  }
+
+  rolledBack(id: string): Promise<boolean> {
+    return this.#barriers.rolledBack(id);
+  }
+
+  async inbox(
+    group: string,
+    id: string,
+    at: Date,
+    work: (session: unknown) => Promise<void>
+  ): Promise<"handled" | "duplicate"> {
+    const { inbox } = this.connection.collections;
+    const session = (this.connection.client as MongoClient).startSession();
+    let own: { thrown: unknown } | undefined;
+    const attempt = async (): Promise<void> => {
+      own = undefined;
+      await inbox.insertIn(session, inboxRow(group, id, at)).catch((thrown: unknown) => {
+        throw isDuplicate(thrown) ? new AlreadyHandled() : thrown;
+      });
+      try {
+        await work(session);
+      } catch (thrown) {
+        own = { thrown };
+        throw thrown;
+      }
+    };
+    try {
+      await session.withTransaction(attempt, { readConcern: { level: "snapshot" }, writeConcern: WRITE_CONCERN });
+      return "handled";
+    } catch (thrown) {
+      if (thrown instanceof AlreadyHandled) return "duplicate";
+      throw own ? own.thrown : mongoError(`the transaction for ${id}`, thrown);
+    } finally {
+      await session.endSession();
+    }
+  }
+
+  #sessionOf(session: unknown): ClientSession {
+    const theirs = session as (ClientSession & { client?: unknown }) | undefined;
+    if (typeof theirs?.inTransaction !== "function" || typeof theirs.once !== "function")
+      throw badSession("it is no ClientSession of the MongoDB driver");
+    if (theirs.client && theirs.client !== this.connection.client)
+      throw badSession("it is of another MongoClient than the store's; pass your client as the option `mongo`");
+    return theirs;
+  }
+}
+
+function badSession(why: string): ReliableError {
+  return new ReliableError("RELIABLE_BAD_SESSION", `The given \`session\` cannot be used: ${why}.`, {});
+}

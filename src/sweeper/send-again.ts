@@ -1,0 +1,92 @@
+import { currentAttempt, judgeFailure, unroutable } from "../message/attempts";
+import { backoffMs } from "../message/backoff";
+import type { RescheduleRecord } from "../stores/store";
+import { delayOf, LOST_CHECK_MARGIN_MS } from "../wire/check";
+import { type Published, resendByProducer, type StepResult } from "./ask-producer";
+import type { SweepCounts } from "./counts";
+import type { Settled, SweepParts } from "./parts";
+import { reachesAllAtOnce, type SweepPlan } from "./plan";
+
+/** Publishes a plan's steps, or has the producer publish them where it keeps the payload. */
+async function publish(parts: SweepParts, plan: SweepPlan): Promise<Published> {
+  const { message, steps } = plan;
+  if (!steps.length) return { results: [] };
+  if (message.strategy === "callback") return resendByProducer(parts, message, steps);
+  if (reachesAllAtOnce(plan))
+    return parts.publisher.toAll(message, 1).then(result => ({ results: steps.map(() => result) }));
+  return { results: await parts.publisher.toGroups(message, steps) };
+}
+
+/** Sends what the plan says, and works out what is to be written about the message. */
+export async function sendAgain(
+  parts: SweepParts,
+  plan: SweepPlan,
+  claim: string,
+  counts: SweepCounts
+): Promise<Settled> {
+  const { message, steps, waits } = plan;
+  const { results, round, unreachableSince, pauseMs = backoffMs(message.backoff, 1) } = await publish(parts, plan);
+  const at = parts.store.now();
+  const answerBy = new Date(
+    at.getTime() +
+      (message.strategy === "callback" ? delayOf(message, round ?? message.round ?? 1) : message.receiptTimeoutMs)
+  );
+  const failures = [...plan.failures];
+  const missing: string[] = [];
+  const next = new Map(waits);
+  const attempts: Record<string, number> = {};
+  steps.forEach(({ group, attempt }, i) => {
+    const result = results[i] as StepResult;
+    if ("error" in result) {
+      failures.push(
+        judgeFailure(message, group, attempt, "source", result.error, { now: at, retryable: result.retryable })
+      );
+      return;
+    }
+    const { outcome, reason, code } = result;
+    counts[outcome]++;
+    parts.metrics.outcome(message.event, outcome);
+    if (outcome === "confirmed") {
+      attempts[group] = attempt;
+      next.set(group, answerBy);
+    } else if (outcome === "returned") {
+      failures.push(judgeFailure(message, group, attempt, "unroutable", unroutable(reason), { now: at }));
+      if (code === "NO_ROUTE") missing.push(group);
+    } else {
+      next.set(group, new Date(at.getTime() + pauseMs));
+    }
+  });
+  // What was followed by its next attempt at once is due when that one is: with an earlier date another sweep would
+  // take it before this one has written down what it did.
+  failures.forEach((failure, i) => {
+    const nextAt = failure.nextAt && next.get(failure.group);
+    if (nextAt) failures[i] = { ...failure, nextAt };
+  });
+  counts.waiting += waits.size;
+  counts.silent += plan.failures.length;
+  // The failures write their own schedule.
+  const instants = [
+    ...next.values(),
+    ...failures.flatMap(({ group, nextAt }) => (nextAt && !next.has(group) ? nextAt : []))
+  ].map(date => date.getTime());
+  const confirmed = Object.keys(attempts).length > 0;
+  // A round's check comes by itself; should it be lost, the row is due a little later.
+  const margin = confirmed && message.strategy === "callback" ? LOST_CHECK_MARGIN_MS : 0;
+  const tried = new Map(steps.map(({ group, attempt }) => [group, attempt]));
+  const record: RescheduleRecord = {
+    id: message._id,
+    claim,
+    // With nothing left to wait for it is dead by now, and this record changes nothing.
+    dueAt: new Date((instants.length ? Math.min(...instants) : answerBy.getTime()) + margin),
+    next: Object.fromEntries(next),
+    about: Object.fromEntries(
+      [...next.keys()].map(group => [group, Math.max(currentAttempt(message, group), tried.get(group) ?? 0)])
+    )
+  };
+  if (confirmed)
+    Object.assign(record, { status: "published", attempts, ...(message.publishedAt ? {} : { publishedAt: at }) });
+  else if (steps.length && !failures.length) record.status = "pending";
+  if (round) record.round = round;
+  if (unreachableSince !== undefined) record.unreachableSince = unreachableSince;
+  return { record, failures, missing };
+}

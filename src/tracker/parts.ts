@@ -1,0 +1,28 @@
+import type { Courier } from "../couriers/courier";
+import type { StatusWaiter } from "../emit/status-waiter";
+import type { Subscriptions } from "../outbound/subscriptions";
+import type { Clock } from "../platform/clock";
+import type { Logger } from "../platform/logger";
+import type { Progress } from "../progress/progress";
+import type { Store } from "../stores/store";
+import type { Events } from "../telemetry/events";
+import type { Metrics } from "../telemetry/metrics";
+import type { Queues } from "../wire/names";
+
+export interface TrackerParts {
+  store: Store;
+  courier: Courier;
+  progress: Progress;
+  subscriptions: Subscriptions;
+  statusWaiter: StatusWaiter;
+  queues: Queues;
+  metrics: Metrics;
+  logger: Logger;
+  events: Events;
+  clock: Clock;
+  nodeID: string;
+  /** Of the namespace's names. */
+  prefix: string;
+  /** Older messages may have been pruned: what still comes of them must not bring them back. */
+  retainMs: number;
+}

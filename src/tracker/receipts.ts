@@ -1,0 +1,215 @@
+import type { Delivery } from "../couriers/courier";
+import { toParked } from "../inbound/parked-messages";
+import { highestAttempt, judgeFailure } from "../message/attempts";
+import { describeError } from "../message/failure-text";
+import { STATUS } from "../message/lifecycle";
+import { ANY_GROUP, type Message, type Receipt } from "../message/message";
+import type { FailedRecord } from "../stores/store";
+import { answeredRow, rowOfEcho } from "../wire/check";
+import { Unreadable } from "../wire/json";
+import { type Echo, parseReceipts, parseWithdrawal, type ReceiptItem, WITHDRAWAL_TYPE } from "../wire/receipt";
+import type { TrackerParts } from "./parts";
+
+/** Faults of one receipt message that are named; the rest can be seen in its bytes. */
+const MAX_REASONS = 3;
+
+function summaryOf(reasons: string[]): string {
+  const more = reasons.length - MAX_REASONS;
+  return [...reasons.slice(0, MAX_REASONS), ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
+}
+
+type Answer = { nodeID: string; group: string; item: ReceiptItem; delivery: Delivery };
+
+/** What a batch of receipt messages says. */
+interface Batch {
+  answers: Answer[];
+  /** Messages of strategy `callback` that their receipts bring back, by id. */
+  rows: Map<string, Message>;
+  /** Intents whose business write failed. */
+  withdrawn: Message[];
+  faults: Faults;
+}
+
+/** Each message is parked once, however many of its items are bad or find no message: it is kept whole. */
+class Faults {
+  readonly #reasons = new Map<Delivery, string[]>();
+
+  add(delivery: Delivery, reason: string): void {
+    const known = this.#reasons.get(delivery);
+    if (known) known.push(reason);
+    else this.#reasons.set(delivery, [reason]);
+  }
+
+  *[Symbol.iterator](): Iterator<[Delivery, string]> {
+    for (const [delivery, reasons] of this.#reasons) yield [delivery, summaryOf(reasons)];
+  }
+}
+
+/** An answer that changes nothing, and why. */
+type Unmatched = [Answer, string];
+
+/**
+ * Receipts and withdrawals → outcomes. Receipts may come early, late, twice or out of order: the conditions are in the
+ * store's filters, not in the order of arrival.
+ */
+export class Receipts {
+  constructor(readonly parts: TrackerParts) {}
+
+  async take(deliveries: Delivery[]): Promise<void> {
+    const { store } = this.parts;
+    const { answers, rows, withdrawn, faults } = this.#read(deliveries);
+    await this.#withdraw(withdrawn);
+    const inserted = await this.#insertFirst(rows, answers);
+    const left = answers.filter(({ item }) => !inserted.has(item.id));
+    await store.messages.upsertFromChecks([...rows.values()].filter(row => !inserted.has(row._id)));
+    const unmatched = [
+      ...(await this.#handled(left.filter(({ item }) => item.outcome === "handled"))),
+      ...(await this.#failed(left.filter(({ item }) => item.outcome === "failed")))
+    ];
+    for (const [{ delivery }, reason] of unmatched) faults.add(delivery, reason);
+    const parked = [...faults].map(([delivery, reason]) => toParked(delivery, reason, this.parts));
+    if (parked.length) await store.parked.add(parked);
+  }
+
+  #read(deliveries: Delivery[]): Batch {
+    const batch: Batch = { answers: [], rows: new Map(), withdrawn: [], faults: new Faults() };
+    for (const delivery of deliveries) {
+      try {
+        if (delivery.type === WITHDRAWAL_TYPE) {
+          const row = this.#rowOf(parseWithdrawal(delivery.body));
+          if (row) batch.withdrawn.push(row);
+        } else this.#readReceipts(delivery, batch);
+      } catch (error) {
+        if (!(error instanceof Unreadable)) throw error;
+        batch.faults.add(delivery, error.message);
+      }
+    }
+    return batch;
+  }
+
+  #readReceipts(delivery: Delivery, { answers, rows, faults }: Batch): void {
+    const { group, nodeID, items, bad } = parseReceipts(delivery.body);
+    for (const item of items) {
+      try {
+        const row = this.#rowOf(item);
+        if (row && (!rows.has(row._id) || !row.partial)) rows.set(row._id, row);
+        answers.push({ group, nodeID, item, delivery });
+      } catch (error) {
+        if (!(error instanceof Unreadable)) throw error;
+        bad.push(`receipt for ${item.id}: ${error.message}`);
+      }
+    }
+    for (const reason of bad) faults.add(delivery, reason);
+  }
+
+  /**
+   * The row of a message that no emit has stored, from what its receipt brings back; undefined where that is nothing,
+   * or the row may have been pruned. Throws Unreadable.
+   */
+  #rowOf({ id, echo }: { id: string; echo?: Echo }): Message | undefined {
+    if (!echo) return undefined;
+    const { subscriptions, store, clock, retainMs } = this.parts;
+    const row = rowOfEcho(id, echo, (event, only) => subscriptions.waitingFor(event, only), store.now());
+    return row.createdAt.getTime() < clock.now() - retainMs ? undefined : row;
+  }
+
+  async #withdraw(rows: Message[]): Promise<void> {
+    if (!rows.length) return;
+    const { store, clock } = this.parts;
+    await store.messages.upsertFromChecks(rows.map(row => ({ ...row, status: STATUS.intended })));
+    for (const { _id, producer, createdAt } of rows) {
+      const at = new Date(clock.now());
+      await store.intents.withdraw(_id, { at, by: producer, act: "withdraw", note: "commit failed" }, createdAt);
+    }
+  }
+
+  /**
+   * Most messages of strategy `callback` are seen here for the first time, and were handled: their rows are written as
+   * what they have come to. Returns the ids.
+   */
+  async #insertFirst(rows: Map<string, Message>, answers: Answer[]): Promise<Set<string>> {
+    if (!rows.size) return new Set();
+    const at = this.parts.store.now();
+    const handled = new Map(
+      [...rows]
+        .filter(([, { waiting }]) => !waiting.includes(ANY_GROUP))
+        .map(([id]) => [id, new Map<string, Receipt>()])
+    );
+    for (const { group, nodeID, item } of answers) {
+      const { id, outcome, durationMs, attempt } = item;
+      const receipts = handled.get(id);
+      // What failed, or came twice, is judged beside its row.
+      if (outcome === "failed" || receipts?.has(group)) handled.delete(id);
+      else receipts?.set(group, { at, nodeID, durationMs, attempt });
+    }
+    const first = [...handled].map(([id, receipts]) => answeredRow(rows.get(id) as Message, receipts, at));
+    return this.parts.progress.insertFromReceipts(first, at);
+  }
+
+  async #handled(answers: Answer[]): Promise<Unmatched[]> {
+    const at = this.parts.store.now();
+    const unknown = await this.parts.progress.handled(
+      answers.map(({ group, nodeID, item: { id, durationMs, attempt } }) => ({
+        id,
+        group,
+        receipt: { at, nodeID, durationMs, attempt }
+      })),
+      at
+    );
+    return answers.filter(({ item }) => unknown.has(item.id)).map(answer => [answer, notStored(answer)]);
+  }
+
+  async #failed(answers: Answer[]): Promise<Unmatched[]> {
+    if (!answers.length) return [];
+    const { store, progress } = this.parts;
+    const ids = [...new Set(answers.map(({ item }) => item.id))];
+    const messages = new Map((await store.messages.find(ids)).map(message => [message._id, message]));
+    const now = store.now();
+    await progress.resolveRecipients(
+      [...messages.values()],
+      answers.map(({ group, item }) => ({ id: item.id, group }))
+    );
+    const records: FailedRecord[] = [];
+    const unmatched: Unmatched[] = [];
+    for (const answer of answers) {
+      const message = messages.get(answer.item.id);
+      const why = message ? objection(message, answer) : { text: notStored(answer), counts: false };
+      if (why) unmatched.push([answer, why.text]);
+      if (message && (why?.counts ?? true)) records.push(failureOf(message, answer, now));
+    }
+    await progress.failed(records);
+    return unmatched;
+  }
+}
+
+function notStored({ item }: Answer): string {
+  return `receipt for an id that is not in the store: ${item.id}`;
+}
+
+/** Why a human has to look at this failure; `counts`: the store is told of it all the same. */
+function objection(message: Message, { group, item }: Answer): { text: string; counts: boolean } | undefined {
+  const highest = highestAttempt(message, group);
+  // Taken at its word it would use up the attempts that nobody has made. What it is about stays without an answer, and
+  // is sent again.
+  if (item.attempt > highest)
+    return {
+      text: `failed receipt of group ${group} for attempt ${item.attempt} of message ${item.id}, of which at most ${highest} can have been sent`,
+      counts: false
+    };
+  if (!message.open && !message.receipts[group] && !message.failed.includes(group))
+    return {
+      text: `failed receipt of group ${group}, which message ${item.id} (${message.status}) did not expect`,
+      counts: true
+    };
+  return undefined;
+}
+
+function failureOf(message: Message, { group, nodeID, item }: Answer, now: Date): FailedRecord {
+  const { attempt, rejected, retryable, error = { name: "Error", message: "the handler failed" } } = item;
+  // A receipt may come from another language: what has the right shape is kept, bounded here too.
+  return judgeFailure(message, group, attempt, rejected ? "rejected" : "handler", describeError(error), {
+    now,
+    retryable: retryable !== false,
+    nodeID
+  });
+}

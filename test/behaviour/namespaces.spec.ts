@@ -1,0 +1,56 @@
+import { expect, it } from "vitest";
+import { cluster } from "../support/brokers";
+import { storeOf } from "../support/runtime";
+import { consumer, emitter, emitterOf, errorOf, story, subscribed } from "../support/services";
+
+it("two namespaces on the same servers never meet", async () => {
+  const sides = await Promise.all(
+    ["left", "right"].map(async side => {
+      const made = cluster();
+      const seen: unknown[] = [];
+      // Same node, service, group, event and ids on both sides.
+      const broker = await made.node("node-1", [
+        emitter(made.mixin()),
+        consumer(made.mixin(), "stock", "order.created", ctx => void seen.push(ctx.params))
+      ]);
+      return { side, made, broker, seen };
+    })
+  );
+  await Promise.all(sides.map(({ broker }) => subscribed(broker, 1)));
+  await Promise.all(
+    sides.flatMap(({ side, broker }) =>
+      [1, 2, 3].map(n => emitterOf(broker)("order.created", { side, n }, { id: `order-${n}`, waitFor: "consumed" }))
+    )
+  );
+  for (const { side, seen, broker } of sides) {
+    expect(seen.sort((a, b) => (a as { n: number }).n - (b as { n: number }).n)).toEqual(
+      [1, 2, 3].map(n => ({ side, n }))
+    );
+    expect(
+      (await storeOf(broker).messages.list({}, 0, 10)).rows.map(
+        ({ body }) => (JSON.parse(body.toString()) as { side: string }).side
+      )
+    ).toEqual([side, side, side]);
+  }
+
+  const [left, right] = sides.map(({ broker }) => broker);
+  if (!left || !right) throw new Error("unreachable");
+  // What an operator does on one side does nothing on the other.
+  await emitterOf(left)("left.only", {}, { id: "only", groups: "nobody", maxAttempts: 1, waitFor: "consumed" }).catch(
+    () => undefined
+  );
+  expect((await story(left, "only")).status).toBe("dead");
+  expect(await errorOf(story(right, "only"))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
+  expect(await errorOf(right.call("reliable.discard", { id: "only" }))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
+  expect(await right.call("reliable.retry", { status: "dead" })).toMatchObject({ matched: 0 });
+  await right.call("reliable.forget", { group: "stock", force: true });
+  expect((await storeOf(left).subscriptions.list()).length).toBe(1);
+  expect((await story(left, "only")).status).toBe("dead");
+  const leases = await Promise.all(
+    [left, right].map(broker => broker.call<{ ok: boolean; sweeping: string }, object>("reliable.health", {}))
+  );
+  expect(leases.map(({ ok, sweeping }) => [ok, ["held", "unlocked"].includes(sweeping)])).toEqual([
+    [true, true],
+    [true, true]
+  ]);
+});

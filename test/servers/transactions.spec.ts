@@ -1,0 +1,149 @@
+import { MongoClient } from "mongodb";
+import { expect, it, onTestFinished } from "vitest";
+import { prefixOf } from "../../src/wire/names";
+import { cluster } from "../support/brokers";
+import { storeOf } from "../support/runtime";
+import { urls } from "../support/servers";
+import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
+
+async function client(): Promise<MongoClient> {
+  const made = await new MongoClient(urls().mongo).connect();
+  onTestFinished(() => made.close());
+  return made;
+}
+
+/** A shop whose orders are in the database of its messages, and somebody who hears of them. */
+async function shop() {
+  const made = cluster();
+  const mongo = await client();
+  const orders = mongo.db("reliable_test").collection<{ _id: string }>(`${prefixOf(made.namespace)}.orders`);
+  await orders.insertOne({ _id: "first" });
+  const heard: string[] = [];
+  const mixin = made.mixin({ mongo });
+  const broker = await made.node("node-1", [
+    emitter(mixin),
+    consumer(mixin, "stock", "order.created", ctx => void heard.push((ctx.params as { id: string }).id))
+  ]);
+  await subscribed(broker, 1);
+  return { broker, emit: emitterOf(broker), mongo, orders, heard, store: storeOf(broker) };
+}
+
+it("a committed transaction delivers after the commit, never before", async () => {
+  const { broker, emit, mongo, orders, heard, store } = await shop();
+  await mongo.withSession(async session => {
+    await session.withTransaction(async () => {
+      await orders.insertOne({ _id: "o1" }, { session });
+      expect(await emit("order.created", { id: "o1" }, { id: "o1", session })).toEqual({ id: "o1", status: "pending" });
+      // Another message, emitted later and outside, is through before the transaction has ended.
+      await emit("order.created", { id: "marker" }, { id: "marker", waitFor: "consumed" });
+      expect(await broker.call("reliable.sweep", {})).toMatchObject({ claimed: 0 });
+      expect(await store.messages.find(["o1"])).toEqual([]);
+      expect(heard).toEqual(["marker"]);
+    });
+  });
+  await reaches(broker, "o1", "consumed");
+  expect(heard).toEqual(["marker", "o1"]);
+  expect(await orders.countDocuments({ _id: "o1" })).toBe(1);
+});
+
+it("is delivered though nobody ends the session: a sweep finds it", async () => {
+  const { broker, emit, mongo, heard } = await shop();
+  const session = mongo.startSession();
+  onTestFinished(() => session.endSession());
+  await session.withTransaction(() => emit("order.created", { id: "o1" }, { id: "o1", session }));
+  await reaches(broker, "o1", "consumed");
+  expect(heard).toEqual(["o1"]);
+});
+
+it("an aborted transaction delivers nothing, ever", async () => {
+  const { emit, mongo, orders, heard, store, broker } = await shop();
+  const failed = mongo.withSession(session =>
+    session.withTransaction(async () => {
+      await orders.insertOne({ _id: "o1" }, { session });
+      await emit("order.created", { id: "o1" }, { id: "o1", session });
+      throw new Error("no credit");
+    })
+  );
+  await expect(failed).rejects.toThrow("no credit");
+  await emit("order.created", { id: "marker" }, { waitFor: "consumed" });
+  expect(await store.messages.find(["o1"])).toEqual([]);
+  expect(await broker.call("reliable.stats", {})).toMatchObject({ pending: 0, published: 0, consumed: 1 });
+  expect(heard).toEqual(["marker"]);
+  expect(await orders.countDocuments({ _id: "o1" })).toBe(0);
+  // The id is free: nothing of it was kept.
+  await emit("order.created", { id: "o1" }, { id: "o1", waitFor: "consumed" });
+  expect(heard).toEqual(["marker", "o1"]);
+});
+
+it("several messages in one transaction go together", async () => {
+  const { broker, emit, mongo, heard } = await shop();
+  await mongo.withSession(session =>
+    session.withTransaction(async () => {
+      for (const id of ["o1", "o2", "o3"]) await emit("order.created", { id }, { id, session });
+    })
+  );
+  await Promise.all(["o1", "o2", "o3"].map(id => reaches(broker, id, "consumed")));
+  expect(heard.sort()).toEqual(["o1", "o2", "o3"]);
+});
+
+it("a repeated id does not abort the transaction; with another payload it is an error", async () => {
+  const { broker, emit, mongo, orders, heard } = await shop();
+  await emit("order.created", { id: "o1" }, { id: "o1", waitFor: "consumed" });
+  await mongo.withSession(session =>
+    session.withTransaction(async () => {
+      expect(await emit("order.created", { id: "o1" }, { id: "o1", session })).toEqual({
+        id: "o1",
+        status: "consumed"
+      });
+      expect(await errorOf(emit("order.created", { id: "other" }, { id: "o1", session }))).toMatchObject({
+        type: "RELIABLE_DUPLICATE_ID",
+        data: { id: "o1" }
+      });
+      await emit("order.created", { id: "o2" }, { id: "o2", session });
+      expect((await emit("order.created", { id: "o2" }, { id: "o2", session })).status).toBe("pending");
+      await orders.insertOne({ _id: "o2" }, { session });
+    })
+  );
+  await reaches(broker, "o2", "consumed");
+  expect(heard).toEqual(["o1", "o2"]);
+  expect(await orders.countDocuments({ _id: "o2" })).toBe(1);
+});
+
+it("refuses sessions that cannot carry the promise, and stores nothing", async () => {
+  const { emit, mongo, store } = await shop();
+  const stranger = await client();
+  const foreign = stranger.startSession();
+  foreign.startTransaction();
+  const idle = mongo.startSession();
+  const ended = mongo.startSession();
+  await ended.endSession();
+  onTestFinished(async () => {
+    await foreign.abortTransaction().catch(() => undefined);
+    await Promise.all([foreign, idle].map(session => session.endSession()));
+  });
+  const refused: [what: string, session: unknown, why: RegExp][] = [
+    ["of another client", foreign, /another MongoClient/],
+    ["without a transaction", idle, /no transaction open/],
+    ["that has ended", ended, /has ended/],
+    ["that is none", { id: 1 }, /no ClientSession/]
+  ];
+  for (const [what, session, why] of refused) {
+    const error = await errorOf(emit("order.created", { id: "o1" }, { id: "o1", session }));
+    expect.soft(error, what).toMatchObject({ type: "RELIABLE_BAD_SESSION", retryable: false });
+    expect.soft(error.message, what).toMatch(why);
+  }
+  expect(await store.messages.find(["o1"])).toEqual([]);
+});
+
+it("cannot wait inside the transaction for what comes after it", async () => {
+  const { emit, mongo, store } = await shop();
+  const waits = (waitFor: "confirmed" | "consumed") =>
+    mongo.withSession(session =>
+      session.withTransaction(() => emit("order.created", { id: "o1" }, { id: "o1", session, waitFor }))
+    );
+  for (const waitFor of ["confirmed", "consumed"] as const)
+    expect
+      .soft(await errorOf(waits(waitFor)))
+      .toMatchObject({ type: "RELIABLE_BAD_OPTION", data: { option: "waitFor" } });
+  expect(await store.messages.find(["o1"])).toEqual([]);
+});

@@ -22,7 +22,8 @@ async function stopUnderLoad(
   heal = async () => {}
 ): Promise<{ output: string; refused: Set<unknown> }> {
   const { namespace, node, mixin, options } = cluster();
-  const timing = { receiptTimeoutMs: 2000, checkDelaysMs: [2000, 4000, 8000, 16_000, 32_000], ...own };
+  // A page that a sweeper had claimed when it was stopped comes due after claimMs.
+  const timing = { receiptTimeoutMs: 2000, claimMs: 5000, checkDelaysMs: [2000, 4000, 8000, 16_000, 32_000], ...own };
   const busy = await startNode("test/support/busy-node.ts", {
     env: { NODE: JSON.stringify({ namespace, options: options({ drainTimeoutMs, ...timing }) }) }
   });
@@ -57,7 +58,6 @@ async function stopUnderLoad(
     // Of strategy `callback` only the producer's own service sends again.
     { name: "orders", mixins: [mixin(timing)] }
   ]);
-  // A page that its sweeper had claimed when it was stopped comes due after claimMs, a minute.
   await until(
     () => promised.filter(n => !handled.has(n)).length,
     missing => missing === 0,

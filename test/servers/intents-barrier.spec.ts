@@ -15,8 +15,9 @@ async function connected(): Promise<MongoClient> {
 
 /** A shop whose orders live in the store's own database, and a step in its transaction that a test can hold. */
 async function shop(strategy: "outbox" | "callback", ladder = [200, 400, 600]) {
-  const made = cluster();
+  // Before the cluster: closed after its nodes have stopped. One that stops without its store waits for its drain.
   const client = await connected();
+  const made = cluster();
   const orders = client.db("reliable_test").collection<{ _id: string }>(`${made.namespace}.reliable.orders`);
   const seen: unknown[] = [];
   const mixin = made.mixin({ mongo: client, strategy, checkDelaysMs: ladder });

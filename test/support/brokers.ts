@@ -59,6 +59,9 @@ export function cluster(): Cluster {
       transporter: "Fake",
       logger: new Capture(nodeID, logs) as never,
       registry: { stopDelay: 0 } as never,
+      dependencyInterval: 15,
+      // A second, else, until other nodes hear of a service.
+      transit: { serviceChangedDebounceTime: 1 } as never,
       ...own
     });
     connectsAtOnce(created);
@@ -152,12 +155,14 @@ async function removeNamespace(namespace: string, delays: Iterable<number>): Pro
   await client.close();
   const connection = await connect(amqp, { noDelay: true });
   connection.on("error", () => undefined);
-  for (const queue of queues) {
+  // A channel each: one that is closed for its queue must not keep the others.
+  const remove = async (queue: string) => {
     const channel = await connection.createChannel();
     channel.on("error", () => undefined);
     await channel.deleteQueue(queue).catch(() => undefined);
     await channel.close().catch(() => undefined);
-  }
+  };
+  await Promise.all([...queues].map(remove));
   const channel = await connection.createChannel();
   channel.on("error", () => undefined);
   await channel.deleteExchange(`${prefix}.events`).catch(() => undefined);

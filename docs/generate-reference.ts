@@ -1,4 +1,4 @@
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { reliableActions } from "../mixins/reliable.actions";
 import { ERRORS } from "../src/errors";
 import { environmentName, hasVariable } from "../src/options/environment";
@@ -40,12 +40,30 @@ function literal(value: unknown): string {
   );
 }
 
+/** By name of the option: the comment above it in the table OPTIONS. */
+function optionTexts(): Record<string, string> {
+  const source = readFileSync("src/options/options.ts", "utf8");
+  const entries = [...source.matchAll(/^ {2}\/\*\*(.*?)\*\/\n {2}(\w+): per/gms)];
+  return Object.fromEntries(
+    entries.map(([, comment = "", name = ""]) => [
+      name,
+      comment
+        .replace(/\s*\n\s*\* ?/g, " ")
+        .trim()
+        .replace(/\.$/, "")
+    ])
+  );
+}
+
 function optionsPage(): string {
+  const texts = optionTexts();
   const names = Object.keys(OPTIONS) as OptionName[];
   const rows = names.map(name => {
-    const spec: { scope: string; default?: unknown; doc: string } = OPTIONS[name];
+    const { scope, default: preset } = OPTIONS[name];
+    const text = texts[name];
+    if (!text) throw new Error(`src/options/options.ts has no comment above '${name}'`);
     const variable = hasVariable(name) ? code(environmentName(name)) : "–";
-    return [code(name), spec.scope, literal(spec.default), variable, spec.doc];
+    return [code(name), scope, literal(preset), variable, text];
   });
   return page(
     "Options",

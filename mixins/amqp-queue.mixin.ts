@@ -61,7 +61,7 @@ export function ReliableAmqpQueue({ queues, ...options }: AmqpQueueOptions = {})
   } as unknown as Partial<ServiceSchema>;
 }
 
-/** Their methods and their `started`, which would connect, give way to ours, wherever they stand in `mixins`. */
+/** Replaces the methods and the `started` (it would connect) of their mixin, at any place in `mixins`. */
 function takeOver(schema: QueueSchema): void {
   const theirs = [schema.mixins ?? []].flat().find(mixin => (mixin as { name?: unknown }).name === THEIRS) as
     | { started?: unknown; methods?: { addAMQPJob?: unknown } }

@@ -1,6 +1,6 @@
 import type { ServiceBroker } from "moleculer";
 
-/** Whatever of a Moleculer broker's parts may differ between 0.14 and 0.15 is named here once. */
+/** What differs between the brokers of 0.14 and 0.15, named once. */
 export interface Broker extends ServiceBroker {
   nodeID: string;
   namespace: string;

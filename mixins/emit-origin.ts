@@ -25,7 +25,7 @@ export function originOf(
   };
 }
 
-/** W3C Trace Context; what has another shape is nobody's trace and does not travel. */
+/** W3C Trace Context; what has another shape is not sent on. */
 const TRACEPARENT = /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}(-[\da-f-]{0,100})?$/;
 
 /** From the emit's headers; else from the context: its headers (0.15), its meta, or the reliable delivery it is of. */

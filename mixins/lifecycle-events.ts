@@ -7,10 +7,10 @@ import type { Broker } from "./broker";
  * `lifecycleEvents` as `reliable.…` to the others. Ids and names only, never payloads. They are ordinary events: one
  * that gets lost is lost.
  */
-export function tellLifecycle(broker: Broker, runtime: Runtime): void {
+export function forwardLifecycle(broker: Broker, runtime: Runtime): void {
   const logger = broker.getLogger("reliable");
   const send = (how: "broadcastLocal" | "broadcast" | "emit", name: string, data: object) => {
-    const failed = (error: unknown) => logger.debug(`Reliable: '${name}' could not be told: ${reasonOf(error)}`);
+    const failed = (error: unknown) => logger.debug(`Reliable: '${name}' could not be emitted: ${reasonOf(error)}`);
     try {
       Promise.resolve(broker[how](name, data)).catch(failed);
     } catch (error) {

@@ -2,7 +2,7 @@ import type { Service } from "moleculer";
 import { sameVersion, VERSION } from "../src/platform/process-shared";
 import { Runtime } from "../src/runtime/runtime";
 import type { Broker } from "./broker";
-import { tellLifecycle } from "./lifecycle-events";
+import { forwardLifecycle } from "./lifecycle-events";
 import { connectMetrics } from "./metrics";
 import { checkMoleculer } from "./moleculer-version";
 
@@ -37,6 +37,6 @@ function newRuntime(broker: Broker): Runtime {
     call: (action, params, options) => broker.call(action, params as object, options) as Promise<unknown>
   });
   connectMetrics(broker, runtime);
-  tellLifecycle(broker, runtime);
+  forwardLifecycle(broker, runtime);
   return runtime;
 }

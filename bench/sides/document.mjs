@@ -4,8 +4,8 @@ import { newMessage } from "../../dist/src/emit/new-message.js";
 import { serviceOptions } from "../../dist/src/options/resolve.js";
 import { encodeMessage } from "../../dist/src/stores/documents/codec.js";
 import { INDEXES } from "../../dist/src/stores/documents/indexes.js";
-import { encodePlan } from "../../dist/src/wire/check.js";
 import { headersOf } from "../../dist/src/wire/envelope.js";
+import { encodePlan } from "../../dist/src/wire/plan.js";
 import { EVENT } from "../lib/world.mjs";
 
 const source = {

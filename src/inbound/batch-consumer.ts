@@ -9,9 +9,9 @@ import { type ParkingNode, toParked } from "./parked-messages";
 const MAX_BATCH = 200;
 const PREFETCH = 1000;
 /**
- * Between the begins of two batches, unless one is full: after a batch of few, and after one of more. A message
- * that comes alone is handled at once; of a steady trickle each would cost store commands of its own, beside those of
- * the messages that they are about.
+ * The shortest time between the starts of two batches, unless a batch is full: the first after a small batch, the
+ * second after a larger one. A single message is handled at once. In a steady trickle each message would cost store
+ * commands of its own.
  */
 const PACE_MS = 20;
 const CROWD_PACE_MS = 50;
@@ -23,14 +23,14 @@ export interface BatchConsumerParts extends ParkingNode {
   store: Pick<Store, "ready" | "parked">;
   /** A batch; acked when it resolves. */
   handle(deliveries: Delivery[]): Promise<void>;
-  /** Whether somebody waits for what is in the queue; if not, a batch may wait for more. */
+  /** Somebody waits for what is in the queue. If nobody does, a batch may wait for more. */
   awaiting?: { readonly waiting: boolean };
 }
 
 /** One queue consumed in batches: while the store writes one, the next collects. */
 export class BatchConsumer {
   #held: Delivery[] = [];
-  /** When the next batch may begin. */
+  /** The next batch may begin at this time. */
   #nextAt = -Infinity;
   /** Ends the pause before the next batch. */
   #full: AbortController | undefined;
@@ -56,7 +56,7 @@ export class BatchConsumer {
     if (courier.ready) await consumed;
     else
       consumed.catch(error => {
-        // The stop has closed what it was waiting for.
+        // The stop has closed the connection it was waiting for.
         if (this.#stopped) return;
         logger.error(`Reliable: cannot track ${this.queue}: ${reasonOf(error)}`);
         events.emit("error", error, "tracker");
@@ -96,7 +96,7 @@ export class BatchConsumer {
       try {
         await this.#handleAll(batch);
       } catch (error) {
-        // Held unacked until the store takes it; the prefetch bounds how much that can be.
+        // They stay unacked until the store takes them. The prefetch bounds their number.
         if (++failures === 1) {
           logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
           events.emit("error", error, "tracker");
@@ -122,8 +122,8 @@ export class BatchConsumer {
   }
 
   /**
-   * What waiting does not mend must not hold up the rest: the batch is taken apart, and the one that fails alone is
-   * parked.
+   * An error that does not pass must not hold up the other messages. The batch is taken apart, and the message that
+   * fails alone is parked.
    */
   async #handleAll(batch: Delivery[]): Promise<void> {
     try {
@@ -141,7 +141,7 @@ export class BatchConsumer {
   }
 }
 
-/** In order of arrival, so the last of each epoch acks all before it. */
+/** The batch is in order of arrival, so the last delivery of each epoch acks all before it. */
 function ackAll(batch: Delivery[]): void {
   batch.forEach((delivery, i) => {
     if (batch[i + 1]?.epoch !== delivery.epoch) delivery.ackUpTo();

@@ -12,8 +12,8 @@ import { PARKED_TYPE } from "../wire/envelope";
 const MAX_PARKED_HEADERS = 32 * 1024;
 
 /**
- * What a node without a store sends to those that have one, to be kept; `toParked` reads it. The same one may be
- * published again.
+ * The message by which a node without a store asks the nodes with one to keep something. `toParked` reads it. It may be
+ * published more than once.
  */
 export function toParkedMessage(
   to: string,
@@ -42,7 +42,7 @@ export function toParkedMessage(
   };
 }
 
-/** Who finds a message that must be parked. */
+/** The node that finds a message it has to park. */
 export interface ParkingNode {
   metrics: Metrics;
   logger: Logger;
@@ -51,7 +51,7 @@ export interface ParkingNode {
   clock: Clock;
 }
 
-/** Said once, by the node that found it: metric, log and `$reliable.error`; never its content. */
+/** The node that parks a message says so once: metric, log and `$reliable.error`. The content is not told. */
 export function announceParked(
   { queue, messageId }: Pick<Delivery, "queue"> & Partial<Pick<Delivery, "messageId">>,
   reason: string,
@@ -68,7 +68,10 @@ export function announceParked(
   events.emit("error", error, module);
 }
 
-/** Found, and its reason told, elsewhere; anything else in the queue of parked messages is itself to be parked. */
+/**
+ * True for a message that another node has parked and announced. Anything else in the queue of parked messages is
+ * itself parked.
+ */
 export function isParkedMessage({
   type,
   messageId,
@@ -84,17 +87,14 @@ export function isParkedMessage({
   );
 }
 
-/**
- * A delivery that could not be taken for what it should have been, as the record that is kept of it: whole, with its
- * raw bytes.
- */
+/** The record that is kept of a delivery that cannot be read: all of it, with its raw bytes. */
 export function toParked(delivery: Delivery, reason: string, parts: ParkingNode): Parked {
   const { messageId, type, contentType, timestamp, appId, headers } = delivery;
   const { nodeID, clock } = parts;
   const own = isParkedMessage(delivery);
   if (!own) announceParked(delivery, reason, parts, "tracker");
   const { queue, epoch, tag, body } = delivery;
-  // Delivered again after a crash it must be the same record; messages of other programs may have the same id, or none.
+  // A redelivery after a crash must give the same record. Messages of other programs may have the same id, or none.
   const foreignId = messageId
     ? `${queue}/${messageId}#${createHash("sha1").update(body).digest("hex")}`
     : `${queue}#${nodeID}#${epoch}#${tag}#${clock.now()}`;
@@ -114,7 +114,7 @@ function parsed(json: unknown): Record<string, unknown> {
   try {
     return JSON.parse(String(json)) as Record<string, unknown>;
   } catch {
-    // Cut to size on its way here.
+    // It was cut to size on its way here.
     return { raw: String(json) };
   }
 }

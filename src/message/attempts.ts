@@ -3,16 +3,15 @@ import { ANY_GROUP, type Failure, type FailureCause, type FailureError, type Mes
 import { namesGroup } from "./pattern";
 
 /**
- * One budget per message and group. Attempts are numbered from 1 and never used twice; a failure names the attempt it
- * is about, so the same failure told twice burns once. Only failures burn: broker trouble, a backlog and an offline
- * group do not come here.
+ * Attempts are counted per message and group, from 1, and no number is used twice. A failure names its attempt, so one
+ * that is reported twice counts once. Only failures count: broker trouble, a backlog and an offline group do not.
  */
 export interface AttemptFailure {
   id: string;
   group: string;
   attempt: number;
   failure: Failure;
-  /** null: the budget is spent, or no further attempt can help. */
+  /** null: all attempts are used up, or no further attempt can help. */
   nextAt: Date | null;
   reason: string;
 }
@@ -53,7 +52,7 @@ export function unroutable(reason = "no queue took it"): FailureError {
   return { name: "Unroutable", message: reason, code: "NO_ROUTE" };
 }
 
-/** An attempt is out, and nobody has said that it failed. */
+/** An attempt is out, and no failure of it is known. */
 export function isUnanswered(message: Message, group: string): boolean {
   return attemptsMade(message, group) > (message.spent[group] ?? 0);
 }

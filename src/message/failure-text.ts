@@ -6,15 +6,14 @@ const MAX_ERROR_TEXT = 1000;
 const MAX_STACK = 4000;
 
 /**
- * An error as it travels and is stored: every field bounded, without credentials. Whatever was thrown, this does not
- * throw.
+ * An error as it is sent and stored: every field bounded, without credentials. Never throws.
  */
 export function describeError(thrown: unknown): FailureError {
   const field = (name: string): unknown => {
     try {
       return (thrown as Record<string, unknown>)[name];
     } catch {
-      // A getter that throws is no reason to owe a receipt for ever.
+      // A getter may throw; the receipt must be sent all the same.
       return undefined;
     }
   };

@@ -1,5 +1,5 @@
 /**
- * The statuses of a message and the legal ways between them. Pure; the store's filters repeat what stands here.
+ * The statuses of a message and the legal transitions. Pure; the store's filters repeat them.
  *
  *   emit with `commit`                    emit
  *         │                                │
@@ -24,7 +24,7 @@ export const STATUS = {
   published: "published",
   /** Every expected group has handled it. Final; pruned after `retainMs`. A late receipt leads here from `dead` too. */
   consumed: "consumed",
-  /** No group that still owes a receipt has budget left. Stays until a human retries, resolves or discards it. */
+  /** No group that still owes a receipt has attempts left. Stays until a human retries, resolves or discards it. */
   dead: "dead",
   /** Closed by a human, with a note. Final; pruned after `retainMs`. */
   resolved: "resolved",

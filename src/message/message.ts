@@ -1,12 +1,12 @@
 import type { Status } from "./lifecycle";
 
 /**
- * Whoever the exchange routes it to: stands in `waiting` of a message for which no group was known when it was emitted.
- * The first receipt, or the first sweep that knows better, replaces it by real groups.
+ * Every group that the exchange routes to: stands in `waiting` of a message for which no group was known when it was
+ * emitted. The first receipt, or the first sweep that knows groups, replaces it by real ones.
  */
 export const ANY_GROUP = "*";
 
-/** Why an attempt failed. Only these burn budget; broker trouble, a backlog and an offline group do not. */
+/** Why an attempt failed. Only these use up attempts; broker trouble, a backlog and an offline group do not. */
 export type FailureCause =
   /** The handler threw, rejected or ran into `handlerTimeoutMs`. */
   | "handler"
@@ -46,7 +46,7 @@ export interface Receipt {
   attempt: number;
 }
 
-/** Everything a human or the library did to a message beside the normal course. */
+/** What an operator or the library did to a message outside of its normal course. */
 export interface Note {
   at: Date;
   by: string;
@@ -54,13 +54,22 @@ export interface Note {
   note?: string;
 }
 
+export const JITTERS = ["none", "half", "full"] as const;
+
 /** Backoff between attempts: doubles from `initialMs` up to `maxMs`, see `backoff.ts`. */
 export interface Backoff {
   initialMs: number;
   maxMs: number;
   /** `none` exact · `half` between half and all of the delay · `full` between 0 and the delay. */
-  jitter: "none" | "half" | "full";
+  jitter: (typeof JITTERS)[number];
 }
+
+/** What they promise: `src/emit/strategy.ts`. */
+export const STRATEGIES = ["outbox", "callback"] as const;
+
+/** How an intent is asked about: by `source`, or by the barrier row of its business transaction alone. */
+export const QUESTIONS = ["source", "barrier"] as const;
+export type Question = (typeof QUESTIONS)[number];
 
 /** What the handler's context is rebuilt from. */
 export interface Origin {
@@ -90,7 +99,7 @@ export interface Message {
   meta: Record<string, unknown>;
   headers: Record<string, unknown>;
   origin: Origin;
-  strategy: "outbox" | "callback";
+  strategy: (typeof STRATEGIES)[number];
   /** Full name of the emitting service. */
   producer: string;
   /** The emit's `groups` option: resent and routed to these queues only. Absent = every subscribed group. */
@@ -104,16 +113,16 @@ export interface Message {
   claim?: string;
   /** 0..63, from the id: which sweeper partition it belongs to. */
   bucket: number;
-  /** Groups that still owe a receipt and have budget left. */
+  /** Groups that still owe a receipt and have attempts left. */
   waiting: string[];
-  /** Groups that still owe a receipt and have spent their budget. All waiting ones gone and some here = `dead`. */
+  /** Groups that still owe a receipt and have used up their attempts. All waiting ones gone and some here = `dead`. */
   failed: string[];
   receipts: Record<string, Receipt>;
   /** Attempts made (confirmed publishes) per group; counts from 1. Absent = 1 once `publishedAt` is set. */
   attempts: Record<string, number>;
   /** Number of the last attempt that failed, per group. */
   spent: Record<string, number>;
-  /** `spent` at the last human retry, per group: the budget counts from here. */
+  /** `spent` at the last human retry, per group: attempts count from here. */
   base: Record<string, number>;
   /**
    * When a group's next step is due (backoff after a failure, or silence), per group. Absent = `publishedAt` +
@@ -128,11 +137,11 @@ export interface Message {
   /** Why it is `dead`: cause, group and the last error in one line. */
   reason?: string;
   source?: Source;
-  /** How an intent is asked about: by `source`, or by the barrier row of its business transaction alone. */
-  intent?: "source" | "barrier";
+  /** How it is asked about while it is an intent. */
+  intent?: Question;
   /**
-   * Its producer cannot be asked (it is no Moleculer service): whoever holds the row sends it again, from the copy that
-   * came with the check.
+   * Its producer cannot be asked (it is no Moleculer service): the callback service sends it again itself, from the
+   * copy that came with the check.
    */
   resend?: "copy";
   /** Questions about an intent that were answered with "unknown" or an error. */
@@ -142,7 +151,7 @@ export interface Message {
   round?: number;
   /** Known from receipts only: event and payload come with the check. */
   partial?: true;
-  /** Since when nobody answers for the producer. */
+  /** Since when no instance of the producer answers. */
   unreachableSince?: Date;
   createdAt: Date;
   publishedAt?: Date;
@@ -153,13 +162,13 @@ export interface Message {
   notes: Note[];
 }
 
-/** Failures kept on a message; enough to see a pattern, bounded so that a row cannot grow for ever. */
+/** Failures kept on a message; enough to see a pattern, bounded so that a row cannot grow without end. */
 export const FAILURES_KEPT = 20;
 
 /** Sweeper partitions divide these; fixed, so that the number of partitions can change at any time. */
 export const BUCKETS = 64;
 
-/** FNV-1a over the id: stable in every version and language, spread is all that is asked of it. */
+/** FNV-1a over the id: stable in every version and language, and evenly spread. */
 export function bucketOf(id: string): number {
   let hash = 0x811c9dc5;
   for (let i = 0; i < id.length; i++) hash = Math.imul(hash ^ id.charCodeAt(i), 0x01000193);

@@ -7,7 +7,7 @@ const matchers = new Map<string, (event: string) => boolean>();
 /**
  * Whether an event goes to the handlers of a Moleculer event pattern: Moleculer's own rule, as far as the binding
  * carries it. The one difference: in a pattern with a wildcard before its end Moleculer takes a dot for any character
- * (`*.paid` also matches `unpaid`), which is nobody's wish; here a dot is a dot. So whoever matches is routed to.
+ * (`*.paid` also matches `unpaid`), which no AMQP key can express; here a dot is a dot.
  */
 export function matches(event: string, pattern: string): boolean {
   let matcher = matchers.get(pattern);

@@ -1,6 +1,6 @@
 /**
- * Who ends a message to a queue that is not ours: `confirm`, the broker's confirm, where the queue's workers know
- * nothing of receipts; `receipt`, the workers' receipt, where all of them can send one.
+ * What settles a message to a queue outside of the library: `confirm`, the broker's confirm, where the queue's workers
+ * send no receipts; `receipt`, the workers' receipt, where all of them can send one.
  */
 export type Settle = "confirm" | "receipt";
 
@@ -12,11 +12,11 @@ export interface QueueTarget {
 /** No group of a Moleculer service has a slash in its name. */
 const PREFIX = { receipt: "queue/", confirm: "queue-confirm/" } as const satisfies Record<Settle, string>;
 
-/** Separators of lists of groups, and what tells groups from patterns. */
+/** Separators of lists of groups, and what separates a group from a pattern. */
 const RESERVED = /[%,:/#]/g;
 
 /**
- * The pseudo group of a queue that is not ours: a message to it waits for this one group, and the group's queue is
+ * The pseudo group of a queue outside of the library: a message to it waits for this one group, and the group's queue is
  * known by its name alone, on every node and without an announcement.
  */
 export function queueGroup({ queue, settle }: QueueTarget): string {

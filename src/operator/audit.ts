@@ -4,7 +4,7 @@ import type { AuditRecord, Parked } from "../message/records";
 export function auditOf(message: Message, note: Note): AuditRecord {
   const { _id: id, event, producer, createdAt, reason, failed, body } = message;
   return {
-    // Of this row: an id may be emitted and discarded again.
+    // The instant makes it the record of this row: an id may be emitted and discarded again.
     _id: `discard:${id}@${createdAt.getTime()}`,
     at: note.at,
     by: note.by,
@@ -15,7 +15,7 @@ export function auditOf(message: Message, note: Note): AuditRecord {
 }
 
 export function parkedAuditOf({ _id: id, at, queue, reason, body }: Parked, note: Note): AuditRecord {
-  // Of this parking: the same message may be parked and discarded again.
+  // The instant makes it the record of this parking: a message may be parked and discarded again.
   return {
     _id: `discard-parked:${id}@${at.getTime()}`,
     ...note,

@@ -2,13 +2,13 @@ import { ReliableError } from "../errors";
 import { STATUSES, type Status } from "../message/lifecycle";
 import type { ListQuery } from "../stores/store";
 
-/** What an operator may filter by. Instants may be Dates, ISO strings or ms; ages are ms. */
+/** What an operator may filter by. Ages are in ms. */
 export interface Filter {
   status?: string | string[];
   event?: string;
   group?: string;
   producer?: string;
-  /** Older, younger than this many ms. */
+  /** Age in ms: older than this, younger than this. */
   olderThanMs?: number;
   youngerThanMs?: number;
 }

@@ -4,7 +4,7 @@ import type { Clock } from "../platform/clock";
 import type { Store } from "../stores/store";
 import type { Metrics } from "../telemetry/metrics";
 
-/** What `reliable.health` tells. `ok` = every configured server answers and the broker is not blocked. */
+/** What `reliable.health` returns. `ok`: every configured server answers and the broker is not blocked. */
 export interface Health {
   ok: boolean;
   nodeID: string;
@@ -15,7 +15,7 @@ export interface Health {
   redis: string;
   /** `held` this node sweeps · `standby` another does · `unlocked` without a lease. */
   sweeping: string;
-  /** Per partition who holds the lease. */
+  /** Who holds the lease of each partition. */
   leaseHolders: string;
   lastSweep: string;
   oldestPendingMs: number | null;
@@ -29,7 +29,7 @@ export interface SubscriptionRow {
   group: string;
   pattern: string;
   queue: string;
-  /** Of the queue now; null = no such queue, or the broker does not answer. */
+  /** Messages ready in the queue now; null = there is no such queue, or the broker does not answer. */
   ready: number | null;
   consumers: number | null;
   service: string;
@@ -38,7 +38,7 @@ export interface SubscriptionRow {
   seenAt: string;
 }
 
-/** What is told of the sweeper. */
+/** The part of the sweeper that health shows. */
 export interface SweeperView {
   readonly mode: string;
   readonly leases: { holders(): Promise<(string | null)[]> } | undefined;
@@ -49,7 +49,7 @@ export interface NodeHealthParts {
   nodeID: string;
   courier: Courier;
   store: Store;
-  /** Address of Redis, where one is configured. */
+  /** Address of Redis, if one is configured. */
   redis: string | undefined;
   sweeper: SweeperView;
   /** Whether this node sweeps at all. */
@@ -59,7 +59,7 @@ export interface NodeHealthParts {
   clock: Clock;
 }
 
-/** How a node, its servers and the whole namespace's messages stand. */
+/** The state of a node, of its servers, and of the messages of the whole namespace. */
 export class NodeHealth {
   readonly #startedAt: number;
 

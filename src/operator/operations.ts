@@ -18,7 +18,7 @@ export interface ActParams extends Filter {
   ids?: string[];
   note?: string;
   by?: string;
-  /** Only tell what would be done. @default false */
+  /** Only returns what would be done. @default false */
   dryRun?: boolean;
   /** @default 100 of a filter; all ids */
   limit?: number;
@@ -26,7 +26,7 @@ export interface ActParams extends Filter {
 
 /** A discard of parked messages, which has ids only. */
 export interface DiscardParams extends ActParams {
-  /** Ids of parked messages; `note` is required then, and `id`, `ids`, the filter and `limit` are not for them. */
+  /** Ids of parked messages. Then `note` is required, and `id`, `ids`, `limit` and the filter are not allowed. */
   parked?: string[];
 }
 
@@ -34,7 +34,7 @@ export interface ActResult {
   /** How many messages were found and may be acted on. */
   matched: number;
   done: number;
-  /** Changed under our hands: not acted on. */
+  /** Not acted on, because another process changed them in the meantime. */
   lost: number;
   dryRun: boolean;
   ids: string[];
@@ -81,12 +81,12 @@ export class Operations {
     };
   }
 
-  /** Rejects with RELIABLE_NOT_FOUND; a discarded message is told by its audit record. */
+  /** Rejects with RELIABLE_NOT_FOUND. For a discarded message the error tells who discarded it and when. */
   async get(id: string): Promise<MessageStory> {
     return toStory(await this.#find(id), this.parts.clock.now());
   }
 
-  /** For nodes without a store, whose emits wait. */
+  /** For emits that wait on a node without a store. */
   statuses(ids: string[]): Promise<StatusSeen[]> {
     return statusesOf(this.parts.store, ids);
   }
@@ -128,8 +128,8 @@ export class Operations {
   }
 
   /**
-   * Releases a retired group: its subscriptions are deleted, messages that wait only for it are freed. Rejects with
-   * RELIABLE_NOT_FOUND / RELIABLE_GROUP_ACTIVE.
+   * Releases a retired group: deletes its subscriptions and frees the messages that wait only for it. Rejects with
+   * RELIABLE_NOT_FOUND or RELIABLE_GROUP_ACTIVE.
    */
   async forget(
     params: { group: string; note?: string; by?: string; dryRun?: boolean; force?: boolean },
@@ -187,7 +187,7 @@ export class Operations {
     );
   }
 
-  /** In the order of `ids`. */
+  /** The result has the order of `ids`. */
   async #findParked(ids: string[]): Promise<Parked[]> {
     const found = new Map((await this.parts.store.parked.find(ids)).map(parked => [parked._id, parked]));
     return ids.map(id => {
@@ -237,11 +237,11 @@ export class Operations {
     const { dryRun = false } = params;
     const byId = [...new Set([...(params.id !== undefined ? [params.id] : []), ...(params.ids ?? [])])];
     const { limit = byId.length || DEFAULT_LIMIT } = params;
-    // `forget` may resolve others too; by hand only what has come to rest can be touched.
+    // `forget` may resolve other statuses too. By hand, only `dead` messages can be changed.
     const from: Status[] = sourcesOf(TARGET[act]).filter(status => status === STATUS.dead);
     let messages: Message[];
     if (byId.length) {
-      // A filter beside ids would be read as a restriction, and is none.
+      // A filter beside ids looks like a restriction, and would not be one.
       if (hasFilter(params))
         throw new ReliableError("RELIABLE_BAD_OPTION", `'${act}' takes either ids or a filter, not both.`, {
           option: "id"
@@ -289,7 +289,7 @@ export class Operations {
         else result.lost++;
       }
     } finally {
-      // Should one fail, what was done before it is done.
+      // If one of them fails, those before it are done all the same.
       if (done.length) this.parts.events.emit("acted", DONE[act], done, by);
     }
     return { ...result, done: done.length };

@@ -4,7 +4,7 @@ import { ANY_GROUP, type Message } from "../message/message";
 import { queueTargetOf, queueTargetOfMessage, type Settle } from "../message/queue-target";
 import type { AuditRecord, Parked } from "../message/records";
 
-/** Of a parked body in a list; divisible by three, so that base64 ends without padding. */
+/** Bytes of a parked body in a list. Divisible by three, so that base64 ends without padding. */
 const PREVIEW_BYTES = 198;
 
 /** Flat: the Moleculer REPL prints results four levels deep. Instants are ISO strings. */
@@ -14,10 +14,10 @@ export interface MessageRow {
   status: string;
   producer: string;
   strategy: string;
-  /** Groups that still owe a receipt, given up on or not. */
+  /** Groups that still owe a receipt, including those without attempts left. */
   waiting: string;
   handled: string;
-  /** Highest attempt made of any group. */
+  /** The highest attempt made for any group. */
   attempts: number;
   maxAttempts: number;
   ageMs: number;
@@ -36,7 +36,9 @@ export interface MessageStory extends MessageRow {
   meta: Record<string, unknown>;
   requestID?: string;
   bytes: number;
-  /** Of a message to a queue that is nobody's group (`addAMQPJob`): its name, and what settles the message. */
+  /**
+   * For a message to a queue that belongs to no group (`addAMQPJob`): the queue's name, and what settles the message.
+   */
   queue?: string;
   settle?: Settle;
   claim?: string;
@@ -46,7 +48,7 @@ export interface MessageStory extends MessageRow {
 const owing = (message: Message): string[] => [...message.waiting, ...message.failed];
 
 export function toRow(message: Message, now: number): MessageRow {
-  // A receipt may tell of an attempt whose publish was never recorded.
+  // A receipt may name an attempt whose publish was never recorded.
   const answered = Object.values(message.receipts).map(receipt => receipt.attempt);
   const made = [
     message.publishedAt ? 1 : 0,
@@ -164,13 +166,13 @@ export function auditRow(audit: AuditRecord): Record<string, unknown> {
   };
 }
 
-/** Bytes as text that loses none of them: UTF-8 where they are that, else base64. */
+/** Bytes as text without loss: UTF-8 if they are valid UTF-8, else base64. */
 function textOf(bytes: Buffer): { encoding: "utf8" | "base64"; body: string } {
   const encoding = isUtf8(bytes) ? "utf8" : "base64";
   return { encoding, body: bytes.toString(encoding) };
 }
 
-/** As a row of a list: the beginning of its body, and whether that is `cut`. */
+/** A row of a list: the start of the body, and whether it is `cut`. */
 export function parkedRow(parked: Parked): Record<string, unknown> {
   const { body } = parked;
   let end = Math.min(body.length, PREVIEW_BYTES);

@@ -24,7 +24,7 @@ export function checkAddresses(values: Values): void {
       !protocols.some(protocol => url.startsWith(`${protocol}://`) && url.length > protocol.length + 3)
     )
       return false;
-    // Its part after the slash would be taken for host and path, and told as such.
+    // The part of a password after the slash would be read as host and path, and shown in errors.
     if (/^[^/]*\/\/[^/?#]*[/?#][^?]*@/.test(url))
       bad(
         protocols[0] === "mongodb" ? "mongo" : (protocols[0] as string),

@@ -12,20 +12,18 @@ export interface Rule {
 }
 
 /** What may be given, and what counts where nothing is: `undefined` = there is no default. Its type is the option's. */
-export interface Kind<Value> {
+interface Kind<Value> {
   rule: Rule;
   default: Value;
 }
 
-export interface OptionSpec<Scope extends OptionScope = OptionScope, Value = unknown> extends Kind<Value> {
+export interface Option<Scope extends OptionScope = OptionScope, Value = unknown> extends Kind<Value> {
   scope: Scope;
-  /** For the reference: what it is, its unit, the trade-off. */
-  doc: string;
 }
 
 const inScope =
   <Scope extends OptionScope>(scope: Scope) =>
-  <Value>(kind: Kind<Value>, doc: string): OptionSpec<Scope, Value> => ({ scope, ...kind, doc });
+  <Value>(kind: Kind<Value>): Option<Scope, Value> => ({ scope, ...kind });
 
 export const perNode = inScope("node");
 export const perService = inScope("service");

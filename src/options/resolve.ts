@@ -1,7 +1,7 @@
 import { ReliableError } from "../errors";
 import { checkAddresses } from "./addresses";
 import { fromEnvironment, fromText } from "./environment";
-import type { OptionSpec, Rule } from "./option";
+import type { Rule } from "./option";
 import {
   type ConsumerOptions,
   type NodeOptions,
@@ -13,14 +13,14 @@ import {
 import type { Values } from "./validate";
 import { check, isPlain } from "./validate";
 
-function rulesOf(names: OptionName[]): Record<string, object> {
+function rulesOf(names: OptionName[]): Record<string, Rule> {
   return Object.fromEntries(names.map(name => [name, OPTIONS[name].rule]));
 }
 
 const ALL_RULES = rulesOf(namesOf(["node", "service", "event"]));
 
-/** Whatever comes from the environment is text. */
-const TEXT_RULES = Object.fromEntries(Object.entries(ALL_RULES).map(([name, rule]) => [name, fromText(rule as Rule)]));
+/** What comes from the environment is text. */
+const TEXT_RULES = Object.fromEntries(Object.entries(ALL_RULES).map(([name, rule]) => [name, fromText(rule)]));
 
 const EVENT_RULES = rulesOf(namesOf(["event"]));
 
@@ -53,9 +53,9 @@ export function readOptions(
 function withDefaults(names: OptionName[], values: Values): Values {
   const result: Values = {};
   for (const name of names) {
-    const spec: OptionSpec = OPTIONS[name];
-    const value = values[name] ?? spec.default;
-    result[name] = isPlain(spec.default) ? { ...spec.default, ...(values[name] as object | undefined) } : value;
+    const { default: preset } = OPTIONS[name];
+    const value = values[name];
+    result[name] = isPlain(preset) ? { ...preset, ...(value as object | undefined) } : (value ?? preset);
   }
   return result;
 }

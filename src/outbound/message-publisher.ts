@@ -7,9 +7,9 @@ import { ANY_GROUP, type Message } from "../message/message";
 import { queueTargetOf, queueTargetOfMessage, settledByConfirm } from "../message/queue-target";
 import type { Clock } from "../platform/clock";
 import type { Metrics } from "../telemetry/metrics";
-import { delayOf, encodePlan } from "../wire/check";
 import { HEADER, headersOf, WIRE_VERSION } from "../wire/envelope";
 import type { Queues } from "../wire/names";
+import { delayOf, encodePlan } from "../wire/plan";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
 import type { Subscriptions } from "./subscriptions";
 
@@ -54,13 +54,13 @@ export class MessagePublisher {
   }
 
   /**
-   * A queue that is not there is made, as moleculer-amqp-queue would; where nobody sends receipts, the broker's confirm
-   * stands for one.
+   * A missing queue is declared, as moleculer-amqp-queue does. If its workers send no receipts, the broker's confirm is
+   * taken as one.
    */
   async #toForeign(message: Message, queue: string, { group, attempt }: Step): Promise<PublishResult> {
     const byConfirm = settledByConfirm(group);
     const started = this.clock.monotonic();
-    // Confirmed before: only the receipt got lost, and the job is not done again for that.
+    // It was confirmed before. Only the receipt was lost, and the job must not be done again.
     if (!byConfirm || !confirmedBefore(message, group, attempt)) {
       const publish = () => this.#publish(message, { queue }, attempt, [group]);
       let result = await publish();
@@ -92,7 +92,7 @@ export class MessagePublisher {
     return { outcome: "confirmed" };
   }
 
-  /** The delayed check of strategy `callback`. With a `source` the payload stays at home. */
+  /** The delayed check of strategy `callback`. With a `source` it carries no payload. */
   check(message: Message, round: number): Promise<PublishResult> {
     const headers = this.#headers(message, round, message.groups ?? []);
     headers[HEADER.round] = round;
@@ -109,7 +109,8 @@ export class MessagePublisher {
   }
 
   /**
-   * Publishes once to the exchange, which hands it to every bound group. Confirmed proves that at least one took it.
+   * Publishes once to the exchange, which routes it to every bound group. A confirm proves that at least one queue took
+   * it.
    */
   toAll(message: Message, attempt: number): Promise<PublishResult> {
     const foreign = queueTargetOfMessage(message);
@@ -117,7 +118,7 @@ export class MessagePublisher {
     return this.#publish(message, { event: message.event }, attempt, message.waiting);
   }
 
-  /** Whoever takes it owes nothing where the confirm settles it. */
+  /** Where the confirm settles the message, its consumer owes no receipt. */
   #addressed(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
     const headers = this.#headers(message, attempt, groups);
     if (groups.some(settledByConfirm)) {
@@ -162,7 +163,7 @@ export class MessagePublisher {
     );
   }
 
-  /** An emit needs it twice, for the check and for the message, one right after the other. */
+  /** An emit needs the plan twice in a row, for the check and for the message. */
   #planOf(message: Message): string {
     const { createdAt } = message;
     if (this.#planned?.message !== message || this.#planned.createdAt !== createdAt)
@@ -175,15 +176,12 @@ export class MessagePublisher {
   }
 }
 
-/**
- * It cannot be sent, now or later (headers too large): as good as without a queue, so that it ends as `dead` and is
- * seen.
- */
+/** The headers are too large: it can never be sent. It counts as returned, so that it ends as `dead` and is seen. */
 function unsendable(error: unknown): PublishResult {
   return { outcome: "returned", reason: reasonOf(error) };
 }
 
-/** Known to be confirmed, by its row: a message of strategy `callback` has none that would tell. */
+/** The row says that it was confirmed. A message of strategy `callback` has no row that could say so. */
 function confirmedBefore(message: Message, group: string, attempt: number): boolean {
   return (
     message.strategy === "outbox" && attemptsMade(message, group) >= attempt && (message.spent[group] ?? 0) < attempt

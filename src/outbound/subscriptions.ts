@@ -8,9 +8,9 @@ import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
 
 /**
- * The groups known to the store, held in memory and read again every `refreshMs`: `waiting` is filled from it at each
- * emit, and resends find the groups' queues in it. A group that announced itself less than `refreshMs` ago may be
- * missing; its receipts count all the same.
+ * The groups that the store knows, kept in memory and read again every `refreshMs`. Each emit fills `waiting` from
+ * them, and resends find the groups' queues in them. A group that announced itself less than `refreshMs` ago may be
+ * missing. Its receipts count all the same.
  */
 export class Subscriptions {
   #known: Subscription[] = [];
@@ -41,8 +41,8 @@ export class Subscriptions {
   }
 
   /**
-   * Reads the store. Concurrent callers share a read that begins after their call, since they may just have written.
-   * Keeps what it knew when the store is down.
+   * Reads the store. Concurrent callers share a read that begins after their call, since they may just have written. If
+   * the store is down, the known groups stay.
    */
   refresh(): Promise<void> {
     if (!this.#reading) return (this.#reading = this.#read().finally(() => (this.#reading = undefined)));
@@ -79,7 +79,10 @@ export class Subscriptions {
     return groups;
   }
 
-  /** Who owes a receipt for this event: never empty. Groups named by the emit count even while nobody knows them. */
+  /**
+   * The groups that owe a receipt for this event; never empty. Groups that the emit names count even if they are
+   * unknown.
+   */
   waitingFor(event: string, named?: string[]): string[] {
     const known = this.groupsFor(event);
     if (!named) return known.length ? [...known] : [ANY_GROUP];
@@ -90,7 +93,7 @@ export class Subscriptions {
     return [...new Set(wanted)];
   }
 
-  /** The queue in which the group takes this event; undefined = not known (any more). */
+  /** The queue in which the group takes this event; undefined = not known, or not any more. */
   queueOf(group: string, event: string): string | undefined {
     return (
       queueTargetOf(group)?.queue ?? this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.queue

@@ -1,8 +1,8 @@
 import { ReliableError, reasonOf } from "../errors";
 
 /**
- * Certificates that Node.js does not accept, or the server ours, or no TLS at the other end. What else breaks a
- * handshake may pass by itself.
+ * Node.js does not accept the server's certificate, or the server ours, or it has no TLS. Other failures of a handshake
+ * may be temporary.
  */
 const LASTING =
   /^(CERT_|UNABLE_TO_(GET|VERIFY|DECRYPT|DECODE)_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(CA|PURPOSE)|PATH_LENGTH_|HOSTNAME_MISMATCH|ERR_TLS_CERT_|ERR_OSSL_|ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|UNSUPPORTED_PROTOCOL|NO_|.*ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_|UNSUPPORTED_CERT|ACCESS_DENIED|HANDSHAKE_FAILURE|PROTOCOL_VERSION)))/;

@@ -5,16 +5,16 @@ import type { Step } from "../outbound/message-publisher";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Call } from "../platform/call";
 import type { Logger } from "../platform/logger";
-import { encodePlan } from "../wire/check";
 import { headersOf } from "../wire/envelope";
 import type { Queues } from "../wire/names";
+import { encodePlan } from "../wire/plan";
 import { RESEND_ACTION, type ResendAnswer, type ResendRequest } from "../wire/resend";
 import type { ProducerHandler, ProducerLimits } from "./handler";
 
-/** Nobody answered: not counted against any limit. */
+/** No answer came. This does not count against any limit. */
 export type ProducerAnswer = ResendAnswer | { answer: "unreachable"; reason: string };
 
-/** Moleculer's errors for "there is nobody, or nobody answers". */
+/** Moleculer's errors for a service that does not exist or does not answer. */
 const UNREACHABLE = new Set([
   "SERVICE_NOT_FOUND",
   "SERVICE_NOT_AVAILABLE",
@@ -38,15 +38,15 @@ export interface ProducerClientParts {
   logger: Logger;
 }
 
-/** Of a producer that cannot be asked: its source cannot either, and it has no jobs. */
+/** The limits for a producer that cannot be asked: it has no source to ask and no jobs. */
 const NO_SERVICE: ProducerLimits = { maxPayloadBytes: 0, sendsJobs: false };
 
 /**
- * The callback service's side: has the producer asked, and has it send again; for one that cannot be asked, it sends
- * itself.
+ * The callback service's side of the RPC: it asks the producer and has it send again. For a producer that cannot be
+ * asked, it sends by itself.
  */
 export class ProducerClient {
-  /** Producers that do not answer; said once. */
+  /** Producers that do not answer. Each is logged once. */
   readonly #silent = new Set<string>();
 
   constructor(private readonly parts: ProducerClientParts) {}
@@ -61,7 +61,7 @@ export class ProducerClient {
     return this.#call(message, { steps: [], question });
   }
 
-  /** Has the message and its next check sent again, to these groups. */
+  /** Asks the producer to send the message and its next check again, to these groups. */
   resend(message: Message, groups: Step[]): Promise<ProducerAnswer> {
     const { handler, subscriptions } = this.parts;
     const round = (message.round ?? 1) + 1;

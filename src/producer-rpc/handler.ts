@@ -7,7 +7,7 @@ import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Call } from "../platform/call";
 import type { Clock } from "../platform/clock";
 import type { Store } from "../stores/store";
-import { rowOf } from "../wire/check";
+import { messageOfEnvelope } from "../wire/check";
 import { serialize } from "../wire/json";
 import { type ResendAnswer, type ResendRequest, UNKNOWN } from "../wire/resend";
 
@@ -24,15 +24,15 @@ export interface ProducerHandlerParts {
 /** What the emitting service allows. */
 export interface ProducerLimits {
   maxPayloadBytes: number;
-  /** It may send to queues that are no group's (`addAMQPJob`). */
+  /** It may send to queues that belong to no group (`addAMQPJob`). */
   sendsJobs: boolean;
 }
 
-/** The part of a request that a source is asked about. */
+/** The part of a request that concerns the source. */
 type Asked = Pick<ResendRequest, "id" | "event" | "source">;
 type Step = ResendRequest["steps"][number];
 
-/** The producer's side. Rejects with RELIABLE_UNAVAILABLE where it cannot say now. */
+/** The producer's side of the RPC. Rejects with RELIABLE_UNAVAILABLE if it cannot answer now. */
 export class ProducerHandler {
   constructor(private readonly parts: ProducerHandlerParts) {}
 
@@ -43,11 +43,11 @@ export class ProducerHandler {
     if (!Buffer.isBuffer(payload)) return payload;
     const envelope = { messageId: id, type: event, headers, body: payload };
     const groups = () => steps.map(step => step.group);
-    const message = rowOf(envelope, groups, new Date(this.parts.clock.now()));
+    const message = messageOfEnvelope(envelope, groups, new Date(this.parts.clock.now()));
     return this.#send(message, steps, round, limits);
   }
 
-  /** As `answer`, for a message that this node has at hand and whose producer cannot be asked. */
+  /** Like `answer`, for a message whose producer cannot be asked and which this node has complete. */
   async send(message: Message, steps: Step[], round: number, limits: ProducerLimits): Promise<ResendAnswer> {
     const { _id: id, event, source } = message;
     const payload = await this.#payload({ id, event, source }, message.body, limits);
@@ -57,8 +57,8 @@ export class ProducerHandler {
   }
 
   /**
-   * Whether the business write of an intent happened. The fence comes before the question: what has not happened when
-   * it is asked cannot happen afterwards unseen.
+   * Whether the business write of an intent happened. The fence is written before the question is asked: a business
+   * write that has not happened by then cannot happen later without being noticed.
    */
   async happened(asked: Asked, question: "source" | "barrier", limits: ProducerLimits): Promise<ResendAnswer> {
     const { store } = this.parts;
@@ -69,7 +69,7 @@ export class ProducerHandler {
       return fence === "committed" ? { answer: "yes" } : { answer: "no" };
     }
     const answer = await this.#askSource(asked, asked.source, limits);
-    // The business write is proven by its own transaction, whatever the source says of it.
+    // The transaction proves the business write, even if the source knows nothing of it.
     if (fence === "committed" && answer.answer === "no")
       return {
         answer: "error",
@@ -78,7 +78,7 @@ export class ProducerHandler {
     return answer;
   }
 
-  /** The payload; or the answer where there is none to send. */
+  /** The payload, or the answer if there is none to send. */
   async #payload(asked: Asked, body: Buffer, limits: ProducerLimits): Promise<Buffer | ResendAnswer> {
     let payload = body;
     if (asked.source) {
@@ -99,7 +99,7 @@ export class ProducerHandler {
     round: number | undefined,
     { sendsJobs }: ProducerLimits
   ): Promise<ResendAnswer> {
-    // The check first: should this process die in between, it comes again.
+    // The check goes first: if this process dies in between, the check comes again.
     const check = round ? await this.parts.publisher.check(message, round) : undefined;
     const results = await Promise.all(steps.map(step => this.#publish(message, step, sendsJobs)));
     return { answer: "sent", results, ...(check && { check }) };
@@ -111,7 +111,7 @@ export class ProducerHandler {
       return group === "*"
         ? publisher.toAll(message, attempt)
         : Promise.resolve({ outcome: "returned", reason: `no queue is known for group ${group}` });
-    // The request comes over the transporter: it may name queues of groups only.
+    // The request comes over the transporter: it may name only queues of groups.
     if (!queue.startsWith(`${prefix}.on.`) && !(sendsJobs && queueTargetOf(group)?.queue === queue))
       return Promise.resolve({ outcome: "returned", reason: `${queue} is no group's queue` });
     return publisher.toQueue(message, queue, { group, attempt });
@@ -131,7 +131,8 @@ export class ProducerHandler {
       return { answer: "yes", body: serialize(event, payload, maxPayloadBytes).toString("base64") };
     } catch (error) {
       const { type, retryable } = error as { type?: string; retryable?: boolean };
-      // It may be starting or overloaded. A source that never comes ends at the limit: the producer has answered.
+      // It may be starting or overloaded. A source that never answers is given up at the limit, since the producer
+      // itself does answer.
       if (retryable && type === "REQUEST_TIMEOUT")
         throw new ReliableRetryableError(
           "RELIABLE_UNAVAILABLE",

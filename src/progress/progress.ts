@@ -38,8 +38,8 @@ export class Progress {
   }
 
   /**
-   * Messages of strategy `callback` that are first known from receipts: rows as these leave them. Returns the ids that
-   * had no row yet; of the others nothing is written.
+   * Messages of strategy `callback` that are first known from receipts, as rows with these receipts. Returns the ids
+   * that had no row yet; nothing is written for the others.
    */
   async insertFromReceipts(rows: Message[], at: Date): Promise<Set<string>> {
     if (!rows.length) return new Set();
@@ -56,7 +56,7 @@ export class Progress {
     if (records.length) this.#dead((await this.parts.store.messages.failed(records)).dead);
   }
 
-  /** Nobody could say whether the business write of this intent happened. False = it was no intent any more. */
+  /** It cannot be known whether the business write of this intent happened. False = it is no intent any more. */
   async intentExpired({ _id: id }: Message, failure: Failure, reason: string): Promise<boolean> {
     const expired = await this.parts.store.intents.expire(id, failure, reason);
     if (expired) this.#dead([{ id, reason }]);
@@ -64,8 +64,8 @@ export class Progress {
   }
 
   /**
-   * The emit knew no group. Now that one has answered, those that are known by now take the place of ANY_GROUP.
-   * `answered`: groups that have answered just now, by id.
+   * The emit knew no group. Now one has answered, and the groups that are known by now take the place of ANY_GROUP.
+   * `answered`: groups that have just answered, by id.
    */
   async resolveRecipients(messages: Message[], answered: { id: string; group: string }[] = []): Promise<void> {
     const open = messages.filter(({ open, waiting }) => open && (!waiting.length || waiting.includes(ANY_GROUP)));

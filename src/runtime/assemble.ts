@@ -28,7 +28,7 @@ import type { Metrics } from "../telemetry/metrics";
 import { Tracker } from "../tracker/tracker";
 import { prefixOf, systemQueues } from "../wire/names";
 
-/** Who a node is, on the Moleculer side. */
+/** A node on the Moleculer side. */
 export interface Identity {
   nodeID: string;
   namespace: string;
@@ -37,7 +37,7 @@ export interface Identity {
   call: Call;
 }
 
-/** What a node's parts stand on. */
+/** What all parts of a node use. */
 export interface Foundation {
   identity: Identity;
   options: NodeOptions;
@@ -73,7 +73,7 @@ export interface Storage {
   health: NodeHealth;
 }
 
-/** Builds the parts of a node, nothing else: none of them does anything yet. */
+/** Builds the parts of a node and nothing else: none of them does anything yet. */
 export function assemble(foundation: Foundation): NodeParts {
   const { identity, options, courier, store, consumers, metrics, events, clock } = foundation;
   const { call, logger, namespace, nodeID } = identity;

@@ -9,7 +9,7 @@ import { EmbeddedStore } from "../stores/embedded/store";
 import { MongoStore } from "../stores/mongo/store";
 import type { Store } from "../stores/store";
 
-/** Which implementation stands behind each seam. */
+/** Which implementation is behind each interface. */
 export interface Backends {
   courier: "amqp" | "memory";
   store: "mongodb" | "embedded" | "none";
@@ -23,7 +23,7 @@ interface Where {
   clock: Clock;
 }
 
-/** With RabbitMQ and no store address a node has no store: it consumes, and emits with strategy `callback`. */
+/** A node with RabbitMQ and without a store address has no store: it consumes, and emits with strategy `callback`. */
 export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends {
   return {
     courier: amqp ? "amqp" : "memory",
@@ -59,7 +59,7 @@ export function newStore(options: NodeOptions, { namespace, logger, clock }: Whe
   return store === "embedded" ? new EmbeddedStore({ path, namespace, logger, clock }) : undefined;
 }
 
-/** What the node runs on and what that cannot do, for the log at the start. */
+/** What the node runs on and what that cannot do, for the log at start. */
 export function describeBackends(options: NodeOptions, store: Store | undefined): string {
   const { courier, store: name, redis } = backendsOf(options);
   const embedded = store?.features.durable

@@ -91,14 +91,14 @@ export class Runtime {
   }
 
   /**
-   * Counts a service in, once; the node's parts start with the first. Rejects on refused credentials and bad addresses,
-   * not on servers that are down. False = its stop has overtaken it: that is not a start that failed, and a SIGTERM in
-   * its middle ends with exit code 0.
+   * Counts a service in, once. The node's parts start with the first one. Rejects on refused credentials and bad
+   * addresses, not on servers that are down. False = a stop came in the middle of the start: that is no failure, so a
+   * SIGTERM during the start ends with exit code 0.
    */
   async acquire(service: object): Promise<boolean> {
     this.services.enter(service);
     await this.#stopping;
-    // An overtaken start may still be on its way out.
+    // An earlier start that was stopped may still be ending.
     if (this.#overtaken) await this.#starting?.catch(() => undefined);
     if (!this.services.serves(service)) return false;
     try {
@@ -135,7 +135,7 @@ export class Runtime {
         `Reliable: node ${this.identity.nodeID} runs on ${describeBackends(this.options, this.#store)}.`
       );
     } catch (error) {
-      // Nothing of it may keep the process alive; a further start begins anew.
+      // Nothing may keep the process alive now. Another start begins from the beginning.
       await this.#close(new Deadline(0, this.clock));
       this.#starting = undefined;
       throw error;
@@ -159,7 +159,7 @@ export class Runtime {
     const { checks, callbackReceipts, receipts } = systemQueues(namespace);
     const queues = [checks, callbackReceipts, ...(store ? [receipts] : [])];
     await Promise.all(queues.map(name => courier.declare({ name })));
-    // The lease is for nodes that can sweep.
+    // Only nodes that can sweep need the lease.
     if (store && options.redis) this.#redis = await connectRedis(options.redis, logger);
     const redis = this.#redis;
     const consumers = this.#consumers;
@@ -248,7 +248,7 @@ export class Runtime {
     const overtakes = this.#phase === "starting";
     this.#phase = "stopped";
     if (overtakes) {
-      // What the start waits for fails at once, and it closes what it has made.
+      // What the start waits for fails at once, and the start closes what it has made.
       void this.#store?.close(0);
       await this.#courier?.close(0, 0);
       const starting = this.#starting ?? Promise.resolve();

@@ -1,9 +1,7 @@
 import { Deadline } from "../async/deadline";
 import type { Clock } from "../platform/clock";
 
-/**
- * The services of a node that have started (or are about to) and not stopped, and those in the middle of their stop.
- */
+/** The services of a node that have started, or are starting, and those that are stopping. */
 export class Services {
   readonly #all = new Set<object>();
   readonly #leaving = new Set<object>();
@@ -11,27 +9,27 @@ export class Services {
 
   constructor(private readonly clock: Clock) {}
 
-  /** At each start of a service; what a stop of its own has left behind, by failing half-way, counts no more. */
+  /** At each start of a service. What an earlier failed stop of it has left behind does not count any more. */
   enter(service: object): void {
     this.#all.add(service);
     this.left(service);
   }
 
-  /** Has started, or is starting, and has not been told to stop. */
+  /** It has started, or is starting, and has not been told to stop. */
   serves(service: object): boolean {
     return this.#all.has(service) && !this.#leaving.has(service);
   }
 
   /**
-   * A service begins to stop. Those that do so at the same time, in steps and with code of the user's in between, have
-   * one deadline.
+   * A service begins to stop. Services that stop at the same time share one deadline, also when the user's code runs in
+   * between.
    */
   leave(service: object, drainTimeoutMs: number): Deadline {
     this.#leaving.add(service);
     return (this.#deadline ??= new Deadline(drainTimeoutMs, this.clock));
   }
 
-  /** False = it was none. */
+  /** False = it was not counted. */
   remove(service: object): boolean {
     return this.#all.delete(service);
   }
@@ -40,7 +38,7 @@ export class Services {
     return this.#all.size === 0;
   }
 
-  /** Its stop is through; the next one begins a deadline of its own when it was the last of them. */
+  /** Its stop has ended. After the last one, the next stop begins a new deadline. */
   left(service: object): void {
     this.#leaving.delete(service);
     if (!this.#leaving.size) this.#deadline = undefined;

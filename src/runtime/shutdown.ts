@@ -6,9 +6,9 @@ import type { Store } from "../stores/store";
 import type { RedisConnection } from "../sweeper/redis";
 import type { NodeParts } from "./assemble";
 
-/** What there is to stop; a start that failed, or was overtaken by its stop, has made a part of it. */
+/** The parts to stop. A start that failed or was stopped has made only some of them. */
 export interface Stoppable {
-  /** Their services have stopped them, but for those whose start was overtaken. */
+  /** Their services have stopped them, except where a stop came during the start. */
   consumers: Iterable<Consumer>;
   parts: NodeParts | undefined;
   courier: Courier | undefined;

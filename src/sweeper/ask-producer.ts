@@ -3,26 +3,23 @@ import type { FailureError, Message, Note } from "../message/message";
 import type { Step } from "../outbound/message-publisher";
 import type { ProducerAnswer } from "../producer-rpc/client";
 import type { RescheduleRecord } from "../stores/store";
-import { delayOf } from "../wire/check";
+import { delayOf } from "../wire/plan";
 import type { Settled, SweepParts } from "./parts";
 
-/** A step's end: an outcome of the broker, or a failure of the producer's source. */
+/** How a step ended: an outcome of the broker, or a failure of the producer's source. */
 export type StepResult = PublishResult | { error: FailureError; retryable: boolean };
 
 export interface Published {
   results: StepResult[];
-  /** Number of the check that went out with it. */
+  /** Number of the check that was sent with it. */
   round?: number;
-  /** Since when the producer does not answer; null = it does again. */
+  /** Since when the producer has not answered; null = it answers again. */
   unreachableSince?: Date | null;
-  /** Pause before an attempt with an unknown outcome is made again. @default the backoff's first */
+  /** Pause before an attempt with an unknown outcome is repeated. @default the backoff's first */
   pauseMs?: number;
 }
 
-/**
- * Longer pauses the longer it lasts: a producer that is down for hours must not be asked every second for each of its
- * messages.
- */
+/** The pause grows with the time: a producer that is down for hours must not be asked every second for each message. */
 function pauseMs(message: Message, { since, now }: Silence): number {
   const { initialMs, maxMs } = message.backoff;
   const grown = Math.max(initialMs, (now.getTime() - since.getTime()) / 2);
@@ -32,13 +29,13 @@ function pauseMs(message: Message, { since, now }: Silence): number {
 interface Silence {
   since: Date;
   now: Date;
-  /** It has lasted too long to go on waiting. */
+  /** The producer has been silent for too long. */
   gone: boolean;
 }
 
 type Answered = Exclude<ProducerAnswer, { answer: "unreachable" }>;
 
-/** undefined = it answers. */
+/** undefined = the producer answers. */
 function silenceOf(message: Message, asked: ProducerAnswer, now: Date, goneMs: number): Silence | undefined {
   if (asked.answer !== "unreachable") return undefined;
   const since = message.unreachableSince ?? now;
@@ -53,7 +50,10 @@ function gone(message: Message, since: Date, reason: string): FailureError {
   };
 }
 
-/** An RPC to the emitting service: it sends the message and the next check. Only answers count against the budget. */
+/**
+ * An RPC to the emitting service, which sends the message and the next check. Only answers count against the limit of
+ * attempts.
+ */
 export async function resendByProducer(
   { producerClient, store, producerGoneMs }: SweepParts,
   message: Message,
@@ -84,7 +84,7 @@ function byAnswer(asked: Answered, message: Message, each: (result: StepResult) 
   switch (asked.answer) {
     case "sent": {
       const base = each({ outcome: "unknown" });
-      // Without its check the round would end in silence unseen: the row's own due time stands in for it.
+      // If its check was not sent, the round would end without being noticed: the due time of the row takes over.
       return { ...base, results: asked.results, round: (message.round ?? 1) + 1 };
     }
     case "no":
@@ -105,8 +105,8 @@ function byAnswer(asked: Answered, message: Message, each: (result: StepResult) 
 }
 
 /**
- * An intent that has come due: did its business write happen? yes → pending, the next pass sends it; no → withdrawn;
- * unknown or an error → asked again after the next delay, `dead` at the limit; nobody there → asked again, not counted.
+ * An intent is due: did its business write happen? yes → pending, the next pass sends it; no → withdrawn; unknown or an
+ * error → asked again after the next delay, `dead` at the limit; no answer → asked again, not counted.
  */
 export async function askIntent(parts: SweepParts, message: Message, claim: string): Promise<Settled> {
   const { store, producerClient, logger } = parts;

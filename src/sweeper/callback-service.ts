@@ -44,7 +44,7 @@ export class CallbackService {
     return this.#consumer.stop(deadline);
   }
 
-  /** A batch of checks from the wire. Rejects when the store cannot be reached; doing it again is harmless. */
+  /** Handles a batch of checks. Rejects when the store cannot be reached; repeating it is harmless. */
   async take(deliveries: Delivery[]): Promise<void> {
     const read: { check: Check; delivery: Delivery }[] = [];
     const parked: Parked[] = [];
@@ -56,7 +56,7 @@ export class CallbackService {
           this.parts.store.now()
         );
         const { _id, createdAt } = check.row;
-        // Its row may have been pruned long ago: adopting it would send what was handled once more.
+        // Its row may have been pruned long ago: a new row would send a message again that was handled.
         if (createdAt.getTime() < this.parts.clock.now() - this.options.retainMs)
           throw new Unreadable(`check of message ${_id}, older than retainMs (emitted ${createdAt.toISOString()})`);
         read.push({ check, delivery });
@@ -65,7 +65,8 @@ export class CallbackService {
         parked.push(toParked(delivery, error.message, this.parts));
       }
     }
-    // One row for each id, that of its latest round; a batch may hold several checks of it, and one of something else.
+    // One row per id, that of its latest round. A batch may hold several checks of one id, and one of another message
+    // under the same id.
     const latest = new Map(
       read.toSorted((a, b) => a.check.round - b.check.round).map(({ check }) => [check.row._id, check.row])
     );
@@ -87,12 +88,12 @@ export class CallbackService {
 
   async #work(rows: Message[]): Promise<void> {
     const { store, courier, nodeID } = this.parts;
-    // Without the broker nothing can be sent again; the rows come due for the sweeper.
+    // Without the broker nothing can be sent again. The rows become due for the sweeper.
     if (!rows.length || !courier.ready) return;
     const claim = `${nodeID}#check#${randomUUID()}`;
     const page = await claimPage(this.parts, { claim, checked: true, ids: rows.map(row => row._id) });
     if (page.length) await sweepPage(this.parts, page, claim, newCounts(), { checked: true });
-    // An intent that has just turned out to have happened is sent in the same breath.
+    // An intent that turned out to have happened is sent now.
     const intended = page.filter(row => row.status === STATUS.intended).map(row => row._id);
     const happened = (await store.messages.find(intended))
       .filter(row => row.status === STATUS.pending)
@@ -104,7 +105,7 @@ export class CallbackService {
   }
 }
 
-/** The same id used for something else. Where the payload is the source's, only the event can tell. */
+/** The same id was used for another message. If the payload is the source's, only the event can tell. */
 function isOther(stored: Message, given: Message): boolean {
   if (stored.event !== given.event) return true;
   return (

@@ -1,20 +1,20 @@
 /** What a pass did, as `reliable.sweep` returns it. */
 export interface SweepCounts {
   pages: number;
-  /** Due messages taken. */
+  /** Due messages that were claimed. */
   claimed: number;
   /** Publishes by outcome. */
   confirmed: number;
   returned: number;
   nacked: number;
   unknown: number;
-  /** Groups left alone: backlog in their queue, or nobody home. */
+  /** Groups left alone: their queue has a backlog, or no consumer. */
   waiting: number;
   /** Attempts that ended in silence. */
   silent: number;
   /**
-   * Messages that were no longer this sweeper's when it wrote down what it did: handled meanwhile, or taken over by
-   * another one.
+   * Messages that this sweeper had claimed and that changed before it recorded its work: handled, or taken over by
+   * another sweeper.
    */
   lost: number;
   /** Why the pass ended early. */

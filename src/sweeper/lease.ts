@@ -40,8 +40,8 @@ const RELEASE = `
 if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
 return 0`;
 
-// Who competes: a sorted set of owners by the time they were last seen, on Redis' own clock. Returns how many are
-// alive, and in how many ms the one that was not seen for longest will not count any more.
+// The competing owners: a sorted set by the time they were last seen, on Redis' own clock. Returns how many are alive,
+// and after how many ms the one that was not seen for longest stops counting.
 const PRESENCE = `
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -104,7 +104,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     await Promise.all([this.#leave(), ...[...this.#held.keys()].map(partition => this.#release(partition))]);
   }
 
-  /** Partitions this node may sweep right now, with their fence tokens. */
+  /** Partitions this node may sweep now, with their fence tokens. */
   held(): Map<number, string> {
     const now = this.#now();
     return new Map(
@@ -119,14 +119,14 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     return this.#reachable ? "standby" : "unlocked";
   }
 
-  /** Per partition who holds it; rejects when Redis does not answer. */
+  /** The holder of each partition. Rejects when Redis does not answer. */
   async holders(): Promise<(string | null)[]> {
     const keys = [...Array(this.options.partitions).keys()].map(partition => this.#keys(partition)[0] as string);
     const answers = await Promise.all(keys.map(key => this.redis.eval(HOLDERS, 1, key)));
     return answers.map(answer => (answer as string[])[0] || null);
   }
 
-  /** One round: extends what is held, takes what is free up to a fair share, gives back what is above it. */
+  /** One round: renews what is held, takes free partitions up to a fair share, gives back what is above it. */
   renew(): Promise<void> {
     this.#renewing ??= this.#round().finally(() => (this.#renewing = undefined));
     return this.#renewing;
@@ -159,14 +159,14 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     this.#timer = this.options.clock.after(pauseMs, () => void this.renew());
   }
 
-  /** Returns in how many ms it is worth trying again. */
+  /** Returns after how many ms another try makes sense. */
   async #compete(): Promise<number> {
     const { partitions, owner, ttlMs } = this.options;
     const [alive, left] = (await this.redis.eval(PRESENCE, 1, this.#presence, owner, ttlMs)) as [number, number];
     const share = Math.ceil(partitions / Math.max(1, Number(alive)));
     let soonest = Math.min(ttlMs, Math.max(1, Number(left)));
     for (const partition of this.#held.keys()) await this.#acquire(partition);
-    // Different nodes begin at different partitions, so that they do not all ask for the same one first.
+    // Nodes begin at different partitions, so that they do not all ask for the same one first.
     const offset = Math.floor(Math.random() * partitions);
     for (let i = 0; i < partitions && this.#held.size < share; i++) {
       const partition = (offset + i) % partitions;
@@ -176,7 +176,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     return soonest;
   }
 
-  /** Returns 0 < ms until it may become free; the lease's ttl when it is ours. */
+  /** Returns the ms until it may become free (more than 0), or the lease's ttl if it is ours. */
   async #acquire(partition: number): Promise<number> {
     const { owner, ttlMs } = this.options;
     const asked = this.#now();
@@ -204,7 +204,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     }
   }
 
-  /** So that the others' shares grow at once. */
+  /** It leaves, so that the shares of the others grow at once. */
   async #leave(): Promise<void> {
     try {
       await this.redis.eval(LEAVE, 1, this.#presence, this.options.owner);

@@ -20,14 +20,14 @@ export interface SweepParts {
   pageSize: number;
   claimMs: number;
   producerClient: ProducerClient;
-  /** How long a producer may be silent before its messages are given up. */
+  /** After this silence of a producer its messages become `dead`. */
   producerGoneMs: number;
   progress: Progress;
   events: Events;
   clock: Clock;
 }
 
-/** What a pass writes about a message; no record where it has left its status already. */
+/** What a pass writes about a message. No record if its status has changed already. */
 export interface Settled {
   record?: RescheduleRecord;
   failures: FailedRecord[];

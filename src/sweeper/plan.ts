@@ -6,33 +6,36 @@ import { settledByConfirm } from "../message/queue-target";
 import type { Step } from "../outbound/message-publisher";
 import type { FailedRecord } from "../stores/store";
 
-/** What to do with a due message. Decided purely; `sweep.ts` acts. */
+/** What to do with a due message. This file decides and has no side effects; `sweep.ts` acts. */
 export interface SweepPlan {
   message: Message;
   /** Groups to publish to now. */
   steps: Step[];
   /** Attempts that ended in silence. */
   failures: FailedRecord[];
-  /** Groups left alone, until when: not due yet, or still in their queue. */
+  /** Groups left alone, and until when: not due yet, or their message is still in the queue. */
   waits: Map<string, Date>;
   /**
-   * Set when ANY_GROUP, or a name that stands for wildcard handlers, gives way to real groups: `waiting` as it shall
-   * be.
+   * Set when real groups take the place of ANY_GROUP, or of a name that stands for wildcard handlers: the new
+   * `waiting`.
    */
   renamed?: string[];
 }
 
 export interface SweepView {
   now: Date;
-  /** Who is subscribed to the message's event now; never contains ANY_GROUP. */
+  /** The groups that are subscribed to the message's event now; never contains ANY_GROUP. */
   known: string[];
-  /** The check of the attempts that are out has come: they are due, whatever this node's clock says. */
+  /** The check of the attempts under way has come: they are due, whatever this node's clock says. */
   checked?: boolean;
-  /** State of the group's queue: undefined = no such queue, "unseen" = could not look or nothing to look at. */
+  /**
+   * State of the group's queue: undefined = no such queue, "unseen" = the queue could not be inspected, or there is
+   * none to inspect.
+   */
   depth(group: string): QueueDepth | undefined | "unseen";
 }
 
-/** Groups of the message whose queue must be looked at before an attempt may be called silent. */
+/** Groups whose queue must be inspected before their attempt may be called silent. */
 export function silentGroups(
   message: Message,
   { now, known, checked }: Pick<SweepView, "now" | "known" | "checked">
@@ -43,8 +46,8 @@ export function silentGroups(
 }
 
 /**
- * Who takes the place of ANY_GROUP, and of a group the emit had named before it was known: its wildcard handlers answer
- * as `<group>:<pattern>`.
+ * The groups that take the place of ANY_GROUP, or of a group that the emit named before it was known: its wildcard
+ * handlers answer as `<group>:<pattern>`.
  */
 function newGroups({ waiting, failed, receipts }: Message, known: string[]): { groups: string[]; replaced: string[] } {
   const standsFor = (name: string, group: string) => name === ANY_GROUP || namesGroup(name, group);
@@ -62,7 +65,7 @@ function newGroups({ waiting, failed, receipts }: Message, known: string[]): { g
 function dueOf(message: Message, group: string): Date {
   const next = message.next[group];
   if (next) return next;
-  // Nothing is out, nothing is scheduled: a human retry, or a message that was never published.
+  // No attempt is under way and none is scheduled: a human retry, or a message that was never published.
   if (!isUnanswered(message, group)) return message.createdAt;
   return message.publishedAt ? new Date(message.publishedAt.getTime() + message.receiptTimeoutMs) : message.createdAt;
 }
@@ -85,8 +88,7 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
       plan.steps.push({ group, attempt: spent + 1 });
       continue;
     }
-    // The broker has it, and nothing but the record of that is missing: the publisher writes it and sends nothing
-    // again.
+    // The broker has it, and only the record of that is missing: the publisher writes the record and sends nothing.
     if (settledByConfirm(group) && message.strategy === "outbox") {
       plan.steps.push({ group, attempt: made });
       continue;
@@ -97,12 +99,13 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
       plan.waits.set(group, new Date(now.getTime() + message.receiptTimeoutMs));
     else if (depth === "unseen" && group !== ANY_GROUP)
       plan.waits.set(group, new Date(now.getTime() + message.backoff.initialMs));
-    // Nobody knows whether it was subscribed when the message went to the exchange: it gets its first attempt now.
+    // It is not known whether the group was subscribed when the message went to the exchange: it gets its first attempt
+    // now.
     else if (groups.includes(group)) plan.steps.push({ group, attempt: made });
     else {
       const failure = silence(message, group, made, now);
       plan.failures.push(failure);
-      // The check's delay was pause enough.
+      // The delay of the check was the pause.
       if (message.strategy === "callback" && failure.nextAt) plan.steps.push({ group, attempt: made + 1 });
     }
   }
@@ -119,8 +122,8 @@ function silence(message: Message, group: string, attempt: number, now: Date): F
 }
 
 /**
- * One publish to the exchange instead of one per group: only while nobody has answered anything and every group would
- * get its first attempt, so that no group gets what it has handled already.
+ * One publish to the exchange instead of one per group. Only if no group has answered and every group would get its
+ * first attempt: so no group gets again what it has handled.
  */
 export function reachesAllAtOnce({ message, steps, renamed }: SweepPlan): boolean {
   return (

@@ -6,8 +6,8 @@ import { tlsFailure } from "../platform/tls";
 import type { RedisClient } from "./lease";
 
 /**
- * A client that fails at once instead of queueing: with ioredis' own defaults a command on a dead Redis takes over a
- * minute to fail (measured), and a lease answer that late is worth nothing.
+ * A client that fails at once instead of queueing. With ioredis' own defaults a command on a dead Redis fails after
+ * more than a minute (measured), too late for a lease.
  */
 const FAIL_FAST = {
   enableOfflineQueue: false,
@@ -21,14 +21,14 @@ const REFUSED = /WRONGPASS|NOAUTH|invalid password|NOPERM/i;
 
 export interface RedisConnection {
   client: RedisClient & { status: string };
-  /** Address without credentials, or how it came to us. */
+  /** Address without credentials, or a text for a client that was handed in. */
   address: string;
   close(): Promise<void>;
 }
 
 /**
- * Rejects with RELIABLE_ACCESS_REFUSED on a wrong password and RELIABLE_TLS_FAILED; a Redis that is down is no error,
- * the client goes on trying.
+ * Rejects with RELIABLE_ACCESS_REFUSED on a wrong password and with RELIABLE_TLS_FAILED. A Redis that is down is no
+ * error: the client goes on trying.
  */
 export async function connectRedis(redis: unknown, logger: Logger): Promise<RedisConnection> {
   const given: Secured | undefined = withTls(redis);
@@ -39,7 +39,7 @@ export async function connectRedis(redis: unknown, logger: Logger): Promise<Redi
   const { host, port } = client.options;
   const address = `${host}:${port}`;
   let last: string | undefined;
-  // ioredis 5.3 says so by an event alone, and is "ready" for a moment in spite of it.
+  // ioredis 5.3 reports this by an event only, and is "ready" for a moment all the same.
   let refused: unknown;
   let failure: Error | undefined;
   client.on("error", (error: Error) => {

@@ -1,13 +1,14 @@
 import { currentAttempt, judgeFailure, unroutable } from "../message/attempts";
 import { backoffMs } from "../message/backoff";
 import type { RescheduleRecord } from "../stores/store";
-import { delayOf, LOST_CHECK_MARGIN_MS } from "../wire/check";
+import { LOST_CHECK_MARGIN_MS } from "../wire/check";
+import { delayOf } from "../wire/plan";
 import { type Published, resendByProducer, type StepResult } from "./ask-producer";
 import type { SweepCounts } from "./counts";
 import type { Settled, SweepParts } from "./parts";
 import { reachesAllAtOnce, type SweepPlan } from "./plan";
 
-/** Publishes a plan's steps, or has the producer publish them where it keeps the payload. */
+/** Publishes the steps of a plan, or has the producer publish them if it keeps the payload. */
 async function publish(parts: SweepParts, plan: SweepPlan): Promise<Published> {
   const { message, steps } = plan;
   if (!steps.length) return { results: [] };
@@ -17,7 +18,7 @@ async function publish(parts: SweepParts, plan: SweepPlan): Promise<Published> {
   return { results: await parts.publisher.toGroups(message, steps) };
 }
 
-/** Sends what the plan says, and works out what is to be written about the message. */
+/** Sends what the plan says, and returns what is to be written about the message. */
 export async function sendAgain(
   parts: SweepParts,
   plan: SweepPlan,
@@ -56,27 +57,27 @@ export async function sendAgain(
       next.set(group, new Date(at.getTime() + pauseMs));
     }
   });
-  // What was followed by its next attempt at once is due when that one is: with an earlier date another sweep would
-  // take it before this one has written down what it did.
+  // A failed attempt that was followed by the next one at once is due when that one is. With an earlier date another
+  // sweep would take the message before this one has recorded its work.
   failures.forEach((failure, i) => {
     const nextAt = failure.nextAt && next.get(failure.group);
     if (nextAt) failures[i] = { ...failure, nextAt };
   });
   counts.waiting += waits.size;
   counts.silent += plan.failures.length;
-  // The failures write their own schedule.
+  // Failures write their own schedule.
   const instants = [
     ...next.values(),
     ...failures.flatMap(({ group, nextAt }) => (nextAt && !next.has(group) ? nextAt : []))
   ].map(date => date.getTime());
   const confirmed = Object.keys(attempts).length > 0;
-  // A round's check comes by itself; should it be lost, the row is due a little later.
+  // The check of a round comes by itself. If it gets lost, the row is due a little later.
   const margin = confirmed && message.strategy === "callback" ? LOST_CHECK_MARGIN_MS : 0;
   const tried = new Map(steps.map(({ group, attempt }) => [group, attempt]));
   const record: RescheduleRecord = {
     id: message._id,
     claim,
-    // With nothing left to wait for it is dead by now, and this record changes nothing.
+    // If no group is left to wait for, the message is dead by now, and this record changes nothing.
     dueAt: new Date((instants.length ? Math.min(...instants) : answerBy.getTime()) + margin),
     next: Object.fromEntries(next),
     about: Object.fromEntries(

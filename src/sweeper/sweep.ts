@@ -17,7 +17,7 @@ export interface SweepScope {
   buckets?: number[];
   /** Fence token, for the claim id. */
   token: string;
-  /** Asked before each page: false = the lease is gone. */
+  /** Asked before each page: false = the lease is lost. */
   stillHeld(): boolean;
 }
 
@@ -26,19 +26,19 @@ type Depths = Map<string, Promise<QueueDepth | undefined | "unseen">>;
 interface Claimed {
   page: Message[];
   claim: string;
-  /** Nothing was due when it was looked for. */
+  /** The store found nothing that is due. */
   nothing: boolean;
 }
 
-/** Looked for at once. */
+/** Ids are looked for this many pages at a time. */
 const PAGES_AHEAD = 10;
 
-/** One pass over what is due, page by page. The loop, the REPL action and the tests all call this. */
+/** One pass over all due messages, page by page. The loop, the REPL action and the tests call it. */
 export async function sweep(parts: SweepParts, scope: SweepScope): Promise<SweepCounts> {
   const counts = newCounts();
   await parts.subscriptions.refresh();
   const depths: Depths = new Map();
-  // Claiming what cannot be published would only hide it until the claim runs out.
+  // A message that is claimed and cannot be published would only be hidden until the claim runs out.
   const refusal = () => (parts.courier.ready ? (scope.stillHeld() ? undefined : "lease lost") : "broker not ready");
   const found: string[] = [];
   let ahead: Promise<Claimed> | undefined;
@@ -50,20 +50,20 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
       if (counts.stopped) return counts;
       const { page, claim, nothing } = await (ahead ?? claimNext(parts, scope, found));
       ahead = undefined;
-      // A short page is no end: another sweeper may have taken the rest of what was found, and there may be more. Nor
-      // is one that was claimed ahead: some of the last page may be due again.
+      // A short page does not end the pass: another sweeper may have taken the rest of what was found, and there may be
+      // more. A page that was claimed ahead does not end it either: some messages of the last page may be due again.
       if (nothing && !early) return counts;
       if (!page.length) continue;
       counts.pages++;
       counts.claimed += page.length;
-      // A backlog: the store looks for the next page while the broker takes this one.
+      // In a backlog the store looks for the next page while the broker takes this one.
       if (page.length === parts.pageSize && !refusal()) {
         ahead = claimNext(parts, scope, found);
-        // Should this page fail, nobody looks at it: its claim runs out.
+        // If this page fails, the claim of the next one runs out by itself.
         ahead.catch(() => undefined);
       }
       const records = await workThrough(parts, page, claim, counts, { depths });
-      // In a backlog they are written a page later: most of the messages are consumed by then and need no record.
+      // In a backlog records are written one page later: most messages are consumed by then and need no record.
       await reschedule(parts, ahead ? owed : [...owed, ...records], counts);
       owed = ahead ? records : [];
     }
@@ -82,7 +82,7 @@ async function claimNext(parts: SweepParts, { token, buckets }: SweepScope, foun
   return { page: await claimPage(parts, { claim, ids: found.splice(0, pageSize) }), claim, nothing };
 }
 
-/** For `claimMs` from now, by the store's clock. */
+/** The claim lasts for `claimMs` from now, by the store's clock. */
 export function claimPage(
   { store, claimMs }: SweepParts,
   query: Omit<ClaimQuery, "now" | "until">
@@ -97,7 +97,7 @@ interface PageOptions {
   checked?: boolean;
 }
 
-/** Works through claimed messages and writes down at once what came of it. */
+/** Works on claimed messages and records the results at once. */
 export async function sweepPage(
   parts: SweepParts,
   page: Message[],
@@ -112,7 +112,7 @@ async function reschedule({ store }: SweepParts, records: RescheduleRecord[], co
   if (records.length) counts.lost += records.length - (await store.messages.rescheduled(records));
 }
 
-/** Works through claimed messages: plans them all, then acts. Returns what is to be written about them. */
+/** Works on claimed messages: plans them all, then acts. Returns the records to write. */
 async function workThrough(
   parts: SweepParts,
   page: Message[],
@@ -149,7 +149,7 @@ async function workThrough(
       return anew(plan, claim, now);
     return sendAgain(parts, plan, claim, counts);
   };
-  // One message that cannot be worked through must not take its page with it: it keeps its claim and comes due again.
+  // One message that fails must not stop its page: it keeps its claim and becomes due again.
   const settled = await Promise.all(
     claimed.map(message =>
       work(message).catch((error): Settled => {
@@ -164,7 +164,7 @@ async function workThrough(
   return settled.flatMap(({ record }) => record ?? []);
 }
 
-/** An answer has changed who is waited for since the message was claimed: planned anew soon. */
+/** An answer has changed `waiting` since the message was claimed: it is planned again soon. */
 function anew({ message }: SweepPlan, claim: string, now: Date): Settled {
   return {
     record: { id: message._id, claim, dueAt: new Date(now.getTime() + backoffMs(message.backoff, 1)) },
@@ -173,8 +173,9 @@ function anew({ message }: SweepPlan, claim: string, now: Date): Settled {
 }
 
 /**
- * A receipt may be recorded and its tracker dead before it could say who else ANY_GROUP is. That comes first: sent to
- * whoever is there, the message would reach again who has answered. Nor may it stay open with nobody left to wait for.
+ * A receipt was recorded, and its tracker died before it could resolve ANY_GROUP. This is done first. Otherwise the
+ * message would be sent to the exchange and reach the group that has answered. It also closes a message that waits for
+ * no group any more.
  */
 async function withoutAnswered({ store, progress }: SweepParts, page: Message[], claim: string): Promise<Message[]> {
   const answered = page.filter(
@@ -192,7 +193,7 @@ async function withoutAnswered({ store, progress }: SweepParts, page: Message[],
 }
 
 /**
- * Queues that groups have announced and that are not there (any more): each once for all of a page. What comes for the
+ * Queues that groups have announced and that do not exist (any more). Each is told once per page. What is sent to the
  * group meanwhile ends as `dead`.
  */
 function tellMissing({ subscriptions, events }: SweepParts, page: Message[], settled: Settled[]): void {

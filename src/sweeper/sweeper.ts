@@ -7,13 +7,13 @@ import type { LeaseMode, Leases } from "./lease";
 import type { SweepParts } from "./parts";
 import { sweep } from "./sweep";
 
-/** Without a lease every node sweeps: less often, and not in step. */
+/** Without a lease every node sweeps, less often and not at the same time. */
 const UNLOCKED_FACTOR = 3;
 const PRUNE_EVERY_MS = 60_000;
 const PRUNE_PAGE = 1000;
-/** In one go; what is left goes on with the next pass, so that messages that are due need not wait for it. */
+/** Pages per run. What is left is pruned after the next pass, so that due messages do not wait for it. */
 const PRUNE_PAGES = 20;
-/** Two commands to Redis, each of which a client of ours gives up after one second. */
+/** Two commands to Redis; our own client gives each up after one second. */
 const LEAVE_MS = 2500;
 
 export interface SweeperOptions {
@@ -23,13 +23,14 @@ export interface SweeperOptions {
 }
 
 /**
- * The loop around `sweep`: runs passes over the partitions whose lease this node holds; without Redis over everything,
- * slower if others may do the same. A broker that has come back starts a pass at once, and so does a human's retry.
+ * The loop around `sweep`: it runs passes over the partitions whose lease this node holds. Without Redis it sweeps
+ * everything, and slower if other nodes may do the same. It starts a pass at once when the broker is back and after a
+ * human's retry.
  */
 export class Sweeper {
   #timer: Timer | undefined;
   #pass: Promise<SweepCounts | undefined> | undefined;
-  /** Aborted when the loop ends; undefined before it has begun. */
+  /** Aborted when the loop ends; undefined before it begins. */
   #loop: AbortController | undefined;
   #prunedAt = -Infinity;
   #failing = false;
@@ -39,7 +40,7 @@ export class Sweeper {
 
   constructor(
     readonly parts: SweepParts,
-    /** undefined: no Redis is configured. */
+    /** undefined = no Redis is configured. */
     readonly leases: Leases | undefined,
     readonly options: SweeperOptions
   ) {
@@ -59,8 +60,8 @@ export class Sweeper {
   }
 
   /**
-   * Ends the running pass at its page's end, gives the leases back. A page that a broker holds up is given up at the
-   * deadline: its claim runs out, as the lease does that cannot be given back.
+   * Ends the running pass at the end of its page and gives the leases back. A page that waits for the broker is given
+   * up at the deadline: its claim runs out, and so does a lease that cannot be given back.
    */
   async stop(deadline: Deadline): Promise<void> {
     this.#loop?.abort();
@@ -68,7 +69,7 @@ export class Sweeper {
     this.#deaf();
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     const { clock } = this.parts;
-    // A pass that fails has told so itself.
+    // A pass that fails reports that itself.
     if (this.#pass)
       await withTimeout(
         this.#pass.catch(() => undefined),
@@ -78,7 +79,7 @@ export class Sweeper {
     if (this.leases) await withTimeout(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose), clock);
   }
 
-  /** Whether this node does sweep just now: started, and not waiting for another's lease. */
+  /** This node sweeps now: it is started and does not wait for another node's lease. */
   get sweeping(): boolean {
     return this.#looping && this.mode !== "standby";
   }
@@ -91,12 +92,12 @@ export class Sweeper {
     return this.leases?.mode ?? "unlocked";
   }
 
-  /** One pass now, whoever holds the leases: claims in the store keep two passes apart. */
+  /** One pass now, without asking for the lease: claims in the store keep two passes apart. */
   once(): Promise<SweepCounts> {
     return sweep(this.parts, { token: "by-hand", stillHeld: () => true });
   }
 
-  /** A retried message is due now: no need to wait for the next pass. */
+  /** A retried message is due now and need not wait for the next pass. */
   #afterRetry(): void {
     this.once().catch(error => this.parts.logger.debug(`Reliable: the sweep after a retry failed: ${reasonOf(error)}`));
   }
@@ -166,7 +167,7 @@ export class Sweeper {
   }
 }
 
-/** Every bucket belongs to exactly one partition, whatever their number. */
+/** Every bucket belongs to exactly one partition, for any number of partitions. */
 export function bucketsOf(held: number[], partitions: number): number[] {
   return [...Array(BUCKETS).keys()].filter(bucket => held.includes(bucket % partitions));
 }

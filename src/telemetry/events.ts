@@ -5,16 +5,16 @@ import type { DeadMessage } from "../stores/store";
 export type Act = "retried" | "resolved" | "discarded";
 
 /**
- * What happened on this node, for those who want to know: the mixins tell it as Moleculer events, the confirm buffer and
- * the status waiter drop what has come to its end. A part that has news emits here; it knows nobody who listens.
+ * What happened on this node, for all who listen: the mixins emit it as Moleculer events, the confirm buffer and the
+ * status waiter drop finished messages. A part that has news emits it here and does not know the listeners.
  */
 export class Events extends TypedEmitter<{
   /** Every expected group has handled them. */
   consumed: [ids: string[]];
-  /** Their attempts are spent; they wait for a human. */
+  /** They have no attempts left and wait for a human. */
   dead: [messages: DeadMessage[]];
   /** A human has retried, resolved or discarded them. */
   acted: [act: Act, ids: string[], by: string];
-  /** A failure in the background that nobody waits for. `module`: which part of the library it is of. */
+  /** A failure in the background. `module`: the part of the library it comes from. */
   error: [error: unknown, module: string];
 }> {}

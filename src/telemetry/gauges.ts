@@ -8,18 +8,18 @@ import type { Metrics } from "./metrics";
 export interface GaugesParts {
   metrics: Metrics;
   courier: Courier;
-  /** For the ages of the oldest messages; a node without a store tells none. */
+  /** For the ages of the oldest messages. A node without a store does not report them. */
   store: Store | undefined;
   logger: Logger;
-  /** One node tells the ages, the one that sweeps just now. */
+  /** Only the node that sweeps now reports the ages. */
   sweeper: { readonly sweeping: boolean; readonly leases: { readonly changes: number } | undefined } | undefined;
   consumers: Iterable<{ readonly inFlight: number }>;
   clock: Clock;
 }
 
 /**
- * What is a state and no event, read at the interval of the broker's metrics and only where these are enabled. It costs
- * the sweeping node two reads of one row each, by index, per interval; all else is in memory.
+ * Values that are a state, not an event. They are read at the interval of the broker's metrics, and only if metrics are
+ * enabled. It costs the sweeping node two indexed reads of one row each per interval; the rest is in memory.
  */
 export class Gauges {
   #timer: Timer | undefined;
@@ -36,7 +36,7 @@ export class Gauges {
     });
   }
 
-  /** A last look, so that what is counted is complete; a node that has stopped holds and tells nothing. */
+  /** Reads once more, so that the counts are complete. A stopped node holds and reports nothing. */
   async stop(): Promise<void> {
     this.#timer?.stop();
     await this.#running;
@@ -77,7 +77,7 @@ export class Gauges {
     const { store, sweeper, metrics, logger, clock } = this.parts;
     const seconds = (at: Date | undefined) => (at ? Math.max(0, (clock.now() - at.getTime()) / 1000) : 0);
     try {
-      // While the store does not answer, what was known last stands.
+      // While the store does not answer, the last known value stays.
       if (sweeper?.sweeping && !store?.ready) return;
       const { pending, published } = sweeper?.sweeping && store ? await store.messages.oldest() : {};
       metrics.set("oldest.pending.seconds", seconds(pending));

@@ -21,7 +21,10 @@ const time = (description: string): MetricSpec => ({
   description
 });
 
-/** Every metric, without its prefix. README's table of metrics and the Grafana dashboard are tested against this. */
+/**
+ * Every metric, without its prefix. `docs/reference/metrics.md` is made from this, and the Grafana dashboard is tested
+ * against it.
+ */
 export const METRICS = {
   emitted: counter("emits that resolved", "event"),
   stored: counter("messages stored by an emit", "event"),
@@ -55,13 +58,13 @@ const OUTCOMES = ["confirmed", "returned", "nacked", "unknown"] as const;
 const DELIVERIES = ["handled", "failed", "duplicates"] as const;
 
 /**
- * Event names are the user's, or a stranger's. What comes after so many is counted together, as `other`: a registry
- * keeps every label for ever.
+ * Event names come from the user or from other programs. Above this number they are counted together as `other`: a
+ * registry keeps every label.
  */
 export const MAX_EVENT_LABELS = 500;
 const OTHER_EVENTS = "other";
 
-/** Where metrics are enabled: the Moleculer broker's registry. */
+/** The Moleculer broker's registry, if metrics are enabled. */
 export interface MetricSink {
   /** How often gauges are refreshed. */
   everyMs: number;
@@ -70,11 +73,11 @@ export interface MetricSink {
   observe(name: MetricName, ms: number, labels: Record<string, string>): void;
 }
 
-/** What the parts count. Keeps totals for `stats`; everything else happens only where a sink is connected. */
+/** What the parts count. It keeps totals for `stats`. The rest happens only if a sink is connected. */
 export class Metrics {
   readonly totals: Record<string, number> = {};
   readonly #events = new Set<string>();
-  /** Series that are there. */
+  /** Series that exist. */
   readonly #begun = new Set<string>();
   /** The mixin connects it. */
   sink: MetricSink | undefined;
@@ -93,10 +96,7 @@ export class Metrics {
     this.sink?.set(name, value);
   }
 
-  /**
-   * Series that may begin later are there from now on: the first count of a series that is new is lost to a rate over
-   * it.
-   */
+  /** Creates series before they are needed: a rate misses the first count of a new series. */
   begin(names: readonly MetricName[], labels: Record<string, string>): void {
     if (!this.sink) return;
     const bounded = this.#bounded(labels);
@@ -127,7 +127,7 @@ export class Metrics {
     this.#ofEvent(outcome, event);
   }
 
-  /** Labels are made only for somebody who reads them. */
+  /** Labels are made only if a sink reads them. */
   #ofEvent(name: MetricName, event: string): void {
     if (this.sink) this.count(name, 1, { event });
     else this.totals[name] = (this.totals[name] ?? 0) + 1;

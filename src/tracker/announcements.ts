@@ -5,7 +5,7 @@ import { parseAnnouncement } from "../wire/announcement";
 import { Unreadable } from "../wire/json";
 import type { TrackerParts } from "./parts";
 
-/** Which groups exist, as their consumers say → store. */
+/** Announcements of consumers → the groups in the store. */
 export class Announcements {
   constructor(readonly parts: TrackerParts) {}
 
@@ -17,7 +17,8 @@ export class Announcements {
     for (const delivery of deliveries) {
       try {
         const { pattern, group, queue, nodeID, service } = parseAnnouncement(delivery.body, prefix);
-        // As the store knows them apart: one queue may serve two patterns. The last one wins there, so here too.
+        // The key under which the store keeps them: one queue may serve two patterns. The last announcement wins there,
+        // and so it does here.
         const key = JSON.stringify([group, pattern]);
         known.delete(key);
         known.set(key, { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now });

@@ -24,7 +24,10 @@ export class DeadLetters {
     if (parked.length) await this.parts.store.parked.add(parked);
   }
 
-  /** A message of ours whose consumers died on it until the broker's fuse blew: one failed attempt of that group. */
+  /**
+   * A message of ours whose consumers died on it until RabbitMQ's delivery limit was reached: one failed attempt of
+   * that group.
+   */
   async #crashLoop(delivery: Delivery): Promise<FailedRecord | undefined> {
     const { store, subscriptions } = this.parts;
     const death = deathOf(delivery);
@@ -47,9 +50,7 @@ function reasonFor(delivery: Delivery): string {
   return deathOf(delivery)?.why ?? "neither a parked message nor one that RabbitMQ has dead-lettered";
 }
 
-/**
- * Why RabbitMQ has dead-lettered it, by its `x-death`. Consumers in other languages may reject what they cannot read.
- */
+/** Why RabbitMQ has dead-lettered it, from `x-death`. Consumers in other languages may reject what they cannot read. */
 function deathOf({ headers }: Delivery): { queue: string; why: string; error: FailureError } | undefined {
   const deaths = headers["x-death"];
   const [death] = Array.isArray(deaths) ? (deaths as { queue?: unknown; reason?: unknown }[]) : [];

@@ -21,8 +21,8 @@ export interface TrackerParts {
   events: Events;
   clock: Clock;
   nodeID: string;
-  /** Of the namespace's names. */
+  /** Prefix of the namespace's names. */
   prefix: string;
-  /** Older messages may have been pruned: what still comes of them must not bring them back. */
+  /** Older messages may have been pruned. Late receipts and checks must not bring them back. */
   retainMs: number;
 }

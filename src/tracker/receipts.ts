@@ -5,12 +5,12 @@ import { describeError } from "../message/failure-text";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message, type Receipt } from "../message/message";
 import type { FailedRecord } from "../stores/store";
-import { answeredRow, rowOfEcho } from "../wire/check";
+import { messageOfEcho, withReceipts } from "../wire/check";
 import { Unreadable } from "../wire/json";
 import { type Echo, parseReceipts, parseWithdrawal, type ReceiptItem, WITHDRAWAL_TYPE } from "../wire/receipt";
 import type { TrackerParts } from "./parts";
 
-/** Faults of one receipt message that are named; the rest can be seen in its bytes. */
+/** So many faults of one receipt message are named. Its bytes show the rest. */
 const MAX_REASONS = 3;
 
 function summaryOf(reasons: string[]): string {
@@ -20,17 +20,17 @@ function summaryOf(reasons: string[]): string {
 
 type Answer = { nodeID: string; group: string; item: ReceiptItem; delivery: Delivery };
 
-/** What a batch of receipt messages says. */
+/** The content of a batch of receipt messages. */
 interface Batch {
   answers: Answer[];
-  /** Messages of strategy `callback` that their receipts bring back, by id. */
+  /** Messages of strategy `callback` that are rebuilt from their receipts, by id. */
   rows: Map<string, Message>;
   /** Intents whose business write failed. */
   withdrawn: Message[];
   faults: Faults;
 }
 
-/** Each message is parked once, however many of its items are bad or find no message: it is kept whole. */
+/** Each receipt message is parked once and whole, however many of its items have a fault. */
 class Faults {
   readonly #reasons = new Map<Delivery, string[]>();
 
@@ -45,7 +45,7 @@ class Faults {
   }
 }
 
-/** An answer that changes nothing, and why. */
+/** An answer that changes nothing, and the reason. */
 type Unmatched = [Answer, string];
 
 /**
@@ -103,13 +103,13 @@ export class Receipts {
   }
 
   /**
-   * The row of a message that no emit has stored, from what its receipt brings back; undefined where that is nothing,
-   * or the row may have been pruned. Throws Unreadable.
+   * The row of a message that no emit has stored, from what its receipt brings back; undefined if it brings nothing
+   * back, or if the row may have been pruned. Throws Unreadable.
    */
   #rowOf({ id, echo }: { id: string; echo?: Echo }): Message | undefined {
     if (!echo) return undefined;
     const { subscriptions, store, clock, retainMs } = this.parts;
-    const row = rowOfEcho(id, echo, (event, only) => subscriptions.waitingFor(event, only), store.now());
+    const row = messageOfEcho(id, echo, (event, only) => subscriptions.waitingFor(event, only), store.now());
     return row.createdAt.getTime() < clock.now() - retainMs ? undefined : row;
   }
 
@@ -124,8 +124,8 @@ export class Receipts {
   }
 
   /**
-   * Most messages of strategy `callback` are seen here for the first time, and were handled: their rows are written as
-   * what they have come to. Returns the ids.
+   * Most messages of strategy `callback` are first seen here, and were handled: their rows are inserted with these
+   * receipts. Returns the ids.
    */
   async #insertFirst(rows: Map<string, Message>, answers: Answer[]): Promise<Set<string>> {
     if (!rows.size) return new Set();
@@ -138,11 +138,11 @@ export class Receipts {
     for (const { group, nodeID, item } of answers) {
       const { id, outcome, durationMs, attempt } = item;
       const receipts = handled.get(id);
-      // What failed, or came twice, is judged beside its row.
+      // A failure, or a second receipt of one group, is judged against its row.
       if (outcome === "failed" || receipts?.has(group)) handled.delete(id);
       else receipts?.set(group, { at, nodeID, durationMs, attempt });
     }
-    const first = [...handled].map(([id, receipts]) => answeredRow(rows.get(id) as Message, receipts, at));
+    const first = [...handled].map(([id, receipts]) => withReceipts(rows.get(id) as Message, receipts, at));
     return this.parts.progress.insertFromReceipts(first, at);
   }
 
@@ -186,11 +186,11 @@ function notStored({ item }: Answer): string {
   return `receipt for an id that is not in the store: ${item.id}`;
 }
 
-/** Why a human has to look at this failure; `counts`: the store is told of it all the same. */
+/** Why a human has to look at this failure. `counts`: the store records it all the same. */
 function objection(message: Message, { group, item }: Answer): { text: string; counts: boolean } | undefined {
   const highest = highestAttempt(message, group);
-  // Taken at its word it would use up the attempts that nobody has made. What it is about stays without an answer, and
-  // is sent again.
+  // If it counted, it would use up attempts that were never made. The attempt it is about stays without an answer and
+  // is made again.
   if (item.attempt > highest)
     return {
       text: `failed receipt of group ${group} for attempt ${item.attempt} of message ${item.id}, of which at most ${highest} can have been sent`,
@@ -206,7 +206,7 @@ function objection(message: Message, { group, item }: Answer): { text: string; c
 
 function failureOf(message: Message, { group, nodeID, item }: Answer, now: Date): FailedRecord {
   const { attempt, rejected, retryable, error = { name: "Error", message: "the handler failed" } } = item;
-  // A receipt may come from another language: what has the right shape is kept, bounded here too.
+  // A receipt may come from another language. What has the right shape is kept, and its size is bounded here too.
   return judgeFailure(message, group, attempt, rejected ? "rejected" : "handler", describeError(error), {
     now,
     retryable: retryable !== false,

@@ -7,7 +7,7 @@ export const ANNOUNCEMENT_TYPE = "reliable.announcement";
 /** Group and pattern are part of a queue's name, which AMQP limits to 255 bytes. */
 export const MAX_BYTES = { pattern: 120, group: 60, queue: 255 } as const;
 
-/** Separators of lists of groups, and what tells groups from patterns and queues. */
+/** Separators of lists of groups, and what separates a group from patterns and queues. */
 export const RESERVED_IN_GROUPS = /[:/,*#]/;
 
 export interface Announcement {
@@ -20,9 +20,8 @@ export interface Announcement {
 }
 
 /**
- * Throws Unreadable. What is taken here is matched against every event that is emitted, so nothing may pass that cannot
- * be; and what the group has failed is sent to its queue, so that may be none of the system's own, all of which begin
- * with `prefix`.
+ * Throws Unreadable. The pattern is matched against every event that is emitted, so it must be a valid one. Messages are
+ * sent to the queue, so it must not be one of the library's own, which begin with `prefix`.
  */
 export function parseAnnouncement(body: Buffer, prefix: string): Announcement {
   const value = parseJson(body, "announcement") as Partial<Announcement> | null;

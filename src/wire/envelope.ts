@@ -132,7 +132,7 @@ export function checkHeaders(
   }
 }
 
-/** Spares most emits a JSON of it. */
+/** Then most emits need no JSON of it to be measured. */
 function areShort(origin: Origin): boolean {
   const { requestID = "", parentID = "", caller = "", nodeID = "" } = origin as Record<string, unknown>;
   return (
@@ -161,7 +161,7 @@ export function headersOf(
   };
   if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = groups.join(",");
   if (echo !== undefined) headers[HEADER.echo] = echo;
-  // Whatever the user's own code made of them: readers take text only.
+  // User code may have made them of any type: readers take text only.
   if (origin.requestID) headers[HEADER.requestID] = String(origin.requestID);
   if (origin.parentID) headers[HEADER.parentID] = String(origin.parentID);
   if (origin.level !== undefined) headers[HEADER.level] = origin.level;
@@ -182,7 +182,7 @@ export interface Wire {
   body: Buffer;
 }
 
-/** Header by type; `docs/schemas/envelope.schema.json` says the same, and a test holds both against each other. */
+/** Header by type; `docs/schemas/envelope.schema.json` says the same, and a test compares both. */
 const TEXTS = [
   HEADER.strategy,
   HEADER.receipt,
@@ -251,10 +251,10 @@ export function isCount(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1;
 }
 
-/** Never more than a number: it may be a piece of somebody's payload that came to the wrong queue. */
+/** A number or a type, never text: it may be part of a payload that came to the wrong queue. */
 export function describe(value: unknown): string {
   return typeof value === "number" ? String(value) : typeof value;
 }
 
-/** Kept for a human with its raw bytes; see `parking.ts`. */
+/** Kept for an operator with its raw bytes; see `src/inbound/parked-messages.ts`. */
 export const PARKED_TYPE = "reliable.parked";

@@ -5,7 +5,7 @@ import { boundedText } from "../message/failure-text";
 /** Deeper, or in a circle: left to JSON.stringify. */
 const MAX_PLAIN_DEPTH = 32;
 
-/** Whether two bodies say the same: keys may stand in another order, as after a way through a database. */
+/** Whether two bodies are the same JSON: keys may have another order, as after they were in a database. */
 export function sameJson(a: Buffer, b: Buffer): boolean {
   if (Buffer.compare(a, b) === 0) return true;
   try {
@@ -40,14 +40,14 @@ export function stringify(value: unknown, fail: (where: string) => Error, what: 
   try {
     if (isPlainJson(value, MAX_PLAIN_DEPTH)) return JSON.stringify(value);
   } catch {
-    // A getter has thrown; it is told below.
+    // A getter has thrown; it is reported below.
   }
   return stringifyWatched(value, fail, what);
 }
 
 /**
- * Nothing in it but what JSON carries as it is. Spares most payloads the callback for each value, which costs several
- * times more than this.
+ * Nothing in it but what JSON carries unchanged. With it most payloads need no replacer function, which costs several
+ * times more.
  */
 function isPlainJson(value: unknown, depth: number): boolean {
   switch (typeof value) {
@@ -76,7 +76,7 @@ function stringifyWatched(value: unknown, fail: (where: string) => Error, what: 
         refused ??= `${key ? `'${key}' in ${what}` : what} is a ${typeof at}, which JSON cannot carry`;
         return undefined;
       }
-      // These would arrive as something else, without a word: {} and null.
+      // These would silently arrive as something else: {} and null.
       const lost =
         at instanceof Map || at instanceof Set || at instanceof Error
           ? at.constructor.name

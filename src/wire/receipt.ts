@@ -62,7 +62,7 @@ export function parseReceipts(body: Buffer): ReadReceipts {
   if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown receipt version ${describe(value?.v)}`);
   const { v, group, nodeID, items } = value;
   if (!isText(group) || !isText(nodeID)) throw new Unreadable("receipt without group or nodeID");
-  // It stands for groups that are not known yet; none bears that name.
+  // It stands for groups that are not known yet; no group has that name.
   if (group === ANY_GROUP) throw new Unreadable(`receipt of group '${ANY_GROUP}', which is none`);
   if (Buffer.byteLength(group) > MAX_GROUP_BYTES)
     throw new Unreadable(`receipt of a group whose name is longer than ${MAX_GROUP_BYTES} bytes`);
@@ -97,7 +97,7 @@ function faultOf(item: unknown): string | undefined {
   if (error !== undefined && !isError(error)) return "bad error";
   if (echo === undefined) return undefined;
   if (!isEcho(echo)) return "bad echo";
-  // Its next attempt may be due before its check has come, and nobody else has a copy.
+  // Its next attempt may be due before its check has come, and there is no other copy.
   return outcome === "failed" && !echo.body
     ? "bad echo: with outcome 'failed' it must bring back headers and body"
     : undefined;
@@ -113,8 +113,8 @@ function isError(error: unknown): boolean {
 }
 
 /**
- * Node takes any text for base64, and leaves out what is none. A regular expression that counted by fours would run out
- * of stack on some MiB.
+ * Node decodes any text as base64 and skips what is not. A regular expression that matches groups of four overflows the
+ * stack at some MiB.
  */
 const isBase64 = (text: string) => text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
 

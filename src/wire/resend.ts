@@ -1,4 +1,4 @@
-import type { FailureError, Source } from "../message/message";
+import { type FailureError, QUESTIONS, type Question, type Source } from "../message/message";
 
 /**
  * Called by the callback service and the sweeper on any live instance of the emitting service:
@@ -17,7 +17,7 @@ export interface ResendRequest {
   /** base64; empty where `source` has the payload. */
   body: string;
   /** Only ask whether the business write of this intent happened; nothing is sent. */
-  question?: "source" | "barrier";
+  question?: Question;
   source?: Source;
   steps: { group: string; attempt: number; queue: string | null }[];
   /** Of the check that goes out with it; absent for messages of strategy `outbox`. */
@@ -31,7 +31,7 @@ export const RESEND_PARAMS = {
   event: { type: "string", empty: false, max: 300 },
   headers: "object",
   body: "string",
-  question: { type: "enum", values: ["source", "barrier"], optional: true },
+  question: { type: "enum", values: QUESTIONS, optional: true },
   source: {
     type: "object",
     strict: true,

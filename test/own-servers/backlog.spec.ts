@@ -58,7 +58,7 @@ it("20,000 emits while the broker blocks, and the backlog drained: never more in
   const claimed: number[] = [];
   const inFlight: number[] = [];
   const samples: number[][] = [];
-  const claim = store.messages.claim.bind(store);
+  const claim = store.messages.claim.bind(store.messages);
   store.messages.claim = async query => {
     const page = await claim(query);
     claimed.push(page.length);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { answeredRow, parseCheck, rowOfEcho } from "../../src/wire/check";
+import { messageOfEcho, parseCheck, withReceipts } from "../../src/wire/check";
 import type { Wire } from "../../src/wire/envelope";
 
 const plan = {
@@ -67,14 +67,14 @@ it("a row that is known from receipts is stored as what they leave of it", () =>
     producer: "orders",
     plan: JSON.stringify({ ...plan, source: undefined, intent: undefined })
   };
-  const row = rowOfEcho("id-1", echo, () => ["mail", "stock"], now);
+  const row = messageOfEcho("id-1", echo, () => ["mail", "stock"], now);
   const receipt = { at: now, nodeID: "n", durationMs: 1, attempt: 1 };
-  const half = answeredRow(row, new Map([["mail", receipt]]), now);
+  const half = withReceipts(row, new Map([["mail", receipt]]), now);
   expect(half).toEqual({ ...row, waiting: ["stock"], receipts: { mail: receipt } });
   const { open: _open, dueAt: _dueAt, ...closed } = row;
   const all = new Map(["mail", "stock"].map(group => [group, receipt]));
   // What nobody looks at any more is in no index of the sweeper's.
-  expect(answeredRow(row, all, now)).toEqual({
+  expect(withReceipts(row, all, now)).toEqual({
     ...closed,
     waiting: [],
     receipts: { mail: receipt, stock: receipt },
@@ -82,7 +82,7 @@ it("a row that is known from receipts is stored as what they leave of it", () =>
     consumedAt: now,
     doneAt: now
   });
-  expect(answeredRow(row, new Map([["late", receipt]]), now)).toMatchObject({
+  expect(withReceipts(row, new Map([["late", receipt]]), now)).toMatchObject({
     status: "published",
     waiting: ["mail", "stock"],
     receipts: { late: receipt }

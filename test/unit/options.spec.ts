@@ -98,10 +98,7 @@ describe("wrong type or range", () => {
 
   it("every default is within its own limits", () => {
     const defaults = Object.fromEntries(
-      NAMES.filter(name => "default" in OPTIONS[name]).map(name => [
-        name,
-        (OPTIONS[name] as { default: unknown }).default
-      ])
+      NAMES.filter(name => OPTIONS[name].default !== undefined).map(name => [name, OPTIONS[name].default])
     );
     expect(readOptions(defaults, none, none)).toEqual(defaults);
   });

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { isParkedMessage } from "../../src/inbound/parked-messages";
 import { parseAnnouncement } from "../../src/wire/announcement";
-import { parseCheck, rowOfEcho } from "../../src/wire/check";
+import { messageOfEcho, parseCheck } from "../../src/wire/check";
 import { parseEnvelope } from "../../src/wire/envelope";
 import { Unreadable } from "../../src/wire/json";
 import { parseReceipts, parseWithdrawal } from "../../src/wire/receipt";
@@ -137,13 +137,13 @@ const read: Record<SchemaName, (doc: Doc) => unknown> = {
     ),
   receipt: doc => {
     const { items, bad } = parseReceipts(bytes(doc));
-    for (const { id, echo } of items) if (echo) rowOfEcho(id, echo, anyone, new Date());
+    for (const { id, echo } of items) if (echo) messageOfEcho(id, echo, anyone, new Date());
     return !bad.length;
   },
   announcement: doc => parseAnnouncement(bytes(doc), "shop.reliable"),
   withdrawal: doc => {
     const { id, echo } = parseWithdrawal(bytes(doc));
-    return rowOfEcho(id, echo, anyone, new Date());
+    return messageOfEcho(id, echo, anyone, new Date());
   },
   parked: doc => isParkedMessage(doc as never)
 };

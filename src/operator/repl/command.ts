@@ -154,7 +154,7 @@ function errorText(thrown: unknown): string {
   const { type, data } = (thrown ?? {}) as { type?: string; data?: unknown };
   if (type === "SERVICE_NOT_FOUND" || type === "SERVICE_NOT_AVAILABLE")
     return `No node with the service 'reliable' can be reached: it runs where a store is configured. (${reasonOf(thrown)})`;
-  // Moleculer's validation error tells what is wrong in its data only.
+  // Moleculer's validation error has what is wrong in its data only.
   const details =
     type === "VALIDATION_ERROR" && Array.isArray(data)
       ? (data as { message?: string }[]).map(({ message }) => message ?? "").join(" ")
@@ -167,7 +167,7 @@ export const reliableReplCommands: ReplCommand[] = [
     command: "reliable [what] [id]",
     description: `Guaranteed events: ${Object.keys(VERBS).join(", ")}`,
     alias: [],
-    // What is wrong is said by the command itself, with a suggestion.
+    // `check` reports an unknown option, with a suggestion.
     allowUnknownOptions: true,
     options: [
       { option: "-s, --status <status>", description: "Only messages of this status, or of several: dead,pending" },

@@ -156,7 +156,7 @@ export interface ErrorData {
   [key: string]: unknown;
 }
 
-/** The caller asked for something that cannot be done; the same call will fail again. */
+/** The caller asked for something that cannot be done. The same call will fail again. */
 export class ReliableError extends Errors.MoleculerError {
   declare readonly type: FinalType;
 
@@ -166,7 +166,7 @@ export class ReliableError extends Errors.MoleculerError {
   }
 }
 
-/** Something around us is down, slow or lost; the same call may succeed later. */
+/** A server, node or service is down, slow or lost. The same call may succeed later. */
 export class ReliableRetryableError extends Errors.MoleculerRetryableError {
   declare readonly type: RetryableType;
 
@@ -185,23 +185,23 @@ export function handlerNotReached(event: string, group: string): ReliableError {
   );
 }
 
-/** Text of anything that was thrown; credentials in addresses are masked, so it may be logged and stored. */
+/** Text of any thrown value. Credentials in addresses are masked, so it may be logged and stored. */
 export function reasonOf(thrown: unknown): string {
   const text = thrown instanceof Error ? thrown.message || thrown.name : String(thrown);
   return redact(text);
 }
 
 /**
- * Masks `user:password@` in anything that looks like an address, up to the last @: people forget to encode what a
- * password has of / and @.
+ * Masks `user:password@` in anything that looks like an address, up to the last @: many passwords contain a / or @ that
+ * should have been encoded.
  */
 export function redact(text: string): string {
   return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s"'`<>]*@/gi, "$1***@");
 }
 
 /**
- * What may be kept, logged and told of a driver's error: its name, texts and code. Its other fields hold the request:
- * ioredis' the AUTH command with the password, MongoDB's the documents it refused.
+ * The parts of a driver's error that may be kept, logged and shown: its name, texts and code. Its other fields hold the
+ * request: the AUTH command with the password in ioredis, the refused documents in MongoDB.
  */
 export function sanitizeError(thrown: unknown): Error {
   if (thrown instanceof ReliableError || thrown instanceof ReliableRetryableError) return thrown;

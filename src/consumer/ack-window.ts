@@ -1,8 +1,8 @@
 import type { Delivery } from "../couriers/courier";
 
 /**
- * Acks with one multiple ack up to where everything is settled, and one by one beyond: a slow handler must not fill the
- * prefetch window.
+ * Acks everything up to the first unsettled delivery with one multiple ack, and later ones singly. So a slow handler
+ * does not fill the prefetch window.
  */
 export class AckWindow {
   #epoch = -1;

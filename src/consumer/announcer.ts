@@ -7,7 +7,7 @@ import { WIRE_VERSION } from "../wire/envelope";
 import { type ConsumerParts, type ConsumerSpec, RETRY } from "./parts";
 
 /**
- * Announcements are repeated so that `seenAt` tells living groups from retired ones, and a restored store learns of
+ * Announcements are repeated, so that `seenAt` separates living groups from retired ones and a restored store learns of
  * them.
  */
 const EVERY_MS = 10 * 60_000;
@@ -26,7 +26,7 @@ export class Announcer {
     this.#announcement = { v: WIRE_VERSION, pattern, group, queue, nodeID: parts.nodeID, service };
   }
 
-  /** Resolves when the announcement is confirmed, or `stop` was called: the broker may be away for long. */
+  /** Resolves when the announcement is confirmed or `stop` was called. It may take long while the broker is away. */
   async announce(): Promise<void> {
     const { courier, clock } = this.parts;
     for (let tries = 1; !this.#end.signal.aborted; tries++) {
@@ -41,7 +41,7 @@ export class Announcer {
     }
   }
 
-  /** Repeats it from now on, once each time: the next one is not far. */
+  /** Repeats the announcement from now on. One that fails is not retried, since the next one is near. */
   repeat(): void {
     const { courier, clock } = this.parts;
     const again = () => void this.#send();

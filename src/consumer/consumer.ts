@@ -17,7 +17,8 @@ import { ReceiptSender } from "./receipt-sender";
 import { settle } from "./settle";
 
 /**
- * Two services of one group handle the same event by turns, so their options must agree. Throws RELIABLE_BAD_CONSUMER.
+ * Two services of one group take turns in handling the same event, so their options must agree. Throws
+ * RELIABLE_BAD_CONSUMER.
  */
 export function assertSameOptions(
   { group, pattern, options, service }: ConsumerSpec,
@@ -67,7 +68,7 @@ export class Consumer {
       this.#inbox = new Inbox(parts.inbox, group, options.inbox, parts.clock, this.#end.signal);
   }
 
-  /** Deliveries that are being handled. */
+  /** Deliveries whose handler is running. */
   get inFlight(): number {
     return this.#active.count;
   }
@@ -77,9 +78,9 @@ export class Consumer {
   }
 
   /**
-   * Declares the queue, announces the group, then consumes: a message that reaches the queue belongs to a group the
-   * store is told of. Rejects when the queue exists with other arguments; waits in the background while the broker is
-   * away.
+   * Declares the queue, announces the group, then consumes: a message must not reach the queue of a group that the
+   * store does not know. Rejects when the queue exists with other arguments; waits in the background while the broker
+   * is away.
    */
   async start(): Promise<void> {
     const { courier, metrics, queues } = this.parts;
@@ -96,7 +97,7 @@ export class Consumer {
       void this.#begin(queue).catch(error => {
         if (!this.#stopping) this.#failed(error, `group ${group} cannot consume '${pattern}'`);
       });
-    // A stop may have come before its start was through.
+    // A stop may have come during the start.
     if (!this.#stopping && !foreign) this.#announcer.repeat();
   }
 
@@ -115,8 +116,8 @@ export class Consumer {
   }
 
   /**
-   * No further deliveries; handlers finish, receipts are confirmed, deliveries acked, until the deadline. What is left
-   * comes again elsewhere.
+   * Takes no further deliveries. Until the deadline handlers finish, receipts are confirmed and deliveries acked. The
+   * broker delivers the others again.
    */
   async stop(deadline: Deadline): Promise<void> {
     this.#end.abort();
@@ -154,7 +155,8 @@ export class Consumer {
     if (!foreign && !matches(event, pattern)) {
       if (isExact(pattern))
         return this.#park(delivery, `its type is '${event}', and this queue is for '${pattern}' alone`);
-      // The binding may cover more than the pattern (see `bindingKey`): no receipt of this group is expected then.
+      // The binding may cover more events than the pattern (see `bindingKey`). No receipt of this group is expected for
+      // those.
       this.parts.logger.debug(
         `Reliable: '${event}' (${id}) came into ${delivery.queue}, whose pattern it does not match; it is acked.`
       );
@@ -171,7 +173,7 @@ export class Consumer {
     }
   }
 
-  /** Only the broker sends it again, so what failed goes back into its queue, after a pause. */
+  /** Only the broker can send it again, so a failed delivery goes back into its queue after a pause. */
   async #plain(delivery: Delivery, handling: Promise<PlainEnd>): Promise<void> {
     const end = await handling;
     if ("error" in end) {
@@ -182,7 +184,7 @@ export class Consumer {
       await this.parts.clock.sleep(backoffMs(RETRY, ++this.#plainFailures), this.#end.signal);
     } else this.#plainFailures = 0;
     if ("error" in end || end.act === "nack") delivery.nack("error" in end || end.requeue);
-    // For the window; what was given back is not acked.
+    // Tells the ack window only. A delivery that was returned to the broker is not acked.
     this.receipts.ack(delivery);
   }
 
@@ -210,7 +212,7 @@ export class Consumer {
         { id: envelope.id, event: envelope.event, group }
       );
       this.#settle(envelope, { error }, started, delivery);
-      // It may still come to an end; handled stays handled, and says so late.
+      // The handler may still end after its timeout. If it succeeds then, a late `handled` receipt says so.
       void work.then(async late => {
         if (late !== "duplicate" && late.error === undefined) await this.#handled(envelope, started);
       });
@@ -230,8 +232,8 @@ export class Consumer {
   async #handled(envelope: Envelope, started: number, delivery?: Delivery): Promise<void> {
     if (this.#inbox?.mode === true) {
       // The receipt matters more than the row: without the row a duplicate may be handled again, without the receipt
-      // there will be one. Given up by a stop there is no receipt either: the message comes again, and the closed store
-      // is no news.
+      // there will be a duplicate. If a stop ends the wait, no receipt is sent either, and the message is delivered
+      // again; the closed store is not logged.
       await this.#inbox.add(envelope.id).catch(error => {
         if (!this.receipts.stopped) this.#failed(error, `the inbox of group ${this.spec.group} could not be written`);
       });
@@ -247,7 +249,7 @@ export class Consumer {
     this.receipts.send({ address: envelope.receipt, item, delivery });
   }
 
-  /** Into the parking queue with its raw bytes, then acked: the consumer goes on, a human can look at it. */
+  /** Into the parking queue with its raw bytes, then acked. The consumer goes on, and an operator can inspect it. */
   async #park(delivery: Delivery, reason: string): Promise<void> {
     const { courier, queues, nodeID, clock } = this.parts;
     announceParked(delivery, reason, this.parts, "consumer");
@@ -262,7 +264,7 @@ export class Consumer {
   }
 }
 
-/** The envelope says whether and what its receipts shall bring back; the consumer does not look into it. */
+/** The envelope says what its receipts must return. The consumer does not look into it. */
 function echoing(envelope: Envelope, delivery: Delivery | undefined, item: ReceiptItem): ReceiptItem {
   const { echo: plan, event, producer } = envelope;
   if (plan === undefined) return item;

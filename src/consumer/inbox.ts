@@ -7,20 +7,20 @@ import { type HandlerEnd, RETRY } from "./parts";
 /** Ids per store command. */
 const MAX_BATCH = 500;
 
-/** What a group's consumer asks and tells the inbox, many ids at a time. */
+/** The inbox of one group, many ids at a time. */
 export class Inbox {
   readonly #lookups: Batcher<string, boolean>;
   readonly #records: Batcher<string, void>;
-  /** By id: a message that was delivered twice is handled once, and the second delivery waits for that. */
+  /** By id. A second delivery of an id waits for the first, so that the message is handled once. */
   readonly #running = new Map<string, Promise<void>>();
 
   constructor(
     private readonly store: InboxStore,
     private readonly group: string,
-    /** `"transaction"`: the row is written in one transaction with the handler's writes. */
+    /** With `"transaction"` the row is written in one transaction with the handler's writes. */
     readonly mode: true | "transaction",
     private readonly clock: Clock,
-    /** The consumer stops. */
+    /** Called when the consumer stops. */
     private readonly end: AbortSignal
   ) {
     this.#lookups = new Batcher({
@@ -39,7 +39,7 @@ export class Inbox {
     });
   }
 
-  /** Begins the work when that of earlier deliveries of the same id is over; `leave` has to follow. */
+  /** Starts the work after that of earlier deliveries of the same id. `leave` must follow. */
   enter(id: string, work: () => Promise<void>): Promise<void> {
     const before = this.#running.get(id);
     const mine = before ? before.then(work, work) : work();
@@ -51,7 +51,7 @@ export class Inbox {
     if (this.#running.get(id) === work) this.#running.delete(id);
   }
 
-  /** Without an answer of the store the message waits here, unacked: handling it might be the second time. */
+  /** Without an answer from the store the message waits here, unacked: it may have been handled already. */
   async handledBefore(id: string): Promise<boolean> {
     for (let tries = 1; ; tries++) {
       try {
@@ -63,12 +63,12 @@ export class Inbox {
     }
   }
 
-  /** Rejects when the store does not take it. */
+  /** Rejects when the store refuses the row. */
   add(id: string): Promise<void> {
     return this.#records.add(id);
   }
 
-  /** The handler in a transaction with its inbox row. Never rejects. */
+  /** Runs the handler in a transaction with its inbox row. Never rejects. */
   async transaction(id: string, handle: (session: unknown) => Promise<HandlerEnd>): Promise<HandlerEnd | "duplicate"> {
     let end: HandlerEnd = {};
     try {

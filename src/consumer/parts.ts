@@ -13,15 +13,15 @@ export interface HandlerExtras {
   session?: unknown;
 }
 
-/** How the handler of an event ended. `rejected`: it was not reached. */
+/** How the handler of an event ended. `rejected`: the handler was not reached. */
 export interface HandlerEnd {
   error?: unknown;
   rejected?: boolean;
 }
 
 /**
- * How the handler of a plain message ended: what it wants done at the broker, or that it failed. `gone`: the message is
- * not ours any more.
+ * How the handler of a plain message ended: what it wants done at the broker, or a failure. `gone`: the message no
+ * longer belongs to this consumer.
  */
 export type PlainEnd = { act: "ack" | "gone" } | { act: "nack"; requeue: boolean } | { error: unknown };
 
@@ -33,18 +33,18 @@ export interface ConsumerSpec {
   bindings: string[];
   service: string;
   options: ConsumerOptions;
-  /** Never rejects: an error is part of the end. */
+  /** Never rejects: an error is part of the returned end. */
   handle(envelope: Envelope, extras: HandlerExtras, delivery: Delivery): Promise<HandlerEnd>;
   /**
-   * A queue of somebody else: declared as it is, not announced; what comes without a receipt's address is a plain
-   * message.
+   * A queue that does not belong to this library: declared as it is and not announced. Messages in it without a receipt
+   * address are plain messages.
    */
   foreign?: { plain(delivery: Delivery): Promise<PlainEnd>; close(): void };
 }
 
 export interface ConsumerParts {
   courier: Courier;
-  /** A node without a store has none. */
+  /** Undefined on a node without a store. */
   inbox: InboxStore | undefined;
   queues: Queues;
   metrics: Metrics;
@@ -54,5 +54,5 @@ export interface ConsumerParts {
   nodeID: string;
 }
 
-/** Before something that the broker or the store did not take is repeated. */
+/** Pause before repeating what the broker or the store did not take. */
 export const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;

@@ -8,18 +8,18 @@ import type { Queues } from "../wire/names";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
 import { AckWindow } from "./ack-window";
 
-/** Receipts per message; some 100 KiB at most with long stacks, far below any limit. */
+/** Receipts per message: at most some 100 KiB with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
-/** Bytes of payloads that failed receipts bring back in one message. */
+/** Bytes of the payloads that failed receipts return in one message. */
 const MAX_ECHO_BYTES = 1024 * 1024;
-/** Returns in a row before receipts for a queue that does not exist are parked. */
+/** After this many returns in a row, receipts for a queue that does not exist are parked. */
 const MAX_RETURNS = 5;
 const RETRY = { initialMs: 200, maxMs: 5000, jitter: "half" } as const;
 
 interface Owed {
   address: string;
   item: ReceiptItem;
-  /** Absent for a receipt that comes after its delivery was settled (a handler that outlived its timeout). */
+  /** Absent if the delivery was settled before (a handler that ran longer than its timeout). */
   delivery?: Delivery;
 }
 
@@ -30,25 +30,25 @@ interface ReceiptParts extends ParkingNode {
 
 /**
  * Sends a consumer's receipts and acks its deliveries, in this order: handler done → receipt confirmed → ack. Many
- * receipts travel as one message: while one is on its way the next ones collect, without a timer. A receipt the broker
- * did not take is sent again; until then its delivery stays unacked, so a crash brings it back.
+ * receipts travel in one message: while one is on its way the next ones collect, without a timer. A receipt that the
+ * broker did not take is sent again. Until then its delivery stays unacked, so a crash brings it back.
  */
 export class ReceiptSender {
   #owed: Owed[] = [];
   #running: Promise<void> | undefined;
   readonly #end = new AbortController();
   readonly #window = new AckWindow();
-  /** In a row, by address. */
+  /** Returns in a row, by address. */
   readonly #returns = new Map<string, number>();
 
   constructor(
     readonly parts: ReceiptParts,
-    /** The consumer's. */
+    /** Of the consumer. */
     readonly group: string,
     readonly queue: string
   ) {}
 
-  /** Nothing is sent or acked any more. */
+  /** Set by a stop: nothing is sent or acked any more. */
   get stopped(): boolean {
     return this.#end.signal.aborted;
   }
@@ -58,17 +58,17 @@ export class ReceiptSender {
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
   }
 
-  /** For deliveries that deserve no receipt (parked, or not for this pattern). */
+  /** For deliveries that get no receipt (parked, or not for this pattern). */
   ack(delivery: Delivery): void {
     this.#window.settle([delivery]);
   }
 
-  /** Resolves when nothing is owed any more. */
+  /** Resolves when every receipt is confirmed and every delivery is acked. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running;
   }
 
-  /** Gives up on what is still owed: its deliveries stay unacked and come again. */
+  /** Gives up on the receipts that are left. Their deliveries stay unacked and are delivered again. */
   stop(): void {
     this.#end.abort();
   }
@@ -96,7 +96,7 @@ export class ReceiptSender {
       if (failures === 1 && courier.ready)
         logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
       if (outcome === "returned" && (await this.#addressMissing(address, batch))) continue;
-      // A missing receipt queue of one producer must not hold up the receipts for others.
+      // A missing receipt queue of one producer must not delay the receipts for others.
       this.#owed.push(
         ...this.#owed
           .splice(0, this.#owed.length)
@@ -107,8 +107,8 @@ export class ReceiptSender {
   }
 
   /**
-   * There is no queue of that name. One of our own is declared again. Any other name came from outside and may never
-   * exist; receipts waiting for it would fill the prefetch window, so they are parked. True = parked.
+   * There is no queue of that name. One of the library's own is declared again. Any other name came from outside and
+   * may never exist. Receipts waiting for it would fill the prefetch window, so they are parked. True = parked.
    */
   async #addressMissing(address: string, batch: Owed[]): Promise<boolean> {
     const { courier, logger, nodeID, queues } = this.parts;
@@ -127,7 +127,8 @@ export class ReceiptSender {
       toParkedMessage(parked, nodeID, reason, { queue: this.queue, body: this.#body(batch) })
     );
     if (outcome !== "confirmed") return false;
-    // Counted under the queue of their deliveries: the address comes from outside, and metrics keep every label for ever.
+    // Counted under the queue of their deliveries: the address comes from outside, and metrics keep every label value
+    // for ever.
     announceParked({ queue: this.queue }, reason, this.parts, "consumer");
     this.#returns.delete(address);
     this.#done(batch);
@@ -152,7 +153,7 @@ export class ReceiptSender {
   }
 }
 
-/** A batch for one message, bounded in number and in bytes of what it brings back; never empty. */
+/** A batch for one message, limited in number and in bytes of returned payloads; never empty. */
 function cut(owed: Owed[]): Owed[] {
   let bytes = 0;
   const end = owed.slice(0, MAX_ITEMS).findIndex(({ item }, i) => {

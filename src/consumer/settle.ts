@@ -3,8 +3,8 @@ import type { Envelope } from "../wire/envelope";
 import type { ReceiptItem } from "../wire/receipt";
 
 /**
- * Pure: which receipt a handler's end deserves. `rejected` marks an event that never reached its handler (params
- * validation, a middleware): doing the same again cannot help.
+ * Pure: the receipt for the way a handler ended. `rejected` marks an event that never reached its handler (params
+ * validation, a middleware): trying again cannot help.
  */
 export function settle(
   envelope: Envelope,
@@ -26,9 +26,8 @@ export function settle(
 }
 
 /**
- * Moleculer's convention: `retryable` on the error decides, where it stands. A plain Error says nothing and is tried
- * again; of what refused the event before its handler, only an overload (`retryable: true`, such as a bulkhead's full
- * queue) is.
+ * Moleculer's convention: if the error has `retryable`, that decides. A plain Error is tried again. An error from
+ * before the handler is tried again only for an overload (`retryable: true`, such as a bulkhead's full queue).
  */
 function isRetryable(error: unknown, rejected: boolean): boolean {
   const said = (error as { retryable?: unknown } | null)?.retryable;

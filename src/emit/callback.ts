@@ -14,10 +14,7 @@ import { assertCheckConfirmed, LATE, leftOf, outcomeUnknown, publishedBy } from 
 import type { StatusWaiter } from "./status-waiter";
 import type { EmitConditions, EmitResult, Strategy } from "./strategy";
 
-/**
- * What is larger goes out one after the other: it takes its time on the wire, and two copies of it would only fill the
- * line.
- */
+/** Larger messages are sent one after the other: two copies at once would only fill the line. */
 const MAX_TOGETHER_BYTES = 8192;
 
 export interface CallbackParts {
@@ -38,8 +35,8 @@ interface Pair {
 }
 
 /**
- * Nothing is stored on the producer's path: the delayed check and the message go out together; with `commit` the
- * business write is done between them. See `strategy.ts` for what that promises.
+ * Nothing is stored on the producer's path: the delayed check and the message are sent together. With `commit` the
+ * business write comes between them. `strategy.ts` says what that promises.
  */
 export class Callback implements Strategy {
   readonly #sending = new WaitGroup();
@@ -61,9 +58,10 @@ export class Callback implements Strategy {
   }
 
   /**
-   * Message and check at once: nothing is promised before both are confirmed, and their confirms may come in any order.
-   * The message first, since the broker writes what goes into two queues one after the other, and a handler waits for
-   * it. Nearly every emit; one promise and no frame of its own, since thousands may be under way.
+   * Message and check are sent at once: nothing is promised before both are confirmed, and their confirms may come in
+   * any order. The message goes first, since the broker writes what goes into two queues one after the other, and a
+   * handler waits for it. Nearly every emit takes this path, and thousands may be under way, so it makes one promise
+   * and no frame of its own.
    */
   #emitTogether(message: Message, timeoutMs: number): Promise<EmitResult> {
     const { publisher, clock } = this.parts;
@@ -98,7 +96,7 @@ export class Callback implements Strategy {
     if (this.#pairs.delete(pair)) this.#judge(pair);
   }
 
-  /** What has not been answered by now may still be taken. */
+  /** A publish that has no answer yet may still succeed. */
   #judge(pair: Pair): void {
     const { message, check = LATE, result = LATE } = pair;
     let failure: Error | undefined;
@@ -136,12 +134,12 @@ export class Callback implements Strategy {
     return this.#sending.idle();
   }
 
-  /** Emits that still wait for the broker are rejected. */
+  /** Rejects the emits that still wait for the broker. */
   stop(): void {
     this.#end.abort();
   }
 
-  /** Resolves when the promise holds: true = the message too is confirmed and routed. */
+  /** Resolves when the promise holds. True = the message itself is confirmed and routed too. */
   async #send(message: Message, conditions: EmitConditions, until: number): Promise<boolean> {
     this.#refuse(message, conditions);
     if (!this.parts.publisher.courier.ready) await this.#brokerReady(message, conditions.timeoutMs);
@@ -151,7 +149,7 @@ export class Callback implements Strategy {
     return true;
   }
 
-  /** The message when its check is confirmed. */
+  /** Sends the message once its check is confirmed. */
   async #sendInTurn(message: Message, until: number): Promise<boolean> {
     const { publisher, clock } = this.parts;
     const check = await publishedBy(publisher.check(message, 1), until, clock);
@@ -182,7 +180,7 @@ export class Callback implements Strategy {
     }
   }
 
-  /** There is nothing to keep the message in meanwhile but the caller's patience. */
+  /** Nothing but the waiting caller keeps the message in the meantime. */
   async #brokerReady(message: Message, timeoutMs: number): Promise<void> {
     const { publisher, clock } = this.parts;
     const ready = new AbortController();

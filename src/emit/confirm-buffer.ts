@@ -5,24 +5,25 @@ import type { Logger } from "../platform/logger";
 import type { PublishedRecord, Store } from "../stores/store";
 import type { Events } from "../telemetry/events";
 
-/** How long a confirm waits for the receipt that makes it needless. */
+/** How long a confirm waits for the receipt that makes its write unnecessary. */
 const KEPT_MS = 500;
 /**
- * With so many waiting a write each is what limits the rate, and receipts take longer to come: they wait for so long.
+ * With this many waiting, one write each would limit the rate, and receipts take longer. Then a confirm waits this
+ * long.
  */
 const CROWD = 1000;
 const CROWD_KEPT_MS = 5000;
 /**
- * So many at most. The oldest are given up many at a time: a Map keeps the place of what was deleted at its front, and
- * each look passes all of them.
+ * At most this many wait. The oldest are given up many at a time: a Map keeps deleted entries at its front, and each
+ * iteration passes all of them.
  */
 const MAX_KEPT = 20_000;
 const GIVEN_UP = 2000;
-/** Instants are rounded down to this, so that one statement writes down many. */
+/** Instants are rounded down to this, so that one statement can write many. */
 const GRAIN_MS = 50;
 /** Per store command. */
 const MAX_BATCH = 5000;
-/** How often it is looked who has waited long enough. */
+/** How often waiting confirms are looked through. */
 const TICK_MS = 250;
 
 export interface ConfirmBufferParts {
@@ -41,13 +42,12 @@ interface Kept {
 }
 
 /**
- * Writes down that messages were confirmed and routed, a little later: most are consumed by then, and a row update each
- * is spared, which is what a store has to do most. A process that dies in between leaves a row that looks unconfirmed,
- * which it was in any case for as long as the store takes to answer: it comes due after the confirm's timeout and is
- * sent again.
+ * Writes late that messages were confirmed and routed: most are consumed by then and need no write for it, which spares
+ * the store its most frequent one. If the process dies in between, the row looks unconfirmed, as it also does while the
+ * store takes to answer. It comes due after the confirm timeout and is sent again.
  */
 export class ConfirmBuffer {
-  /** In the order of their coming. */
+  /** In order of arrival. */
   readonly #kept = new Map<string, Kept>();
   readonly #writer: Batcher<PublishedRecord, void>;
   readonly #deaf: () => void;
@@ -59,13 +59,13 @@ export class ConfirmBuffer {
       maxItems: MAX_BATCH,
       write: records => store.messages.published(records).then(() => [])
     });
-    // There is nothing left to write about these.
+    // Nothing is left to write about these.
     this.#deaf = events.on("consumed", ids => {
       for (const id of ids) this.#kept.delete(id);
     });
   }
 
-  /** `atOnce`: somebody waits for the status, or the row comes due soon. */
+  /** `atOnce`: a caller waits for the status, or the row comes due soon. */
   add(record: PublishedRecord, createdAt: Date, atOnce: boolean): void {
     if (atOnce) {
       this.#write(record);
@@ -73,7 +73,7 @@ export class ConfirmBuffer {
     }
     const { id } = record;
     const at = record.at.getTime();
-    // Not before the emit, or its story would begin with the confirm.
+    // Not before the emit, or the message's history would begin with the confirm.
     const rounded = Math.min(at, Math.max(Math.floor(at / GRAIN_MS) * GRAIN_MS, createdAt.getTime()));
     this.#kept.set(id, {
       id,
@@ -85,7 +85,7 @@ export class ConfirmBuffer {
     this.#timer ??= this.#tickLater();
   }
 
-  /** Writes all that it holds. */
+  /** Writes everything that is waiting. */
   idle(): Promise<void> {
     this.#timer?.stop();
     this.#timer = undefined;

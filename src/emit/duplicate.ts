@@ -5,8 +5,8 @@ import type { Store } from "../stores/store";
 import { sameJson } from "../wire/json";
 
 /**
- * The same `id` with the same event and payload is the same message, whoever stores it first; with another payload it
- * is a mistake. Throws RELIABLE_DUPLICATE_ID.
+ * The same `id` with the same event and payload is the same message, no matter which emit stores it first. With another
+ * payload it is a mistake. Throws RELIABLE_DUPLICATE_ID.
  */
 export function assertSame(existing: Message, message: Message): void {
   if (existing.event === message.event && sameJson(existing.body, message.body)) return;
@@ -24,8 +24,8 @@ export function duplicateId({ _id: id, event, status }: Message, why: string): R
 }
 
 /**
- * The id is there already. Returns the row that stays; undefined = it was withdrawn and has given way: emitted again,
- * the id is a new message. Throws RELIABLE_DUPLICATE_ID.
+ * The id has a row already. Returns that row; undefined = its message was withdrawn and the new one has replaced it.
+ * Throws RELIABLE_DUPLICATE_ID.
  */
 export async function replaceWithdrawn(
   store: Store,
@@ -34,12 +34,12 @@ export async function replaceWithdrawn(
 ): Promise<Message | undefined> {
   if (existing.status !== STATUS.withdrawn) return existing;
   assertSame(existing, message);
-  // It tells the two apart, also when both were emitted within the same millisecond.
+  // It separates the two emits even if they came within the same millisecond.
   message.createdAt = new Date(Math.max(message.createdAt.getTime(), existing.createdAt.getTime() + 1));
   return replace(store, message);
 }
 
-/** Returns the row that stays instead of the message; undefined = the message has taken its place. */
+/** Returns the row that stays; undefined = the message has replaced it. */
 export async function replace(store: Store, message: Message): Promise<Message | undefined> {
   const [row] = await store.messages.upsertFromChecks([message]);
   return row?.createdAt.getTime() === message.createdAt.getTime() ? undefined : row;

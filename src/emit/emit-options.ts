@@ -5,37 +5,37 @@ import { checkId } from "../wire/envelope";
 
 /** Options of one `reliableEmit`. All optional. */
 export interface EmitOptions {
-  /** The context the event comes from: requestID, tracing, meta, level and caller go on. */
+  /** The context the event comes from. Its requestID, tracing, meta, level and caller are passed on. */
   ctx?: unknown;
   /** The same under Moleculer's own name. */
   parentCtx?: unknown;
   /** Merged over the context's meta. */
   meta?: Record<string, unknown>;
-  /** `ctx.headers` of the handlers (Moleculer 0.15). */
+  /** `ctx.headers` in the handlers (Moleculer 0.15). */
   headers?: Record<string, unknown>;
-  /** Only these groups get it and owe a receipt. @default every subscribed group */
+  /** Only these groups receive it and owe a receipt. @default every subscribed group */
   groups?: string | string[];
   /** @default the service's */
   strategy?: "outbox" | "callback";
   /** Makes a repeated emit idempotent: the same id with the same event and payload is stored once. @default a UUIDv7 */
   id?: string;
   /**
-   * MongoDB ClientSession of the store's client: the message joins its transaction and is published after the commit.
+   * MongoDB ClientSession of the store's client. The message joins its transaction and is published after the commit.
    */
   session?: unknown;
   /**
-   * The business write. It is done between a durable intent and the message: when it throws, nothing is sent and its
-   * error reaches the caller; when the process dies, `source` or the barrier row tells later whether it happened. Needs
+   * The business write. It runs between a durable intent and the message. If it throws, nothing is sent and its error
+   * reaches the caller. If the process dies, `source` or the barrier row says later whether the write happened. Needs
    * `source` or `barrier`.
    */
   commit?: (message: CommitMessage) => unknown;
   /**
-   * Where the payload can be asked for: an action that returns it for `params`, null for "there is none", or "unknown"
-   * for "cannot say yet". With it, checks of strategy `callback` carry no payload.
+   * An action that returns the payload for `params`, null for "there is none", or "unknown" for "cannot say yet". With
+   * it, checks of strategy `callback` carry no payload.
    */
   source?: { action: string; params?: unknown };
   /**
-   * `commit` writes the barrier row (`message.barrier(session)`), which alone tells whether it happened: no `source` is
+   * `commit` writes the barrier row (`message.barrier(session)`), which alone proves the business write: no `source` is
    * needed.
    * @default false
    */
@@ -44,25 +44,28 @@ export interface EmitOptions {
   maxAttempts?: number;
   /** @default the service's */
   backoff?: Partial<Backoff>;
-  /** Limit in ms for storing, and for what `waitFor` waits for; noticed up to 100 ms late. @default emitTimeoutMs */
+  /**
+   * Limit in ms for storing, and for what `waitFor` waits for. It may be noticed up to 100 ms late.
+   * @default emitTimeoutMs
+   */
   timeoutMs?: number;
-  /** What to wait for before it resolves; with a session only "stored". @default "stored" */
+  /** What to wait for before the emit resolves; with a session only "stored". @default "stored" */
   waitFor?: "stored" | "confirmed" | "consumed";
 }
 
-/** What `commit` gets. */
+/** The argument of `commit`. */
 export interface CommitMessage {
   id: string;
   event: string;
   payload: unknown;
   /**
-   * Writes the barrier row in the business transaction, whose session is of the store's MongoClient. Rejects with
-   * RELIABLE_WITHDRAWN when the intent was given up meanwhile: let the transaction abort.
+   * Writes the barrier row in the business transaction, whose session must belong to the store's MongoClient. Rejects
+   * with RELIABLE_WITHDRAWN when the intent was withdrawn in the meantime: let the transaction abort.
    */
   barrier(session: unknown): Promise<void>;
 }
 
-/** It travels as a header of the message and of its check. */
+/** The source travels as a header of the message and of its check. */
 const MAX_SOURCE_BYTES = 4096;
 
 const any = { type: "any" };
@@ -123,7 +126,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
   }
   if (id !== undefined) checkId(id);
   if (session && rest.waitFor !== undefined && rest.waitFor !== "stored") {
-    // Nothing is published before the commit, which would wait for this emit.
+    // Nothing is published before the commit, and the commit would wait for this emit.
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",
       `The emit option 'waitFor' of '${event}' cannot be '${rest.waitFor}' with a session: the message goes out after the commit.`,
@@ -150,7 +153,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
   if (rest.source) checkSource(event, rest.source);
 }
 
-/** Its params travel and are stored as JSON. */
+/** The params of a source travel and are stored as JSON. */
 function checkSource(event: string, { params }: NonNullable<EmitOptions["source"]>): void {
   try {
     if (JSON.stringify(params ?? {}).length <= MAX_SOURCE_BYTES) return;

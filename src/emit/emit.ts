@@ -16,7 +16,7 @@ import type { EmitResult } from "./strategy";
 export interface EmitterParts {
   nodeID: string;
   callback: Callback;
-  /** These need a store. */
+  /** Options that need a store. */
   outbox: Outbox | undefined;
   store: Store | undefined;
   subscriptions: Subscriptions | undefined;
@@ -26,7 +26,7 @@ export interface EmitterParts {
   emitTimeoutMs: number;
 }
 
-/** `reliableEmit`: checks what it is given, then has the strategy keep it. */
+/** `reliableEmit`: checks its arguments, then lets the strategy keep the message. */
 export class Emitter {
   constructor(private readonly parts: EmitterParts) {}
 

@@ -10,29 +10,29 @@ const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 const MAX_BATCH = 500;
 /** Bytes of emits that may wait for the store. */
 const MAX_PENDING_BYTES = 64 * 1024 * 1024;
-/** Pause before an insert is repeated after an error that may pass; short, because emits are waiting. */
+/** Pause before an insert is repeated after an error that may pass. Short, because emits are waiting. */
 const RETRY_MS = 200;
 
 interface Pending {
   message: Message;
   deadline: number;
-  /** Given to the store at least once: from then on a missing answer means "unknown". */
+  /** Sent to the store at least once: from then on a missing answer means "unknown". */
   tried: boolean;
   expired: boolean;
   expire(): void;
-  /** It was stored after all, when its caller had been told that this is not known. */
+  /** Called when the message turns out to be stored after its caller was told that this is not known. */
   late(): void;
 }
 
 /**
- * Stores emitted messages by group commit and keeps them waiting, bounded in number, bytes and time, while the store is
- * away. An insert without an answer is repeated with the same ids: a row that is there already is then our own.
+ * Stores emitted messages by group commit. While the store is away they wait, limited in number, bytes and time. An
+ * insert without an answer is repeated with the same ids: an existing row is then our own.
  */
 export class InsertQueue {
   readonly #batcher: Batcher<Pending, InsertOutcome | Error>;
   readonly #pending: ExpiringSet<Pending>;
   readonly #end = new AbortController();
-  /** Ends the pauses under way. */
+  /** Ends the current pauses. */
   #wake = new AbortController();
 
   constructor(
@@ -43,7 +43,7 @@ export class InsertQueue {
     this.#pending = new ExpiringSet(item => this.#expire(item), clock);
     this.#batcher = new Batcher({
       maxItems: MAX_BATCH,
-      // While the store takes one batch the next is encoded.
+      // While the store takes one batch the next one is encoded.
       parallel: 2,
       maxBytes: MAX_BATCH_BYTES,
       sizeOf: item => item.message.body.length + 512,
@@ -93,7 +93,7 @@ export class InsertQueue {
     return this.#batcher.idle();
   }
 
-  /** Whatever still waits is rejected; no further insert is tried. */
+  /** Rejects everything that still waits. No further insert is tried. */
   stop(): void {
     this.#end.abort();
     this.#pending.expireAll();
@@ -146,11 +146,11 @@ export class InsertQueue {
         if ((error as { retryable?: boolean }).retryable) await this.#pause(RETRY_MS);
         else if (live.length === 1)
           outcomes.set(live[0] as Pending, this.#refused((live[0] as Pending).message, error));
-        // One message the store refuses must not take the others of its batch with it.
+        // A message that the store refuses must not fail the others of its batch.
         else for (const item of live) outcomes.set(item, (await this.#write([item]))[0] as InsertOutcome | Error);
       }
     }
-    // An expired item's promise is settled already; what is returned for it reaches nobody.
+    // The promise of an expired item is settled already, so this result reaches no caller.
     return items.map(item => outcomes.get(item) ?? { stored: true });
   }
 

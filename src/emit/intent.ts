@@ -15,19 +15,19 @@ import type { InsertQueue } from "./insert-queue";
 import { assertCheckConfirmed, outcomeUnknown, publishedBy } from "./published";
 
 /**
- * Intent first: with `commit` a durable intent comes before the business write, and the message after it. The crash
- * table is in `strategy.ts`.
+ * With `commit` a durable intent comes before the business write, and the message after it. The crash table is in
+ * `strategy.ts`.
  */
 export interface BusinessWrite {
   commit(): Promise<void>;
   /**
-   * After `commit` has failed: true = its write has not happened and will not. False = not known; then the intent is
-   * asked about.
+   * After `commit` has failed: true = its write has not happened and will not. False = not known; then the source or
+   * the barrier row is asked later.
    */
   rolledBack(): Promise<boolean>;
 }
 
-/** `intents`: throws where the node has no store; asked only when the barrier is written. */
+/** `intents` throws on a node without a store; it is called only when the barrier is written. */
 export function businessWrite(
   { _id: id, event, intent }: Message,
   payload: unknown,
@@ -42,7 +42,8 @@ export function businessWrite(
   return {
     async commit() {
       await commit({ id, event, payload, barrier });
-      // It is done and will be announced; but had the process died in it, nobody could have told.
+      // The write is done and will be announced. But if the process had died during it, nothing could have told whether
+      // it happened.
       if (intent === "barrier" && !fenced)
         logger.error(
           `Reliable: the 'commit' of '${event}' (${id}) promised a barrier row and wrote none; after a crash it would have been withdrawn.`
@@ -50,7 +51,7 @@ export function businessWrite(
     },
     async rolledBack() {
       if (!fenced) return true;
-      // The transaction may have been committed, and only the answer was lost.
+      // The transaction may have been committed and only the answer lost.
       return intents()
         .rolledBack(id)
         .catch(() => false);
@@ -66,13 +67,13 @@ export interface StoredIntentParts {
   clock: Clock;
 }
 
-/** Strategy `outbox`: the intent is a row `intended`, which no sweep publishes. */
+/** Strategy `outbox`: the intent is a row `intended`, which the sweeper does not publish. */
 export class StoredIntent {
   constructor(private readonly parts: StoredIntentParts) {}
 
   /**
-   * Stores the intent, then does the business write. `dueAt`: when the message becomes the sweeper's, asked after the
-   * write. Returns the row where it is not to be published by this emit.
+   * Stores the intent, then does the business write. `dueAt`: when the message becomes due for the sweeper, called
+   * after the write. Returns the row if this emit must not publish it.
    */
   async write(
     message: Message,
@@ -84,15 +85,15 @@ export class StoredIntent {
     try {
       await commit();
     } catch (error) {
-      // Should the withdrawal get lost, the intent is asked about and withdrawn then.
+      // If the withdrawal is lost, the sweeper asks about the intent and withdraws it then.
       if (await rolledBack()) await this.#withdraw(message, error);
       throw error;
     }
     const { store, logger } = this.parts;
     const { _id: id } = message;
     const due = dueAt();
-    // The business write has happened, so this emit does not fail any more: unconfirmed, the intent is asked about when
-    // it comes due.
+    // The business write has happened, so this emit does not fail any more. If this is not confirmed, the sweeper asks
+    // about the intent when it comes due.
     const happened = await store.intents.happened(id, due).catch(error => {
       logger.warn(`Reliable: intent ${id} was not confirmed yet: ${reasonOf(error)}`);
       return false;
@@ -106,7 +107,7 @@ export class StoredIntent {
     const { store, insertQueue, metrics } = this.parts;
     message.status = STATUS.intended;
     message.dueAt = new Date(store.now().getTime() + delayOf(message, 1));
-    // Stored too late, it is an intent whose business write was never begun: asked about, it is withdrawn.
+    // It was stored too late: its business write was never begun. The sweeper will ask about it and withdraw it.
     const outcome = await insertQueue.insert(message, timeoutMs, () => undefined);
     const existing = outcome.stored ? undefined : await replaceWithdrawn(store, message, outcome.existing);
     if (existing) {
@@ -126,8 +127,8 @@ export class StoredIntent {
   }
 
   /**
-   * The intent was asked about while its business write was under way. Where no barrier has stopped that write, it
-   * counts, and what was withdrawn is announced all the same. Returns the row that is as it should be; undefined =
+   * The sweeper asked about the intent while its business write was under way. If no barrier has stopped that write, it
+   * counts, and a withdrawn message is announced all the same. Returns the row if it is right as it is; undefined =
    * publish.
    */
   async #overtaken(message: Message): Promise<Message | undefined> {
@@ -154,18 +155,20 @@ export interface SentIntentParts {
   clock: Clock;
 }
 
-/** Strategy `callback`: the intent is the check, sent before the business write and marked so. */
+/** Strategy `callback`: the intent is the check, which is sent before the business write and marked as such. */
 export class SentIntent {
   constructor(private readonly parts: SentIntentParts) {}
 
-  /** Returns whether the message is confirmed and routed. `until`: by the clock's monotonic time, for the check. */
+  /**
+   * Returns whether the message is confirmed and routed. `until`: monotonic time by which the check must be confirmed.
+   */
   async write(message: Message, write: BusinessWrite, until: number): Promise<boolean> {
     const { publisher, metrics, clock } = this.parts;
     message.status = STATUS.intended;
     assertCheckConfirmed(message, await publishedBy(publisher.check(message, 1), until, clock));
     await this.#commit(message, write);
-    // A business write takes its time; what follows it is not given up for that. It has happened, and its caller must
-    // not take it back: the check is out and will see to the message.
+    // A business write takes time, and the steps after it get their full time limit. The write has happened, and its
+    // caller must not undo it: the check is out and will have the message sent.
     const result = await publisher.toAll(message, 1);
     metrics.outcome(message.event, result.outcome);
     return result.outcome === "confirmed";
@@ -182,14 +185,15 @@ export class SentIntent {
     }
     message.status = STATUS.pending;
     if (clock.monotonic() < asked) return;
-    // The question may have been put meanwhile, and answered with "no". A check that asks nothing stands against it.
+    // The question may have been asked in the meantime and answered with "no". A check that asks nothing overrules that
+    // answer.
     message.createdAt = new Date(Math.max(clock.now(), message.createdAt.getTime() + 1));
     const check = await publisher.check(message, 1);
     if (check.outcome !== "confirmed")
       throw outcomeUnknown(message, check, "the check after its business write, which has happened,");
   }
 
-  /** Best effort: should it get lost, the check asks and learns the same. */
+  /** Best effort: if it is lost, the check asks and learns the same. */
   async #withdraw(message: Message): Promise<void> {
     const { publisher } = this.parts;
     const { _id: id, event, producer } = message;

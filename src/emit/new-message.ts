@@ -14,19 +14,19 @@ export interface EmitSource {
   meta: Record<string, unknown> | undefined;
 }
 
-/** What a message gets from its node. */
+/** What a node gives to each new message. */
 export interface EmitDefaults {
   id(): string;
   now(): Date;
   waitingFor(event: string, groups?: string[]): string[];
 }
 
-/** A new message has nothing of these, and no code changes them in place. */
+/** Shared by all new messages, and never changed in place. */
 const NONE: never[] = Object.freeze([]) as unknown as never[];
 
 const EMPTY: Record<string, never> = Object.freeze({});
 
-/** Everything that can be wrong with an emit is found here, before anything is stored. */
+/** Finds everything that can be wrong with an emit, before anything is stored. */
 export function newMessage(
   source: EmitSource,
   event: string,
@@ -38,14 +38,14 @@ export function newMessage(
   checkEmitOptions(event, options);
   const service = source.options;
   const body = serialize(event, payload, service.maxPayloadBytes);
-  // A copy: the context's meta may change before it is stored.
+  // A copy: the context's meta may change before the message is stored.
   const meta = options.meta || (source.meta && !isEmpty(source.meta)) ? { ...source.meta, ...options.meta } : EMPTY;
   const headers = options.headers ?? EMPTY;
   const strategy = options.strategy ?? service.strategy;
   const groups = options.groups === undefined ? undefined : [options.groups].flat();
   checkHeaders(event, meta, headers, source.origin, groups ?? []);
   const _id = options.id ?? defaults.id();
-  // Written without spreads: made for every emit, and V8 is several times slower with them.
+  // Written without spreads: this runs for every emit, and spreads are several times slower in V8.
   const message: Message = {
     _id,
     v: 1,

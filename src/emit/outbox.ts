@@ -20,17 +20,19 @@ import { leftOf } from "./published";
 import type { StatusWaiter } from "./status-waiter";
 import type { EmitConditions, EmitResult, Strategy } from "./strategy";
 
-/** Status writes per store command. */
+/** Status updates per store command. */
 const MAX_BATCH = 500;
-/** After a publish without a positive answer; the broker may be back by then, and a sweep looks whether it is. */
+/** Delay after a publish without a positive answer. The broker may be back by then, and a sweep tries. */
 const POSTPONE_MS = 1000;
-/** A row of a transaction is published when its session ends; should that be missed, the sweeper has it after this. */
+/**
+ * A row of a transaction is published when its session ends. If that is missed, the sweeper takes it after this delay.
+ */
 const SESSION_GRACE_MS = 3000;
-/** Above the longest time that a confirm is kept before it is written, and what the write takes. */
+/** More than the longest time that a confirm is kept before it is written, plus the write. */
 const SOON_MS = 8000;
 /**
- * Above the confirm timeout and SOON_MS, so that a sweep never races a publish that is still waiting for its confirm or
- * its record.
+ * More than the confirm timeout plus SOON_MS, so that a sweep does not overtake a publish that still waits for its
+ * confirm or its record.
  */
 const GRACE_MARGIN_MS = 10_000;
 
@@ -47,7 +49,7 @@ export interface OutboxParts {
   confirmTimeoutMs: number;
 }
 
-/** The message goes into the store, then to the broker. See `strategy.ts` for what that promises. */
+/** The message goes into the store, then to the broker. `strategy.ts` says what that promises. */
 export class Outbox implements Strategy {
   readonly #intent: StoredIntent;
   readonly #confirms: ConfirmBuffer;
@@ -91,10 +93,10 @@ export class Outbox implements Strategy {
     return this.#wait(message, conditions, until);
   }
 
-  /** The id has a row, which stays. */
+  /** The id has a row already, which stays. */
   #asBefore(message: Message, existing: Message, conditions: EmitConditions, until: number): Promise<EmitResult> {
     assertSame(existing, message);
-    // Nothing but an insert can join the caller's transaction.
+    // Only an insert can join the caller's transaction.
     if (existing.status === STATUS.withdrawn)
       throw duplicateId(
         existing,
@@ -119,7 +121,10 @@ export class Outbox implements Strategy {
     return this.#wait(message, conditions, until);
   }
 
-  /** Not reachable or too much in line already: the row is due at once and the sweeper's; no second write is needed. */
+  /**
+   * The broker is away or too much is waiting already. The row is due at once for the sweeper; no second write is
+   * needed.
+   */
   get #direct(): boolean {
     const { courier } = this.parts.publisher;
     return courier.ready && courier.writable;
@@ -149,7 +154,7 @@ export class Outbox implements Strategy {
   }
 
   /**
-   * Committed: the row is there and pending. Aborted: it is not. The driver has no hook for a commit, only for the
+   * Committed: the row exists and is pending. Aborted: it does not. The driver has no hook for a commit, only for the
    * session's end.
    */
   #afterSession(session: unknown, id: string, conditions: EmitConditions): void {
@@ -176,7 +181,7 @@ export class Outbox implements Strategy {
     return publisher.toGroups(message, steps).then(results => this.#answered(message, conditions, results, waiting));
   }
 
-  /** `asked`: the groups that the publishes went to; without, one went to all of them. */
+  /** `asked`: the groups that the publishes went to; undefined = one publish to all groups. */
   #answered(
     message: Message,
     { waitFor }: EmitConditions,
@@ -189,7 +194,7 @@ export class Outbox implements Strategy {
     if (confirmed) {
       const dueAt = new Date(at.getTime() + message.receiptTimeoutMs);
       this.parts.statusWaiter.saw(message._id, STATUS.published);
-      // A row of a transaction, or one that the store was slow to take: a sweep would come before the record.
+      // For a row of a transaction, or one that the store was slow to take: a sweep would come before the record.
       const dueSoon = (message.dueAt?.getTime() ?? 0) < at.getTime() + SOON_MS;
       this.#confirms.add({ id: message._id, at, dueAt }, message.createdAt, dueSoon || waitFor === "confirmed");
       if (results.length === 1) return;

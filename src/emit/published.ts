@@ -4,10 +4,10 @@ import { ReliableRetryableError } from "../errors";
 import type { Message } from "../message/message";
 import type { Clock } from "../platform/clock";
 
-/** What has not been answered in the emit's time may still be taken. */
+/** A publish without an answer within the emit's time may still succeed. */
 export const LATE: PublishResult = { outcome: "unknown", reason: "no answer within timeoutMs" };
 
-/** `until`: by the clock's monotonic time. */
+/** `until`: monotonic time. */
 export async function publishedBy(
   publishing: Promise<PublishResult>,
   until: number,
@@ -21,14 +21,14 @@ export function leftOf(until: number, clock: Clock): number {
   return Math.max(0, until - clock.monotonic());
 }
 
-/** The broker has it, or may have it. */
+/** The broker has the message, or may have it. */
 function mayBeTaken({ outcome, sent }: PublishResult): boolean {
   return outcome === "confirmed" || (outcome === "unknown" && sent !== false);
 }
 
 /**
- * Throws RELIABLE_NOT_STORED or RELIABLE_OUTCOME_UNKNOWN. `result`: what has become of the message, if that was sent,
- * too.
+ * Throws RELIABLE_NOT_STORED or RELIABLE_OUTCOME_UNKNOWN. `result`: the outcome of the message's publish, if it was
+ * sent too.
  */
 export function assertCheckConfirmed(message: Message, check: PublishResult, result?: PublishResult): void {
   if (check.outcome === "confirmed") return;

@@ -14,7 +14,7 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-/** How a message stands. */
+/** The state of a message. */
 export interface StatusSeen {
   id: string;
   status: Status;
@@ -22,7 +22,7 @@ export interface StatusSeen {
 }
 
 export interface StatusWaiterParts {
-  /** A node without one asks another node, by the action `reliable.statuses`. */
+  /** A node without a store asks another node, by the action `reliable.statuses`. */
   store: Store | undefined;
   call: Call;
   askTimeoutMs: number;
@@ -30,7 +30,7 @@ export interface StatusWaiterParts {
   clock: Clock;
 }
 
-/** How these messages stand; what is not in the store is left out. */
+/** The states of these messages; ids that are not in the store are left out. */
 export async function statusesOf(store: Store, ids: string[]): Promise<StatusSeen[]> {
   const rows = await store.messages.find(ids);
   return rows.map(({ _id: id, status, reason }) => ({ id, status, ...(reason && { reason }) }));
@@ -40,9 +40,9 @@ const FIRST_POLL_MS = 25;
 const MAX_POLL_MS = 500;
 
 /**
- * Emits that wait for more than storage. What this node sees itself settles them at once; since the tracker or sweeper
- * that moves a message on may run on any node, the store is asked too (through another node where this one has none),
- * once for all that wait, at a growing interval.
+ * Emits that wait for more than storage. What this node sees itself settles them at once. The tracker or sweeper that
+ * changes the message may run on any node, so the store is asked too (through another node if this one has none): once
+ * for all that wait, at a growing interval.
  */
 export class StatusWaiter {
   readonly #waiting = new Map<string, Set<Waiter>>();
@@ -67,8 +67,8 @@ export class StatusWaiter {
   }
 
   /**
-   * Resolves with the status that fulfils the goal; rejects with RELIABLE_DEAD, or RELIABLE_WAIT_TIMEOUT: it stays
-   * stored and is tried on.
+   * Resolves with the status that fulfils the goal. Rejects with RELIABLE_DEAD, or with RELIABLE_WAIT_TIMEOUT: the
+   * message stays stored and is tried on.
    */
   wait(id: string, event: string, goal: Goal, timeoutMs: number, leftMs = timeoutMs): Promise<Status> {
     return new Promise((resolve, reject) => {
@@ -101,7 +101,7 @@ export class StatusWaiter {
     });
   }
 
-  /** Something happened to it on this node. */
+  /** Something happened to the message on this node. */
   saw(id: string, status: Status, reason?: string): void {
     for (const waiter of this.#waiting.get(id) ?? []) {
       if (
@@ -142,7 +142,7 @@ export class StatusWaiter {
     this.#schedule();
   }
 
-  /** It may know fewer ids than it is asked for. */
+  /** The other node may return fewer ids than it was asked for. */
   async #look(ids: string[]): Promise<StatusSeen[]> {
     const { store, call, askTimeoutMs } = this.parts;
     if (store) return statusesOf(store, ids);

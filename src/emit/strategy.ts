@@ -36,12 +36,13 @@ import type { Goal } from "./status-waiter";
  */
 export interface Strategy {
   /**
-   * Resolves when the strategy's promise holds; rejects saying whether nothing was stored or the outcome is unknown.
+   * Resolves when the strategy's promise holds. Rejects with an error that says whether nothing was stored or the
+   * outcome is unknown.
    */
   emit(message: Message, conditions: EmitConditions): Promise<EmitResult>;
   /** Resolves when no emit and no publish of an emit is under way. */
   idle(): Promise<void>;
-  /** The node stops: an emit that still waits is rejected. */
+  /** Called when the node stops: an emit that still waits is rejected. */
   stop(): void;
 }
 
@@ -49,7 +50,7 @@ export interface EmitConditions {
   /** The caller's MongoDB session. */
   session?: unknown;
   waitFor: "stored" | Goal;
-  /** Done between the intent and the message. */
+  /** Runs between the intent and the message. */
   write?: BusinessWrite;
   /** Limit in ms for the whole emit. */
   timeoutMs: number;
@@ -57,6 +58,6 @@ export interface EmitConditions {
 
 export interface EmitResult {
   id: string;
-  /** `pending` when stored; what it was found as when `waitFor` asked for more, or when the `id` was stored before. */
+  /** `pending` when stored; the status that was found if `waitFor` asked for more or if the `id` was stored before. */
   status: Status;
 }

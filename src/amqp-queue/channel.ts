@@ -6,20 +6,20 @@ import type { Logger } from "../platform/logger";
 import type { Events } from "../telemetry/events";
 import type { Envelope } from "../wire/envelope";
 
-/** A message as amqplib gives it to a consumer: all that handlers written for it may read. */
+/** The part of a message of amqplib that a handler written for it may read. */
 export interface QueueMessage {
   content: Buffer;
   fields: { deliveryTag: number; redelivered: boolean; exchange: string; routingKey: string; consumerTag?: string };
   properties: Record<string, unknown> & { headers?: Record<string, unknown> };
 }
 
-/** What a handler gets for its channel. Every other method of an amqplib channel throws RELIABLE_UNSUPPORTED. */
+/** The channel that a handler gets. Every other method of an amqplib channel throws RELIABLE_UNSUPPORTED. */
 export interface QueueChannel {
-  /** The message is handled: its receipt goes out, and after its confirm the ack. Throws RELIABLE_BAD_ACK. */
+  /** The message is handled: its receipt is sent, and acked after the receipt's confirm. Throws RELIABLE_BAD_ACK. */
   ack(message: QueueMessage, allUpTo?: boolean): void;
-  /** Failed; without `requeue` no further attempt is made. Throws RELIABLE_BAD_ACK. */
+  /** The message failed. Without `requeue` no further attempt is made. Throws RELIABLE_BAD_ACK. */
   nack(message: QueueMessage, allUpTo?: boolean, requeue?: boolean): void;
-  /** As `nack`. */
+  /** Like `nack`. */
   reject(message: QueueMessage, requeue?: boolean): void;
 }
 
@@ -36,26 +36,27 @@ export interface ManualAckParts {
   clock: Clock;
 }
 
-/** One delivery in the handler's hands. */
+/** One delivery that a handler is working on. */
 interface Open {
   delivery: Delivery;
-  /** Without a receipt only the channel it came from can answer for it. */
+  /** A message that wants no receipt can be answered only on the channel it came from. */
   plain: boolean;
   answered: boolean;
   answer(end: PlainEnd): void;
 }
 
-/** Property names that a runtime asks any object for. */
+/** Property names that a runtime reads from any object. */
 const ASKED_OF_ANY_OBJECT = new Set(["then", "toJSON", "constructor", "inspect", "nodeType"]);
 
 /**
- * Handlers that ack by themselves, `(channel, message) => … channel.ack(message)`, made into handlers whose promise
- * settles with that answer. The first answer to a delivery counts; what comes after it, or answers nothing that is open
- * here, throws and harms nothing.
+ * Turns handlers that ack by themselves, `(channel, message) => … channel.ack(message)`, into handlers whose promise
+ * settles with that ack. The first answer to a delivery counts. A later answer, or one to a delivery that is not open
+ * here, throws and changes nothing.
  */
 export class ManualAck {
   /**
-   * By `message.fields`, which copies of a message share. Weak: what a handler never answers must not be kept for ever.
+   * By `message.fields`, which copies of a message share. Weak: a delivery that the handler never answers must not be
+   * kept for ever.
    */
   readonly #open = new WeakMap<object, Open>();
   readonly #channel: QueueChannel;
@@ -81,7 +82,7 @@ export class ManualAck {
 
   /**
    * For messages that want no receipt: what to do at the broker. A handler that does not answer keeps its message, as
-   * it did before.
+   * with moleculer-amqp-queue.
    */
   async plain(delivery: Delivery): Promise<PlainEnd> {
     const { queue, handlerTimeoutMs, clock } = this.parts;
@@ -99,7 +100,7 @@ export class ManualAck {
     return end;
   }
 
-  /** The consumer has stopped: answers from now on have no effect. */
+  /** The consumer has stopped: later answers have no effect. */
   close(): void {
     this.#end.abort();
   }
@@ -122,7 +123,7 @@ export class ManualAck {
         else this.#report(error instanceof Error ? error : new Error(String(error)));
       };
       try {
-        // A promise that resolves without an answer promises nothing: the answer may come later.
+        // A promise that resolves without an answer settles nothing: the answer may come later.
         Promise.resolve(this.parts.handler(this.#channel, message)).catch(failed);
       } catch (error) {
         failed(error);
@@ -191,7 +192,7 @@ export class ManualAck {
 
 function messageOf(delivery: Delivery): QueueMessage {
   const { queue, body, redelivered, tag, headers, messageId, type, contentType, timestamp, appId } = delivery;
-  // A copy, so that a handler which writes into it reaches nothing of ours.
+  // A copy, so that a handler that writes into it changes nothing of the library's.
   const original = delivery.original as QueueMessage | undefined;
   return {
     content: body,

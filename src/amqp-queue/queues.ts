@@ -22,8 +22,8 @@ import { ManualAck, type QueueHandler } from "./channel";
  */
 export interface QueueOptions {
   /**
-   * What settles a message sent to this queue: the broker's `confirm`, which any worker can live with; or the workers'
-   * `receipt`, when all of them have the mixin.
+   * What settles a message sent to this queue: the broker's `confirm`, which works with any worker; or the workers'
+   * `receipt`, if all of them have the mixin.
    * @default "confirm"
    */
   settle: Settle;
@@ -31,7 +31,7 @@ export interface QueueOptions {
   maxInFlight: number;
   /** @default the service's */
   handlerTimeoutMs: number;
-  /** Recognise duplicates of messages settled by receipt. @default the service's */
+  /** Recognise duplicates of messages that a receipt settles. @default the service's */
   inbox: boolean;
 }
 
@@ -68,7 +68,7 @@ export function checkQueues(queues: unknown = {}): QueuesOption {
   );
 }
 
-/** Of the emit that a job is. Throws RELIABLE_BAD_OPTION or RELIABLE_BAD_EVENT. */
+/** The emit options of a job. Throws RELIABLE_BAD_OPTION or RELIABLE_BAD_EVENT. */
 export function emitOptionsOf(
   queue: string,
   options: JobOptions = {},
@@ -90,7 +90,7 @@ function checkQueue(queue: unknown, namespace: string): asserts queue is string 
     new ReliableError("RELIABLE_BAD_EVENT", `Not a queue for jobs: ${why}.`, {
       queue: typeof queue === "string" ? queue.slice(0, 300) : typeof queue
     });
-  // It is the message's event, too.
+  // The queue's name is the message's event, too.
   const fault = eventFault(queue);
   if (fault !== undefined || typeof queue !== "string") throw bad(`name ${fault}`);
   if (queue.startsWith(`${prefixOf(namespace)}.`)) throw bad(`'${queue}' is the library's own`);

@@ -1,6 +1,6 @@
 import { WaitGroup } from "./wait-group";
 
-/** What a batcher needs to know of its work. */
+/** The work of a batcher. */
 export interface BatcherOptions<T, R> {
   maxItems: number;
   /** Writes at a time; the second begins only with a full batch. @default 1 */
@@ -19,8 +19,8 @@ interface Entry<T, R> {
 }
 
 /**
- * Group commit by natural batching: while one write is in flight the next batch collects; no timer, so a lone item is
- * never delayed and a crowd shares one round trip.
+ * Group commit without a timer: while one write is in flight the next batch collects. A single item is never delayed,
+ * and many share one round trip.
  */
 export class Batcher<T, R> {
   #waiting: Entry<T, R>[] = [];
@@ -52,7 +52,7 @@ export class Batcher<T, R> {
 
   async #run(): Promise<void> {
     this.#writers.begin();
-    // Let every item of this turn of the event loop in before the first batch is cut.
+    // Lets every item of this turn of the event loop in before the first batch is cut.
     await Promise.resolve();
     while (this.#waiting.length) {
       const batch = this.#cut();

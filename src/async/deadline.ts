@@ -3,12 +3,12 @@ import { type Clock, systemClock } from "../platform/clock";
 /** What `withTimeout` resolves to when time is up. */
 export const TIMED_OUT: unique symbol = Symbol("timed out");
 
-/** Somebody awaits the answer, so the process must live until it is there. */
+/** A caller waits for the answer, so the process must live until it is there. */
 const KEEP_ALIVE = { ref: true };
 
 /**
- * Settles as the work does, or resolves to TIMED_OUT after `ms`. The work goes on then, and how it ends is
- * ignored. Leaves no timer.
+ * Settles like the work, or resolves to TIMED_OUT after `ms`. Then the work goes on and its end is ignored. Leaves no
+ * timer.
  */
 export function withTimeout<T>(
   work: Promise<T>,
@@ -31,12 +31,12 @@ export function withTimeout<T>(
 }
 
 /**
- * A close handshake takes one round trip; a server that has not answered by then is frozen or gone, and is left without
- * one.
+ * A close handshake takes one round trip. A server that has not answered by then is frozen or gone, and its connection
+ * is dropped.
  */
 export const CLOSE_MS = 2000;
 
-/** The one limit of a stop: all that ends looks at it, so that limits do not add up. */
+/** The one limit of a stop. All parts that end use it, so that their limits do not add up. */
 export class Deadline {
   readonly #at: number;
 
@@ -48,12 +48,12 @@ export class Deadline {
     this.#at = clock.monotonic() + drainMs;
   }
 
-  /** ms in which work may still come to its end. */
+  /** ms that work has left to end. */
   get left(): number {
     return Math.max(0, this.#at - this.clock.monotonic());
   }
 
-  /** ms until all must be closed: CLOSE_MS more. */
+  /** ms until everything must be closed: CLOSE_MS more. */
   get toClose(): number {
     return Math.max(0, this.#at + CLOSE_MS - this.clock.monotonic());
   }

@@ -3,12 +3,12 @@ import { type Clock, systemClock, type Timer } from "../platform/clock";
 /** How late a deadline may be noticed. */
 const CHECK_MS = 100;
 
-/** What waits with a limit: one timer for thousands of emits instead of one each. */
+/** Items that wait with a limit. One timer serves thousands of emits. */
 export class ExpiringSet<T extends { deadline: number }> {
   readonly #waiting = new Set<T>();
   #timer: Timer | undefined;
 
-  /** `expired` is called once for each whose `deadline` (by `Clock.monotonic`) has passed while it waited. */
+  /** `expired` is called once for each item whose `deadline` (by `Clock.monotonic`) passes while it waits. */
   constructor(
     private readonly expired: (item: T) => void,
     private readonly clock: Clock = systemClock
@@ -28,7 +28,7 @@ export class ExpiringSet<T extends { deadline: number }> {
     return this.#waiting.delete(item);
   }
 
-  /** None is waited for any longer. */
+  /** Forgets all items. */
   expireAll(): void {
     this.#check(Infinity);
   }

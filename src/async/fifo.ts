@@ -1,4 +1,6 @@
-/** First in, first out, with a way back to the front; every operation is O(1) amortised, however long it gets. */
+/**
+ * A first-in, first-out queue that also takes items back at its front. Every operation is O(1) amortised at any length.
+ */
 export class Fifo<T> {
   #front: T[] = [];
   #back: (T | undefined)[] = [];
@@ -30,7 +32,7 @@ export class Fifo<T> {
       this.#back = [];
       this.#head = 0;
     } else if (this.#head >= 4096 && this.#head * 2 >= this.#back.length) {
-      // Each copy drops as much as it keeps, which is what makes it amortised O(1).
+      // Each copy drops as many items as it keeps, which makes it O(1) amortised.
       this.#back = this.#back.slice(this.#head);
       this.#head = 0;
     }

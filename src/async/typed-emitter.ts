@@ -14,7 +14,7 @@ export class TypedEmitter<Events extends { [name: string]: unknown[] }> {
     return () => void listeners.delete(added);
   }
 
-  /** A throwing listener harms neither the others nor the caller, who is often inside a protocol callback. */
+  /** A listener that throws harms neither the others nor the caller, which is often a protocol callback. */
   emit<E extends keyof Events>(event: E, ...args: Events[E]): void {
     for (const listener of [...(this.#listeners.get(event) ?? [])]) {
       try {

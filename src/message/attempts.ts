@@ -16,20 +16,21 @@ export interface AttemptFailure {
   reason: string;
 }
 
-/** The attempt that is out, or was made last: 1 once published. */
+/** The attempt under way, or the last one made: 1 once published. */
 export function attemptsMade(message: Message, group: string): number {
   return message.attempts[group] ?? (message.publishedAt ? 1 : 0);
 }
 
-/** The attempt that is out and has not failed, else the one to make next. */
+/** The attempt under way that has not failed, else the next one. */
 export function currentAttempt(message: Message, group: string): number {
   const spent = message.spent[group] ?? 0;
   return Math.max(attemptsMade(message, group), spent + 1);
 }
 
 /**
- * The highest attempt a receipt of the group may name: a receipt may overtake the record of its publish, by one. What
- * was sent to a name that stood for the group (ANY_GROUP, the `groups` of the emit) is recorded under that name.
+ * The highest attempt that a receipt of the group may name: a receipt may come before the record of its publish, so one
+ * more than recorded. Attempts sent to a name that included the group (ANY_GROUP, the emit's `groups`) are recorded
+ * under that name.
  */
 export function highestAttempt(message: Message, group: string): number {
   const names = [...new Set([...Object.keys(message.attempts), ...Object.keys(message.spent)])].filter(
@@ -47,12 +48,12 @@ export function attemptsLeft(message: Message, group: string, spent: number): nu
   return message.maxAttempts - (spent - (message.base[group] ?? 0));
 }
 
-/** No queue took it, or it can never be sent. */
+/** No queue took the message, or it can never be sent. */
 export function unroutable(reason = "no queue took it"): FailureError {
   return { name: "Unroutable", message: reason, code: "NO_ROUTE" };
 }
 
-/** An attempt is out, and no failure of it is known. */
+/** An attempt was published, and no failure of it is known. */
 export function isUnanswered(message: Message, group: string): boolean {
   return attemptsMade(message, group) > (message.spent[group] ?? 0);
 }

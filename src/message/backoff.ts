@@ -1,11 +1,11 @@
 import type { Backoff } from "./message";
 
-/** Which share of a delay is fixed; the rest is random. */
+/** The share of a delay that is fixed; the rest is random. */
 const FIXED_SHARE = { none: 1, half: 0.5, full: 0 } as const;
 
 /**
- * Delay in ms after attempt number `attempt` (from 1) failed: doubling, capped, with jitter so that messages that
- * failed together do not come back together.
+ * Delay in ms after attempt number `attempt` (from 1) failed: it doubles up to a maximum, with jitter so that messages
+ * that failed together do not come back together.
  */
 export function backoffMs({ initialMs, maxMs, jitter }: Backoff, attempt: number): number {
   const delay = Math.min(maxMs, initialMs * 2 ** Math.max(0, attempt - 1));

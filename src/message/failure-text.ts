@@ -5,9 +5,7 @@ const MAX_ERROR_TEXT = 1000;
 
 const MAX_STACK = 4000;
 
-/**
- * An error as it is sent and stored: every field bounded, without credentials. Never throws.
- */
+/** An error as it is sent and stored: every field limited in length, without credentials. Never throws. */
 export function describeError(thrown: unknown): FailureError {
   const field = (name: string): unknown => {
     try {
@@ -28,7 +26,7 @@ export function describeError(thrown: unknown): FailureError {
   if (typeof code === "string") result.code = boundedText(code, 200);
   if (typeof type === "string") result.type = boundedText(type, 200);
   if (typeof stack === "string") result.stack = boundedText(stack, MAX_STACK);
-  // Which field, in the one line that people read first.
+  // Names the field in the line that people read first.
   const fields =
     result.type === "VALIDATION_ERROR" && Array.isArray(data)
       ? data
@@ -43,7 +41,8 @@ export function describeError(thrown: unknown): FailureError {
 
 export function boundedText(value: unknown, max: number): string {
   try {
-    // Cut first, so that nothing huge is searched; the margin keeps an address that spans the cut whole for its mask.
+    // Cut first, so that no huge text is searched. The margin keeps an address that spans the cut whole, so that it can
+    // be masked.
     return redact(String(value).slice(0, max + 1000)).slice(0, max);
   } catch {
     return "[not text]";

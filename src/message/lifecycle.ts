@@ -14,19 +14,23 @@
  *                                                                        └─▶ discarded (removed, with an audit record)
  */
 export const STATUS = {
-  /** Entered by an emit with `commit`, left when the business write is known to have happened or not. */
+  /** Entered by an emit with `commit`. Left when it is known whether the business write happened. */
   intended: "intended",
   /**
-   * Stored, not yet confirmed and routed. Entered by emit and by a human's retry; the publisher or a sweep leads on.
+   * Stored, not yet confirmed and routed. Entered by an emit and by an operator's retry; the publisher or a sweep takes
+   * it further.
    */
   pending: "pending",
-  /** The broker has confirmed and routed it; receipts are awaited until `dueAt`, then it is the sweeper's business. */
+  /**
+   * The broker has confirmed and routed it. Its receipts are awaited until `dueAt`; after that it is due for the
+   * sweeper.
+   */
   published: "published",
   /** Every expected group has handled it. Final; pruned after `retainMs`. A late receipt leads here from `dead` too. */
   consumed: "consumed",
-  /** No group that still owes a receipt has attempts left. Stays until a human retries, resolves or discards it. */
+  /** No group that still owes a receipt has attempts left. Stays until an operator retries, resolves or discards it. */
   dead: "dead",
-  /** Closed by a human, with a note. Final; pruned after `retainMs`. */
+  /** Closed by an operator, with a note. Final; pruned after `retainMs`. */
   resolved: "resolved",
   /**
    * The business write of an intended message did not happen. Final; pruned after `retainMs`. Its id is free: emitted
@@ -50,7 +54,7 @@ export const TRANSITIONS: Readonly<Record<Status, readonly (Status | "discarded"
   withdrawn: []
 };
 
-/** Statuses that may lead to `to`: what a conditional write puts into its filter. */
+/** Statuses that may lead to `to`, for the filter of a conditional write. */
 export function sourcesOf(to: Status | "discarded"): Status[] {
   return STATUSES.filter(from => TRANSITIONS[from].includes(to));
 }

@@ -1,8 +1,8 @@
 import type { Status } from "./lifecycle";
 
 /**
- * Every group that the exchange routes to: stands in `waiting` of a message for which no group was known when it was
- * emitted. The first receipt, or the first sweep that knows groups, replaces it by real ones.
+ * Stands for every group that the exchange routes to. It is in `waiting` of a message for which no group was known when
+ * it was emitted. The first receipt, or the first sweep that knows groups, replaces it by real groups.
  */
 export const ANY_GROUP = "*";
 
@@ -12,11 +12,11 @@ export type FailureCause =
   | "handler"
   /** The handler was not reached: params validation or a middleware refused the event. Never retried. */
   | "rejected"
-  /** Published, taken by the queue, not waiting there any more, and no receipt came. */
+  /** Published, taken by the queue, no longer waiting there, and without a receipt. */
   | "silence"
   /** The broker returned it: no queue for this event or group. */
   | "unroutable"
-  /** The broker gave up redelivering it (`x-delivery-limit`): its consumers die on it. */
+  /** The broker stopped redelivering it (`x-delivery-limit`): its consumers die while they handle it. */
   | "crash-loop"
   /** The producer's `source` could not be asked or did not answer properly (strategy `callback`, intents). */
   | "source";
@@ -64,32 +64,35 @@ export interface Backoff {
   jitter: (typeof JITTERS)[number];
 }
 
-/** What they promise: `src/emit/strategy.ts`. */
+/** The promise of each strategy: `src/emit/strategy.ts`. */
 export const STRATEGIES = ["outbox", "callback"] as const;
 
-/** How an intent is asked about: by `source`, or by the barrier row of its business transaction alone. */
+/**
+ * How it is found out whether the business write of an intent happened: from `source`, or from the barrier row of its
+ * business transaction.
+ */
 export const QUESTIONS = ["source", "barrier"] as const;
 export type Question = (typeof QUESTIONS)[number];
 
-/** What the handler's context is rebuilt from. */
+/** The data from which the handler's context is rebuilt. */
 export interface Origin {
   requestID?: string;
   parentID?: string;
   level?: number;
   tracing?: boolean;
   caller?: string;
-  /** Node that emitted: `ctx.nodeID` of the handlers. */
+  /** Node that emitted; `ctx.nodeID` in the handlers. */
   nodeID?: string;
   traceparent?: string;
 }
 
-/** Where the payload of an intended or callback message can be asked for: an action and its params. */
+/** Where to ask for the payload of an intended or callback message: an action and its params. */
 export interface Source {
   action: string;
   params: unknown;
 }
 
-/** One emitted event. Instants are Dates; maps are keyed by group. `body` is the very bytes that go on the wire. */
+/** One emitted event. Instants are Dates; maps are keyed by group. `body` has the exact bytes that are sent. */
 export interface Message {
   /** UUIDv7, or the caller's `id`: messageId on the wire, dedupe key everywhere. */
   _id: string;
@@ -102,12 +105,12 @@ export interface Message {
   strategy: (typeof STRATEGIES)[number];
   /** Full name of the emitting service. */
   producer: string;
-  /** The emit's `groups` option: resent and routed to these queues only. Absent = every subscribed group. */
+  /** The emit's `groups` option: sent and resent to these queues only. Absent = every subscribed group. */
   groups?: string[];
   status: Status;
   /** Present (true) while the sweeper may have to act; absent on `dead` and final messages, so indexes stay flat. */
   open?: true;
-  /** When the sweeper looks at it next: schedule and claim lease in one field. Absent unless `open`. */
+  /** When the sweeper must look at it next: schedule and claim lease in one field. Absent unless `open`. */
   dueAt?: Date;
   /** Id of the sweep pass that holds it until `dueAt`. */
   claim?: string;
@@ -115,14 +118,17 @@ export interface Message {
   bucket: number;
   /** Groups that still owe a receipt and have attempts left. */
   waiting: string[];
-  /** Groups that still owe a receipt and have used up their attempts. All waiting ones gone and some here = `dead`. */
+  /**
+   * Groups that still owe a receipt and have used up their attempts. If only such groups are left, the message is
+   * `dead`.
+   */
   failed: string[];
   receipts: Record<string, Receipt>;
   /** Attempts made (confirmed publishes) per group; counts from 1. Absent = 1 once `publishedAt` is set. */
   attempts: Record<string, number>;
   /** Number of the last attempt that failed, per group. */
   spent: Record<string, number>;
-  /** `spent` at the last human retry, per group: attempts count from here. */
+  /** `spent` at the operator's last retry, per group: attempts count from here. */
   base: Record<string, number>;
   /**
    * When a group's next step is due (backoff after a failure, or silence), per group. Absent = `publishedAt` +
@@ -137,11 +143,11 @@ export interface Message {
   /** Why it is `dead`: cause, group and the last error in one line. */
   reason?: string;
   source?: Source;
-  /** How it is asked about while it is an intent. */
+  /** How the sweeper asks about it while it is an intent. */
   intent?: Question;
   /**
-   * Its producer cannot be asked (it is no Moleculer service): the callback service sends it again itself, from the
-   * copy that came with the check.
+   * Its producer cannot be asked, since it is no Moleculer service. The callback service sends the message again
+   * itself, from the copy that came with the check.
    */
   resend?: "copy";
   /** Questions about an intent that were answered with "unknown" or an error. */
@@ -149,9 +155,9 @@ export interface Message {
   /** Strategy `callback` and intents: delays in ms of the checks, and the number of the last one sent, from 1. */
   delays?: number[];
   round?: number;
-  /** Known from receipts only: event and payload come with the check. */
+  /** Known from receipts only. Event and payload come with the check. */
   partial?: true;
-  /** Since when no instance of the producer answers. */
+  /** Since this time no instance of the producer has answered. */
   unreachableSince?: Date;
   createdAt: Date;
   publishedAt?: Date;
@@ -162,10 +168,13 @@ export interface Message {
   notes: Note[];
 }
 
-/** Failures kept on a message; enough to see a pattern, bounded so that a row cannot grow without end. */
+/** Failures kept on a message: enough to see a pattern, and limited so that a row cannot grow without end. */
 export const FAILURES_KEPT = 20;
 
-/** Sweeper partitions divide these; fixed, so that the number of partitions can change at any time. */
+/**
+ * The number of buckets. Sweeper partitions divide them. It is fixed, so that the number of partitions can change at
+ * any time.
+ */
 export const BUCKETS = 64;
 
 /** FNV-1a over the id: stable in every version and language, and evenly spread. */

@@ -1,6 +1,6 @@
 /**
- * What settles a message to a queue outside of the library: `confirm`, the broker's confirm, where the queue's workers
- * send no receipts; `receipt`, the workers' receipt, where all of them can send one.
+ * What settles a message to a queue outside of the library: `confirm`, the broker's confirm, if the queue's workers
+ * send no receipts; `receipt`, the workers' receipt, if all of them can send one.
  */
 export type Settle = "confirm" | "receipt";
 
@@ -16,8 +16,8 @@ const PREFIX = { receipt: "queue/", confirm: "queue-confirm/" } as const satisfi
 const RESERVED = /[%,:/#]/g;
 
 /**
- * The pseudo group of a queue outside of the library: a message to it waits for this one group, and the group's queue is
- * known by its name alone, on every node and without an announcement.
+ * The pseudo group of a queue outside of the library. A message to the queue waits for this one group, and the queue is
+ * known from the group's name, on every node and without an announcement.
  */
 export function queueGroup({ queue, settle }: QueueTarget): string {
   return PREFIX[settle] + queue.replace(RESERVED, encodeURIComponent);

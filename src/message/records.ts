@@ -10,11 +10,11 @@ export interface Subscription {
   seenAt: Date;
 }
 
-/** Something from the wire that could not be taken for what it should have been; kept whole. */
+/** Something that was received and could not be read; all of it is kept. */
 export interface Parked {
   _id: string;
   at: Date;
-  /** Queue it came from. */
+  /** The queue it came from. */
   queue: string;
   reason: string;
   nodeID: string;
@@ -23,7 +23,7 @@ export interface Parked {
   headers: Record<string, unknown>;
 }
 
-/** Kept after `discard` deleted a message or a parked one, and of each `forget`. */
+/** Kept after `discard` has deleted a message or a parked one, and for each `forget`. */
 export interface AuditRecord {
   _id: string;
   at: Date;

@@ -9,8 +9,8 @@ export interface TimerOptions {
 }
 
 /**
- * All waiting and all time of a node, so that tests can move it. What a store or a broker measures by its own clock
- * (`Store.now`, TTLs of queues) is not meant.
+ * The source of all time and the maker of all timers of a node, so that tests can move it. What a store or a broker
+ * measures by its own clock (`Store.now`, TTLs of queues) is not included.
  */
 export interface Clock {
   /** Wall time in ms since the epoch: for what is stored or shown. */
@@ -22,13 +22,13 @@ export interface Clock {
   /** Calls back every `ms`. */
   every(ms: number, callback: () => void, options?: TimerOptions): Timer;
   /**
-   * Resolves after `ms` (Infinity: never), or at once when the signal is aborted; never rejects. Keeps the process alive
-   * meanwhile.
+   * Resolves after `ms` (Infinity: never), or at once when the signal is aborted; never rejects. Keeps the process
+   * alive until then.
    */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
-/** The process' own. */
+/** The process's own clock. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -50,7 +50,7 @@ export const systemClock: Clock = {
         signal?.removeEventListener("abort", end);
         resolve();
       };
-      // A timer of more than 24 days would fire at once; without a limit only the signal ends it.
+      // A timer of more than 24 days would fire at once. Without a limit only the signal ends the wait.
       const timer = ms === Infinity ? undefined : setTimeout(end, ms);
       signal?.addEventListener("abort", end);
     });

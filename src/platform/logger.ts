@@ -1,4 +1,4 @@
-/** What the library needs of a logger; Moleculer's fits. Payloads and credentials are never logged. */
+/** The methods of a logger that the library uses; Moleculer's has them. Payloads and credentials are never logged. */
 export interface Logger {
   error(...args: unknown[]): void;
   warn(...args: unknown[]): void;

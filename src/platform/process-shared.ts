@@ -1,11 +1,11 @@
 import { ReliableError } from "../errors";
 
-/** Of this package; a test compares it with package.json. */
+/** The version of this package; a test compares it with package.json. */
 export const VERSION = "0.1.0";
 
 /**
- * What all copies of this package in one process share, by name: npm may install one per dependent. Under a registered
- * symbol, since each copy has modules of its own.
+ * What all copies of this package in one process share, by name: npm may install one copy per dependent. It is kept
+ * under a registered symbol, since each copy has its own modules.
  */
 export function processShared<V>(name: string): Map<string, V> {
   const key = Symbol.for(`moleculer-reliable-emit.${name}`);
@@ -13,7 +13,9 @@ export function processShared<V>(name: string): Map<string, V> {
   return (holder[key] ??= new Map());
 }
 
-/** Copies of one version work as one; those of two do not know each other's insides. Throws RELIABLE_WRONG_VERSION. */
+/**
+ * Copies of one version work as one. Two versions do not know each other's internals. Throws RELIABLE_WRONG_VERSION.
+ */
 export function sameVersion(version: string, what: string): void {
   if (version === VERSION) return;
   throw new ReliableError(

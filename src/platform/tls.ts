@@ -1,13 +1,16 @@
 import { ReliableError, reasonOf } from "../errors";
 
 /**
- * Node.js does not accept the server's certificate, or the server ours, or it has no TLS. Other failures of a handshake
- * may be temporary.
+ * Node.js does not accept the server's certificate, or the server refuses ours, or it has no TLS. Other failures of a
+ * handshake may be temporary.
  */
 const LASTING =
   /^(CERT_|UNABLE_TO_(GET|VERIFY|DECRYPT|DECODE)_|SELF_SIGNED_|DEPTH_ZERO_|INVALID_(CA|PURPOSE)|PATH_LENGTH_|HOSTNAME_MISMATCH|ERR_TLS_CERT_|ERR_OSSL_|ERR_SSL_(WRONG_VERSION_NUMBER|PACKET_LENGTH_TOO_LONG|UNSUPPORTED_PROTOCOL|NO_|.*ALERT_(UNKNOWN_CA|BAD_CERTIFICATE|CERTIFICATE_|UNSUPPORTED_CERT|ACCESS_DENIED|HANDSHAKE_FAILURE|PROTOCOL_VERSION)))/;
 
-/** The driver's complaint under it; MongoDB's keeps one per server, and all must have failed so. */
+/**
+ * The cause under the driver's error. MongoDB's driver keeps one per server, and all of them must be failures of this
+ * kind.
+ */
 function lastingIn(thrown: unknown, depth = 5): Error | undefined {
   if (!(thrown instanceof Error) || depth === 0) return undefined;
   const { code, cause, reason, errors } = thrown as {
@@ -22,7 +25,7 @@ function lastingIn(thrown: unknown, depth = 5): Error | undefined {
   return found.every(Boolean) ? found[0] : undefined;
 }
 
-/** RELIABLE_TLS_FAILED for what the same configuration will never get through; undefined for any other failure. */
+/** RELIABLE_TLS_FAILED for a failure that the same configuration will always have; undefined for any other. */
 export function tlsFailure(
   server: string,
   option: string,

@@ -16,12 +16,12 @@ export interface ProgressParts {
 }
 
 /**
- * The only writer of outcomes: a group has handled a message, an attempt of it has failed, a message's recipients are
- * known. Whoever finds an outcome (tracker, sweep, outbox) hands it over here, and what it makes of the message,
- * `consumed` or `dead`, is told here, once, by `Events`.
+ * The only writer of outcomes: a group has handled a message, an attempt has failed, a message's recipients are known.
+ * Tracker, sweeper and outbox pass every outcome to this class. If it makes the message `consumed` or `dead`, `Events`
+ * says so once.
  *
- *   process dies before the write      the outcome comes again: its receipt is not acked, its row stays due
- *   … between the write and the news   the status stands in the store; whoever waits for it asks the store
+ *   process dies before the write       the outcome comes again: its receipt is not acked, its row stays due
+ *   … between the write and the event   the status is in the store, and an emit that waits for it asks the store
  */
 export class Progress {
   constructor(readonly parts: ProgressParts) {}

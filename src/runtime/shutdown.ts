@@ -25,14 +25,14 @@ export interface Stoppable {
  *   tracker           what it holds is written and acked
  *   courier → store → Redis
  *
- * All of it goes by one clock, which starts with the first service's stop (`Runtime.leave`): work has `drainTimeoutMs`,
- * the closes CLOSE_MS more. So a server that is frozen or gone costs that much once, whichever it is and however many
- * parts wait for it; limits of their own, one after the other, took four times as long. Nothing is lost by giving up:
- * an unacked delivery, an unanswered claim, a row without its status and a check without an answer are each somebody's
- * business later (laws 1 and 2). At worst it is done twice.
+ * All steps share one deadline, which starts with the first service's stop (`Runtime.leave`): work has `drainTimeoutMs`,
+ * the closes CLOSE_MS more. So a server that is frozen or gone costs that time once, no matter how many parts wait for
+ * it. Separate limits, one after the other, took four times as long. Giving up loses nothing: an unacked delivery, an
+ * unanswered claim, a row without its status and a check without an answer are each taken up later (laws 1 and 2). At
+ * worst the work is done twice.
  *
- * A stop in the middle of a start finds parts that are still waiting for a server. Closing courier and store makes them
- * fail at once, and the start ends without an error of its own (`Runtime.acquire`): nothing had been promised yet.
+ * A stop during a start finds parts that are still waiting for a server. Closing courier and store makes them fail at
+ * once, and the start ends without an error (`Runtime.acquire`): nothing was promised yet.
  */
 export async function shutDown(
   { consumers, parts, courier, store, redis, clock }: Stoppable,

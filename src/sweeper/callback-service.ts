@@ -14,14 +14,14 @@ import type { SweepParts } from "./parts";
 import { claimPage, sweepPage } from "./sweep";
 
 /**
- * The callback service: what a delayed check sets off. Any number of them compete on one queue. A check's row is
- * adopted (most are there already, from receipts), then worked through like a due message of the sweep, under a claim
- * of its own, so that two callback services, or one and a sweeper, never do a round twice. The check is acked when its
- * row says what is to be done next; from then on the row, not the check, keeps the message from being forgotten:
+ * The callback service handles delayed checks. Any number of instances compete on one queue. It stores a row for the
+ * check's message (most have one already, from receipts) and treats it like a due message of the sweep, under a claim
+ * of its own, so that two callback services, or one and a sweeper, never do a round twice. The check is acked once the
+ * row says what must be done next. After that the row, not the check, keeps the message from being forgotten:
  *
- *   process dies before the row is adopted       the check is delivered again
- *   … between the row and the RPC                delivered again; and the row is due for the sweeper
- *   … after the RPC                              the new round's check is on its way, the old one is stale when it comes again
+ *   process dies before the row is stored   the check is delivered again
+ *   … between the row and the RPC           the check is delivered again, and the row is due for the sweeper
+ *   … after the RPC                         the new round's check is under way; the old one is out of date when it comes
  */
 export class CallbackService {
   readonly #consumer: BatchConsumer;

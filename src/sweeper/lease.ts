@@ -14,9 +14,8 @@ import type { Logger } from "../platform/logger";
  *                      └─ released on stop, only by its own owner
  *   Redis unreachable and nothing held → `unlocked`: the sweeper goes on, slower.
  *
- * Each acquisition by a new owner takes a higher fence token. It travels in the claim id, so that the story of a
- * message tells which term touched it. A Redis that was flushed or failed over may repeat tokens; nothing depends on
- * their order.
+ * Each acquisition by a new owner takes a higher fence token. The claim id contains it, so that a message's history
+ * shows which lease term touched it. After a flush or failover Redis may repeat tokens; nothing depends on their order.
  */
 
 /** What is needed of an ioredis client. */

@@ -5,19 +5,19 @@ import { Unreadable } from "./json";
 import { isQuestion, parsePlan } from "./plan";
 import type { Echo } from "./receipt";
 
-/** A check's body travels on through an RPC, so it stays far below what transporters take. */
+/** A check's body is passed on through an RPC, so it stays far below the limits of transporters. */
 export const MAX_CHECK_BYTES = 1024 * 1024;
 
-/** Above a check's delay and its lateness: then the row alone, without its check, is the sweeper's business. */
+/** More than a check's delay and its lateness. After that the row is due for the sweeper, without its check. */
 export const LOST_CHECK_MARGIN_MS = 30_000;
 
 export interface Check {
-  /** As it would be stored. */
+  /** The check's message, as it would be stored. */
   row: Message;
   round: number;
 }
 
-/** Groups that shall handle an event: those of `only`, or all that are known. */
+/** Groups that shall handle an event: those of `only`, or all known ones. */
 type WaitingFor = (event: string, only?: string[]) => string[];
 
 /** Throws Unreadable. */
@@ -30,15 +30,18 @@ export function parseCheck(wire: Wire, waitingFor: WaitingFor, now: Date): Check
   row.round = round;
   if (row.intent && intent !== undefined) {
     row.status = STATUS.intended;
-    // Whether the message went out is not known yet, nor whether it should have.
+    // It is not known yet whether the message was sent, nor whether it should have been.
     delete row.publishedAt;
   }
   return { row, round };
 }
 
-/** A message of strategy `callback`, from its headers and body. Empty body = ask the source. Throws Unreadable. */
+/**
+ * A message of strategy `callback`, from its headers and body. An empty body means that the source has it. Throws
+ * Unreadable.
+ */
 export function messageOfEnvelope(wire: Wire, waitingFor: WaitingFor, now: Date): Message {
-  // One by one: the fields of a delivery are getters, which a spread does not copy.
+  // Copied one by one: the fields of a delivery are getters, which a spread does not copy.
   const { messageId, type, body } = wire;
   const { id, event, producer, meta, headers, origin, echo } = parseEnvelope({
     messageId,
@@ -56,11 +59,11 @@ export function messageOfEnvelope(wire: Wire, waitingFor: WaitingFor, now: Date)
   });
 }
 
-/** What a receipt brings back of a message: all of it after a failure, else no payload. Throws Unreadable. */
+/** What a receipt returns of a message: all of it after a failure, else no payload. Throws Unreadable. */
 export function messageOfEcho(id: string, echo: Echo, waitingFor: WaitingFor, now: Date): Message {
   const { headers, body } = echo;
   if (headers && body) {
-    // The envelope has the same plan. One that differs is not used, but must not break its schema either.
+    // The envelope has the same plan. A different plan is not used, but it must not make the message unreadable.
     if (headers[HEADER.echo] !== echo.plan) parsePlan(echo.plan);
     return messageOfEnvelope(
       { messageId: id, type: echo.event, headers, body: Buffer.from(body, "base64") },
@@ -77,7 +80,7 @@ export function messageOfEcho(id: string, echo: Echo, waitingFor: WaitingFor, no
   return { ...row, partial: true };
 }
 
-/** A new message after these receipts: as `handled` in the store would leave it. */
+/** A new message after these receipts: the same as `handled` in the store would leave it. */
 export function withReceipts(row: Message, receipts: Map<string, Receipt>, now: Date): Message {
   const waiting = row.waiting.filter(group => !receipts.has(group));
   const answered = { ...row, receipts: Object.fromEntries(receipts), waiting };
@@ -104,7 +107,7 @@ function callbackMessage(
     ...(only && { groups: only }),
     status: STATUS.published,
     open: true,
-    // The producer's clock may be ahead, but it has emitted.
+    // The producer's clock may be ahead, but its emit is in the past.
     dueAt: new Date(Math.max(now.getTime(), Math.min(at, now.getTime()) + first) + LOST_CHECK_MARGIN_MS),
     bucket: bucketOf(known.id),
     waiting: waitingFor(known.event, only),

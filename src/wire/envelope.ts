@@ -2,7 +2,7 @@ import { ReliableError } from "../errors";
 import { ANY_GROUP, type Message, type Origin } from "../message/message";
 import { isEmpty, parseJson, parseObject, stringify, Unreadable } from "./json";
 
-/** Wire version of envelopes, receipts and announcements. A reader refuses (parks) what it does not know. */
+/** Wire version of envelopes, receipts and announcements. A reader refuses (parks) a version that it does not know. */
 export const WIRE_VERSION = 1;
 
 /** Header names of an envelope; the body is the payload alone. */
@@ -21,21 +21,21 @@ export const HEADER = {
   nodeID: "x-reliable-node",
   meta: "x-reliable-meta",
   headers: "x-reliable-headers",
-  /** Only these groups shall handle it (the emit's `groups`), comma-separated. */
+  /** Only these groups handle it (the emit's `groups`), comma-separated. */
   only: "x-reliable-only",
-  /** Comes back in every receipt as it is; a failed one then also brings the message itself. */
+  /** Every receipt returns it unchanged. With it a failed receipt also returns the message itself. */
   echo: "x-reliable-echo",
-  /** Of a check: its number, from 1. */
+  /** On a check: its number, from 1. */
   round: "x-reliable-round",
-  /** Of a check: sent before the business write, and how to ask whether it happened. */
+  /** On a check that was sent before the business write: how to ask whether that write happened. */
   intent: "x-reliable-intent",
   traceparent: "traceparent"
 } as const;
 
-/** AMQP allows 64 KiB per header table; the rest of it is small and bounded. */
+/** AMQP allows 64 KiB per header table. The headers without origin and groups are small and limited. */
 export const MAX_HEADER_BYTES = 60 * 1024;
 const MAX_SHORT_STRING = 255;
-/** Characters of an origin that needs no counting where it travels alone. */
+/** An origin of at most this many characters needs no counting if it travels alone. */
 const MAX_SHORT_ORIGIN = 1000;
 
 export interface Envelope {
@@ -50,7 +50,7 @@ export interface Envelope {
   meta: Record<string, unknown>;
   headers: Record<string, unknown>;
   origin: Origin;
-  /** Groups it is restricted to. */
+  /** Groups that may handle it. */
   only?: string[];
   echo?: string;
 }
@@ -64,7 +64,7 @@ export function checkEvent(event: unknown): asserts event is string {
   });
 }
 
-/** ASCII's control characters. */
+/** The control characters of ASCII. */
 const CONTROL = /(?![\u0080-\u009f])\p{Cc}/u;
 
 /** Why it cannot be the name of an event, as the end of a sentence. */
@@ -80,7 +80,7 @@ export function eventFault(event: unknown): string | undefined {
 
 /** Throws RELIABLE_BAD_OPTION. Ids travel as AMQP messageId (a short string) and are typed by people. */
 export function checkId(id: unknown): asserts id is string {
-  // NeDB gathers what it finds in an object by `_id`, where this one is no key.
+  // NeDB indexes objects by `_id` in a plain object, where this name is no key.
   if (
     typeof id !== "string" ||
     id.trim() === "" ||
@@ -97,8 +97,8 @@ export function checkId(id: unknown): asserts id is string {
 }
 
 /**
- * Throws RELIABLE_BAD_OPTION or RELIABLE_HEADERS_TOO_LARGE for what cannot travel beside the payload; origin and groups
- * come from outside and have no length of their own.
+ * Throws RELIABLE_BAD_OPTION or RELIABLE_HEADERS_TOO_LARGE for headers that cannot be sent. Origin and groups come from
+ * outside and have no limit of their own.
  */
 export function checkHeaders(
   event: string,
@@ -132,7 +132,7 @@ export function checkHeaders(
   }
 }
 
-/** Then most emits need no JSON of it to be measured. */
+/** Most emits need no JSON of the origin to measure it. */
 function areShort(origin: Origin): boolean {
   const { requestID = "", parentID = "", caller = "", nodeID = "" } = origin as Record<string, unknown>;
   return (
@@ -161,7 +161,7 @@ export function headersOf(
   };
   if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = groups.join(",");
   if (echo !== undefined) headers[HEADER.echo] = echo;
-  // User code may have made them of any type: readers take text only.
+  // User code may have set them to any type. Readers take text only.
   if (origin.requestID) headers[HEADER.requestID] = String(origin.requestID);
   if (origin.parentID) headers[HEADER.parentID] = String(origin.parentID);
   if (origin.level !== undefined) headers[HEADER.level] = origin.level;
@@ -182,7 +182,7 @@ export interface Wire {
   body: Buffer;
 }
 
-/** Header by type; `docs/schemas/envelope.schema.json` says the same, and a test compares both. */
+/** The type of each header. `docs/schemas/envelope.schema.json` says the same, and a test compares both. */
 const TEXTS = [
   HEADER.strategy,
   HEADER.receipt,
@@ -199,7 +199,7 @@ const TEXTS = [
   HEADER.traceparent
 ];
 
-/** Throws Unreadable. Headers it does not know are left alone. */
+/** Throws Unreadable. Unknown headers are ignored. */
 export function parseEnvelope(wire: Wire): Envelope {
   const { headers } = wire;
   if (headers[HEADER.version] === undefined) throw new Unreadable("foreign message: no x-reliable-version header");
@@ -246,12 +246,12 @@ export function parseEnvelope(wire: Wire): Envelope {
   };
 }
 
-/** What counts from 1: attempts, rounds. */
+/** A number that counts from 1: attempts, rounds. */
 export function isCount(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 1;
 }
 
-/** A number or a type, never text: it may be part of a payload that came to the wrong queue. */
+/** A number or the name of a type, never text: it may be part of a payload that came to the wrong queue. */
 export function describe(value: unknown): string {
   return typeof value === "number" ? String(value) : typeof value;
 }

@@ -2,10 +2,10 @@ import { isDeepStrictEqual } from "node:util";
 import { ReliableError } from "../errors";
 import { boundedText } from "../message/failure-text";
 
-/** Deeper, or in a circle: left to JSON.stringify. */
+/** Deeper or circular payloads are left to JSON.stringify. */
 const MAX_PLAIN_DEPTH = 32;
 
-/** Whether two bodies are the same JSON: keys may have another order, as after they were in a database. */
+/** Whether two bodies are the same JSON. Keys may have another order, as after a database. */
 export function sameJson(a: Buffer, b: Buffer): boolean {
   if (Buffer.compare(a, b) === 0) return true;
   try {
@@ -16,8 +16,8 @@ export function sameJson(a: Buffer, b: Buffer): boolean {
 }
 
 /**
- * The payload as the very bytes that will travel. Throws RELIABLE_BAD_PAYLOAD or RELIABLE_PAYLOAD_TOO_LARGE, naming the
- * place.
+ * The payload as the exact bytes that will be sent. Throws RELIABLE_BAD_PAYLOAD or RELIABLE_PAYLOAD_TOO_LARGE, naming
+ * the place.
  */
 export function serialize(event: string, payload: unknown, maxBytes: number): Buffer {
   const json = stringify(
@@ -46,8 +46,8 @@ export function stringify(value: unknown, fail: (where: string) => Error, what: 
 }
 
 /**
- * Nothing in it but what JSON carries unchanged. With it most payloads need no replacer function, which costs several
- * times more.
+ * True if the payload has only what JSON carries unchanged. Most payloads pass and need no replacer function, which
+ * costs several times more.
  */
 function isPlainJson(value: unknown, depth: number): boolean {
   switch (typeof value) {
@@ -102,7 +102,7 @@ export function isEmpty(value: object): boolean {
   return true;
 }
 
-/** Why something from the wire cannot be taken for an envelope. It is parked with its bytes, never dropped. */
+/** Why something that was received is no envelope. It is parked with its bytes, never dropped. */
 export class Unreadable extends Error {}
 
 /** Throws Unreadable. */

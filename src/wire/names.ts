@@ -8,13 +8,13 @@ export interface Queues {
   receipts: string;
   /** Receipts for messages of strategy `callback`. */
   callbackReceipts: string;
-  /** Where delayed checks come out. */
+  /** The queue to which delayed checks come after their delay. */
   checks: string;
   announcements: string;
   parked: string;
 }
 
-/** The queues by which nodes without a store talk to those that have one. */
+/** The queues by which nodes without a store reach those that have one. */
 export function systemQueues(namespace: string): Queues {
   const prefix = prefixOf(namespace);
   return {

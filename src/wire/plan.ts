@@ -4,8 +4,8 @@ import { isCount } from "./envelope";
 import { Unreadable } from "./json";
 
 /**
- * Strategy `callback` keeps no row on the producer's side, so what the callback service must know of a message travels
- * with it: as `x-reliable-echo` on the message and on its check. Consumers send it back unread.
+ * Strategy `callback` keeps no row on the producer's side. So what the callback service must know of a message travels
+ * with it, as `x-reliable-echo` on the message and on its check. Consumers return it unread.
  */
 export interface CallbackPlan {
   v: 1;
@@ -24,12 +24,12 @@ export interface CallbackPlan {
 
 export const isQuestion = (value: unknown): value is Question => QUESTIONS.includes(value as Question);
 
-/** Half of what a Date can hold: the sum of two is one still. */
+/** Half of the largest Date, so that the sum of two is still a Date. */
 const MAX_INSTANT = 4e15;
 
 export function encodePlan(message: Message): string {
   const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, source, intent, resend } = message;
-  // JSON leaves out what is undefined.
+  // JSON omits undefined fields.
   return JSON.stringify({
     v: 1,
     at: createdAt.getTime(),
@@ -53,7 +53,7 @@ export function parsePlan(text: string): CallbackPlan {
   }
   const { v, at, delays, max, backoff, only, source, intent, resend } = plan ?? {};
   if (v !== 1) throw new Unreadable(`unknown version ${JSON.stringify(v)} of x-reliable-echo`);
-  // Bounded, because a Date beyond it is invalid, and no store takes that.
+  // Limited, because a later Date is invalid and no store takes it.
   const positive = (value: unknown) => typeof value === "number" && value > 0 && value < MAX_INSTANT;
   if (
     !positive(at) ||
@@ -83,12 +83,12 @@ export function parsePlan(text: string): CallbackPlan {
     throw new Unreadable("x-reliable-echo has bad groups");
   if (intent !== undefined && !isQuestion(intent)) throw new Unreadable("x-reliable-echo has a bad intent");
   if (resend !== undefined && resend !== "copy") throw new Unreadable("x-reliable-echo has a bad resend");
-  // Both are questions to the producer, and with it the producer cannot be asked.
+  // Both are questions to the producer, and this plan says that the producer cannot be asked.
   if (resend && (source || intent)) throw new Unreadable("x-reliable-echo has resend together with source or intent");
   return plan as CallbackPlan;
 }
 
-/** How long an attempt of this round may stay without an answer: the delay of its check; the last one repeats. */
+/** How long an attempt of this round may stay without an answer: the delay of its check. The last delay repeats. */
 export function delayOf(message: Message, round: number): number {
   const delays = message.delays ?? [];
   return delays[Math.min(round, delays.length) - 1] ?? message.receiptTimeoutMs;

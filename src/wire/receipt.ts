@@ -3,7 +3,7 @@ import { describe, isCount, WIRE_VERSION } from "./envelope";
 import { parseJson, Unreadable } from "./json";
 
 export const RECEIPT_TYPE = "reliable.receipt";
-/** To the receipts of strategy `callback`: the business write of an intent has failed. */
+/** The group's name in receipts of strategy `callback` that say: the business write of an intent has failed. */
 export const WITHDRAWAL_TYPE = "reliable.withdrawal";
 
 export interface ReceiptItem {
@@ -16,18 +16,18 @@ export interface ReceiptItem {
   /** Only with `failed`: the handler was not reached (validation, a middleware). */
   rejected?: boolean;
   error?: Partial<FailureError>;
-  /** Only where the envelope asked for it. */
+  /** Only if the envelope asked for it. */
   echo?: Echo;
 }
 
 /**
- * What a receipt brings back of a message whose producer keeps none: enough to know it, and after a failure to send it
+ * What a receipt returns of a message whose producer keeps none: enough to know it, and after a failure to send it
  * again.
  */
 export interface Echo {
   event: string;
   producer: string;
-  /** The envelope's `x-reliable-echo`, as it was. */
+  /** The envelope's `x-reliable-echo`, unchanged. */
   plan: string;
   /** Only with `failed`: the envelope's headers and its body in base64. */
   headers?: Record<string, unknown>;
@@ -42,27 +42,25 @@ export interface ReceiptMessage {
 }
 
 /**
- * `items`: those that can be read; `bad`: why the others cannot. One bad item must not cost the others their answer.
+ * `items`: the readable ones; `bad`: why the others cannot be read. One bad item must not cost the others their answer.
  */
 export interface ReadReceipts extends ReceiptMessage {
   bad: string[];
 }
 
-/** In one message; our own code sends half as many. */
+/** Items in one message. The library's own code sends half as many. */
 const MAX_ITEMS_READ = 1000;
 
-/**
- * Of a group's name, in bytes: `<group>:<pattern>`, or `queue-confirm/` and a queue's name with its separators encoded.
- */
+/** Bytes of a group's name: `<group>:<pattern>`, or `queue-confirm/` and a queue's name with its separators encoded. */
 const MAX_GROUP_BYTES = 800;
 
-/** Throws Unreadable where none of it can be read. */
+/** Throws Unreadable if no item can be read. */
 export function parseReceipts(body: Buffer): ReadReceipts {
   const value = parseJson(body, "receipt") as Partial<ReceiptMessage> | null;
   if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown receipt version ${describe(value?.v)}`);
   const { v, group, nodeID, items } = value;
   if (!isText(group) || !isText(nodeID)) throw new Unreadable("receipt without group or nodeID");
-  // It stands for groups that are not known yet; no group has that name.
+  // The name stands for groups that are not known yet. No group has it.
   if (group === ANY_GROUP) throw new Unreadable(`receipt of group '${ANY_GROUP}', which is none`);
   if (Buffer.byteLength(group) > MAX_GROUP_BYTES)
     throw new Unreadable(`receipt of a group whose name is longer than ${MAX_GROUP_BYTES} bytes`);
@@ -84,7 +82,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 const isFlag = (value: unknown) => value === undefined || typeof value === "boolean";
 const isOptionalText = (value: unknown) => value === undefined || typeof value === "string";
 
-/** undefined = it is as `docs/schemas/receipt.schema.json` says. */
+/** undefined = it matches `docs/schemas/receipt.schema.json`. */
 function faultOf(item: unknown): string | undefined {
   if (!isObject(item)) return "not an object";
   const { id, outcome, attempt, durationMs, retryable, rejected, error, echo } = item;
@@ -97,7 +95,7 @@ function faultOf(item: unknown): string | undefined {
   if (error !== undefined && !isError(error)) return "bad error";
   if (echo === undefined) return undefined;
   if (!isEcho(echo)) return "bad echo";
-  // Its next attempt may be due before its check has come, and there is no other copy.
+  // The next attempt may be due before the check comes, and there is no other copy.
   return outcome === "failed" && !echo.body
     ? "bad echo: with outcome 'failed' it must bring back headers and body"
     : undefined;
@@ -113,7 +111,7 @@ function isError(error: unknown): boolean {
 }
 
 /**
- * Node decodes any text as base64 and skips what is not. A regular expression that matches groups of four overflows the
+ * Node.js decodes any text as base64 and skips other characters. A regular expression for groups of four overflows the
  * stack at some MiB.
  */
 const isBase64 = (text: string) => text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);

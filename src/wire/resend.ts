@@ -6,7 +6,10 @@ import { type FailureError, QUESTIONS, type Question, type Source } from "../mes
  */
 export const RESEND_ACTION = "reliableResend";
 
-/** What a `source` returns for "cannot say yet": asked again later, `dead` at the limit, never a silent rollback. */
+/**
+ * What a `source` returns for "cannot say yet". It is asked again later and the message ends as `dead` at the limit; it
+ * is never rolled back silently.
+ */
 export const UNKNOWN = "unknown";
 
 export interface ResendRequest {
@@ -14,13 +17,13 @@ export interface ResendRequest {
   event: string;
   /** The envelope's headers, from which the message is rebuilt. */
   headers: Record<string, unknown>;
-  /** base64; empty where `source` has the payload. */
+  /** base64; empty if `source` has the payload. */
   body: string;
-  /** Only ask whether the business write of this intent happened; nothing is sent. */
+  /** Only asks whether the business write of this intent happened; nothing is sent. */
   question?: Question;
   source?: Source;
   steps: { group: string; attempt: number; queue: string | null }[];
-  /** Of the check that goes out with it; absent for messages of strategy `outbox`. */
+  /** Number of the check that is sent with it; absent for messages of strategy `outbox`. */
   round?: number;
 }
 
@@ -54,7 +57,7 @@ export const RESEND_PARAMS = {
   round: { type: "number", integer: true, min: 1, optional: true }
 };
 
-/** As a courier's PublishResult. */
+/** Like a courier's PublishResult. */
 export interface ResendResult {
   outcome: "confirmed" | "returned" | "nacked" | "unknown";
   reason?: string;
@@ -63,9 +66,9 @@ export interface ResendResult {
 
 export type ResendAnswer =
   | { answer: "sent"; results: ResendResult[]; check?: ResendResult }
-  /** It happened; base64 of the payload where only the source has it. */
+  /** The business write happened; base64 of the payload if only the source has it. */
   | { answer: "yes"; body?: string }
   | { answer: "no" }
   | { answer: "unknown"; reason: string }
-  /** Asked, and the source failed or returned what cannot be sent. */
+  /** The source was asked, and it failed or returned something that cannot be sent. */
   | { answer: "error"; error: FailureError };

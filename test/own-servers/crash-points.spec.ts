@@ -165,7 +165,7 @@ describe.each(STRATEGIES)("a producer of strategy %s", strategy => {
     await Promise.all(all.map(({ judge }) => judge()));
   }, 240_000);
 
-  it("that commits after it was asked cannot: the tombstone was there first", async () => {
+  it("that commits after it was asked cannot: the fence was there first", async () => {
     const { start, home, handled, orders } = await newShop(strategy, "barrier");
     const node = await start("late", { CRASH_AT: "before insertOne of barriers", CRASH_SIGNAL: "SIGSTOP" });
     await stopped(node);

@@ -90,7 +90,7 @@ export class Outcomes {
     const { messages } = this.db.collections;
     const ids = idsOf(records);
     const applied = await messages.bulk(records.map(recordingFailure));
-    return { applied, dead: await this.#bury(ids, this.db.now()) };
+    return { applied, dead: await this.#makeDead(ids, this.db.now()) };
   }
 
   /** Moves on those that nobody with budget left owes a receipt for. */
@@ -100,13 +100,13 @@ export class Outcomes {
       { _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
       { $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: SETTLED }
     );
-    return { settled, dead: settled < ids.length ? await this.#bury(ids, now) : [], at: now };
+    return { settled, dead: settled < ids.length ? await this.#makeDead(ids, now) : [], at: now };
   }
 
   /** open → dead, where only groups without budget still owe a receipt. */
-  async #bury(ids: string[], now: Date): Promise<DeadMessage[]> {
+  async #makeDead(ids: string[], now: Date): Promise<DeadMessage[]> {
     const { messages } = this.db.collections;
-    const buried = await messages.update(
+    const died = await messages.update(
       {
         _id: { $in: ids },
         open: true,
@@ -116,7 +116,7 @@ export class Outcomes {
       },
       { $set: { status: STATUS.dead, deadAt: now }, $unset: CLOSED }
     );
-    if (!buried) return [];
+    if (!died) return [];
     const rows = await messages.find({ _id: { $in: ids }, status: STATUS.dead, deadAt: now }, { fields: ["reason"] });
     return rows.map(({ _id: id, reason }) => ({ id, reason: typeof reason === "string" ? reason : "" }));
   }

@@ -15,6 +15,11 @@ const TOUCH_MS = 5000;
  */
 const STALE_MS = 60_000;
 
+/** A file without a readable owner and younger than this: its owner has created it and is still writing. */
+const WRITE_MS = 1000;
+/** How often such a file is read again. */
+const LOOK_MS = 20;
+
 /** Locks of this thread, also of another copy of this module in it. */
 const HELD = ((globalThis as { [key: symbol]: Set<string> | undefined })[
   Symbol.for("moleculer-reliable-emit.locks")
@@ -57,6 +62,10 @@ export class FileLock {
         if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
       }
       const holder = await readOwner(file);
+      if (!holder && (await age(file, clock)) < WRITE_MS) {
+        await clock.sleep(LOOK_MS);
+        continue;
+      }
       if (holder && (await isAlive(file, holder, clock))) {
         throw new ReliableError(
           "RELIABLE_BAD_OPTION",
@@ -91,7 +100,7 @@ async function readOwner(file: string): Promise<Owner | undefined> {
   try {
     return JSON.parse(await readFile(file, "utf8")) as Owner;
   } catch (thrown) {
-    // Gone meanwhile, or torn by a crash while it was written: nobody's.
+    // Gone in the meantime, still being written, or torn by a crash.
     if (thrown instanceof SyntaxError || (thrown as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw thrown;
   }
@@ -106,6 +115,11 @@ async function isAlive(file: string, { pid, thread, host }: Owner, clock: Clock)
       if ((thrown as NodeJS.ErrnoException).code === "ESRCH") return false;
     }
   }
+  return (await age(file, clock)) < STALE_MS;
+}
+
+/** ms since the file was last written or touched; Infinity = there is none. */
+async function age(file: string, clock: Clock): Promise<number> {
   const seen = await stat(file).catch(() => undefined);
-  return seen !== undefined && clock.now() - seen.mtimeMs < STALE_MS;
+  return seen ? clock.now() - seen.mtimeMs : Number.POSITIVE_INFINITY;
 }

@@ -164,7 +164,7 @@ describe("files", () => {
 describe("lock", () => {
   const lockOf = (folder: string) => join(folder, "reliable.lock");
   const leave = async (folder: string, owner: object | string) => {
-    await using(storeAt(folder), async () => undefined);
+    mkdirSync(folder, { recursive: true });
     writeFileSync(
       lockOf(folder),
       typeof owner === "string" ? owner : JSON.stringify({ token: "x", host: hostname(), ...owner })
@@ -193,6 +193,20 @@ describe("lock", () => {
   ])("takes over a lock that is nobody's: %s", async (_, owner) => {
     const folder = newFolder();
     await leave(folder, owner);
+    await using(storeAt(folder), async store => expect(store.ready).toBe(true));
+  });
+
+  it("waits for an owner that has created the file and is still writing, but not for one that died in it", async () => {
+    const folder = newFolder();
+    await leave(folder, "");
+    // Its owner writes while we wait.
+    const sleep = () => leave(folder, { pid: process.ppid, thread: 0 });
+    const clock = Object.assign(Object.create(systemClock), systemClock, { sleep });
+    await expect(new EmbeddedStore({ path: folder, namespace: "", logger: silent, clock }).start()).rejects.toThrow(
+      `in use by process ${process.ppid}`
+    );
+    writeFileSync(lockOf(folder), "");
+    utimesSync(lockOf(folder), 0, 0);
     await using(storeAt(folder), async store => expect(store.ready).toBe(true));
   });
 

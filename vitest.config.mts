@@ -62,6 +62,8 @@ export default defineConfig({
     // What each is for, and which command runs it: test/README.md.
     projects: [
       project({ name: "unit", include: folder("unit"), more: light }),
+      project({ name: "properties", include: folder("properties"), more: light }),
+      project({ name: "docs", include: folder("docs"), more: light }),
       project({ name: "model", include: folder("model") }),
       project({ name: "model-large", include: folder("model/large") }),
 

@@ -12,6 +12,9 @@ import { type TcpProxy, tcpProxy } from "../support/tcp-proxy";
 
 const PORTS = { amqp: 5672, mongo: 27017, redis: 6379 } as const;
 
+/** The driver looks for a server for 5 s, else, before it says that there is none. */
+const IMPATIENT = "serverSelectionTimeoutMS=200";
+
 /** A proxy in front of one server, and the address that leads through it. */
 async function through(server: keyof typeof PORTS): Promise<{ proxy: TcpProxy; url: string }> {
   const address = urls()[server];
@@ -20,7 +23,9 @@ async function through(server: keyof typeof PORTS): Promise<{ proxy: TcpProxy; u
   onTestFinished(() => proxy.close());
   const target = port ? `${host}:${port}` : host;
   // The driver would go round the proxy to the member that the replica set names.
-  const url = address.replace(target, `127.0.0.1:${proxy.port}`).replace(/replicaSet=[^&]*/, "directConnection=true");
+  const url = address
+    .replace(target, `127.0.0.1:${proxy.port}`)
+    .replace(/replicaSet=[^&]*/, `directConnection=true&${IMPATIENT}`);
   return { proxy, url };
 }
 
@@ -186,7 +191,7 @@ it("credentials reach neither published settings nor logs", async () => {
   const settings = {
     reliable: {
       amqp: withPassword("amqp://127.0.0.1:1", "user"),
-      mongo: withPassword("mongodb://127.0.0.1:1", "user"),
+      mongo: withPassword(`mongodb://127.0.0.1:1/?${IMPATIENT}`, "user"),
       redis: withPassword("redis://127.0.0.1:1", "user")
     }
   };

@@ -5,7 +5,7 @@ import { ACT, asParams, flag, listOf, text, textOf } from "./action-params";
 import type { Broker } from "./broker";
 import { nodeOf } from "./node";
 
-/** Not reachable through an API gateway unless somebody publishes them on purpose. */
+/** Not reachable through an API gateway unless they are published explicitly. */
 export const visibility = "public";
 
 /** Throws RELIABLE_NO_STORE. */

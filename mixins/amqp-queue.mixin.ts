@@ -109,7 +109,7 @@ function queuesOf({ name: service, AMQPQueues: queues = {} }: QueueSchema): [str
 async function startQueues(this: Queued): Promise<void> {
   const state = this.$reliable as State;
   const { runtime, options: defaults } = state;
-  // Not before: a further ReliableEmit in `mixins` makes the options anew.
+  // Not before: a further ReliableEmit in `mixins` makes the options again.
   defaults.sendsJobs = true;
   const starts = queuesOf(this.schema as unknown as QueueSchema).map(([queue, handler]) => () => {
     const options = this.$reliableQueues?.[queue] ?? {};

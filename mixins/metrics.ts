@@ -37,7 +37,7 @@ export function connectMetrics(broker: Broker, runtime: Runtime): void {
     else
       broker
         .getLogger("reliable")
-        .warn(`Reliable: the metric ${PREFIX}${name} is registered as another type already; it is left alone.`);
+        .warn(`Reliable: the metric ${PREFIX}${name} is registered with another type already; it is not reported.`);
   }
   let failed = false;
   const safely = (name: MetricName, feed: (full: string) => unknown) => {
@@ -47,9 +47,7 @@ export function connectMetrics(broker: Broker, runtime: Runtime): void {
     } catch (error) {
       // A reporter of the user's that throws must not come between a handler and its receipt.
       if (!failed)
-        broker
-          .getLogger("reliable")
-          .warn("Reliable: the metric registry threw; what it was given is not counted.", error);
+        broker.getLogger("reliable").warn("Reliable: the metric registry threw; this value is not counted.", error);
       failed = true;
     }
   };

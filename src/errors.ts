@@ -67,7 +67,7 @@ export const ERRORS = {
   },
   RELIABLE_QUEUE_MISSING: {
     retryable: false,
-    text: "told as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): a message was sent again to a group whose queue does not exist (somebody deleted it, or a service in another language announced a queue it never made); `data` names group and queue"
+    text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): a message was sent again to a group whose queue does not exist (it was deleted, or a service in another language announced a queue it never made); `data` names group and queue"
   },
   RELIABLE_NOT_FOUND: {
     retryable: false,
@@ -75,7 +75,7 @@ export const ERRORS = {
   },
   RELIABLE_ILLEGAL_TRANSITION: {
     retryable: false,
-    text: "a human wanted what the message's status does not allow"
+    text: "the message's status does not allow this operation"
   },
   RELIABLE_GROUP_ACTIVE: {
     retryable: false,
@@ -83,19 +83,19 @@ export const ERRORS = {
   },
   RELIABLE_HANDLER_TIMEOUT: {
     retryable: true,
-    text: "stands on a message: the handler did not end within `handlerTimeoutMs`"
+    text: "recorded on a message: the handler did not end within `handlerTimeoutMs`"
   },
   RELIABLE_HANDLER_NOT_REACHED: {
     retryable: false,
-    text: "stands on a message: a middleware answered and the handler never ran"
+    text: "recorded on a message: a middleware answered and the handler never ran"
   },
   RELIABLE_NACKED: {
     retryable: true,
-    text: "stands on a message: the handler of a [queue](../guide/moleculer-amqp-queue.md) answered with `nack` or `reject` and wants it again"
+    text: "recorded on a message: the handler of a [queue](../guide/moleculer-amqp-queue.md) answered with `nack` or `reject` and wants it again"
   },
   RELIABLE_REJECTED: {
     retryable: false,
-    text: "stands on a message: the handler of a [queue](../guide/moleculer-amqp-queue.md) answered with `nack` or `reject` without requeue; it is not tried again"
+    text: "recorded on a message: the handler of a [queue](../guide/moleculer-amqp-queue.md) answered with `nack` or `reject` without requeue; it is not tried again"
   },
   RELIABLE_BAD_ACK: {
     retryable: false,
@@ -115,7 +115,7 @@ export const ERRORS = {
   },
   RELIABLE_PARKED: {
     retryable: false,
-    text: "told as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): something from the wire could not be read, and is kept with its bytes; `data` names its queue and the reason"
+    text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): something from the wire could not be read, and is kept with its bytes; `data` names its queue and the reason"
   },
   RELIABLE_NOT_STORED: {
     retryable: true,

@@ -158,7 +158,7 @@ export class Consumer {
       // The binding may cover more events than the pattern (see `bindingKey`). No receipt of this group is expected for
       // those.
       this.parts.logger.debug(
-        `Reliable: '${event}' (${id}) came into ${delivery.queue}, whose pattern it does not match; it is acked.`
+        `Reliable: '${event}' (${id}) came to ${delivery.queue}, whose pattern it does not match; it is acked.`
       );
       return this.receipts.ack(delivery);
     }

@@ -1,10 +1,10 @@
 /**
- * The courier carries envelopes: publishes with a closed outcome, consumes with explicit acks, knows nothing of
- * messages' statuses. It never retries a publish and never hides an outcome: the compensation mechanism is the only
- * retry authority.
+ * The courier carries envelopes. It publishes with a definite outcome, consumes with explicit acks, and knows nothing
+ * of a message's status. It never repeats a publish and never hides an outcome: only the compensation mechanism
+ * retries.
  */
 export interface CourierFeatures {
-  /** What it has confirmed survives the end of this process. */
+  /** A confirmed message survives the end of this process. */
   durable: boolean;
   /** Reaches other processes. */
   shared: boolean;
@@ -21,29 +21,32 @@ export interface PublishResult {
   outcome: Outcome;
   /** For every outcome but `confirmed`: what happened, without payloads or credentials. */
   reason?: string;
-  /** Of a `returned` one: the exchange or queue it was sent to led nowhere. */
+  /** Of a `returned` publish: the exchange or queue it was sent to led to no queue. */
   code?: "NO_ROUTE";
-  /** Certainly nothing has left this process. */
+  /** It is certain that nothing has left this process. */
   sent?: false;
 }
 
-/** As often as a message may be given back when its consumers die on it, if the queue says nothing else. */
+/** How often a message may be redelivered when its consumers die on it, if the queue does not say otherwise. */
 export const DEFAULT_DELIVERY_LIMIT = 20;
 
-/** What fits into an AMQP frame of headers. */
+/** Limit of an AMQP frame of headers. */
 export const MAX_FRAME_BYTES = 64 * 1024;
 
 export function notSent(why: string): PublishResult {
   return { outcome: "unknown", reason: `not sent: ${why}`, sent: false };
 }
 
-/** To the events exchange under the event's name; or straight to one queue, at once or after a delay (a queue with a TTL). */
+/**
+ * To the events exchange under the event's name; or directly to one queue, at once or after a delay (a queue with a
+ * TTL).
+ */
 export type Address = { event: string } | { queue: string; delayMs?: number };
 
 export interface Publication {
   to: Address;
   messageId: string;
-  /** AMQP `type`: the event, or the kind of a message of our own. */
+  /** AMQP `type`: the event, or the kind of a message of this library. */
   type: string;
   body: Buffer;
   headers: Record<string, unknown>;
@@ -60,38 +63,39 @@ export interface Delivery {
   appId: string | undefined;
   headers: Record<string, unknown>;
   body: Buffer;
-  /** A hint only: false proves that it was never delivered from this queue before. */
+  /** A hint only: false proves that the message was never delivered from this queue before. */
   redelivered: boolean;
   /** Grows by one per delivery of one epoch, from 1. */
   tag: number;
   /** Changes whenever the consumer's channel is replaced; tags of different epochs cannot be compared. */
   epoch: number;
-  /** The channel it came from is still there: an answer reaches the broker. */
+  /** The channel it came from still exists, so an answer reaches the broker. */
   readonly live: boolean;
   /**
-   * The message as the client library gave it, for handlers that were written for that library; the in-process courier
-   * has none.
+   * The message as the client library gave it, for handlers written for that library; the in-process courier has none.
    */
   readonly original?: unknown;
   /** False when the channel it came from is gone; the broker will deliver it again. Never throws. */
   ack(): boolean;
   /** Acks every unacked delivery of the epoch up to and including this one. */
   ackUpTo(): boolean;
-  /** Back into its queue, or (without `requeue`) to where the queue sends what was refused. False as for `ack`. */
+  /** Back into its queue, or without `requeue` to the queue's dead-letter target. Returns false like `ack`. */
   nack(requeue: boolean): boolean;
 }
 
-/** Event bindings on the events exchange, as AMQP topic keys. Re-asserted after every reconnect. */
+/** Event bindings on the events exchange, as AMQP topic keys. Declared again after every reconnect. */
 export interface QueueSpec {
   name: string;
   bindings?: string[];
-  /** `x-delivery-limit`, a fuse against messages that kill their consumers; what passes it goes to `deadLetterTo`. */
+  /**
+   * `x-delivery-limit`, a limit against messages that kill their consumers. Above it a message goes to `deadLetterTo`.
+   */
   deliveryLimit?: number;
-  /** Queue that takes what the broker gives up on (at-least-once dead-lettering). */
+  /** Queue for messages above the delivery limit (at-least-once dead-lettering). */
   deadLetterTo?: string;
   /**
-   * Somebody else's: it keeps the arguments it has; where there is none, a durable one of the broker's default type is
-   * made.
+   * The queue does not belong to this library and keeps its arguments. If it does not exist, a durable one of the
+   * broker's default type is declared.
    */
   foreign?: boolean;
 }
@@ -105,17 +109,19 @@ export interface ConsumeSpec {
 
 export interface Consumption {
   /**
-   * Resolves when no further delivery will come; those held may still be acked, unless the broker did not answer within
-   * `withinMs`. Idempotent.
+   * Resolves when no further delivery will come. Held deliveries can still be acked, unless the broker did not answer
+   * within `withinMs`. Idempotent.
    */
   cancel(withinMs?: number): Promise<void>;
-  /** Cancels and gives back what is unacked; waits for the broker's answer up to `withinMs`. Idempotent. */
+  /**
+   * Cancels and returns unacked deliveries to the queue; waits up to `withinMs` for the broker's answer. Idempotent.
+   */
   close(withinMs?: number): Promise<void>;
   readonly active: boolean;
 }
 
 export interface QueueDepth {
-  /** Ready, not yet delivered. Messages held unacked by consumers are not counted. */
+  /** Messages ready and not yet delivered. Unacked ones are not counted. */
   ready: number;
   consumers: number;
 }
@@ -142,44 +148,44 @@ export type CourierEvents = { ready: []; down: []; error: [error: Error] };
 
 export interface Courier {
   readonly features: CourierFeatures;
-  /** Connected, topology asserted, not blocked: a publish has a chance. */
+  /** Connected, topology declared, not blocked: a publish is likely to succeed. */
   readonly ready: boolean;
-  /** Waiting and in-flight publishes are below the bound; when false, leave the message to the sweeper. */
+  /** Waiting and in-flight publishes are below the limit. If false, leave the message to the sweeper. */
   readonly writable: boolean;
 
   /**
-   * Starts connecting. Resolves when connected, or when the first try failed in a way that may pass (it goes on, with
-   * jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED or RELIABLE_BAD_OPTION on a wrong password, vhost or
-   * address.
+   * Starts connecting. Resolves when connected, or when the first try failed with an error that may pass (then it keeps
+   * trying, with jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED or RELIABLE_BAD_OPTION on a wrong password,
+   * vhost or address.
    */
   start(): Promise<void>;
   /**
-   * Waits for publishes in flight up to `drainTimeoutMs`, then closes; what is left ends as `unknown`. In all it takes
-   * `withinMs` at most. Idempotent.
+   * Waits up to `drainTimeoutMs` for publishes in flight, then closes; the rest ends as `unknown`. All of it takes at
+   * most `withinMs`. Idempotent.
    */
   close(drainTimeoutMs: number, withinMs?: number): Promise<void>;
-  /** `ready` after each (re)connect or unblock, `down` when it stops being so, `error` for background failures. */
+  /**
+   * `ready` after each (re)connect or unblock, `down` when the courier is not ready any more, `error` for background
+   * failures.
+   */
   on(event: "ready" | "down", listener: () => void): () => void;
   on(event: "error", listener: (error: Error) => void): () => void;
 
   /**
-   * Remembers the queue and asserts it now if connected, and after each reconnect. Rejects with RELIABLE_QUEUE_MISMATCH
-   * when it exists with other arguments, naming it and how to migrate.
+   * Remembers the queue, declares it now if connected, and again after each reconnect. Rejects with
+   * RELIABLE_QUEUE_MISMATCH when it exists with other arguments; the error names the queue and how to migrate.
    */
   declare(queue: QueueSpec): Promise<void>;
-  /** Deletes it with what is in it, and forgets it. */
+  /** Deletes the queue and its messages, and forgets it. */
   remove(queue: string): Promise<void>;
-  /**
-   * Never rejects: broker trouble is an outcome. Rejects nothing, throws only RELIABLE_HEADERS_TOO_LARGE (synchronously
-   * checked, as a rejection).
-   */
+  /** Trouble at the broker is an outcome, not a rejection. Rejects only with RELIABLE_HEADERS_TOO_LARGE. */
   publish(publication: Publication): Promise<PublishResult>;
   /**
-   * Declares the queue, then consumes on a channel of its own; re-consumes after reconnects, cancellations and channel
-   * loss.
+   * Declares the queue, then consumes on a channel of its own. Consumes again after reconnects, cancellations and
+   * channel loss.
    */
   consume(spec: ConsumeSpec): Promise<Consumption>;
-  /** undefined = there is no such queue. Rejects when it cannot look. */
+  /** undefined = there is no such queue. Rejects when the broker cannot be asked. */
   depth(queue: string): Promise<QueueDepth | undefined>;
   status(): CourierStatus;
 }

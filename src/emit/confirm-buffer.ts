@@ -127,7 +127,7 @@ export class ConfirmBuffer {
       .add(record)
       .catch(error =>
         this.parts.logger.debug(
-          `Reliable: the confirm of message ${record.id} was not recorded, the sweeper will see to it: ${reasonOf(error)}`
+          `Reliable: the confirm of message ${record.id} was not recorded; the sweeper will send it again: ${reasonOf(error)}`
         )
       );
   }

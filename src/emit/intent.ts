@@ -46,7 +46,7 @@ export function businessWrite(
       // it happened.
       if (intent === "barrier" && !fenced)
         logger.error(
-          `Reliable: the 'commit' of '${event}' (${id}) promised a barrier row and wrote none; after a crash it would have been withdrawn.`
+          `Reliable: the 'commit' of '${event}' (${id}) announced a barrier row and wrote none; after a crash the message would have been withdrawn.`
         );
     },
     async rolledBack() {
@@ -138,7 +138,7 @@ export class StoredIntent {
       const [row] = await store.messages.find([id]);
       if (row?.status !== STATUS.withdrawn) return row ?? { ...message, status: STATUS.intended };
       logger.warn(
-        `Reliable: message ${id} was withdrawn while its business write was under way, which has happened all the same; it is sent. A barrier row would have stopped it.`
+        `Reliable: message ${id} was withdrawn while its business write was under way, and that write has happened; the message is sent. A barrier row would have stopped the write.`
       );
       message.createdAt = new Date(Math.max(clock.now(), message.createdAt.getTime() + 1));
       return await replace(store, message);

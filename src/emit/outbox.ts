@@ -57,7 +57,7 @@ export class Outbox implements Strategy {
   readonly #failed: Batcher<FailedRecord, void>;
   readonly #dispatching = new WaitGroup(error =>
     this.parts.logger.debug(
-      `Reliable: an emit's publish was not recorded, the sweeper will see to it: ${reasonOf(error)}`
+      `Reliable: an emit's publish was not recorded; the sweeper will send the message again: ${reasonOf(error)}`
     )
   );
 

@@ -23,7 +23,7 @@ export interface BatchConsumerParts extends ParkingNode {
   store: Pick<Store, "ready" | "parked">;
   /** A batch; acked when it resolves. */
   handle(deliveries: Delivery[]): Promise<void>;
-  /** Somebody waits for what is in the queue. If nobody does, a batch may wait for more. */
+  /** A caller waits for what is in the queue. If none does, a batch may wait for more. */
   awaiting?: { readonly waiting: boolean };
 }
 

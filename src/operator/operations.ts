@@ -59,7 +59,7 @@ const TARGET: Record<Act, Status | "discarded"> = {
 };
 const DEFAULT_LIMIT = 100;
 
-/** Manual compensation: what a human sees and does. Every act is kept with who, when and why. */
+/** Manual compensation: what an operator sees and does. Every act is kept with who, when and why. */
 export class Operations {
   constructor(private readonly parts: OperationsParts) {}
 

@@ -148,7 +148,7 @@ function groupsText(waiting: string[], message: Message): string {
   if (foreign)
     return `queue ${foreign.queue}, settled by ${foreign.settle === "confirm" ? "the broker's confirm" : "its worker's receipt"}`;
   const all = [...new Set([...Object.keys(message.receipts), ...waiting])];
-  return all.length && !all.includes(ANY_GROUP) ? all.join(", ") : "whoever is subscribed";
+  return all.length && !all.includes(ANY_GROUP) ? all.join(", ") : "every subscribed group";
 }
 
 export function auditRow(audit: AuditRecord): Record<string, unknown> {

@@ -115,7 +115,8 @@ export const OPTIONS = {
     default: { initialMs: SECOND, maxMs: 5 * MINUTE, jitter: "half" } as Backoff
   }),
   /**
-   * Silence after a confirmed publish that makes it the sweeper's business; above the consumers' `handlerTimeoutMs`.
+   * After this time without a receipt a published message comes due for the sweeper. Longer than the consumers'
+   * `handlerTimeoutMs`.
    */
   receiptTimeoutMs: perService(ms(MINUTE, { min: 100 })),
   /**

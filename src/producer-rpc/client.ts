@@ -97,7 +97,7 @@ export class ProducerClient {
     const reason = reasonOf(error);
     if (!this.#silent.has(producer))
       this.parts.logger.warn(
-        `Reliable: nobody answers for the producer '${producer}' (${reason}); it is asked again. Messages of strategy 'callback' and intents need a Moleculer transporter between its node and this one.`
+        `Reliable: no instance of the producer '${producer}' answers (${reason}); it will be asked again. Messages of strategy 'callback' and intents need a Moleculer transporter between its node and this one.`
       );
     this.#silent.add(producer);
     return { answer: "unreachable", reason };

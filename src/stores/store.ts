@@ -10,11 +10,11 @@ import type { AuditRecord, Parked, Subscription } from "../message/records";
  * outcome of a write is unknown; doing the same again is then safe. There is no timeout-less call.
  */
 export interface StoreFeatures {
-  /** Survives the end of the process (embedded: only with a path, and then not a power loss). */
+  /** Data survives the end of the process (embedded: only with a path, and not a power loss). */
   durable: boolean;
-  /** Seen by other processes. */
+  /** Other processes see the data. */
   shared: boolean;
-  /** Takes part in the caller's `session` and in `inbox: "transaction"`. */
+  /** Can join the caller's `session`; `inbox: "transaction"` is possible. */
   transactions: boolean;
 }
 
@@ -24,7 +24,7 @@ export type InsertOutcome = { stored: true } | { stored: false; existing: Messag
 export interface PublishedRecord {
   id: string;
   at: Date;
-  /** createdAt-independent: when silence becomes the sweeper's business. */
+  /** When the message comes due for the sweeper if no receipt comes. */
   dueAt: Date;
 }
 
@@ -37,18 +37,16 @@ export interface HandledRecord {
 export interface FailedRecord {
   id: string;
   group: string;
-  /**
-   * The attempt that failed; a record whose attempt is not above the stored `spent` is a duplicate and changes nothing.
-   */
+  /** The attempt that failed. If it is not above the stored `spent`, the record is a duplicate and changes nothing. */
   attempt: number;
   failure: Failure;
-  /** When the next attempt is due; null = the group's budget is spent. */
+  /** When the next attempt is due; null = the group has no attempts left. */
   nextAt: Date | null;
-  /** Text for `reason`, should this make the message `dead`. */
+  /** Text for `reason`, if this makes the message `dead`. */
   reason: string;
 }
 
-/** It became dead in this call. */
+/** The message became dead in this call. */
 export interface DeadMessage {
   id: string;
   reason: string;
@@ -57,44 +55,46 @@ export interface DeadMessage {
 export interface HandledResult {
   /** Ids that are not in the store. */
   unknown: string[];
-  /** Receipts that were there already. */
+  /** Receipts that were in the store already. */
   duplicates: number;
-  /** Those of the given ids that are consumed now. */
+  /** The given ids that are consumed now. */
   consumed: string[];
-  /** The last group with budget left has answered, and others have none. */
+  /** The last group with attempts left has answered, and others have none. */
   dead: DeadMessage[];
-  /** Those that wait for ANY_GROUP still: who that is must be said with `whoever`. */
+  /** Messages that still wait for ANY_GROUP: the caller must name the groups with `resolveRecipients`. */
   unresolved: string[];
 }
 
-/** Who ANY_GROUP turned out to be. */
+/** The real groups behind ANY_GROUP. */
 export interface RecipientsRecord {
   id: string;
   groups: string[];
 }
 
-/** Groups that take the place of ANY_GROUP, or of a name that stands for them, in `waiting`. */
+/** Groups that replace ANY_GROUP, or a name that includes them, in `waiting`. */
 export interface NamingRecord {
   id: string;
   claim: string;
-  /** As the sweep saw it, and as it shall be. */
+  /** As the sweep has read it, and as it shall become. */
   from: string[];
   to: string[];
 }
 
-/** What a sweep decided for a message it had claimed. Applied only while the claim still holds. */
+/** What a sweep decided for a message it had claimed. Applied only while the claim is still valid. */
 export interface RescheduleRecord {
   id: string;
   claim: string;
-  /** `published`: resent and confirmed; `pending`: not known to be with the broker; undefined: unchanged. */
+  /**
+   * `published`: sent again and confirmed; `pending`: it is not known whether the broker has it; undefined: unchanged.
+   */
   status?: "published" | "pending";
   dueAt: Date;
   /** Per group: attempts made and when its next step is due. */
   attempts?: Record<string, number>;
   next?: Record<string, Date>;
   /**
-   * Which attempt the sweep had before it, per group. A failure of it that came in meanwhile has scheduled the next
-   * one: then that counts, and not `next` and `dueAt`.
+   * The attempt that the sweep has seen, per group. A failure of it that came in the meantime has scheduled the next
+   * attempt; then that counts, and not `next` and `dueAt`.
    */
   about?: Record<string, number>;
   publishedAt?: Date;
@@ -108,7 +108,7 @@ export interface RescheduleRecord {
 export interface ListQuery {
   status?: Status | Status[];
   event?: string;
-  /** Matches groups that wait, failed or have handled. */
+  /** Matches groups that wait, have failed or have handled. */
   group?: string;
   producer?: string;
   /** Bounds on createdAt. */
@@ -120,7 +120,7 @@ export interface ListQuery {
 export interface StoreStats {
   byStatus: Record<Status, number>;
   parked: number;
-  /** Oldest createdAt of a `pending` message, of a `published` one, of a `dead` one. */
+  /** The oldest createdAt of a `pending` message, of a `published` one, of a `dead` one. */
   oldestPendingAt?: Date;
   oldestPublishedAt?: Date;
   oldestDeadAt?: Date;
@@ -136,79 +136,81 @@ export interface Timing {
 export interface DueQuery {
   now: Date;
   limit: number;
-  /** Buckets of the partitions held; undefined = all. */
+  /** Buckets of the partitions this node holds; undefined = all. */
   buckets?: number[];
 }
 
 export interface ClaimQuery {
   ids: string[];
   now: Date;
-  /** End of the claim: becomes `dueAt`, so that an unfinished pass gives the message back by itself. */
+  /** End of the claim. It becomes `dueAt`, so that the message of an unfinished pass comes due again. */
   until: Date;
   claim: string;
-  /** Due or not, unless a claim on them still runs: their checks have come. */
+  /** Due or not, unless another claim is still valid: their checks have come. */
   checked?: boolean;
 }
 
 /** Emitted messages: one verb per transition. */
 export interface MessageStore {
   /**
-   * Inserts; an `_id` that is there already is not an error but `stored: false` with the row as it is. Durable when
-   * resolved.
+   * Inserts. An existing `_id` is no error; the result is `stored: false` with the existing row. Durable when resolved.
    */
   insert(messages: Message[]): Promise<InsertOutcome[]>;
   /**
-   * The same inside the caller's MongoDB transaction. RELIABLE_BAD_SESSION when the session is not of this store's
+   * Inserts inside the caller's MongoDB transaction. RELIABLE_BAD_SESSION when the session is not of this store's
    * client.
    */
   insertIn(session: unknown, message: Message): Promise<InsertOutcome>;
-  /** Calls back once the caller's session has ended; its transaction is then committed or not, which `find` tells. */
+  /**
+   * Calls back once the caller's session has ended. Its transaction is then committed or aborted; `find` tells which.
+   */
   onSessionEnd(session: unknown, listener: () => void): void;
   /** pending → published. Returns how many were still pending. */
   published(records: PublishedRecord[]): Promise<number>;
-  /** A first publish failed in a way that burns no attempt: still pending, unclaimed → due at `dueAt`. */
+  /** A first publish failed in a way that uses up no attempt: still pending and unclaimed → due at `dueAt`. */
   postponed(ids: string[], dueAt: Date): Promise<number>;
   /**
-   * Receipts: the group has handled it. Leaves `waiting`/`failed`; the last one makes it `consumed` from pending,
-   * published or dead. Returns the ids that are not in the store and how many receipts were there already.
+   * Receipts: the group has handled the message. It leaves `waiting`/`failed`; the last group makes the message
+   * `consumed` from pending, published or dead. Returns the ids that are not in the store and the number of duplicate
+   * receipts.
    */
   handled(records: HandledRecord[]): Promise<HandledResult>;
   /**
-   * Somebody has answered for a message that waited for ANY_GROUP: these groups take its place, but for those that have
-   * answered; with none left it is `consumed`.
+   * A group has answered for a message that waited for ANY_GROUP. These groups replace ANY_GROUP, except those that
+   * have answered; if none is left the message is `consumed`.
    */
   resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">>;
   /** An attempt failed. Returns how many records changed something and which messages became dead. */
   failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }>;
   /**
-   * Inserts rows of messages of strategy `callback` that are known from receipts, with what these say: one write where
-   * the way by `adopt` and `handled` takes two. Returns the ids of those that had none yet; the others are left as they
-   * are, and so is what a human has discarded.
+   * Inserts rows of messages of strategy `callback` that are first known from receipts, with these receipts: one write
+   * instead of two. Returns the ids that had no row. Existing rows, and messages that an operator has discarded, are
+   * not changed.
    */
   insertFromReceipts(rows: Message[]): Promise<Set<string>>;
   /**
-   * Rows of messages that were not stored by their emit (strategy `callback`): inserted where absent; one that was
-   * known from receipts only is completed; one of an earlier emission of the id that was withdrawn is replaced; an
-   * intent that is given as sent has happened. What a human has discarded is not taken up again. Returns the rows as
-   * they were found, or as they are now where they are new.
+   * Rows of messages that their emit did not store (strategy `callback`). A missing row is inserted; one known from
+   * receipts only is completed; one of an earlier, withdrawn emission of the id is replaced; an intent whose message
+   * was sent becomes pending. A message that an operator has discarded gets no row. Returns the rows as they were
+   * found, or the new ones.
    */
   upsertFromChecks(rows: Message[]): Promise<Message[]>;
   /**
-   * Ids of messages that are due, oldest first: whom to claim. To look is dear where a server sorts all that is due, so
-   * it is done for many pages at once.
+   * Ids of messages that are due, oldest first, to be claimed. The query is expensive where a server sorts all that is
+   * due, so it reads ahead for many pages at once.
    */
   due(query: DueQuery): Promise<string[]>;
   /**
-   * Takes those of the given messages that are (still) due under a claim. Two callers never get the same message for
-   * the same due instant.
+   * Claims those of the given messages that are (still) due. Two callers never get the same message for the same due
+   * instant.
    */
   claim(query: ClaimQuery): Promise<Message[]>;
   /**
-   * Before anything is published to the new names: a receipt that came first would find nobody else in `waiting`. Only
-   * where the claim holds and `waiting` is as given. Returns the ids that have the new names.
+   * Called before anything is published to the new names: an earlier receipt would not find its group in `waiting`.
+   * Only while the claim is valid and `waiting` is as given. Returns the ids that have the new names.
    */
   named(records: NamingRecord[]): Promise<Set<string>>;
-  /** Only where the claim still holds. Returns how many did. */
+  /** Only while the claim is valid. Returns how many were changed. */
   rescheduled(records: RescheduleRecord[]): Promise<number>;
   find(ids: string[]): Promise<Message[]>;
   /** Newest first. */
@@ -216,48 +218,49 @@ export interface MessageStore {
   stats(): Promise<StoreStats>;
   /** When the oldest `pending` and the oldest `published` message were emitted: one row each, by index. */
   oldest(): Promise<{ pending?: Date; published?: Date }>;
-  /** Of those that are consumed: when they were emitted, and when the last receipt came. */
+  /** Of the messages that are consumed: when they were emitted, and when the last receipt came. */
   timings(ids: string[]): Promise<Timing[]>;
 }
 
-/** Messages before their business write is known to have happened. */
+/** Messages whose business write is not yet known to have happened. */
 export interface IntentStore {
   /**
-   * intended → pending: the business write has happened. `body` where only the source had it. False = it was not (any
-   * more) intended.
+   * intended → pending: the business write has happened. `body` if only the source had it. False = it is no longer
+   * intended.
    */
   happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean>;
   /**
-   * intended → withdrawn: the business write has not happened and will not. `createdAt`: of this emission only, the id
-   * may have been emitted again.
+   * intended → withdrawn: the business write has not happened and will not. `createdAt`: changes this emission only,
+   * since the id may have been emitted again.
    */
   withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean>;
   /** intended → dead: asked too often without a clear answer. */
   expire(id: string, failure: Failure, reason: string): Promise<boolean>;
   /**
-   * Writes the barrier row of a business transaction. RELIABLE_WITHDRAWN when the intent was withdrawn meanwhile;
+   * Writes the barrier row of a business transaction. RELIABLE_WITHDRAWN when the intent was withdrawn in the meantime;
    * RELIABLE_BAD_SESSION.
    */
   barrier(session: unknown, id: string): Promise<void>;
-  /** Whether the business transaction has written its barrier row; if not, none can any more after this. */
+  /** Whether the business transaction has written its barrier row. If not, none can write it after this call. */
   fence(id: string): Promise<"committed" | "fenced">;
   /**
-   * Whether the business transaction that has written this barrier row has ended without a commit. Leaves the id free.
+   * Whether the business transaction that has written this barrier row has ended without a commit. Leaves the id
+   * unused.
    */
   rolledBack(id: string): Promise<boolean>;
 }
 
-/** What a human does, each act with its record. */
+/** An operator's acts, each with its record. */
 export interface OperationStore {
-  /** dead → pending with a fresh budget, for the groups that failed. False = it was not (any more) as given. */
+  /** dead → pending with new attempts, for the groups that failed. False = the message is no longer as given. */
   retry(message: Message, at: Date, note: Note): Promise<boolean>;
   /** dead → resolved. */
   resolve(message: Message, note: Note): Promise<boolean>;
   /** dead → deleted; the audit record is written first. */
   discard(message: Message, audit: AuditRecord): Promise<boolean>;
   /**
-   * Deletes the group's subscriptions and frees what waits for it: → consumed if others have handled it, else resolved.
-   * Returns how many messages were freed.
+   * Deletes the group's subscriptions and frees the messages that wait for it: → consumed if others have handled it,
+   * else resolved. Returns how many messages were freed.
    */
   forget(group: string, note: Note): Promise<{ subscriptions: number; messages: number }>;
   audits(messageId?: string): Promise<AuditRecord[]>;
@@ -275,7 +278,7 @@ export interface ParkedStore {
   add(records: Parked[]): Promise<void>;
   /** Newest first. */
   list(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }>;
-  /** Those of these ids that are there. */
+  /** Those of these ids that are in the store. */
   find(ids: string[]): Promise<Parked[]>;
   /** → deleted; the audit record is written first. Repeating it with the same record is harmless. */
   discard(parked: Parked, audit: AuditRecord): Promise<void>;
@@ -287,9 +290,9 @@ export interface InboxStore {
   handled(group: string, ids: string[]): Promise<Set<string>>;
   add(group: string, ids: string[], at: Date): Promise<void>;
   /**
-   * Runs `work(session)` in a transaction of this store's client in which the inbox row is written first: "handled"
-   * commits both; an id that is there already returns "duplicate" and `work` is not run. Rejects with work's own error,
-   * nothing written. Only with features.transactions.
+   * Runs `work(session)` in a transaction of this store's client that writes the inbox row first. "handled": both are
+   * committed. "duplicate": the id was there already and `work` was not run. Rejects with the error of `work`, and then
+   * nothing is written. Only with features.transactions.
    */
   transaction(
     group: string,
@@ -302,7 +305,7 @@ export interface InboxStore {
 export interface Store {
   readonly name: "mongodb" | "embedded";
   readonly features: StoreFeatures;
-  /** True while it answers. */
+  /** True while the store answers. */
   readonly ready: boolean;
   readonly messages: MessageStore;
   readonly intents: IntentStore;
@@ -310,27 +313,26 @@ export interface Store {
   readonly subscriptions: SubscriptionStore;
   readonly parked: ParkedStore;
   readonly inbox: InboxStore;
-  /**
-   * The time by which due times and claims are written and read: one clock for all nodes, however wrong their own are.
-   */
+  /** The clock for due times and claims. It is one for all nodes, even if their own clocks are wrong. */
   now(): Date;
 
   /**
-   * Starts connecting. Resolves when connected, or when the first try failed in a way that may pass (it goes on trying,
-   * with jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED / RELIABLE_BAD_OPTION on a wrong password or address.
+   * Starts connecting. Resolves when connected, or when the first try failed with an error that may pass (then it keeps
+   * trying, with jittered backoff). Rejects with RELIABLE_ACCESS_REFUSED or RELIABLE_BAD_OPTION on a wrong password or
+   * address.
    */
   start(): Promise<void>;
   close(withinMs?: number): Promise<void>;
   /** Round trip in ms; rejects when down. */
   ping(): Promise<number>;
-  /** Called each time it becomes reachable; returns the unsubscribe function. */
+  /** Called each time the store becomes reachable. Returns the unsubscribe function. */
   onReady(listener: () => void): () => void;
-  /** Called when it stops being reachable, or could not be reached at first. */
+  /** Called when the store stops being reachable, or could not be reached at first. */
   onUnavailable(listener: (error: Error) => void): void;
   /**
-   * Deletes final messages (never `dead`), and inbox and barrier rows, that are older than `before`: a page of `limit`
-   * of each. Parked ones stay until a human discards them. `messages`: how many of the first; `more`: one of the pages
-   * was full.
+   * Deletes a page of `limit` each of final messages (never `dead`), inbox rows and barrier rows that are older than
+   * `before`. Parked messages stay until an operator discards them. `messages`: number of deleted messages; `more`: one
+   * of the pages was full.
    */
   prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }>;
 }

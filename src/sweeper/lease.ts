@@ -208,7 +208,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     try {
       await this.redis.eval(LEAVE, 1, this.#presence, this.options.owner);
     } catch (error) {
-      this.options.logger.debug(`Reliable: still counted among the sweepers for a while: ${reasonOf(error)}`);
+      this.options.logger.debug(`Reliable: this node still counts as a sweeper for a while: ${reasonOf(error)}`);
     }
   }
 

@@ -65,7 +65,7 @@ function newGroups({ waiting, failed, receipts }: Message, known: string[]): { g
 function dueOf(message: Message, group: string): Date {
   const next = message.next[group];
   if (next) return next;
-  // No attempt is under way and none is scheduled: a human retry, or a message that was never published.
+  // No attempt is under way and none is scheduled: an operator has retried it, or a message that was never published.
   if (!isUnanswered(message, group)) return message.createdAt;
   return message.publishedAt ? new Date(message.publishedAt.getTime() + message.receiptTimeoutMs) : message.createdAt;
 }

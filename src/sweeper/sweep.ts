@@ -153,7 +153,7 @@ async function workThrough(
   const settled = await Promise.all(
     claimed.map(message =>
       work(message).catch((error): Settled => {
-        parts.logger.error(`Reliable: the sweep could not deal with message ${message._id}: ${reasonOf(error)}`);
+        parts.logger.error(`Reliable: the sweep could not process message ${message._id}: ${reasonOf(error)}`);
         parts.events.emit("error", error, "sweeper");
         return { failures: [] };
       })

@@ -1,7 +1,7 @@
 import { TypedEmitter } from "../async/typed-emitter";
 import type { DeadMessage } from "../stores/store";
 
-/** What a human did with messages. */
+/** What an operator did with messages. */
 export type Act = "retried" | "resolved" | "discarded";
 
 /**
@@ -11,9 +11,9 @@ export type Act = "retried" | "resolved" | "discarded";
 export class Events extends TypedEmitter<{
   /** Every expected group has handled them. */
   consumed: [ids: string[]];
-  /** They have no attempts left and wait for a human. */
+  /** They have no attempts left and wait for an operator. */
   dead: [messages: DeadMessage[]];
-  /** A human has retried, resolved or discarded them. */
+  /** An operator has retried, resolved or discarded them. */
   acted: [act: Act, ids: string[], by: string];
   /** A failure in the background. `module`: the part of the library it comes from. */
   error: [error: unknown, module: string];

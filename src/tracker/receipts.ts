@@ -186,7 +186,7 @@ function notStored({ item }: Answer): string {
   return `receipt for an id that is not in the store: ${item.id}`;
 }
 
-/** Why a human has to look at this failure. `counts`: the store records it all the same. */
+/** Why an operator has to look at this failure. `counts`: the store records it all the same. */
 function objection(message: Message, { group, item }: Answer): { text: string; counts: boolean } | undefined {
   const highest = highestAttempt(message, group);
   // If it counted, it would use up attempts that were never made. The attempt it is about stays without an answer and

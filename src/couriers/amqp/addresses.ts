@@ -4,8 +4,8 @@ import { ReliableError } from "../../errors";
 export interface BrokerAddress {
   url: string;
   /**
-   * User and password as they are; amqplib reads them from a URL as Latin-1, so that any letter outside ASCII is
-   * refused.
+   * User and password without encoding: amqplib reads them from a URL as Latin-1, so that any letter outside of ASCII
+   * is refused.
    */
   login?: [user: string, password: string];
   label: string;
@@ -27,7 +27,7 @@ export function parseAddresses(urls: string | string[], heartbeatS: number): Bro
 }
 
 function parseAddress(text: unknown, index: number, count: number, heartbeatS: number): BrokerAddress {
-  // The text is never quoted: what cannot be parsed cannot be redacted either.
+  // The text is never quoted: an address that cannot be parsed cannot be masked either.
   const which = count > 1 ? `Address ${index + 1} of option \`amqp\`` : "The address in option `amqp`";
   const bad = (why: string) =>
     new ReliableError(

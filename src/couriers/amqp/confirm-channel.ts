@@ -15,8 +15,8 @@ import { encodable } from "./headers";
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
 /**
- * A full second of publishes at the rate of a good broker: enough to smooth, too little to hide that it does not keep
- * up. An emit of `callback` makes two.
+ * A full second of publishes at the rate of a good broker: enough to smooth peaks, too little to hide that the broker
+ * is too slow. An emit of `callback` makes two publishes.
  */
 const MAX_WAITING = 20_000;
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
@@ -25,8 +25,7 @@ const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 const MAX_STRIKES = 2;
 
 /**
- * A broker that lives opens a channel in milliseconds; a connection that cannot is dropped before its heartbeat
- * notices.
+ * A healthy broker opens a channel in milliseconds. A connection that cannot is dropped before its heartbeat notices.
  */
 const OPEN_TIMEOUT_MS = 10_000;
 
@@ -36,9 +35,9 @@ export interface ConfirmChannelOptions {
   confirmTimeoutMs: number;
   logger: Logger;
   clock: Clock;
-  /** The channel was lost or given up while its connection lives. */
+  /** The channel was lost or replaced while its connection is open. */
   onChannelLost(reason: string): void;
-  /** Once for every publish, before its promise is settled; without a result when it is rejected. */
+  /** Called once for every publish, before its promise is settled; without a result when the publish is rejected. */
   onSettled(routingKey: string, result?: PublishResult): void;
 }
 
@@ -46,8 +45,7 @@ interface Entry {
   exchange: string;
   routingKey: string;
   /**
-   * Not kept once it is sent: thousands may wait for their confirms, and what they hold is copied by each garbage
-   * collection.
+   * Freed once it is sent: thousands may wait for their confirms, and each garbage collection copies what they hold.
    */
   publication: Publication | undefined;
   messageId: string;
@@ -61,8 +59,8 @@ interface Entry {
 }
 
 /**
- * Publishes persistent and mandatory on one confirm channel, through a window bounded in count and bytes. An entry
- * leaves with exactly one outcome. Nothing is sent twice and nothing waits for a connection: what cannot go out now is
+ * Publishes persistent and mandatory on one confirm channel, through a window limited in count and bytes. Every entry
+ * gets exactly one outcome. Nothing is sent twice and nothing waits for a connection: what cannot be sent now is
  * `unknown` now.
  */
 export class ConfirmChannel {
@@ -70,7 +68,7 @@ export class ConfirmChannel {
   #why: string | undefined = "not connected";
   #blocked: string | undefined;
   #draining = false;
-  /** In order of sending, hence of deadline: one timer serves them all. */
+  /** In order of sending and so of deadline: one timer is enough for all. */
   readonly #inFlight = new Map<string, Entry>();
   #inFlightBytes = 0;
   readonly #waiting = new Fifo<Entry>();
@@ -78,7 +76,7 @@ export class ConfirmChannel {
   #token = 0;
   #timer: Timer | undefined;
   #strikes = 0;
-  /** Timed out and still unanswered: they stay in amqplib's list of the channel, so they are bounded too. */
+  /** Timed out and still unanswered. They stay in amqplib's list of the channel, so their number is limited too. */
   #orphans = 0;
 
   constructor(private readonly options: ConfirmChannelOptions) {}
@@ -179,7 +177,7 @@ export class ConfirmChannel {
     });
     channel.on("close", () => {
       if (channel !== this.#channel) return;
-      // Without an error of its own it goes down with its connection, which is told elsewhere.
+      // If it closes without an error of its own, its connection was lost, and that is reported elsewhere.
       this.detach(reason ?? "connection lost");
       if (reason !== undefined) this.options.onChannelLost(reason);
     });
@@ -188,7 +186,7 @@ export class ConfirmChannel {
   #hasRoom(bytes: number): boolean {
     const { window, windowBytes } = this.options;
     if (this.#draining || !this.#channel || this.#inFlight.size >= window) return false;
-    // One that is larger than the window goes alone.
+    // A publish larger than the window is sent alone.
     return this.#inFlight.size === 0 || this.#inFlightBytes + bytes <= windowBytes;
   }
 
@@ -203,7 +201,7 @@ export class ConfirmChannel {
     } = entry.publication as Publication;
     const channel = this.#channel as AmqpChannel;
     try {
-      // The token tells two attempts of one message apart when a return comes, which carries no delivery tag.
+      // The token separates two attempts of one message when a return comes, since a return has no delivery tag.
       const properties = {
         persistent: true,
         mandatory: true,
@@ -254,13 +252,13 @@ export class ConfirmChannel {
     );
   }
 
-  /** The return, if any, has come before. */
+  /** A return, if there is one, has come before its confirm. */
   #answered(channel: AmqpChannel, entry: Entry, error: Error | null): void {
     if (entry.settled) {
       if (channel === this.#channel) this.#orphans--;
       return;
     }
-    // Channel lost: its `close` listener settles them all, with the reason.
+    // The channel is lost: its `close` listener settles all entries, with the reason.
     if (error && error.message !== "message nacked") return;
     this.#strikes = 0;
     if (error) this.#settle(entry, { outcome: "nacked", reason: "refused by the broker" });

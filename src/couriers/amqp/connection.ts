@@ -11,15 +11,18 @@ import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
 
 /**
- * Half a second is longer than a broker restart's noise; half a minute keeps a thousand nodes from hammering a broker
- * that comes back.
+ * Half a second is longer than the short interruptions of a broker's restart. Half a minute keeps a thousand nodes from
+ * overloading a broker that comes back.
  */
 const RECONNECT = { initialMs: 500, maxMs: 30_000, jitter: "half" } as const;
 
-/** Of frames on their way to the socket, so that they can go out together; amqplib holds back the rest. */
+/** Bytes of frames on their way to the socket, so that they are sent together. amqplib holds back the rest. */
 const WRITE_BUFFER_BYTES = 256 * 1024;
 
-/** A connection that lived this long proves that the broker is well, so the next loss starts the backoff anew. */
+/**
+ * A connection that lived this long shows that the broker is healthy, so the next loss starts the backoff from the
+ * beginning.
+ */
 const STABLE_MS = 10_000;
 
 /** TCP's own limit is minutes. */
@@ -33,7 +36,7 @@ export interface ConnectionOptions {
   clock: Clock;
   socket?: SocketOptions;
   /**
-   * After each (re)connect. When it rejects, the connection is dropped and made anew; at the first start a
+   * Called after each (re)connect. When it rejects, the connection is dropped and opened again; at the first start a
    * ReliableError ends the start.
    */
   onUp(model: ChannelModel): Promise<void>;
@@ -42,7 +45,7 @@ export interface ConnectionOptions {
   onFailure(error: Error): void;
 }
 
-/** One connection and the loop that keeps it: hosts in turn, jittered backoff, an end only by `close()`. */
+/** One connection and the loop that keeps it open: hosts in turn, jittered backoff, ended only by `close()`. */
 export class AmqpConnection {
   model: ChannelModel | undefined;
   reconnects = 0;
@@ -51,7 +54,7 @@ export class AmqpConnection {
   #address: string | undefined;
   #lastError: string | undefined;
   readonly #end = new AbortController();
-  /** Ends a connect under way; never kept for the connection itself, which must be closed with a handshake. */
+  /** Aborts a connect under way. It is not used on an open connection, which must be closed with a handshake. */
   #connecting: AbortController | undefined;
   #loop: Promise<void> | undefined;
 
@@ -73,7 +76,7 @@ export class AmqpConnection {
     });
   }
 
-  /** With a handshake; a socket whose other end has not answered within `withinMs` is destroyed. */
+  /** Closes with a handshake; if the other end has not answered within `withinMs`, the socket is destroyed. */
   async close(withinMs = CLOSE_MS): Promise<void> {
     if (this.#closed) return this.#loop;
     this.#end.abort();
@@ -83,7 +86,7 @@ export class AmqpConnection {
     await this.#loop;
   }
 
-  /** Drops a connection that does not answer, without waiting for the heartbeat. */
+  /** Drops a connection that does not answer, without waiting for its heartbeat. */
   destroy(reason: string): void {
     if (this.model) destroySocket(this.model, reason);
   }
@@ -118,14 +121,17 @@ export class AmqpConnection {
       await lost;
       if (this.#closed) break;
       if (clock.monotonic() - since >= STABLE_MS) failures = 0;
-      // All nodes lose a restarting broker at the same instant; none of them comes back at once.
+      // All nodes lose a restarting broker at the same instant. The jitter keeps them from coming back at once.
       await clock.sleep(backoffMs(RECONNECT, ++failures), this.#end.signal);
       this.reconnects++;
     }
     started();
   }
 
-  /** Each host once. Fatal only if every host says so: one with old credentials must not stop the others. */
+  /**
+   * Tries each host once. An error is final only if every host gives it: one with old credentials must not stop the
+   * others.
+   */
   async #round(): Promise<ChannelModel | Error> {
     const { addresses } = this.options;
     let passing: Error | undefined;
@@ -162,16 +168,16 @@ export class AmqpConnection {
     } as SocketOptions);
     this.#connecting = undefined;
     this.#address = address.label;
-    // One that comes while stopping is destroyed without being adopted, and an `error` without a listener takes the
-    // process down.
+    // A connection that opens during a stop is destroyed at once, and an `error` without a listener would end the
+    // process.
     model.on("error", () => undefined);
     gatherWrites(streamOf(model));
     return model;
   }
 
   /**
-   * Listens everywhere before anything else happens: an `error` without a listener takes the process down. Resolves
-   * when it is lost.
+   * Adds all listeners before anything else: an `error` without a listener ends the process. Resolves when the
+   * connection is lost.
    */
   #adopt(model: ChannelModel): Promise<void> {
     const { onBlocked, onDown, purpose, logger } = this.options;
@@ -181,7 +187,7 @@ export class AmqpConnection {
     if (this.#lastError) logger.info(`RabbitMQ ${purpose} connection is up again at ${this.#address}.`);
     this.#lastError = undefined;
     model.on("error", error => void (reason = reasonOf(error)));
-    // ChannelModel does not forward it, amqplib emits it on the connection underneath.
+    // ChannelModel does not forward this event; amqplib emits it on the connection underneath.
     (model.connection as unknown as EventEmitter).on("handler-error", (error: unknown) =>
       logger.error("An AMQP listener threw:", error)
     );
@@ -200,7 +206,7 @@ export class AmqpConnection {
     });
   }
 
-  /** A failure is told once; the same one again is only for those who debug. */
+  /** A failure is reported once; its repetitions are logged as debug only. */
   #note(thrown: unknown): void {
     const text = reasonOf(thrown);
     const { logger, purpose, onFailure } = this.options;
@@ -218,7 +224,7 @@ export class AmqpConnection {
   }
 }
 
-/** ReliableError for what will not pass by itself. */
+/** A ReliableError for an error that does not pass by itself. */
 function connectError(thrown: unknown, label: string): Error {
   const text = reasonOf(thrown);
   if (/ACCESS_REFUSED|ACCESS-REFUSED/.test(text)) {
@@ -236,7 +242,7 @@ function connectError(thrown: unknown, label: string): Error {
       { option: "amqp", address: label }
     );
   }
-  // Happy eyeballs gather their errors in one without a text.
+  // With several addresses Node.js puts the errors into one that has no text of its own.
   const why = thrown instanceof AggregateError ? String((thrown as { code?: string }).code) : text;
   return (
     tlsFailure("RabbitMQ", "amqp", label, thrown) ??
@@ -253,7 +259,7 @@ async function closeModel(model: ChannelModel, withinMs: number, clock: Clock): 
   await closed;
 }
 
-/** With an error, or amqplib does not notice that the socket is gone. */
+/** Destroyed with an error, since otherwise amqplib does not notice that the socket is gone. */
 function destroySocket(model: ChannelModel, reason: string): void {
   streamOf(model).destroy(new Error(reason));
 }

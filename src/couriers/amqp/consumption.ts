@@ -7,10 +7,13 @@ import type { Logger } from "../../platform/logger";
 import type { ConsumeSpec, Consumption, Delivery } from "../courier";
 import { closeChannel, discardChannel } from "./declare";
 
-/** After a lost channel or a cancellation: at once would spin against a queue that is just being moved or deleted. */
+/**
+ * Pause after a lost channel or a cancellation. Without it this would loop fast on a queue that is being moved or
+ * deleted.
+ */
 const RECONSUME = { initialMs: 100, maxMs: 30_000, jitter: "half" } as const;
 
-/** A cancel takes one round trip; after this the connection is taken for dead. */
+/** A cancel takes one round trip. After this time the connection counts as dead. */
 const CANCEL_TIMEOUT_MS = 5_000;
 
 export interface ConsumptionOptions {
@@ -18,13 +21,13 @@ export interface ConsumptionOptions {
   logger: Logger;
   clock: Clock;
   model(): ChannelModel | undefined;
-  /** Declares the queue anew; it may have been deleted. */
+  /** Declares the queue again, since it may have been deleted. */
   declare(): Promise<void>;
   onFailure(error: Error): void;
   onClosed(consumption: AmqpConsumption): void;
 }
 
-/** One life of the channel: its tags mean nothing to the next one. */
+/** One channel of this consumption. Its delivery tags mean nothing on the next one. */
 interface Epoch {
   number: number;
   channel: Channel;
@@ -34,7 +37,7 @@ interface Epoch {
   live: boolean;
 }
 
-/** Consumes one queue on a channel of its own, so that what one consumer does wrong costs no other its deliveries. */
+/** Consumes one queue on a channel of its own, so that an error of one consumer does not affect the others. */
 export class AmqpConsumption implements Consumption {
   readonly #end = new AbortController();
   #epoch: Epoch | undefined;
@@ -50,7 +53,7 @@ export class AmqpConsumption implements Consumption {
     return this.#epoch?.live === true && this.#epoch.consumerTag !== undefined && !this.#cancelled;
   }
 
-  /** Consumes if it does not yet and there is a connection; called at the start and after each connect. */
+  /** Starts consuming if it does not yet and there is a connection. Called at the start and after each connect. */
   resume(): Promise<void> {
     this.#opening ??= this.#open().finally(() => (this.#opening = undefined));
     return this.#opening;
@@ -59,7 +62,8 @@ export class AmqpConsumption implements Consumption {
   async cancel(withinMs = CANCEL_TIMEOUT_MS): Promise<void> {
     this.abandon();
     const stopped = await withTimeout(this.#stop(), Math.min(withinMs, CANCEL_TIMEOUT_MS), this.options.clock);
-    // From a broker that does not answer nothing is taken any more; what is held goes back with the channel.
+    // From a broker that does not answer, no more deliveries are taken; unacked ones return to the queue with the
+    // channel.
     if (stopped === TIMED_OUT && this.#epoch) this.#drop(this.#epoch);
   }
 
@@ -71,19 +75,19 @@ export class AmqpConsumption implements Consumption {
     if (!epoch?.live) return;
     epoch.live = false;
     if (epoch.unacked.size) {
-      // A nack gives back without counting against the delivery limit (RabbitMQ 4.3), the bare close of a channel
+      // A nack returns deliveries without counting against the delivery limit (RabbitMQ 4.3); closing the channel alone
       // counts.
       try {
         epoch.channel.nackAll(true);
       } catch (thrown) {
-        this.options.logger.debug(`Giving back to ${this.#queue}: ${reasonOf(thrown)}`);
+        this.options.logger.debug(`Returning messages to ${this.#queue}: ${reasonOf(thrown)}`);
       }
     }
     const { clock } = this.options;
     await closeChannel(epoch.channel, Math.max(0, until - clock.monotonic()), clock);
   }
 
-  /** Its connection is about to be closed: what fails by that is neither told nor tried again. */
+  /** The connection is about to be closed: failures caused by that are neither reported nor repeated. */
   abandon(): void {
     this.#end.abort();
     this.#timer?.stop();
@@ -103,7 +107,7 @@ export class AmqpConsumption implements Consumption {
     if (!epoch?.live || epoch.consumerTag === undefined) return;
     const tag = epoch.consumerTag;
     epoch.consumerTag = undefined;
-    // Rejects if the channel is lost, and then nothing is delivered either.
+    // Rejects if the channel is lost; then nothing is delivered either.
     await epoch.channel.cancel(tag).catch(() => undefined);
   }
 
@@ -119,7 +123,7 @@ export class AmqpConsumption implements Consumption {
       await channel.prefetch(this.options.spec.prefetch);
       const current = epoch;
       const { consumerTag } = await channel.consume(this.#queue, message => this.#received(current, message));
-      // A null may have come with the answer.
+      // A null may have arrived together with the answer.
       if (!epoch.live) return;
       epoch.consumerTag = consumerTag;
       this.#failures = 0;
@@ -147,8 +151,9 @@ export class AmqpConsumption implements Consumption {
   #received(epoch: Epoch, message: ConsumeMessage | null): void {
     if (!epoch.live) return;
     if (message === null) {
-      // Queue deleted or moved, or the broker's consumer timeout. amqplib never answers the cancellation, so the broker
-      // keeps a ghost of the consumer that a later ack would wake; only closing the channel ends it.
+      // The queue was deleted or moved, or the broker's consumer timeout was reached. amqplib never answers the
+      // cancellation, so the broker keeps a dead entry of the consumer that a later ack would wake. Only closing the
+      // channel ends it.
       this.#failed(
         new Error(`the broker cancelled the consumer of ${this.#queue} (queue deleted or moved, or consumer timeout)`)
       );
@@ -181,7 +186,7 @@ export class AmqpConsumption implements Consumption {
     if (this.#cancelled || text === this.#lastError) return;
     this.#lastError = text;
     this.options.logger.warn(`Consuming ${this.#queue}: ${text}`);
-    // A mismatch needs a human; everything else is tried again.
+    // A mismatch needs an operator; everything else is tried again.
     if (thrown instanceof ReliableError) this.options.onFailure(thrown);
   }
 }
@@ -268,8 +273,7 @@ class AmqpDelivery implements Delivery {
       highest = tag;
       unacked.delete(tag);
     }
-    // Acking the own tag when it was acked before is an error to the broker, so the highest one still open stands for
-    // all.
+    // The broker treats a second ack of a tag as an error, so the highest tag that is still open stands for all.
     return highest ? this.#send(highest, true) : true;
   }
 
@@ -283,7 +287,7 @@ function sent(send: () => void): boolean {
     send();
     return true;
   } catch {
-    // Closing, and the `close` event has not come yet.
+    // It is closing, and the `close` event has not come yet.
     return false;
   }
 }

@@ -36,23 +36,23 @@ export interface AmqpCourierOptions {
   logger: Logger;
   clock: Clock;
   /**
-   * @default 30000 Below the time a dead connection takes to be noticed it would make outcomes unknown without need.
+   * @default 30000 A shorter time than a dead connection takes to be noticed would make outcomes unknown without need.
    */
   confirmTimeoutMs?: number;
   /** @default 1000 Publishes in flight. 100 gives a third less throughput at an eighth of the latency. */
   window?: number;
-  /** @default 60000 How often everything declared is declared again: what somebody deleted comes back. */
+  /** @default 60000 How often all declarations are repeated, so that a deleted queue or binding comes back. */
   repairEveryMs?: number;
-  /** @default 10 A dead connection is noticed within three of these. */
+  /** @default 10 A dead connection is noticed within three heartbeats. */
   heartbeatS?: number;
-  /** TLS and socket options, handed to `net.connect` or `tls.connect`. */
+  /** TLS and socket options for `net.connect` or `tls.connect`. */
   socket?: SocketOptions;
 }
 
 const WINDOW_BYTES = 16 * 1024 * 1024;
 
 /**
- * RabbitMQ, over two connections: a broker that blocks publishers stops reading from their connection, acks included.
+ * RabbitMQ over two connections: a broker that blocks publishers stops reading from their connection, acks included.
  */
 export class AmqpCourier implements Courier {
   readonly features: CourierFeatures = { durable: true, shared: true };
@@ -123,7 +123,7 @@ export class AmqpCourier implements Courier {
       ...common,
       purpose: "consume",
       onUp: async () => {
-        // Not awaited: a queue that cannot be had must not keep the others, or the start, waiting.
+        // Not awaited: a queue that cannot be declared must not delay the others or the start.
         for (const consumption of this.#consumptions) void consumption.resume();
       },
       onDown: () => undefined,
@@ -175,20 +175,20 @@ export class AmqpCourier implements Courier {
     this.#declarations.forget(name);
     const delayQueues = this.#delayQueues.forgetTarget(name);
     const model = this.#declarations.connected(`delete queue ${name}`);
-    // Deleting what does not exist is no error to the broker.
+    // Deleting a queue that does not exist is no error at the broker.
     await onTemporaryChannel(model, async channel => {
       for (const queue of [name, ...delayQueues]) await channel.deleteQueue(queue);
     });
   }
 
-  /** Without a promise or a closure of its own: `#settled` counts. */
+  /** No promise and no closure of its own; `#settled` counts. */
   publish(publication: Publication): Promise<PublishResult> {
     const { to } = publication;
     if (this.#closing) return Promise.resolve(notSent("courier is closed"));
     this.#unsettled.begin();
     if ("event" in to) return this.#publisher.publish(this.#declarations.exchange.name, to.event, publication);
     const { queue, delayMs = 0 } = to;
-    // Where it cannot be sent the publisher says why.
+    // If it cannot be sent, the publisher says why.
     if (delayMs <= 0 || !this.ready) return this.#publisher.publish("", queue, publication);
     const delayQueue = this.#delayQueues.known(queue, delayMs);
     return delayQueue === undefined
@@ -239,12 +239,12 @@ export class AmqpCourier implements Courier {
     await Promise.all([this.#publish.close(left()), this.#consume.close(left())]);
   }
 
-  /** Exchange and queues first: publishing to an exchange that is not there closes the channel for all in flight. */
+  /** Exchange and queues first: publishing to a missing exchange closes the channel for everything in flight. */
   async #open(model: ChannelModel): Promise<void> {
     this.#delayQueues.forgetAll();
     await this.#declarations.assertAll(model);
     await this.#publisher.attach(model);
-    // Lost meanwhile, and its `close` came before there was a channel to detach.
+    // The connection was lost in the meantime, and its `close` came before there was a channel to detach.
     if (this.#publish.model !== model) this.#publisher.detach("connection lost");
     this.#signal();
   }
@@ -255,7 +255,7 @@ export class AmqpCourier implements Courier {
     if (!model || this.#closing) return;
     this.#logger.warn(`RabbitMQ publish channel: ${reason}`);
     this.#listeners.emit("error", new Error(reason));
-    // Dropping the connection when that fails puts the next try under its backoff.
+    // When that fails the connection is dropped, so that the next try waits for its backoff.
     this.#open(model).catch(thrown => {
       if (this.#publish.model === model) this.#publish.destroy(reasonOf(thrown));
     });
@@ -285,7 +285,7 @@ export class AmqpCourier implements Courier {
 
   #settled(routingKey: string, result: PublishResult | undefined): void {
     this.#unsettled.end();
-    // A delay queue that somebody deleted: the next one declares it again.
+    // Someone deleted a delay queue: the next delayed publish declares it again.
     if (result?.outcome === "returned") this.#delayQueues.forget(routingKey);
   }
 

@@ -15,7 +15,7 @@ export interface DeclarationsParts {
   listeners: TypedEmitter<CourierEvents>;
 }
 
-/** The queues that were declared here: remembered, and declared again after each connect and from time to time. */
+/** The queues declared here. They are remembered, and declared again after each connect and from time to time. */
 export class Declarations {
   readonly #queues = new Map<string, QueueDeclaration>();
 
@@ -25,12 +25,12 @@ export class Declarations {
     return this.parts.exchange;
   }
 
-  /** How the queue was declared here, if it was. */
+  /** The declaration of the queue, if it was declared here. */
   get(name: string): QueueDeclaration | undefined {
     return this.#queues.get(name);
   }
 
-  /** Now if connected; after the next connect otherwise. */
+  /** Declares it now if connected, else after the next connect. */
   async declare(spec: QueueSpec): Promise<void> {
     const queue = queueDeclaration(spec);
     const before = this.#queues.get(spec.name);
@@ -43,7 +43,7 @@ export class Declarations {
         if (before) this.#queues.set(spec.name, before);
         else this.#queues.delete(spec.name);
       }
-      // Still connected: it failed for a reason of its own. Otherwise the next connect declares it.
+      // Still connected: it failed for a reason of its own. Otherwise the next connect declares it again.
       if (thrown instanceof ReliableError || (model && model === this.#model)) throw thrown;
       this.parts.logger.debug(`${reasonOf(thrown)} It will be declared after the next connect.`);
     }
@@ -53,12 +53,15 @@ export class Declarations {
     this.#queues.delete(name);
   }
 
-  /** Before a consumer consumes it: it may have been deleted. */
+  /** Called before a consumer consumes the queue, which may have been deleted. */
   again(spec: QueueSpec): Promise<void> {
     return this.#assert(this.#queues.get(spec.name) ?? queueDeclaration(spec));
   }
 
-  /** All, on a connection that was just made. What exists with other arguments is told and costs only itself. */
+  /**
+   * Declares all queues on a new connection. One that exists with other arguments is reported and does not stop the
+   * others.
+   */
   async assertAll(model: ChannelModel): Promise<void> {
     const { exchange, logger, listeners } = this.parts;
     await onTemporaryChannel(model, channel => assertExchange(channel, exchange));
@@ -74,24 +77,24 @@ export class Declarations {
   }
 
   /**
-   * A binding or an exchange that an operator deletes is missed by no connection. Until it is back its group lives on
+   * No connection notices that an operator has deleted a binding or an exchange. Until it is back its group lives on
    * resends, and emits of strategy `callback` are refused.
    */
   async repair(): Promise<void> {
     for (const queue of this.#queues.values())
       await this.#assert(queue).catch(thrown =>
-        this.parts.logger.debug(`Cannot look after a queue: ${reasonOf(thrown)}`)
+        this.parts.logger.debug(`Cannot check the declared queues: ${reasonOf(thrown)}`)
       );
   }
 
-  /** A connection to declare, delete or look on. Throws RELIABLE_UNAVAILABLE when there is none. */
+  /** A connection for declaring, deleting or reading. Throws RELIABLE_UNAVAILABLE when there is none. */
   connected(what: string): ChannelModel {
     const model = this.#model;
     if (!model) throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", `Cannot ${what}: not connected to RabbitMQ.`);
     return model;
   }
 
-  /** The consume connection, which the broker never blocks, if it is there. */
+  /** The consume connection if it is open, since the broker never blocks it. */
   get #model(): ChannelModel | undefined {
     return this.parts.consume.model ?? this.parts.publish.model;
   }

@@ -5,8 +5,8 @@ import type { Clock } from "../../platform/clock";
 import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
 
 /**
- * Runs `work` on a channel of its own, so that what the broker refuses there (it closes the channel) harms nothing
- * else.
+ * Runs `work` on a channel of its own. When the broker refuses something it closes the channel, and that affects
+ * nothing else.
  */
 export async function onTemporaryChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
   const channel = await model.createChannel();
@@ -19,7 +19,7 @@ export async function onTemporaryChannel<T>(model: ChannelModel, work: (channel:
 }
 
 /**
- * A channel without an `error` listener takes its whole connection down when the broker closes it; the outcome shows
+ * A channel without an `error` listener ends its whole connection when the broker closes it. The result is seen
  * elsewhere.
  */
 export function ignoreErrors(channel: Channel): void {
@@ -39,7 +39,7 @@ export async function closeChannel(channel: Channel, withinMs: number, clock: Cl
   await withTimeout(closed, Math.min(withinMs, CLOSE_MS), clock);
 }
 
-/** Closes it without waiting for the broker's answer. */
+/** Closes the channel without waiting for the broker's answer. */
 export function discardChannel(channel: Channel): void {
   channel.close().catch(() => undefined);
 }
@@ -84,7 +84,7 @@ export async function ensureQueue(
   await onTemporaryChannel(model, channel => assertQueue(channel, exchange, queue));
 }
 
-/** Asked without arguments, the broker has nothing to compare. */
+/** A passive declare without arguments: the broker has nothing to compare. */
 async function isThere(model: ChannelModel, name: string): Promise<boolean> {
   try {
     await onTemporaryChannel(model, channel => channel.checkQueue(name));
@@ -118,7 +118,7 @@ export function codeOf(thrown: unknown): number | undefined {
 function declareError(thrown: unknown, what: string, remedy: string, queue?: string): Error {
   const code = codeOf(thrown);
   const said = /with message "(.*)"$/s.exec(reasonOf(thrown))?.[1] ?? reasonOf(thrown);
-  // 405 RESOURCE_LOCKED: somebody holds a queue of that name exclusively.
+  // 405 RESOURCE_LOCKED: another connection holds a queue of that name exclusively.
   if (code === 406 || code === 405)
     return new ReliableError(
       "RELIABLE_QUEUE_MISMATCH",

@@ -17,13 +17,13 @@ export class DelayQueues {
 
   constructor(private readonly declarations: Declarations) {}
 
-  /** Name of a delay queue that is there, as far as this node knows. */
+  /** Name of a delay queue that exists, as far as this node knows. */
   known(target: string, delayMs: number): string | undefined {
     const delayQueue = this.#known.get(target)?.get(delayStepMs(delayMs));
     return delayQueue?.exists && delayQueue.name;
   }
 
-  /** Name of the delay queue, or undefined when there is no such target. Rejects when it cannot be declared. */
+  /** Name of the delay queue; undefined when its target does not exist. Rejects when it cannot be declared. */
   async provide(target: string, delayMs: number): Promise<string | undefined> {
     const ttl = delayStepMs(delayMs);
     let ofTarget = this.#known.get(target);
@@ -60,8 +60,8 @@ export class DelayQueues {
   }
 
   /**
-   * The target before the delay queue: a message whose time comes while the target is missing moves only minutes after
-   * the target is back.
+   * The target is declared before the delay queue: a message that expires while the target is missing moves only
+   * minutes after the target is back.
    */
   async #assert(target: string, delayQueue: QueueDeclaration): Promise<boolean> {
     const { exchange } = this.declarations;

@@ -5,16 +5,16 @@ const NAMES: ReadonlySet<string> = new Set(Object.values(HEADER));
 let current: Record<string, unknown> = {};
 
 /**
- * One property for each header of ours, which reads it from the headers at hand; what is not there is undefined, and
- * amqplib leaves that out.
+ * One property for each header of this library, which reads it from the current headers. A missing one is undefined,
+ * and amqplib omits it.
  */
 const view: Record<string, unknown> = {};
 for (const name of NAMES) Object.defineProperty(view, name, { enumerable: true, get: () => current[name] });
 
 /**
- * What amqplib shall encode these headers from, at once: the next call changes it. amqplib makes the object it gets the
- * prototype of one of its own, for which V8 makes hidden classes and a dictionary each time, three times the size of
- * the headers: a third of what a publish costs (`bench/results.md`, P1). Always the same object spares that.
+ * The object from which amqplib must encode these headers at once, since the next call changes it. amqplib makes the
+ * object it gets the prototype of a new one. For a new object each time V8 makes hidden classes and a dictionary, three
+ * times the size of the headers: a third of a publish's cost (`bench/results.md`, P1). Reusing one object avoids that.
  */
 export function encodable(headers: Record<string, unknown>): Record<string, unknown> {
   for (const name in headers) if (!NAMES.has(name)) return headers;

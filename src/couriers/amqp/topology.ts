@@ -2,14 +2,14 @@ import { prefixOf } from "../../wire/names";
 import { DEFAULT_DELIVERY_LIMIT, type QueueSpec } from "../courier";
 
 /**
- * What is declared at the broker, as data. Both sides declare all they use, always with the same arguments: a queue
- * that exists with others is refused by the broker (406), so nothing here may depend on broker version, node or time.
+ * What is declared at the broker, as data. Both sides declare all they use, always with the same arguments: the broker
+ * refuses (406) a queue that exists with others, so nothing here may depend on broker version, node or time.
  */
 export interface QueueDeclaration {
   name: string;
   arguments: Record<string, string | number>;
   bindings: string[];
-  /** Looked for first, and left as it is found. */
+  /** Looked up first, and not changed if it exists. */
   foreign?: boolean;
 }
 
@@ -19,8 +19,8 @@ export interface ExchangeDeclaration {
 }
 
 /**
- * Without somewhere to dead-letter to, passing the limit means that the broker drops the message, and no argument means
- * a limit of 20 from RabbitMQ 4.0 on. -1 (unlimited) drops at the first reject before 4.0. So: the largest limit every
+ * Without a dead-letter target the broker drops a message above the limit, and without the argument the limit is 20
+ * from RabbitMQ 4.0 on. -1 (unlimited) drops at the first reject before 4.0. So this is the largest limit that every
  * version understands.
  */
 const NO_LIMIT = 2_147_483_647;
@@ -33,7 +33,7 @@ export function eventsExchange(namespace: string): ExchangeDeclaration {
 }
 
 export function queueDeclaration(spec: QueueSpec): QueueDeclaration {
-  // What moleculer-amqp-queue declares: its workers must find nothing else.
+  // Declared like moleculer-amqp-queue does, so that its workers can declare it too.
   if (spec.foreign) return { name: spec.name, arguments: {}, bindings: [], foreign: true };
   const args: QueueDeclaration["arguments"] = { "x-queue-type": "quorum" };
   if (spec.deadLetterTo === undefined) args["x-delivery-limit"] = NO_LIMIT;
@@ -74,9 +74,7 @@ export function delayStepMs(delayMs: number): number {
   return Math.min(Math.ceil(whole / step) * step, MAX_TTL_MS);
 }
 
-/**
- * At-least-once needs `reject-publish`; with the default overflow the broker falls back to at-most-once without a word.
- */
+/** At-least-once needs `reject-publish`. With the default overflow the broker silently falls back to at-most-once. */
 function deadLetterArguments(target: string): Record<string, string> {
   return {
     "x-dead-letter-exchange": "",

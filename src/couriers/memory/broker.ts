@@ -3,10 +3,12 @@ import { topicMatcher } from "../../message/pattern";
 import type { Clock, Timer } from "../../platform/clock";
 import { DEFAULT_DELIVERY_LIMIT, type QueueSpec } from "../courier";
 
-/** Deliveries in one turn of the event loop: enough for throughput, few enough that timers and sockets get theirs. */
+/**
+ * Deliveries in one turn of the event loop: enough for throughput, and few enough to leave room for timers and sockets.
+ */
 const TURN = 256;
 
-/** setTimeout fires at once when asked for more. */
+/** setTimeout fires at once if asked for more. */
 const MAX_TIMER_MS = 2_147_483_647;
 
 /** A message in one queue. */
@@ -19,7 +21,7 @@ export interface Queued {
   readonly headers: Record<string, unknown>;
   readonly body: Buffer;
   redelivered: boolean;
-  /** Times it was lost by a consumer, as `x-delivery-count` at RabbitMQ. */
+  /** How often a consumer lost it, like `x-delivery-count` at RabbitMQ. */
   losses: number;
 }
 
@@ -28,7 +30,7 @@ export interface MemoryConsumer {
   /** Held unacked, by tag, in order of delivery. */
   held: Map<number, Queued>;
   deliver(queued: Queued): void;
-  /** The queue was deleted under it. */
+  /** The queue was deleted while this consumer used it. */
   cancelled(): void;
 }
 
@@ -39,15 +41,15 @@ export interface MemoryQueue {
   ready: Fifo<Queued>;
   /** In the order of their turns. */
   consumers: MemoryConsumer[];
-  /** Waiting for their time. */
+  /** Messages that wait until their delay is over. */
   timers: Map<Timer, Queued>;
   scheduled: boolean;
 }
 
-/** The state that a RabbitMQ node would have: exchange, queues, what is in them. One per namespace and process. */
+/** The state of a RabbitMQ node: exchange, queues and their messages. One per namespace and process. */
 export class MemoryBroker {
   readonly queues = new Map<string, MemoryQueue>();
-  /** Messages and bytes in queues, held by consumers, and waiting for their time. */
+  /** Messages and bytes in queues, held by consumers, and in delays. */
   messages = 0;
   bytes = 0;
   readonly #bindings = new Map<string, { matches: (key: string) => boolean; queues: Set<string> }>();
@@ -57,7 +59,7 @@ export class MemoryBroker {
 
   constructor(private readonly clock: Clock) {}
 
-  /** Returns the text of the mismatch when it exists otherwise. */
+  /** Returns the text of the mismatch when the queue exists with other arguments. */
   declare(spec: QueueSpec): string | undefined {
     const deliveryLimit = spec.deadLetterTo === undefined ? Infinity : (spec.deliveryLimit ?? DEFAULT_DELIVERY_LIMIT);
     let queue = this.queues.get(spec.name);
@@ -89,7 +91,7 @@ export class MemoryBroker {
     return undefined;
   }
 
-  /** Deletes the queue with what is in it and returns its consumers. */
+  /** Deletes the queue with its messages and returns its consumers. */
   remove(name: string): MemoryConsumer[] {
     const queue = this.queues.get(name);
     if (!queue) return [];
@@ -116,7 +118,7 @@ export class MemoryBroker {
       for (const binding of this.#bindings.values())
         if (binding.matches(event)) for (const name of binding.queues) names.add(name);
       queues = [...names].map(name => this.queues.get(name)).filter(queue => queue !== undefined);
-      // Event names from outside must not make it grow for ever.
+      // Event names come from outside and must not let it grow for ever.
       if (this.#routes.size >= 10_000) this.#routes.clear();
       this.#routes.set(event, queues);
     }
@@ -151,7 +153,7 @@ export class MemoryBroker {
     return true;
   }
 
-  /** Refused by its consumer, which the broker does not count. */
+  /** Refused by its consumer, which the broker does not count as a loss. */
   nack(queue: MemoryQueue, consumer: MemoryConsumer, tag: number, requeue: boolean): void {
     const queued = consumer.held.get(tag);
     if (!queued) return;
@@ -164,7 +166,8 @@ export class MemoryBroker {
   }
 
   /**
-   * Takes the consumer away and gives back what it holds; `lost` counts against the delivery limit, a release does not.
+   * Removes the consumer and returns what it holds to the queue. `lost` counts against the delivery limit, a release
+   * does not.
    */
   detach(queue: MemoryQueue, consumer: MemoryConsumer, lost: boolean): void {
     const index = queue.consumers.indexOf(consumer);
@@ -180,7 +183,7 @@ export class MemoryBroker {
     this.schedule(queue);
   }
 
-  /** Delivers in a later turn of the event loop, as a broker would. */
+  /** Delivers in a later turn of the event loop, like a broker. */
   schedule(queue: MemoryQueue): void {
     if (queue.scheduled || queue.consumers.length === 0 || queue.ready.length === 0) return;
     queue.scheduled = true;

@@ -17,7 +17,7 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
   #broker: MemoryBroker | undefined;
   #queue: MemoryQueue | undefined;
   #tag = 0;
-  /** Cancelled: nothing is delivered any more, what is held may still be acked. */
+  /** Cancelled: nothing is delivered any more; held deliveries can still be acked. */
   readonly #end = new AbortController();
 
   constructor(

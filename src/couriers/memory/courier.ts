@@ -24,7 +24,7 @@ export interface MemoryCourierOptions {
   namespace: string;
   logger: Logger;
   clock: Clock;
-  /** @default 1000000 Messages held per namespace; more are nacked, as a full queue would do. */
+  /** @default 1000000 Messages held per namespace; more are nacked, as by a full queue. */
   maxMessages?: number;
   /** @default 268435456 Bytes of payload held per namespace; more are nacked. */
   maxBytes?: number;
@@ -33,8 +33,8 @@ export interface MemoryCourierOptions {
 const brokers = () => processShared<{ version: string; broker: MemoryBroker; users: number }>("memory-brokers");
 
 /**
- * An in-process broker with RabbitMQ's manners, shared by all couriers of a namespace; gone when the last of them
- * closes.
+ * An in-process broker that behaves like RabbitMQ. All couriers of a namespace share it; it is gone when the last of
+ * them closes.
  */
 export class MemoryCourier implements Courier {
   readonly features: CourierFeatures = { durable: false, shared: false };
@@ -106,7 +106,7 @@ export class MemoryCourier implements Courier {
   async remove(name: string): Promise<void> {
     this.#queues.delete(name);
     const consumers = this.#connected(`delete queue ${name}`).remove(name);
-    // As at RabbitMQ: a consumer that is still there declares it anew and goes on.
+    // As at RabbitMQ: an existing consumer declares the queue again and goes on.
     for (const consumer of consumers) consumer.cancelled();
   }
 
@@ -178,7 +178,7 @@ export class MemoryCourier implements Courier {
     } catch (thrown) {
       return { outcome: "nacked", reason: `cannot be encoded: ${reasonOf(thrown)}` };
     }
-    // The same limit here, or a message would pass in development and fail at RabbitMQ.
+    // The same limit as at RabbitMQ, or a message would pass in development and fail in production.
     if (headerBytes > MAX_FRAME_BYTES)
       throw new ReliableError(
         "RELIABLE_HEADERS_TOO_LARGE",
@@ -189,7 +189,7 @@ export class MemoryCourier implements Courier {
     const queues = "event" in to ? broker.route(to.event) : direct ? [direct] : [];
     if (queues.length === 0) return { outcome: "returned", reason: "312 NO_ROUTE: no queue took it", code: "NO_ROUTE" };
     if (!this.#room(broker)) return { outcome: "nacked", reason: "too many messages held in memory" };
-    // Copied once: what the producer does with its own afterwards must not reach the consumers.
+    // Copied once: later changes by the producer must not reach the consumers.
     const queued = {
       messageId,
       type,

@@ -1,10 +1,10 @@
 import type { Database, Doc } from "./collection";
 
-/** What a barrier row stands for; the first of the two to be written wins, the key is the message's id. */
+/** What a barrier row says. The first of the two writers wins; the key is the message's id. */
 export const BARRIER = {
-  /** Written in the business transaction: it happened. */
+  /** Written in the business transaction: the business write has happened. */
   committed: "committed",
-  /** Written by the question: it has not happened and cannot any more. */
+  /** Written by the one who asks: the business write has not happened and cannot happen any more. */
   withdrawn: "withdrawn"
 } as const;
 
@@ -12,14 +12,14 @@ export function barrierRow(id: string, state: keyof typeof BARRIER, at: Date): D
   return { _id: String(id), state, at };
 }
 
-/** Barrier rows, as the question whether a business write has happened sees them. */
+/** Barrier rows, for the question whether a business write has happened. */
 export class Barriers {
   constructor(private readonly db: Database) {}
 
   async fence(id: string): Promise<"committed" | "fenced"> {
     const { barriers } = this.db.collections;
-    // A business transaction that has written its row and not yet ended holds this insert up until it has, so the
-    // answer is definite.
+    // A business transaction that has written its row and not yet ended blocks this insert until it ends, so the answer
+    // is definite.
     const [fenced] = await barriers.insert([barrierRow(id, BARRIER.withdrawn, this.db.now())]);
     if (fenced) return "fenced";
     const [row] = await barriers.find({ _id: id });
@@ -28,7 +28,7 @@ export class Barriers {
 
   async rolledBack(id: string): Promise<boolean> {
     if ((await this.fence(id)) === "committed") return false;
-    // It was needed to wait for the transaction's end only.
+    // The row was needed only to wait for the transaction's end.
     await this.db.collections.barriers.remove({ _id: id, state: BARRIER.withdrawn });
     return true;
   }

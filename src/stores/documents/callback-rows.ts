@@ -4,7 +4,7 @@ import { decodeMessage, encodeMessage } from "./codec";
 import type { Database, Operation } from "./collection";
 import { NOT_ASKED } from "./rows";
 
-/** Fields that a row lacks which is known from receipts only. */
+/** Fields that a row lacks if it is known from receipts only. */
 const NOT_IN_RECEIPTS = [
   "event",
   "body",
@@ -22,20 +22,20 @@ const NOT_IN_RECEIPTS = [
   "createdAt"
 ] as const;
 
-/** Rows of messages of strategy `callback`, which no emit has stored. */
+/** Rows of messages of strategy `callback`, which no emit stores. */
 export class CallbackRows {
   constructor(private readonly db: Database) {}
 
   async insertFromReceipts(given: Message[]): Promise<Set<string>> {
     const rows = await this.#notDiscarded(given);
-    // Where several groups answer, most have a row by now, and a look costs less than an insert that is refused.
+    // With several groups most messages have a row by now, and a read costs less than an insert that is refused.
     const known = rows.some(({ open }) => open) ? await this.#known(rows) : new Set();
     return this.#insertNew(rows.filter(row => !known.has(row._id)));
   }
 
   async upsertFromChecks(given: Message[]): Promise<Message[]> {
     const rows = await this.#notDiscarded(given);
-    // Most have a row by the time their check comes.
+    // Most messages have a row when their check comes.
     const known = await this.#found(rows);
     const missing = rows.filter(row => !known.has(row._id));
     const inserted = await this.#insertNew(missing);
@@ -53,7 +53,7 @@ export class CallbackRows {
     return rows.flatMap(row => (inserted.has(row._id) ? row : (there.get(row._id) ?? [])));
   }
 
-  /** Ids of those that were not there. */
+  /** Ids that were not in the store. */
   async #insertNew(rows: Message[]): Promise<Set<string>> {
     const stored = rows.length ? await this.db.collections.messages.insert(rows.map(encodeMessage)) : [];
     return new Set(rows.filter((_, i) => stored[i]).map(row => row._id));
@@ -74,7 +74,10 @@ export class CallbackRows {
     return new Map(docs.map(decodeMessage).map(row => [row._id, row]));
   }
 
-  /** A human's word is not undone by what was still on its way. The same id emitted anew is another message. */
+  /**
+   * What an operator discarded must not come back through a late receipt or check. The same id emitted again is another
+   * message.
+   */
   async #notDiscarded(rows: Message[]): Promise<Message[]> {
     if (!rows.length) return rows;
     const audits = await this.db.collections.audit.find({
@@ -95,7 +98,7 @@ function emissionOf(id: string, createdAt: Date): string {
   return `${createdAt.getTime()} ${id}`;
 }
 
-/** What a row that is there has to learn from one that is known now. */
+/** The changes that an existing row needs after what is known now. */
 function changesBy(row: Message, there: Message | undefined): Operation[] {
   if (!there) return [];
   const completes = !row.partial && there.partial;
@@ -111,7 +114,7 @@ function completing(row: Message): Operation {
   return { filter: { _id: row._id, partial: true }, change: { $set, $unset: { partial: true } } };
 }
 
-/** What was sent has happened before, whoever is being asked about it now. */
+/** The message was sent, so the business write happened before, no matter who is asking about it. */
 function sent({ _id, status, publishedAt, dueAt }: Message): Operation {
   return {
     filter: { _id, status: STATUS.intended },
@@ -122,7 +125,7 @@ function sent({ _id, status, publishedAt, dueAt }: Message): Operation {
   };
 }
 
-/** A new emission under an id whose earlier one was withdrawn. */
+/** A new emission under an id whose earlier emission was withdrawn. */
 function replacing(old: Message, row: Message): Operation {
   const { _id, notes: _, ...doc } = encodeMessage(row);
   const gone = Object.keys(encodeMessage(old)).filter(field => !(field in doc) && field !== "_id" && field !== "notes");

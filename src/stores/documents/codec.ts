@@ -7,8 +7,8 @@ import type { Doc } from "./collection";
 const MAPS = ["receipts", "attempts", "spent", "base", "next"] as const;
 
 /**
- * Free-form objects are stored as the JSON that the wire carries too: keys with `$` and dots, and values no database
- * type stands for, then come back as they would arrive at a consumer.
+ * Free-form objects are stored as JSON, like on the wire: keys with `$` and dots, and values without a database type,
+ * then come back as they would arrive at a consumer.
  */
 const TEXTS = ["meta", "headers", "source"] as const;
 
@@ -17,7 +17,7 @@ function escaped(char: string): string {
 }
 
 /**
- * A group as part of a field path. Names every object inherits would look present to NeDB, so they are escaped as well.
+ * A group as part of a field path. Names that every object inherits look present to NeDB, so they are escaped as well.
  */
 export function keyOf(group: string): string {
   const key = group.replace(/[%.$\0]/g, escaped);
@@ -30,7 +30,7 @@ export function groupOf(key: string): string {
 }
 
 function mapKeys(map: Record<string, unknown>, rename: (key: string) => string): Record<string, unknown> {
-  // Mostly: nothing has happened yet.
+  // In most messages nothing has happened yet.
   if (isEmpty(map)) return map;
   return Object.fromEntries(Object.entries(map).map(([key, value]) => [rename(key), value]));
 }

@@ -26,7 +26,7 @@ export interface Change {
 export interface Operation {
   filter: Filter;
   change: Change;
-  /** Every match, not only the one the filter's `_id` names. */
+  /** Every match, not only the document named by the filter's `_id`. */
   many?: boolean;
   /** Only with a filter on `_id` alone. */
   upsert?: boolean;
@@ -39,9 +39,11 @@ export interface Page {
   fields?: string[];
 }
 
-/** Rejects with RELIABLE_UNAVAILABLE when it cannot answer in time; then a write may or may not have happened. */
+/**
+ * Rejects with RELIABLE_UNAVAILABLE when the database cannot answer in time; then a write may or may not have happened.
+ */
 export interface Collection {
-  /** Per document: false = its `_id` is there already. */
+  /** Per document: false = its `_id` exists already. */
   insert(docs: Doc[]): Promise<boolean[]>;
   /** Changes every match; returns how many matched. */
   update(filter: Filter, change: Change): Promise<number>;

@@ -5,7 +5,7 @@ import { decodeMessage, keyOf } from "./codec";
 import { type Change, type Database, EPOCH, type Filter, type Operation } from "./collection";
 import { groupIdentical, idsOf, inOrder } from "./rows";
 
-/** Messages that are due, and what a sweep writes about those it has claimed. */
+/** Messages that are due, and what a sweep writes about the messages it has claimed. */
 export class DueMessages {
   constructor(private readonly db: Database) {}
 
@@ -47,11 +47,11 @@ export class DueMessages {
   async rescheduled(records: RescheduleRecord[]): Promise<number> {
     if (!records.length) return 0;
     const { messages } = this.db.collections;
-    // A page that was sent in one go differs by its ids alone, but for a few milliseconds.
+    // Messages of one page that were sent together get the same update, except for a few milliseconds.
     const plain = await messages.bulk(groupIdentical(records, ({ id, ...rest }) => rest).map(rescheduling));
     const overtaken = records.filter(({ about }) => about);
     if (plain === records.length || !overtaken.length) return plain;
-    // Most of the others were handled meanwhile and need nothing.
+    // Most of the others were handled in the meantime and need no update.
     const rows = new Map(
       (await messages.find({ _id: { $in: idsOf(overtaken) }, open: true }, { fields: ["claim"] })).map(doc => [
         doc._id,
@@ -60,7 +60,7 @@ export class DueMessages {
     );
     const held = overtaken.filter(({ id, claim }) => rows.get(id) === claim);
     if (!held.length) return plain;
-    // A failure came in since: it has scheduled the next attempt, and only the rest is written.
+    // A failure came in the meantime. It has scheduled the next attempt already, and only the rest is written.
     await messages.bulk(
       held.flatMap(record => Object.keys(record.next ?? {}).map(group => reschedulingGroup(record, group)))
     );
@@ -96,7 +96,7 @@ function reschedulingGroup(record: RescheduleRecord, group: string): Operation {
 }
 
 function reschedulingOvertaken(record: RescheduleRecord): Operation {
-  // What has failed since has moved `dueAt` forward already.
+  // A failure that came in the meantime has moved `dueAt` already.
   return { filter: claimed(record), change: { ...reschedule(record), $min: { dueAt: record.dueAt } } };
 }
 
@@ -129,8 +129,8 @@ function reschedule(record: RescheduleRecord): Change {
 }
 
 /**
- * The group's attempt has not failed (yet). Whoever failed of ANY_GROUP did so under its own name, and took ANY_GROUP's
- * place.
+ * The group's attempt has not failed (yet). A group that failed under ANY_GROUP was recorded under its own name and has
+ * replaced ANY_GROUP.
  */
 function notFailed(group: string, attempt: number): Filter {
   const spent = `spent.${keyOf(group)}`;

@@ -2,7 +2,7 @@ import type { CollectionName } from "./collection";
 
 export interface Index {
   key: Record<string, 1>;
-  /** Only documents with `open: true`: the index stays as small as the work at hand, whatever the history. */
+  /** Only documents with `open: true`: the index stays as small as the open messages, whatever the history. */
   openOnly?: true;
   /** Only documents that have the field. */
   sparse?: true;

@@ -6,7 +6,7 @@ import type { Change, Database, Filter } from "./collection";
 import { CLOSED, NOT_ASKED } from "./rows";
 import type { Transactions } from "./transactions";
 
-/** Messages before their business write is known to have happened. */
+/** Messages whose business write is not yet known to have happened. */
 export class DocumentIntents implements IntentStore {
   constructor(
     private readonly db: Database,
@@ -32,7 +32,7 @@ export class DocumentIntents implements IntentStore {
     const [doc] = await this.db.collections.messages.find({ _id: String(id) });
     if (!doc) return false;
     const message = decodeMessage(doc);
-    // Whoever waits owes a receipt still; a human's retry gives them their budget.
+    // Groups in `waiting` still owe a receipt; an operator's retry gives them new attempts.
     const failed = [...new Set([...message.waiting, ...message.failed])];
     return this.#leaveIntended(id, {
       $set: { status: STATUS.dead, deadAt: failure.at, reason, waiting: [], failed },

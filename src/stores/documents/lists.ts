@@ -5,7 +5,7 @@ import { decodeMessage, keyOf } from "./codec";
 import type { Database, Filter } from "./collection";
 import { instantOf, labelsOf, textOf } from "./queries";
 
-/** What an operator sees of the messages. */
+/** The messages as an operator sees them. */
 export class MessageLists {
   constructor(private readonly db: Database) {}
 
@@ -65,7 +65,7 @@ export class MessageLists {
     if (query.group !== undefined) {
       const group = textOf("group", query.group);
       const labelled = labelsOf(group);
-      // Field names cannot be matched by pattern, so the labels that may have a receipt come from the subscriptions.
+      // Field names cannot be matched by pattern, so the possible labels come from the subscriptions.
       const known = (await this.db.collections.subscriptions.find({ group: labelled }, { fields: ["group"] })).map(
         doc => doc.group as string
       );

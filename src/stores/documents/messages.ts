@@ -26,10 +26,10 @@ import { Outcomes } from "./outcomes";
 import { groupIdentical, idsOf, inOrder } from "./rows";
 import type { Transactions } from "./transactions";
 
-/** So many confirms tell how it stands with a crowd of them. */
+/** From this many confirms on, the rows are read first. */
 const SAMPLE = 100;
 
-/** The messages; what is more than a few lines stands beside this file, by need. */
+/** The messages. Anything longer than a few lines is in a file of its own. */
 export class DocumentMessages implements MessageStore {
   readonly #outcomes: Outcomes;
   readonly #due: DueMessages;
@@ -58,7 +58,7 @@ export class DocumentMessages implements MessageStore {
         const existing = rows.get((messages[i] as Message)._id);
         if (existing) outcomes.set(i, { stored: false, existing });
       }
-      // What stood in the way and was pruned or discarded before it could be read is no obstacle any more.
+      // The row that stood in the way was pruned or discarded before it could be read, so it is no obstacle any more.
       open = taken.filter(i => !outcomes.has(i));
     }
     return messages.map((_, i) => outcomes.get(i) as InsertOutcome);
@@ -74,8 +74,8 @@ export class DocumentMessages implements MessageStore {
 
   async published(all: PublishedRecord[]): Promise<number> {
     if (!all.length) return 0;
-    // A crowd is mostly consumed by now, and a look costs far less than statements that change nothing; or nobody
-    // consumes, and the look is in vain.
+    // Of many, most are consumed by now, and a read costs far less than updates that change nothing. If no group
+    // consumes, the read is wasted.
     const sample = all.slice(0, SAMPLE);
     const written =
       all.length > 2 * SAMPLE && (await this.#unconfirmed(sample)).length * 2 > SAMPLE
@@ -87,7 +87,7 @@ export class DocumentMessages implements MessageStore {
       const ids = new Set(rows.filter(row => row.status === status).map(row => row._id));
       return all.filter(({ id }) => ids.has(id));
     };
-    // It failed for good before this was written: only its story is completed.
+    // The message became `dead` before this was written: only its history is completed.
     await this.db.collections.messages.bulk(
       among(STATUS.dead).map(({ id, at }) => ({
         filter: { _id: id, status: STATUS.dead, publishedAt: { $exists: false } },
@@ -96,7 +96,7 @@ export class DocumentMessages implements MessageStore {
     );
     const records = among(STATUS.pending);
     const plain = await this.#writePublished(records, { next: {} });
-    // A failure that overtook the confirm has scheduled the next attempt already, and that is earlier.
+    // A failure that came before the confirm has scheduled the next attempt already, and that is earlier.
     return written + plain + (plain === records.length ? 0 : await this.#writePublished(records, {}, false));
   }
 

@@ -9,15 +9,15 @@ import type { Change, Database, Doc, Filter, Operation } from "./collection";
 import { labelsOf, textOf } from "./queries";
 import { CLOSED, NOT_ASKED } from "./rows";
 
-/** Statuses whose rows are few and matter to an operator; the others are history. */
+/** Statuses with few rows that matter to an operator; the others are history. */
 const LIVE = STATUSES.filter(status => !isFinal(status));
 
 const FORGET_PAGE = 500;
 
-/** An operator reads them page by page elsewhere; a message has a handful. */
+/** A message has a handful; operators read them by page elsewhere. */
 const MAX_AUDITS = 1000;
 
-/** What a human does: retry, resolve, discard, forget. */
+/** An operator's acts: retry, resolve, discard, forget. */
 export class DocumentOperations implements OperationStore {
   constructor(private readonly db: Database) {}
 
@@ -36,7 +36,7 @@ export class DocumentOperations implements OperationStore {
         next: {},
         ...Object.fromEntries(base)
       },
-      // What was counted up to here does not count any more.
+      // Attempts counted up to here do not count any more.
       $unset: { ...NOT_ASKED, deadAt: true, reason: true },
       $push: { notes: note }
     });
@@ -51,9 +51,9 @@ export class DocumentOperations implements OperationStore {
     const [first] = await audit.insert([{ ...record }]);
     if ((await messages.remove(asGiven(message))) > 0) return true;
     const [still] = await messages.find({ _id: String(message._id) }, { fields: ["_id"] });
-    // The audit record of an earlier try whose answer was lost: that try has deleted the message.
+    // The audit record of an earlier try whose answer was lost: that try deleted the message.
     if (!still && !first) return true;
-    // Another operator deleted it in this instant, on the strength of this record, which therefore stays.
+    // Another operator deleted the message at this moment, with this record, so the record stays.
     if (!still && (await this.audits(String(message._id))).every(({ _id }) => _id === record._id)) return false;
     await audit.remove({ _id: record._id });
     return false;
@@ -66,7 +66,7 @@ export class DocumentOperations implements OperationStore {
         option: "group"
       });
     const labelled = labelsOf(textOf("group", group));
-    // Repeating the call after a crash must not tell of a second act.
+    // Repeating the call after a crash must not report a second act.
     await audit.insert([
       {
         _id: JSON.stringify(["forget", group, note.at]),
@@ -77,7 +77,7 @@ export class DocumentOperations implements OperationStore {
         ...(note.note !== undefined && { note: note.note })
       }
     ]);
-    // Subscriptions first: no new message shall wait for the group while the old ones are freed.
+    // Subscriptions first: no new message may wait for the group while the old ones are freed.
     const removed = await subscriptions.remove({ group: labelled });
     const filter: Filter = { status: { $in: LIVE }, $or: [{ waiting: labelled }, { failed: labelled }] };
     let freed = 0;
@@ -86,13 +86,13 @@ export class DocumentOperations implements OperationStore {
         limit: FORGET_PAGE,
         fields: ["status", "waiting", "failed", "receipts"]
       });
-      // The databases' regular expressions differ in corners (a name that ends in a newline); what is not the group's
-      // must not be read for ever.
+      // The databases' regular expressions differ in details (a name that ends in a newline). Labels that do not belong
+      // to the group must not be read again and again.
       const docs = page.filter(doc =>
         [...(doc.waiting as string[]), ...(doc.failed as string[])].some(label => namesGroup(group, label))
       );
       if (!docs.length) return { subscriptions: removed, messages: freed };
-      // What lost its race against a receipt is read again with the next page.
+      // A row that lost its race against a receipt is read again with the next page.
       freed += await messages.bulk(docs.map(doc => freeing(doc, group, note)));
     }
   }
@@ -110,12 +110,12 @@ export class DocumentOperations implements OperationStore {
   }
 }
 
-/** Still dead, and for the same groups as the operator saw. */
+/** Still dead, and for the same groups that the operator saw. */
 function asGiven(message: Message): Filter {
   return { _id: String(message._id), status: STATUS.dead, failed: [...message.failed] };
 }
 
-/** One conditional write that takes the group out and closes the message if nobody else owes a receipt. */
+/** One conditional write that removes the group and closes the message if no other group owes a receipt. */
 function freeing(doc: Doc, group: string, note: Note): Operation {
   const status = doc.status as Status;
   const waiting = (doc.waiting as string[]).filter(label => !namesGroup(group, label));
@@ -125,7 +125,7 @@ function freeing(doc: Doc, group: string, note: Note): Operation {
   if (!waiting.length && failed.length) {
     if (status !== STATUS.dead) close(change, { status: STATUS.dead, deadAt: note.at });
   } else if (!waiting.length && status === STATUS.intended) {
-    // Not sent yet: whoever subscribes until then may still get it.
+    // Not sent yet: groups that subscribe before it is sent may still get it.
     set.waiting = [ANY_GROUP];
   } else if (!waiting.length) {
     const handled = Object.keys(doc.receipts as object).length > 0;

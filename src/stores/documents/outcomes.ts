@@ -5,14 +5,14 @@ import { keyOf } from "./codec";
 import type { Change, Database, Operation } from "./collection";
 import { CLOSED, groupIdentical, idsOf } from "./rows";
 
-/** What a consumed message does not need any more. */
+/** Fields that a consumed message does not need any more. */
 const SETTLED = { ...CLOSED, reason: true, deadAt: true, unreachableSince: true } as const;
 
 /**
- * What groups have made of their messages. Failures, and receipts of messages that others owe one for too, take two
- * steps: first each record is written to its message, then one command moves on those that are complete. A crash
- * between the two is healed by the redelivery of the receipts, because the second step looks at all messages named and
- * not only at those the first has changed.
+ * Writes how groups handled their messages. Failures, and receipts of messages with several groups, take two steps:
+ * first each record is written to its message, then one command moves on the messages that are complete. A crash
+ * between the two is repaired by the redelivery of the receipts, because the second step looks at all messages named
+ * and not only at those that the first one changed.
  */
 export class Outcomes {
   constructor(private readonly db: Database) {}
@@ -22,15 +22,14 @@ export class Outcomes {
     const { messages } = this.db.collections;
     const ids = idsOf(records);
     const groups = groupIdentical(records, ({ group, receipt }) => [group, receipt]);
-    // Nearly every receipt is its message's last one, and then one write does both steps.
+    // Nearly every receipt is the last one of its message, and then one write does both steps.
     const closed = await messages.bulk(groups.map(closingReceipt));
     const none = { unknown: [], duplicates: 0, consumed: [], dead: [], unresolved: [] };
     if (closed === records.length) return { ...none, consumed: ids };
     const recorded = closed + (await messages.bulk(groups.map(recordingReceipt)));
     const { settled, dead, at } = await this.#settle(ids);
     if (recorded === records.length && closed + settled === ids.length) return { ...none, consumed: ids, dead };
-    // Those that several groups owe receipts for: usually nothing is wrong, and only who waits for ANY_GROUP is of
-    // interest.
+    // Messages with several groups. Usually nothing is wrong, and only those that wait for ANY_GROUP matter.
     if (recorded === records.length && closed + settled === 0)
       return {
         ...none,
@@ -45,7 +44,7 @@ export class Outcomes {
         doc
       ])
     );
-    // A receipt that came twice names what was consumed before.
+    // A duplicate receipt names a message that was consumed before.
     const instants = [
       ...(closed ? records.map(({ receipt }) => receipt.at.getTime()) : []),
       ...(settled ? [at.getTime()] : [])
@@ -68,7 +67,7 @@ export class Outcomes {
     if (!records.length) return { consumed: [], dead: [] };
     const { messages } = this.db.collections;
     const ids = idsOf(records);
-    // A group whose receipt is there already must not be waited for again: its filter says so, whatever came in
+    // A group whose receipt is in the row must not be waited for again. The filter says so, whatever happened in
     // between.
     await messages.bulk(
       records.flatMap(({ id, groups }) =>
@@ -93,7 +92,7 @@ export class Outcomes {
     return { applied, dead: await this.#makeDead(ids, this.db.now()) };
   }
 
-  /** Moves on those that nobody with budget left owes a receipt for. */
+  /** Moves on the messages for which no group with attempts left owes a receipt. */
   async #settle(ids: string[]): Promise<{ settled: number; dead: DeadMessage[]; at: Date }> {
     const now = this.db.now();
     const settled = await this.db.collections.messages.update(
@@ -103,7 +102,7 @@ export class Outcomes {
     return { settled, dead: settled < ids.length ? await this.#makeDead(ids, now) : [], at: now };
   }
 
-  /** open → dead, where only groups without budget still owe a receipt. */
+  /** open → dead, for messages where only groups without attempts left owe a receipt. */
   async #makeDead(ids: string[], now: Date): Promise<DeadMessage[]> {
     const { messages } = this.db.collections;
     const died = await messages.update(
@@ -137,7 +136,7 @@ function recordingReceipt(records: HandledRecord[]): Operation {
   };
 }
 
-/** Records it and moves on those that wait for nobody else. */
+/** Records the receipt and moves on the messages that wait for no other group. */
 function closingReceipt(records: HandledRecord[]): Operation {
   const [{ group, receipt }] = records as [HandledRecord];
   const key = keyOf(group);
@@ -183,7 +182,7 @@ function recordingFailure({ id, group, attempt, failure, nextAt, reason }: Faile
         $push
       };
   return {
-    // Whoever has answered took the place of ANY_GROUP: its failure comes too late to put it back.
+    // A group that has answered has replaced ANY_GROUP: its failure comes too late to restore it.
     filter: {
       _id: String(id),
       open: true,

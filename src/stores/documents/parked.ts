@@ -26,10 +26,10 @@ export class DocumentParked implements ParkedStore {
 
   async discard({ _id, at }: Parked, record: AuditRecord): Promise<void> {
     const { parked, audit } = this.db.collections;
-    // Nothing else deletes it, so the record is true whoever of two operators has deleted the row, and never taken
-    // back.
+    // Only operators delete it, so the record is true no matter which of two operators deleted the row, and it is never
+    // removed.
     await audit.insert([{ ...record }]);
-    // Of this parking: what was parked again meanwhile has been seen by nobody.
+    // Of this parking only: a message that was parked again in the meantime has been seen by no operator.
     await parked.remove({ _id: String(_id), at });
   }
 }

@@ -18,7 +18,9 @@ export async function prune(
   return { messages: removed, more };
 }
 
-/** A page of what `filter` matches. Found first and removed by id, because neither database deletes with a limit. */
+/**
+ * A page of what `filter` matches. It is found first and removed by id, because neither database deletes with a limit.
+ */
 async function removePage(collection: Collection, filter: Filter, limit: number): Promise<number> {
   const docs = await collection.find(filter, { limit, fields: ["_id"] });
   return docs.length ? collection.remove({ ...filter, _id: { $in: docs.map(doc => doc._id) } }) : 0;

@@ -5,10 +5,7 @@ export function labelsOf(group: string): RegExp {
   return new RegExp(`^${group.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")}(:|$)`);
 }
 
-/**
- * What reaches a filter is a plain value, whatever the caller passed: an object there would be a query of the caller's
- * making.
- */
+/** Only plain values reach a filter, whatever the caller passed: an object would be a query made by the caller. */
 export function textOf(name: string, value: unknown): string {
   if (typeof value !== "string")
     throw new ReliableError("RELIABLE_BAD_OPTION", `'${name}' must be text.`, { option: name });

@@ -1,9 +1,9 @@
 import type { Message } from "../../message/message";
 
-/** Fields of an open message that a closed one does not have: it is no longer in the sweeper's index. */
+/** Fields that only an open message has. Without them it leaves the sweeper's index. */
 export const CLOSED = { open: true, dueAt: true, claim: true } as const;
 
-/** Fields about the questions to a producer: a message that is pending again does not have them, nor a claim. */
+/** Fields about the questions to a producer. A message that is pending again has neither these nor a claim. */
 export const NOT_ASKED = { claim: true, asks: true, unreachableSince: true } as const;
 
 export function idsOf(records: { id: string }[]): string[] {
@@ -16,8 +16,8 @@ export function inOrder(ids: string[], messages: Message[]): Message[] {
 }
 
 /**
- * Those that say the same of many messages are one statement: a server updates many documents by one far faster than by
- * one each.
+ * Equal changes to many messages are one statement: a server runs one update of many documents far faster than one for
+ * each.
  */
 export function groupIdentical<T>(records: T[], keyOf: (record: T) => unknown): T[][] {
   const groups = new Map<string, T[]>();

@@ -1,7 +1,7 @@
 import type { Message } from "../../message/message";
 import type { InsertOutcome } from "../store";
 
-/** What needs a database's transactions. All but `onSessionEnd` reject with RELIABLE_BAD_SESSION where there are none. */
+/** What needs a database's transactions. Without them all but `onSessionEnd` reject with RELIABLE_BAD_SESSION. */
 export interface Transactions {
   insertIn(session: unknown, message: Message): Promise<InsertOutcome>;
   onSessionEnd(session: unknown, listener: () => void): void;

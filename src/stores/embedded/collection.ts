@@ -4,13 +4,16 @@ import { ReliableRetryableError, reasonOf } from "../../errors";
 import type { Change, Collection, Doc, Filter, Operation, Page } from "../documents/collection";
 import type { Index } from "../documents/indexes";
 
-/** NeDB appends every change to its file. Rewriting it when most of it is history keeps the cost per write constant. */
+/**
+ * NeDB appends every change to its file. The file is rewritten when most of it is history, which keeps the cost per
+ * write constant.
+ */
 const COMPACT_AT_LEAST = 5000;
 
 /** Fields that hold instants; see `open`. */
 const DATES = ["dueAt", "doneAt", "at"];
 
-/** NeDB has no type for bytes; every collection with a `body` holds it as base64. */
+/** NeDB has no type for bytes, so every collection with a `body` holds it as base64. */
 function toStored<T extends Record<string, unknown>>(doc: T): T {
   return Buffer.isBuffer(doc.body) ? { ...doc, body: doc.body.toString("base64") } : doc;
 }
@@ -26,11 +29,11 @@ function fromStored(doc: Doc): Doc {
 export class EmbeddedCollection implements Collection {
   readonly #db: Datastore<Doc>;
   #written = 0;
-  /** A write failed on its way to the file: memory and file may differ until the file is written anew. */
+  /** A write to the file has failed: memory and file may differ until the file is rewritten. */
   #torn = false;
 
   constructor(private readonly file?: string) {
-    // One unreadable line must stop the start: NeDB would drop up to a tenth of them without a word.
+    // One unreadable line must stop the start. NeDB would drop up to a tenth of the lines silently.
     this.#db = new Datastore<Doc>(file ? { filename: file, corruptAlertThreshold: 0 } : { inMemoryOnly: true });
   }
 
@@ -74,7 +77,7 @@ export class EmbeddedCollection implements Collection {
 
   async find(filter: Filter, { sort, skip, limit, fields }: Page = {}): Promise<Doc[]> {
     if (limit === 0) return [];
-    // NeDB takes a projection on `_id` alone for none.
+    // NeDB treats a projection on `_id` alone as none.
     const projection = fields && fields.join() !== "_id" ? Object.fromEntries(fields.map(field => [field, 1])) : {};
     const cursor = this.#db.findAsync<Doc>(filter, projection).sort(sort);
     if (skip) cursor.skip(skip);
@@ -107,7 +110,7 @@ export class EmbeddedCollection implements Collection {
   }
 
   #update(filter: Filter, change: Change, upsert: boolean): Promise<number> {
-    // NeDB keeps the very objects of a change, in every document it changes.
+    // NeDB keeps the objects of a change themselves, in every document that it changes.
     const own = structuredClone(change);
     return this.#write(
       async () => (await this.#db.updateAsync(filter, own, { multi: true, upsert })).numAffected,
@@ -144,8 +147,8 @@ export class EmbeddedCollection implements Collection {
 }
 
 /**
- * A process killed in mid-write leaves half a line at the end: its write was never confirmed, so it may go, into a file
- * beside. Damage anywhere else is not ours to judge and makes loading fail.
+ * A process killed while it writes leaves half a line at the end. That write was never confirmed, so the half line is
+ * moved into another file. Damage anywhere else makes loading fail.
  */
 async function repairTail(file: string): Promise<string | undefined> {
   const bytes = await readFile(file).catch((thrown: NodeJS.ErrnoException) => {

@@ -10,8 +10,8 @@ import type { Clock, Timer } from "../../platform/clock";
 const TOUCH_MS = 5000;
 
 /**
- * … so that one untouched for this long is a dead process's, also one of another machine. Above any sane pause of an
- * event loop.
+ * … so that one untouched for this long belongs to a dead process, also on another machine. Longer than any normal
+ * pause of an event loop.
  */
 const STALE_MS = 60_000;
 
@@ -33,8 +33,8 @@ interface Owner {
 }
 
 /**
- * Keeps a second process off a folder: NeDB holds all data in memory, so two processes would overwrite each other's. A
- * lock of this machine is stale at once when its process is gone (or had this pid, in a container that was restarted).
+ * Keeps a second process out of a folder: NeDB holds all data in memory, so two processes would overwrite each other's.
+ * A lock of this machine is stale as soon as its process is gone (or had this pid, in a container that was restarted).
  */
 export class FileLock {
   readonly #touch: Timer;

@@ -9,7 +9,7 @@ function refuse(what: string): never {
 const SESSION = "`session`";
 const BARRIER = "`message.barrier(session)`";
 
-/** NeDB has none; whoever asks for one is told so. */
+/** NeDB has no transactions. */
 export const NO_TRANSACTIONS: Transactions = {
   insertIn: async () => refuse(SESSION),
   onSessionEnd: () => refuse(SESSION),

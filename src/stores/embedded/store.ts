@@ -24,11 +24,9 @@ export interface EmbeddedStoreOptions {
 
 type Data = Record<CollectionName, EmbeddedCollection>;
 
-/**
- * The same data for all Moleculer brokers of this process that name the same place; the last one to leave closes it.
- */
+/** All Moleculer brokers of this process that name the same place share the data. The last one to leave closes it. */
 interface Shared {
-  /** Of the copy of this package that opened it. */
+  /** Version of the package copy that opened it. */
   version: string;
   users: number;
   data: Promise<Data>;
@@ -88,7 +86,7 @@ export class EmbeddedStore extends Documents implements Store {
 
   async start(): Promise<void> {
     if (this.#shared) return;
-    // A closing predecessor still holds the files and the lock.
+    // A store that is still closing holds the files and the lock.
     await closing.get(this.#place);
     let place = places.get(this.#place);
     if (place) sameVersion(place.version, "The embedded store");
@@ -143,12 +141,12 @@ export class EmbeddedStore extends Documents implements Store {
     return () => void this.#listeners.delete(listener);
   }
 
-  /** It is in this process. */
+  /** There is no round trip: the data is in this process. */
   onUnavailable(): void {}
 
   async #open(): Promise<{ data: Data; lock?: FileLock }> {
     const { path, namespace, logger, clock } = this.#options;
-    // A namespace may hold what a file name may not.
+    // A namespace may have characters that a file name may not.
     const base = path === undefined ? undefined : join(resolve(path), encodeURIComponent(prefixOf(namespace)));
     let lock: FileLock | undefined;
     try {

@@ -1,15 +1,15 @@
 import type { MongoClient, MongoClientOptions } from "mongodb";
 import { ReliableError, reasonOf, redact } from "../../errors";
 
-/** Of the client made here; one that is handed in keeps its own. */
+/** Options of a client made here; a client that is handed in keeps its own. */
 const CLIENT_OPTIONS: MongoClientOptions = {
   appName: "moleculer-reliable-emit",
-  // Long enough to sit out an election (mostly 2..4 s), short enough for an emit that waits.
+  // Long enough for an election (mostly 2..4 s), short enough for an emit that waits.
   serverSelectionTimeoutMS: 5000,
   connectTimeoutMS: 5000,
   socketTimeoutMS: 20_000,
   waitQueueTimeoutMS: 5000,
-  // A server that is gone, or back, is noticed within this: `ready` may be as late.
+  // A server that is gone or back is noticed within this time, so `ready` may be as late.
   heartbeatFrequencyMS: 2000,
   retryWrites: true
 };
@@ -18,7 +18,7 @@ export interface MongoAddress {
   url?: string;
   /** Of Node.js' `tls.connect`, `ca` above all; turns TLS on. */
   tls?: Record<string, unknown>;
-  /** A live MongoClient of the user's, perhaps of another driver version: used as it is and never closed. */
+  /** The user's own MongoClient, perhaps of another driver version. It is used as it is and never closed. */
   client?: unknown;
   /** Default: the one in the URL, else `reliable`; of a client handed in, its own default. */
   database?: string;
@@ -37,7 +37,7 @@ export async function openClient({ url, tls, client }: MongoAddress): Promise<Mo
   // Loaded here, so that a node without a store never loads the driver.
   const { MongoClient } = await import("mongodb");
   const address = url ?? "";
-  // What the URL says counts.
+  // What the URL says takes precedence.
   const defaults = Object.entries(CLIENT_OPTIONS).filter(
     ([option]) => !address.toLowerCase().includes(`${option.toLowerCase()}=`)
   );

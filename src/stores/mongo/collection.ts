@@ -6,19 +6,19 @@ import type { Index } from "../documents/indexes";
 import { DUPLICATE_KEY, isDuplicate, mongoError, unavailable } from "./errors";
 
 /**
- * No command may hang for ever, whatever timeouts the client has that the user handed in: above server selection (5 s)
- * plus a write concern's wait (10 s), so that the driver's own and better error comes first.
+ * No command may hang for ever, whatever timeouts a client of the user's has. It is longer than server selection (5 s)
+ * plus a write concern's wait (10 s), so that the driver's own and clearer error comes first.
  */
 const DEADLINE_MS = 20_000;
 
-/** What comes later is lost: the outcome is unknown, and every command of ours may be repeated. */
+/** A later answer is ignored: the outcome is unknown, and every command of this library may be repeated. */
 export async function answerWithin<T>(what: string, command: Promise<T>, clock: Clock): Promise<T> {
   const answer = await withTimeout(command, DEADLINE_MS, clock);
   if (answer === TIMED_OUT) throw unavailable(what, new Error(`no answer within ${DEADLINE_MS} ms`));
   return answer;
 }
 
-/** The same, with our errors instead of the driver's. */
+/** The same, with this library's errors instead of the driver's. */
 export async function answerOf<T>(what: string, command: Promise<T>, clock: Clock): Promise<T> {
   try {
     return await answerWithin(what, command, clock);
@@ -58,7 +58,7 @@ export class MongoCollection implements Collection {
       this.driver.insertMany(docs, { ordered: false }).catch((thrown: unknown) => {
         const { writeErrors, result } = thrown as WriteErrors;
         const errors = [writeErrors ?? []].flat();
-        // Without the write concern "stored" would be a promise the next failover may break.
+        // Without the write concern a failover could lose what was promised as stored.
         if (!errors.length || errors.some(({ code }) => code !== DUPLICATE_KEY) || result?.getWriteConcernError?.())
           throw thrown;
         for (const { index } of errors) stored[index] = false;
@@ -67,16 +67,16 @@ export class MongoCollection implements Collection {
     return stored;
   }
 
-  /** Alone it spares the driver's bulk machinery, a quarter of the time that one insert takes. False = it is there. */
+  /** A single insert avoids the driver's bulk code, which takes a quarter of an insert's time. False = it exists. */
   #insertOne(doc: Doc): Promise<boolean> {
-    // A write concern that failed too has an error of its own, which the driver puts first.
+    // If the write concern failed too, the driver puts that error first.
     return this.driver.insertOne(doc).then(
       () => true,
       thrown => (isDuplicate(thrown) ? false : Promise.reject(thrown))
     );
   }
 
-  /** In a transaction, where the driver's errors must stay what they are. */
+  /** Inside a transaction the driver's errors must reach the driver unchanged. */
   async insertIn(session: ClientSession, doc: Doc): Promise<void> {
     await answerWithin(this.#what("insert"), this.driver.insertOne(doc, { session }), this.clock);
   }
@@ -100,7 +100,7 @@ export class MongoCollection implements Collection {
       return many ? { updateMany: { filter, update } } : { updateOne: { filter, update, ...(upsert && { upsert }) } };
     });
     const write = () => this.#write(models);
-    // Two upserts of one new `_id` at once: the later one finds the document the second time.
+    // Two upserts of one new `_id` at once: the later one finds the document when it is repeated.
     const raced = (thrown: unknown) =>
       operations.some(({ upsert }) => upsert) && (thrown as { code?: number }).code === DUPLICATE_KEY
         ? write()
@@ -109,7 +109,7 @@ export class MongoCollection implements Collection {
     return result.matchedCount + result.upsertedCount;
   }
 
-  /** One alone spares the driver's bulk machinery, as for an insert. */
+  /** A single change avoids the driver's bulk code, as for an insert. */
   #write(models: AnyBulkWriteOperation<Doc>[]): Promise<{ matchedCount: number; upsertedCount: number }> {
     const [model] = models as [AnyBulkWriteOperation<Doc>];
     if (models.length === 1 && "updateMany" in model)
@@ -122,7 +122,7 @@ export class MongoCollection implements Collection {
   }
 
   async find(filter: Filter, { sort, skip, limit, fields }: Page = {}): Promise<Doc[]> {
-    // To MongoDB a limit of 0 is none.
+    // For MongoDB a limit of 0 means no limit.
     if (limit === 0) return [];
     const projection = fields && Object.fromEntries(fields.map(field => [field, 1]));
     return this.#answer(

@@ -22,12 +22,12 @@ import { isBadAddress, mongoError, unavailable } from "./errors";
 
 const RECONNECT = { initialMs: 500, maxMs: 15_000, jitter: "half" } as const;
 
-/** Due times and claims go by the store's clock; creation times, and so ages and what is pruned, by the nodes'. */
+/** Due times and claims use the store's clock. Creation times, and so ages and pruning, use the nodes' clocks. */
 const SKEW_MS = 2000;
 
 /**
- * Majority and journal for every write: for inserts it is the promise itself; for the others it spares duplicates after
- * a failover, and batches make it cheap. The wait is bounded; when it runs out the outcome is unknown.
+ * Majority and journal for every write. For inserts they are the promise itself. For the others they save duplicates
+ * after a failover, and batches make them cheap. The wait is limited; after it the outcome is unknown.
  */
 export const WRITE_CONCERN = { w: "majority", j: true, wtimeoutMS: 10_000 } as const;
 
@@ -43,11 +43,11 @@ export interface MongoConnectionOptions extends MongoAddress {
 type MongoCollections = Record<CollectionName, MongoCollection>;
 
 /**
- * One client, whether the server takes writes, and its clock. `ready` and `down` are emitted at each change; `down` also
- * when the first try has failed in a way that may pass, after which it goes on trying.
+ * One client, whether the server takes writes, and the server's clock. `ready` and `down` are emitted at each change.
+ * `down` is also emitted when the first try failed with an error that may pass; then it keeps trying.
  */
 export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Error] }> implements Database {
-  /** `transactions` is set right once the server has said what it is. */
+  /** `transactions` is corrected once the server has said what it is. */
   readonly features: StoreFeatures = { durable: true, shared: true, transactions: true };
   readonly #end = new AbortController();
   #client: MongoClient | undefined;
@@ -55,7 +55,7 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
   #collections: MongoCollections | undefined;
   #setUp = false;
   #writable = false;
-  /** What the server's clock is ahead of this node's. */
+  /** ms by which the server's clock is ahead of this node's. */
   #aheadMs = 0;
   #retry: Timer | undefined;
   #lastError: string | undefined;
@@ -88,7 +88,7 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
 
   async start(): Promise<void> {
     const client = await openClient(this.options);
-    // Before it had connected, a client holds nothing.
+    // A client that has never connected holds nothing.
     if (this.#closed) return;
     this.#client = client;
     this.#db = client.db(databaseOf(this.options), {
@@ -154,7 +154,7 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
   #connectLater(attempt: number, thrown: unknown): void {
     if (this.#closed) return;
     const text = reasonOf(thrown);
-    // The same failure is told once, not at every try.
+    // The same failure is logged once, not at every try.
     if (text !== this.#lastError) {
       this.options.logger.warn(`${text}. Trying again in the background.`);
       this.#tellDown(thrown as Error);
@@ -196,7 +196,9 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
     }
   }
 
-  /** Every answer tells the time: late by the way back and by what this process was busy with, never early. */
+  /**
+   * Every answer carries the server's time. It is late by the way back and by this process's own delay, never early.
+   */
   #setClock({ localTime }: Document): void {
     if (localTime instanceof Date) this.#aheadMs = localTime.getTime() - this.options.clock.now();
   }

@@ -11,7 +11,7 @@ interface DriverError extends Error {
 const ACCESS_CODES = [13, 18, 8000];
 
 /**
- * The server has read the command and will refuse it every time: BadValue, FailedToParse, TypeMismatch, key and size
+ * The server has read the command and will always refuse it: BadValue, FailedToParse, TypeMismatch, key and size
  * limits, a validator.
  */
 const REFUSAL_CODES = [2, 9, 14, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
@@ -19,7 +19,7 @@ const REFUSAL_CODES = [2, 9, 14, 52, 56, 57, 121, 10334, 17280, 17419, 17420];
 export const DUPLICATE_KEY = 11000;
 
 /**
- * Of the socket: now and then the driver lets one through as it is, when the connection is reset while a command is
+ * Errors of the socket. The driver sometimes passes one on unchanged, when the connection is reset while a command is
  * written.
  */
 function isSystemError(thrown: unknown): boolean {
@@ -34,12 +34,12 @@ export function isDuplicate(thrown: unknown): boolean {
   return isDriverError(thrown) && thrown.code === DUPLICATE_KEY;
 }
 
-/** What `withTransaction` repeats. It must see such an error as the driver has thrown it. */
+/** Errors that `withTransaction` repeats. It must get them as the driver has thrown them. */
 export function isTransient(thrown: unknown): boolean {
   return isDriverError(thrown) && thrown.hasErrorLabel?.("TransientTransactionError") === true;
 }
 
-/** The driver's complaint about a session of another client, or of another copy of the driver. */
+/** The driver's error for a session of another client, or of another copy of the driver. */
 export function isForeignSession(thrown: unknown): boolean {
   return (
     isDriverError(thrown) &&
@@ -57,8 +57,8 @@ export function unavailable(what: string, cause?: unknown): ReliableRetryableErr
 }
 
 /**
- * Our error for one of the driver's. Whatever is not known to be final may pass, or its outcome is unknown:
- * RELIABLE_UNAVAILABLE.
+ * This library's error for a driver's error. An error that is not known to be final may pass, or its outcome is
+ * unknown: RELIABLE_UNAVAILABLE.
  */
 export function mongoError(what: string, thrown: unknown): unknown {
   if (isSystemError(thrown)) return unavailable(what, thrown);
@@ -86,7 +86,7 @@ export function mongoError(what: string, thrown: unknown): unknown {
   return unavailable(what, thrown);
 }
 
-/** Of an address or client options that can never work. */
+/** Errors of an address or client options that can never work. */
 export function isBadAddress(thrown: unknown): boolean {
   return (
     isDriverError(thrown) &&

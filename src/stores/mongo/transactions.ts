@@ -11,7 +11,7 @@ import { isDuplicate, isForeignSession, isTransient, mongoError } from "./errors
 
 class AlreadyHandled extends Error {}
 
-/** What joins a transaction: the user's, or the inbox's own. */
+/** The collections inside a transaction: the user's, or the inbox's own. */
 export class MongoTransactions implements Transactions {
   readonly #barriers: Barriers;
 
@@ -19,9 +19,7 @@ export class MongoTransactions implements Transactions {
     this.#barriers = new Barriers(connection);
   }
 
-  /**
-   * A write conflict is thrown as the driver threw it, because only then will the caller's `withTransaction` repeat.
-   */
+  /** A write conflict is thrown unchanged, because only then the caller's `withTransaction` repeats. */
   async insertIn(session: unknown, message: Message): Promise<InsertOutcome> {
     const { messages } = this.connection.collections;
     const theirs = this.#sessionOf(session);
@@ -49,8 +47,8 @@ export class MongoTransactions implements Transactions {
   }
 
   /**
-   * The driver runs `work` again when the transaction lost a write conflict: it must have no effect outside of the
-   * session.
+   * The driver runs `work` again when the transaction lost a write conflict, so `work` must have no effect outside of
+   * the session.
    */
   async barrier(session: unknown, id: string): Promise<void> {
     const theirs = this.#sessionOf(session);

@@ -1,0 +1,3 @@
+import { stopsUnderLoad } from "../support/shutdown";
+
+stopsUnderLoad("callback");

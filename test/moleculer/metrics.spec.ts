@@ -208,7 +208,7 @@ describe("the registry of the broker", () => {
     expect(registryOf(broker).getMetric(`${PREFIX}emitted`)).toBe(mine);
     expect(valuesOf(broker, "emitted")).toMatchObject([{ value: 1, labels: { event: "order.created" } }]);
     expect(total(broker, "handled")).toBe(0);
-    expect(made.logs.filter(line => line.includes("registered as another type"))).toHaveLength(2);
+    expect(made.logs.filter(line => line.includes("registered with another type"))).toHaveLength(2);
   });
 
   it("has nothing of ours where metrics are off", async () => {

@@ -2,19 +2,20 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { AmqpCourier } from "../../src/couriers/amqp/courier";
 import { systemClock } from "../../src/platform/clock";
 import { collect, eventually, next, outcomes, publication, recordingLogger, uniqueName } from "../support/couriers";
-import { atBroker, rabbitmqctl } from "../support/rabbitmq";
-import { urls } from "../support/servers";
+import { type OwnServer, ownServer } from "../support/own-servers";
 
-// Raises the memory alarm of the whole broker, hence the exclusive project.
-const WATERMARK = "0.6";
-
+let rabbit: OwnServer;
 let namespace: string;
 let courier: AmqpCourier;
 
+/** The memory alarm stops the publishers of the whole broker, so it must not be one that other tests use. */
+const block = () => rabbit.ctl("-q", "set_vm_memory_high_watermark", "0");
+
 beforeEach(async () => {
+  rabbit = await ownServer("rabbitmq");
   namespace = uniqueName("blocked");
   courier = new AmqpCourier({
-    urls: urls().amqp,
+    urls: rabbit.url,
     namespace,
     nodeID: uniqueName("node"),
     logger: recordingLogger(),
@@ -24,21 +25,14 @@ beforeEach(async () => {
   await courier.start();
 });
 
-afterEach(async () => {
-  await rabbitmqctl("-q", "set_vm_memory_high_watermark", WATERMARK);
-  await courier.close(0);
-  await atBroker(async channel => {
-    await channel.deleteQueue(`${namespace}.q`);
-    await channel.deleteExchange(`${namespace}.reliable.events`);
-  });
-});
+afterEach(() => courier.close(0));
 
 test("a broker that blocks publishers: unknown at once, consumers go on, and it comes back", async () => {
   const name = `${namespace}.q`;
   const { until, deliveries } = await collect(courier, { name });
   expect((await courier.publish(publication({ queue: name }, "m1"))).outcome).toBe("confirmed");
   await until(1);
-  await rabbitmqctl("-q", "set_vm_memory_high_watermark", "0");
+  await block();
   const down = next(courier, "down");
   // The broker says that it blocks only after the first publish.
   const first = courier.publish(publication({ queue: name }, "m2"));
@@ -57,7 +51,7 @@ test("a broker that blocks publishers: unknown at once, consumers go on, and it 
   expect(deliveries[0].ack()).toBe(true);
   expect(await courier.depth(name)).toEqual({ ready: 0, consumers: 1 });
   const ready = next(courier, "ready");
-  await rabbitmqctl("-q", "set_vm_memory_high_watermark", WATERMARK);
+  await rabbit.ctl("-q", "set_vm_memory_high_watermark", "0.6");
   await ready;
   expect((await courier.publish(publication({ queue: name }, "m3"))).outcome).toBe("confirmed");
   await eventually(() => deliveries.some(({ messageId }) => messageId === "m3"));
@@ -67,7 +61,7 @@ test("a broker that blocks publishers: unknown at once, consumers go on, and it 
 
 test("closing while blocked ends in time", async () => {
   await courier.declare({ name: `${namespace}.q` });
-  await rabbitmqctl("-q", "set_vm_memory_high_watermark", "0");
+  await block();
   const down = next(courier, "down");
   const inFlight = courier.publish(publication({ queue: `${namespace}.q` }));
   await down;

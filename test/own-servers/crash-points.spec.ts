@@ -111,10 +111,12 @@ async function crashes(
   const chosen = points.map((what, i) => ({ at: i + 1, id: `${String(i + 1).padStart(2, "0")} ${what}` }));
   const promised = ["unharmed"];
   const killed: string[] = [];
+  const refused: string[] = [];
   const kills = chosen.map(({ at, id }) => async () => {
     const node = await start(id, { CRASH_AT: String(at) });
     if ((await node.exited).signal === "SIGKILL") killed.push(id);
     if (node.all("promised").length) promised.push(id);
+    refused.push(...node.all<string>("refused").map(type => `${id} (${type})`));
   });
   const judge = async () => {
     const broker = await home();
@@ -146,7 +148,7 @@ async function crashes(
       `not killed: ${chosen
         .map(({ id }) => id)
         .filter(id => !killed.includes(id))
-        .join(", ")}`
+        .join(", ")}; refused: ${refused.join(", ")}`
     ).toBeLessThanOrEqual(1);
   };
   return { kills, judge };

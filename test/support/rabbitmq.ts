@@ -7,11 +7,15 @@ import { urls } from "./servers";
 const run = promisify(execFile);
 const SERVERS = path.resolve(__dirname, "../servers/servers");
 
+const BROKER_WIDE = ["set_vm_memory_high_watermark", "set_disk_free_limit", "stop_app", "close_all_connections"];
+
 /**
  * rabbitmqctl on the node under test; RABBITMQCTL overrides the command, e.g. `docker exec rabbit rabbitmqctl`. Takes a
  * second or two.
  */
 export async function rabbitmqctl(...args: string[]): Promise<string> {
+  if (args.some(arg => BROKER_WIDE.includes(arg)))
+    throw new Error(`'${args.join(" ")}' hits every test of this broker; use an ownServer("rabbitmq").`);
   const [file, ...before] = process.env["RABBITMQCTL"]?.split(" ") ?? [SERVERS, "ctl"];
   const { stdout } = await run(file, [...before, ...args], {
     env: { ...process.env, AMQP_PORT: new URL(urls().amqp).port }

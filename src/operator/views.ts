@@ -98,12 +98,12 @@ function payloadOf(message: Message): unknown {
 }
 
 function timeline(message: Message): TimelineEntry[] {
-  const entries: { at: Date; what: string }[] = [
-    {
-      at: message.createdAt,
-      what: `${message.strategy === "callback" ? "emitted" : "stored"} by ${message.producer} for ${groupsText(owing(message), message)}`
-    }
-  ];
+  // Always the first entry: the others have the time of other clocks, which may be some ms behind the producer's.
+  const created = {
+    at: message.createdAt,
+    what: `${message.strategy === "callback" ? "emitted" : "stored"} by ${message.producer} for ${groupsText(owing(message), message)}`
+  };
+  const entries: { at: Date; what: string }[] = [];
   if (message.publishedAt) entries.push({ at: message.publishedAt, what: "published: confirmed and routed" });
   for (const failure of message.failures) {
     const whom = failure.group && failure.group !== ANY_GROUP ? ` in ${failure.group}` : "";
@@ -138,9 +138,10 @@ function timeline(message: Message): TimelineEntry[] {
           ? "consumed: its queue has it, and nobody will say more"
           : "consumed: every expected group has handled it"
     });
-  return entries
-    .sort((a, b) => a.at.getTime() - b.at.getTime())
-    .map(({ at, what }) => ({ at: at.toISOString(), what }));
+  return [created, ...entries.sort((a, b) => a.at.getTime() - b.at.getTime())].map(({ at, what }) => ({
+    at: at.toISOString(),
+    what
+  }));
 }
 
 function groupsText(waiting: string[], message: Message): string {

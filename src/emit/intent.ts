@@ -181,6 +181,8 @@ export class SentIntent {
       await commit();
     } catch (error) {
       if (await rolledBack()) await this.#withdraw(message);
+      // The caller may emit the id again at once, and nothing but `createdAt` tells the two emissions apart.
+      while (clock.now() === message.createdAt.getTime()) await clock.sleep(1);
       throw error;
     }
     message.status = STATUS.pending;

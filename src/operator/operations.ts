@@ -6,6 +6,7 @@ import type { Message, Note } from "../message/message";
 import { namesGroup } from "../message/pattern";
 import type { Parked } from "../message/records";
 import type { Clock } from "../platform/clock";
+import type { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
 import type { Act as Done, Events } from "../telemetry/events";
 import { auditOf, parkedAuditOf } from "./audit";
@@ -45,6 +46,7 @@ type Act = "retry" | "resolve" | "discard";
 export interface OperationsParts {
   store: Store;
   courier: Courier;
+  progress: Progress;
   events: Events;
   clock: Clock;
 }
@@ -161,13 +163,15 @@ export class Operations {
       }
     }
     if (dryRun) return { group, subscriptions: meant.length, messages: total, queues, dryRun };
-    const freed = await this.parts.store.operations.forget(group, {
-      at: new Date(this.parts.clock.now()),
+    const note: Note = {
+      at: this.parts.store.now(),
       by: params.by ?? who,
       act: "forget",
       ...(params.note ? { note: params.note } : {})
-    });
-    return { group, ...freed, queues, dryRun };
+    };
+    const subscriptions = await this.parts.store.operations.forget(group, note);
+    const messages = await this.parts.progress.groupForgotten(group, note);
+    return { group, subscriptions, messages, queues, dryRun };
   }
 
   async #find(id: string): Promise<Message> {

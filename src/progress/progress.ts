@@ -1,6 +1,6 @@
 import { reasonOf } from "../errors";
 import { STATUS } from "../message/lifecycle";
-import { ANY_GROUP, type Failure, type Message } from "../message/message";
+import { ANY_GROUP, type Failure, type Message, type Note } from "../message/message";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Logger } from "../platform/logger";
 import type { DeadMessage, FailedRecord, HandledRecord, Store } from "../stores/store";
@@ -16,9 +16,9 @@ export interface ProgressParts {
 }
 
 /**
- * The only writer of outcomes: a group has handled a message, an attempt has failed, a message's recipients are known.
- * Tracker, sweeper and outbox pass every outcome to this class. If it makes the message `consumed` or `dead`, `Events`
- * says so once.
+ * The only writer of outcomes: a group has handled a message, an attempt has failed, a message's recipients are known,
+ * a group is gone. Tracker, sweeper, outbox and `forget` pass every outcome to this class. If it makes the message
+ * `consumed` or `dead`, `Events` says so once.
  *
  *   process dies before the write       the outcome comes again: its receipt is not acked, its row stays due
  *   … between the write and the event   the status is in the store, and an emit that waits for it asks the store
@@ -61,6 +61,24 @@ export class Progress {
     const expired = await this.parts.store.intents.expire(id, failure, reason);
     if (expired) this.#dead([{ id, reason }]);
     return expired;
+  }
+
+  /**
+   * The group is forgotten: messages that wait only for it end here. Returns how many do not wait for it any more.
+   *
+   *   process dies between two pages   the operator repeats the act; what is freed stays freed
+   */
+  async groupForgotten(group: string, note: Note): Promise<number> {
+    const { store, events } = this.parts;
+    let freed = 0;
+    for (;;) {
+      const page = await store.operations.release(group, note);
+      if (!page) return freed;
+      freed += page.freed;
+      this.#consumed(page.consumed, note.at);
+      this.#dead(page.dead);
+      if (page.resolved.length) events.emit("acted", "resolved", page.resolved, note.by);
+    }
   }
 
   /**

@@ -52,6 +52,16 @@ export interface DeadMessage {
   reason: string;
 }
 
+/** A page of messages that waited for a forgotten group. */
+export interface Released {
+  /** How many do not wait for it any more, because of this call. */
+  freed: number;
+  /** Those of them that nothing else is waited for, by the status that they have now. */
+  consumed: string[];
+  resolved: string[];
+  dead: DeadMessage[];
+}
+
 export interface HandledResult {
   /** Ids that are not in the store. */
   unknown: string[];
@@ -259,10 +269,16 @@ export interface OperationStore {
   /** dead → deleted; the audit record is written first. */
   discard(message: Message, audit: AuditRecord): Promise<boolean>;
   /**
-   * Deletes the group's subscriptions and frees the messages that wait for it: → consumed if others have handled it,
-   * else resolved. Returns how many messages were freed.
+   * Deletes the group's subscriptions and returns their number. Before `release`, so that no new message waits for the
+   * group while the old ones are freed.
    */
-  forget(group: string, note: Note): Promise<{ subscriptions: number; messages: number }>;
+  forget(group: string, note: Note): Promise<number>;
+  /**
+   * Frees a page of the messages that wait for a forgotten group: → consumed if others have handled it, dead if only
+   * failed groups are left, resolved if none is. Undefined = no message waits for it any more. A message that lost its
+   * race against a receipt comes again with the next page.
+   */
+  release(group: string, note: Note): Promise<Released | undefined>;
   audits(messageId?: string): Promise<AuditRecord[]>;
 }
 

@@ -110,6 +110,18 @@ describe.each(STRATEGIES)("an intent of strategy $name", ({ name, knowsIds }) =>
     expect(seen).toEqual([{ id: "again" }, { id: "plain" }]);
   });
 
+  it("that failed leaves its id free at once, within the same millisecond too", async () => {
+    const { broker, emit } = await world(name, groups([]), { more: [asked(() => null)] });
+    const fail = () => Promise.reject(new Error("no connection"));
+    // Alone, an emit and the next one are quicker than a millisecond now and then.
+    for (const n of Array.from({ length: 20 }).keys()) {
+      const id = `order ${n}`;
+      await errorOf(emit("order.created", { id }, { id, source, commit: fail }));
+      await emit("order.created", { id }, { id });
+      await reaches(broker, id, "consumed");
+    }
+  });
+
   it("left by a crash after the business write is sent: the source has the payload", async () => {
     const seen: unknown[] = [];
     const questions: unknown[] = [];

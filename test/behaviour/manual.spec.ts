@@ -1,4 +1,4 @@
-import type { ServiceBroker } from "moleculer";
+import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import type { Message } from "../../src/message/message";
 import type { Parked } from "../../src/message/records";
@@ -366,6 +366,30 @@ describe("forget", () => {
     expect((await rowOf(broker, "only")).notes).toMatchObject([{ act: "forget", by: "ann", note: "service is gone" }]);
     expect(await act("audits")).toMatchObject([{ act: "forget", group: "old", by: "ann", note: "service is gone" }]);
     expect(await errorOf(act("forget", { group: "old" }))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
+  });
+
+  it("tells the node what it ended, as a receipt or a sweep would", async () => {
+    const made = cluster();
+    const told: [event: string, params: object][] = [];
+    const watch = {
+      name: "watch",
+      events: { "$reliable.*": (ctx: Context) => void told.push([ctx.eventName as string, ctx.params as object]) }
+    };
+    const broker = await made.node("node-1", [emitter(made.mixin()), watch]);
+    const waiting = { dueAt: AGO(-HOUR), waiting: ["old"] };
+    await storeOf(broker).messages.insert([
+      messageOf({ _id: "handled", ...waiting, receipts: { stock: receiptOf() } }),
+      messageOf({ _id: "dying", ...waiting, failed: ["mail"], reason: "mail failed" }),
+      messageOf({ _id: "nobody", ...waiting }),
+      dead("dead still", { failed: ["old", "mail"] }),
+      messageOf({ _id: "open still", ...waiting, waiting: ["old", "stock"] })
+    ]);
+    await broker.call("reliable.forget", { group: "old", by: "ann" });
+    expect(told).toEqual([
+      ["$reliable.consumed", { ids: ["handled"] }],
+      ["$reliable.dead", { id: "dying", reason: "mail failed" }],
+      ["$reliable.resolved", { ids: ["nobody"], by: "ann" }]
+    ]);
   });
 
   it("refuses a group that is alive, unless forced", async () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import type { AuditRecord } from "../../src/message/records";
-import type { ListQuery, Store } from "../../src/stores/store";
+import type { ListQuery, Released, Store } from "../../src/stores/store";
 import {
   at,
   auditOf,
@@ -246,7 +246,7 @@ export function operations(kind: StoreKind): void {
         messageOf({ waiting: ["audit"], receipts: { mail: receiptOf() } }),
         messageOf({ waiting: ["audit:order.*", "audit"] }),
         messageOf({ waiting: ["audit", "mail"] }),
-        messageOf({ waiting: ["audit"], failed: ["mail"] }),
+        messageOf({ waiting: ["audit"], failed: ["mail"], reason: "handler failed" }),
         deadOf({ failed: ["audit"] }),
         deadOf({ failed: ["audit", "mail"] }),
         messageOf({ status: "intended", waiting: ["audit"] })
@@ -254,7 +254,14 @@ export function operations(kind: StoreKind): void {
       const untouched = [messageOf({ waiting: ["auditor"] }), finalOf("resolved", at(0), { failed: ["audit"] })];
       await store.messages.insert([handled, nobody, others, dying, dead, deadStill, intended, ...untouched]);
       const note = noteOf("forget");
-      expect(await store.operations.forget("audit", note)).toEqual({ subscriptions: 2, messages: 7 });
+      expect(await store.operations.forget("audit", note)).toBe(2);
+      const { resolved, ...rest } = (await store.operations.release("audit", note)) as Released;
+      expect(resolved.sort()).toEqual([nobody._id, dead._id].sort());
+      expect(rest).toEqual({
+        freed: 7,
+        consumed: [handled._id],
+        dead: [{ id: dying._id, reason: "handler failed" }]
+      });
       expect((await store.subscriptions.list()).map(({ group }) => group)).toEqual(["auditor", "mail"]);
       const consumed = await get(store, handled._id);
       expect(consumed).toMatchObject({
@@ -277,13 +284,17 @@ export function operations(kind: StoreKind): void {
       expect(await get(store, deadStill._id)).toMatchObject({ status: "dead", failed: ["mail"] });
       expect(await get(store, intended._id)).toMatchObject({ status: "intended", open: true, waiting: [ANY_GROUP] });
       expect(await store.messages.find(idsOf(untouched))).toEqual(untouched);
-      expect(await store.operations.forget("audit", note)).toEqual({ subscriptions: 0, messages: 0 });
+      expect(await store.operations.release("audit", note)).toBeUndefined();
+      expect(await store.operations.forget("audit", note)).toBe(0);
       expect(await store.operations.audits()).toMatchObject([{ act: "forget", group: "audit", by: "tester" }]);
     });
 
     one("frees more than a page of them", async store => {
       await store.messages.insert(Array.from({ length: 600 }, () => messageOf()));
-      expect(await store.operations.forget("stock", noteOf("forget"))).toEqual({ subscriptions: 0, messages: 600 });
+      const note = noteOf("forget");
+      expect((await store.operations.release("stock", note))?.resolved).toHaveLength(500);
+      expect((await store.operations.release("stock", note))?.resolved).toHaveLength(100);
+      expect(await store.operations.release("stock", note)).toBeUndefined();
     });
 
     two("loses no receipt that arrives between its reading and its writing", async (store, other) => {
@@ -297,7 +308,10 @@ export function operations(kind: StoreKind): void {
         await other.messages.handled(messages.slice(0, 2).map(({ _id }) => handledBy(_id, "mail")));
         return page;
       };
-      expect(await store.operations.forget("stock", noteOf("forget"))).toEqual({ subscriptions: 0, messages: 3 });
+      const note = noteOf("forget");
+      expect(await store.operations.release("stock", note)).toEqual({ freed: 1, consumed: [], resolved: [], dead: [] });
+      const { consumed } = (await store.operations.release("stock", note)) as Released;
+      expect(consumed.sort()).toEqual(idsOf(messages.slice(0, 2)).sort());
       const rows = await store.messages.find(idsOf(messages));
       expect(rows.map(({ status, waiting }) => ({ status, waiting }))).toEqual([
         { status: "consumed", waiting: [] },
@@ -306,10 +320,29 @@ export function operations(kind: StoreKind): void {
       ]);
     });
 
+    two("names as ended only what it has ended itself", async (store, other) => {
+      const [first, second] = [messageOf(), messageOf()];
+      await store.messages.insert([first, second]);
+      const raw = rawOf(store).messages;
+      const find = raw.find.bind(raw);
+      raw.find = async (...args) => {
+        raw.find = find;
+        const page = await find(...args);
+        await other.messages.handled([handledBy(first._id, "stock")]);
+        return page;
+      };
+      expect(await store.operations.release("stock", noteOf("forget"))).toEqual({
+        freed: 1,
+        consumed: [],
+        resolved: [second._id],
+        dead: []
+      });
+    });
+
     one("leaves a group alone whose name only begins alike", async store => {
       const others = ["stock\n", "stock.eu", "stocks", "my:stock"].map(group => messageOf({ waiting: [group] }));
       await store.messages.insert(others);
-      expect(await store.operations.forget("stock", noteOf("forget"))).toEqual({ subscriptions: 0, messages: 0 });
+      expect(await store.operations.release("stock", noteOf("forget"))).toBeUndefined();
       expect(await store.messages.find(idsOf(others))).toEqual(others);
     });
 

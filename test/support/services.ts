@@ -1,6 +1,7 @@
 import type { Context, Service, ServiceBroker, ServiceSchema } from "moleculer";
 import type { EmitOptions, EmitResult, MessageStory, ReliableError, SubscriptionRow } from "../../src";
 import { type Cluster, until } from "./brokers";
+import { runtimeOf } from "./runtime";
 
 export type Emit = (event: string, payload: unknown, options?: EmitOptions) => Promise<EmitResult>;
 
@@ -51,12 +52,14 @@ export async function reaches(broker: ServiceBroker, id: string, status: string)
   )) as MessageStory;
 }
 
-/** Waits until the store knows this many groups, so that an emit waits for all of them. */
-export function subscribed(broker: ServiceBroker, count: number): Promise<SubscriptionRow[]> {
-  return until(
+/** Waits until the store knows this many groups, and this node too, so that its emits wait for all of them. */
+export async function subscribed(broker: ServiceBroker, count: number): Promise<SubscriptionRow[]> {
+  const rows = await until(
     () => broker.call<SubscriptionRow[], object>("reliable.subscriptions", {}),
     rows => rows.length === count
   );
+  await runtimeOf(broker).storage?.subscriptions.refresh();
+  return rows;
 }
 
 /** The error a promise or function ends with; fails when there is none. */

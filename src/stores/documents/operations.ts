@@ -3,16 +3,16 @@ import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle"
 import { ANY_GROUP, type Message, type Note } from "../../message/message";
 import { namesGroup } from "../../message/pattern";
 import type { AuditRecord } from "../../message/records";
-import type { OperationStore } from "../store";
+import type { OperationStore, Released } from "../store";
 import { keyOf } from "./codec";
 import type { Change, Database, Doc, Filter, Operation } from "./collection";
 import { labelsOf, textOf } from "./queries";
-import { CLOSED, NOT_ASKED } from "./rows";
+import { CLOSED, deadOf, NOT_ASKED } from "./rows";
 
 /** Statuses with few rows that matter to an operator; the others are history. */
 const LIVE = STATUSES.filter(status => !isFinal(status));
 
-const FORGET_PAGE = 500;
+const RELEASE_PAGE = 500;
 
 /** A message has a handful; operators read them by page elsewhere. */
 const MAX_AUDITS = 1000;
@@ -59,13 +59,12 @@ export class DocumentOperations implements OperationStore {
     return false;
   }
 
-  async forget(group: string, note: Note): Promise<{ subscriptions: number; messages: number }> {
-    const { messages, subscriptions, audit } = this.db.collections;
+  async forget(group: string, note: Note): Promise<number> {
+    const { subscriptions, audit } = this.db.collections;
     if (group === ANY_GROUP)
       throw new ReliableError("RELIABLE_BAD_OPTION", `'${ANY_GROUP}' is no group that could be forgotten.`, {
         option: "group"
       });
-    const labelled = labelsOf(textOf("group", group));
     // Repeating the call after a crash must not report a second act.
     await audit.insert([
       {
@@ -77,24 +76,45 @@ export class DocumentOperations implements OperationStore {
         ...(note.note !== undefined && { note: note.note })
       }
     ]);
-    // Subscriptions first: no new message may wait for the group while the old ones are freed.
-    const removed = await subscriptions.remove({ group: labelled });
-    const filter: Filter = { status: { $in: LIVE }, $or: [{ waiting: labelled }, { failed: labelled }] };
-    let freed = 0;
-    for (;;) {
-      const page = await messages.find(filter, {
-        limit: FORGET_PAGE,
-        fields: ["status", "waiting", "failed", "receipts"]
-      });
-      // The databases' regular expressions differ in details (a name that ends in a newline). Labels that do not belong
-      // to the group must not be read again and again.
-      const docs = page.filter(doc =>
-        [...(doc.waiting as string[]), ...(doc.failed as string[])].some(label => namesGroup(group, label))
-      );
-      if (!docs.length) return { subscriptions: removed, messages: freed };
-      // A row that lost its race against a receipt is read again with the next page.
-      freed += await messages.bulk(docs.map(doc => freeing(doc, group, note)));
+    return subscriptions.remove({ group: labelsOf(textOf("group", group)) });
+  }
+
+  async release(group: string, note: Note): Promise<Released | undefined> {
+    const { messages } = this.db.collections;
+    const labelled = labelsOf(textOf("group", group));
+    const page = await messages.find(
+      { status: { $in: LIVE }, $or: [{ waiting: labelled }, { failed: labelled }] },
+      { limit: RELEASE_PAGE, fields: ["status", "waiting", "failed", "receipts", "reason"] }
+    );
+    // The databases' regular expressions differ in details (a name that ends in a newline). Labels that do not belong
+    // to the group must not be read again and again.
+    const docs = page.filter(doc =>
+      [...(doc.waiting as string[]), ...(doc.failed as string[])].some(label => namesGroup(group, label))
+    );
+    if (!docs.length) return undefined;
+    const releases = docs.map(doc => releaseOf(doc, group, note));
+    const freed = await messages.bulk(releases.map(({ operation }) => operation));
+    let closed = releases.filter(({ ends }) => ends);
+    if (freed < docs.length) {
+      const written = await this.#carrying(closed, note);
+      closed = closed.filter(({ doc }) => written.has(doc._id));
     }
+    const ended = (status: Status) => closed.filter(({ ends }) => ends === status).map(({ doc }) => doc);
+    return {
+      freed,
+      consumed: ended(STATUS.consumed).map(({ _id }) => _id),
+      resolved: ended(STATUS.resolved).map(({ _id }) => _id),
+      dead: ended(STATUS.dead).map(deadOf)
+    };
+  }
+
+  /** Those of the messages that carry the note: some lost their race against a receipt. */
+  async #carrying(releases: { doc: Doc }[], note: Note): Promise<Set<string>> {
+    const ids = releases.map(({ doc }) => doc._id);
+    const rows = await this.db.collections.messages.find({ _id: { $in: ids } }, { fields: ["notes"] });
+    const same = (other: Note) =>
+      other.act === note.act && other.by === note.by && other.at.getTime() === note.at.getTime();
+    return new Set(rows.filter(({ notes }) => (notes as Note[]).some(same)).map(({ _id }) => _id));
   }
 
   #leaveDead(message: Message, change: Change): Promise<boolean> {
@@ -115,31 +135,34 @@ function asGiven(message: Message): Filter {
   return { _id: String(message._id), status: STATUS.dead, failed: [...message.failed] };
 }
 
-/** One conditional write that removes the group and closes the message if no other group owes a receipt. */
-function freeing(doc: Doc, group: string, note: Note): Operation {
+/**
+ * One conditional write that removes the group and closes the message if no other group owes a receipt. `ends`: the
+ * status that the message comes to by it.
+ */
+function releaseOf(doc: Doc, group: string, note: Note): { doc: Doc; operation: Operation; ends?: Status } {
   const status = doc.status as Status;
   const waiting = (doc.waiting as string[]).filter(label => !namesGroup(group, label));
   const failed = (doc.failed as string[]).filter(label => !namesGroup(group, label));
-  const set: Record<string, unknown> = { waiting, failed };
-  const change: Change = { $set: set, $push: { notes: note } };
-  if (!waiting.length && failed.length) {
-    if (status !== STATUS.dead) close(change, { status: STATUS.dead, deadAt: note.at });
-  } else if (!waiting.length && status === STATUS.intended) {
-    // Not sent yet: groups that subscribe before it is sent may still get it.
-    set.waiting = [ANY_GROUP];
-  } else if (!waiting.length) {
-    const handled = Object.keys(doc.receipts as object).length > 0;
-    close(
-      change,
-      handled
-        ? { status: STATUS.consumed, consumedAt: note.at, doneAt: note.at }
-        : { status: STATUS.resolved, doneAt: note.at }
-    );
-  }
-  return { filter: { _id: doc._id, status, waiting: doc.waiting, failed: doc.failed }, change };
-}
-
-function close(change: Change, set: Record<string, unknown>): void {
-  Object.assign(change.$set as object, set);
-  change.$unset = { ...CLOSED };
+  const filter = { _id: doc._id, status, waiting: doc.waiting, failed: doc.failed };
+  const $push = { notes: note };
+  const staysAs = (left: string[]) => ({
+    doc,
+    operation: { filter, change: { $set: { waiting: left, failed }, $push } }
+  });
+  const endsAs = (ends: Status, instants: Record<string, Date>) => ({
+    doc,
+    ends,
+    operation: {
+      filter,
+      change: { $set: { waiting, failed, status: ends, ...instants }, $unset: { ...CLOSED }, $push }
+    }
+  });
+  if (waiting.length) return staysAs(waiting);
+  if (failed.length) return status === STATUS.dead ? staysAs(waiting) : endsAs(STATUS.dead, { deadAt: note.at });
+  // Not sent yet: groups that subscribe before it is sent may still get it.
+  if (status === STATUS.intended) return staysAs([ANY_GROUP]);
+  const handled = Object.keys(doc.receipts as object).length > 0;
+  return handled
+    ? endsAs(STATUS.consumed, { consumedAt: note.at, doneAt: note.at })
+    : endsAs(STATUS.resolved, { doneAt: note.at });
 }

@@ -3,7 +3,7 @@ import { ANY_GROUP, FAILURES_KEPT } from "../../message/message";
 import type { DeadMessage, FailedRecord, HandledRecord, HandledResult, RecipientsRecord } from "../store";
 import { keyOf } from "./codec";
 import type { Change, Database, Operation } from "./collection";
-import { CLOSED, groupIdentical, idsOf } from "./rows";
+import { CLOSED, deadOf, groupIdentical, idsOf } from "./rows";
 
 /** Fields that a consumed message does not need any more. */
 const SETTLED = { ...CLOSED, reason: true, deadAt: true, unreachableSince: true } as const;
@@ -117,7 +117,7 @@ export class Outcomes {
     );
     if (!died) return [];
     const rows = await messages.find({ _id: { $in: ids }, status: STATUS.dead, deadAt: now }, { fields: ["reason"] });
-    return rows.map(({ _id: id, reason }) => ({ id, reason: typeof reason === "string" ? reason : "" }));
+    return rows.map(deadOf);
   }
 }
 

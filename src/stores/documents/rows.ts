@@ -1,10 +1,16 @@
 import type { Message } from "../../message/message";
+import type { DeadMessage } from "../store";
+import type { Doc } from "./collection";
 
 /** Fields that only an open message has. Without them it leaves the sweeper's index. */
 export const CLOSED = { open: true, dueAt: true, claim: true } as const;
 
 /** Fields about the questions to a producer. A message that is pending again has neither these nor a claim. */
 export const NOT_ASKED = { claim: true, asks: true, unreachableSince: true } as const;
+
+export function deadOf({ _id: id, reason }: Doc): DeadMessage {
+  return { id, reason: typeof reason === "string" ? reason : "" };
+}
 
 export function idsOf(records: { id: string }[]): string[] {
   return [...new Set(records.map(({ id }) => String(id)))];

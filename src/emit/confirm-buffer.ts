@@ -2,7 +2,8 @@ import { Batcher } from "../async/batcher";
 import { reasonOf } from "../errors";
 import type { Clock, Timer } from "../platform/clock";
 import type { Logger } from "../platform/logger";
-import type { PublishedRecord, Store } from "../stores/store";
+import type { Store } from "../stores/store";
+import type { PublishedRecord } from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 
 /** How long a confirm waits for the receipt that makes its write unnecessary. */

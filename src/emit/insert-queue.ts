@@ -3,7 +3,8 @@ import { ExpiringSet } from "../async/expiring-set";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import type { Message } from "../message/message";
 import type { Clock } from "../platform/clock";
-import type { InsertOutcome, Store } from "../stores/store";
+import type { Store } from "../stores/store";
+import type { InsertOutcome } from "../stores/store-records";
 
 /** The largest insert: well under MongoDB's 48 MB message. */
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;

@@ -1,6 +1,6 @@
 import { ReliableError } from "../errors";
 import { STATUSES, type Status } from "../message/lifecycle";
-import type { ListQuery } from "../stores/store";
+import type { ListQuery } from "../stores/store-records";
 
 /** What an operator may filter by. Ages are in ms. */
 export interface Filter {

@@ -3,7 +3,8 @@ import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Failure, type Message, type Note } from "../message/message";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Logger } from "../platform/logger";
-import type { DeadMessage, FailedRecord, HandledRecord, Store } from "../stores/store";
+import type { Store } from "../stores/store";
+import type { DeadMessage, FailedRecord, HandledRecord } from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 

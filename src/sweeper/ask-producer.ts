@@ -2,7 +2,7 @@ import type { PublishResult } from "../couriers/courier";
 import type { FailureError, Message, Note } from "../message/message";
 import type { Step } from "../outbound/message-publisher";
 import type { ProducerAnswer } from "../producer-rpc/client";
-import type { RescheduleRecord } from "../stores/store";
+import type { RescheduleRecord } from "../stores/store-records";
 import { delayOf } from "../wire/plan";
 import type { Settled, SweepParts } from "./parts";
 

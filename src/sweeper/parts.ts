@@ -5,7 +5,8 @@ import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { ProducerClient } from "../producer-rpc/client";
 import type { Progress } from "../progress/progress";
-import type { FailedRecord, RescheduleRecord, Store } from "../stores/store";
+import type { Store } from "../stores/store";
+import type { FailedRecord, RescheduleRecord } from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 

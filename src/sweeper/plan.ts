@@ -4,7 +4,7 @@ import { ANY_GROUP, type Message } from "../message/message";
 import { namesGroup } from "../message/pattern";
 import { settledByConfirm } from "../message/queue-target";
 import type { Step } from "../outbound/message-publisher";
-import type { FailedRecord } from "../stores/store";
+import type { FailedRecord } from "../stores/store-records";
 
 /** What to do with a due message. This file decides and has no side effects; `sweep.ts` acts. */
 export interface SweepPlan {

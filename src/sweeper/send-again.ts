@@ -1,6 +1,6 @@
 import { currentAttempt, judgeFailure, unroutable } from "../message/attempts";
 import { backoffMs } from "../message/backoff";
-import type { RescheduleRecord } from "../stores/store";
+import type { RescheduleRecord } from "../stores/store-records";
 import { LOST_CHECK_MARGIN_MS } from "../wire/check";
 import { delayOf } from "../wire/plan";
 import { type Published, resendByProducer, type StepResult } from "./ask-producer";

@@ -5,7 +5,7 @@ import { ReliableError, reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
-import type { ClaimQuery, NamingRecord, RescheduleRecord } from "../stores/store";
+import type { ClaimQuery, NamingRecord, RescheduleRecord } from "../stores/store-records";
 import { askIntent } from "./ask-producer";
 import { newCounts, type SweepCounts } from "./counts";
 import type { Settled, SweepParts } from "./parts";

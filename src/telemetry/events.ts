@@ -1,5 +1,5 @@
 import { TypedEmitter } from "../async/typed-emitter";
-import type { DeadMessage } from "../stores/store";
+import type { DeadMessage } from "../stores/store-records";
 
 /** What an operator did with messages. */
 export type Act = "retried" | "resolved" | "discarded";

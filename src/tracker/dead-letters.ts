@@ -3,7 +3,7 @@ import { isParkedMessage, toParked } from "../inbound/parked-messages";
 import { highestAttempt, judgeFailure } from "../message/attempts";
 import type { FailureError } from "../message/message";
 import type { Parked } from "../message/records";
-import type { FailedRecord } from "../stores/store";
+import type { FailedRecord } from "../stores/store-records";
 import { parseEnvelope } from "../wire/envelope";
 import { Unreadable } from "../wire/json";
 import type { TrackerParts } from "./parts";

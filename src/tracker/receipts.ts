@@ -4,7 +4,7 @@ import { highestAttempt, judgeFailure } from "../message/attempts";
 import { describeError } from "../message/failure-text";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message, type Receipt } from "../message/message";
-import type { FailedRecord } from "../stores/store";
+import type { FailedRecord } from "../stores/store-records";
 import { messageOfEcho, withReceipts } from "../wire/check";
 import { Unreadable } from "../wire/json";
 import { type Echo, parseReceipts, parseWithdrawal, type ReceiptItem, WITHDRAWAL_TYPE } from "../wire/receipt";

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import type { AuditRecord } from "../../src/message/records";
-import type { ListQuery, Released, Store } from "../../src/stores/store";
+import type { Store } from "../../src/stores/store";
+import type { ListQuery, Released } from "../../src/stores/store-records";
 import {
   at,
   auditOf,

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { ANY_GROUP, type Message } from "../../src/message/message";
-import type { RescheduleRecord, Store } from "../../src/stores/store";
+import type { Store } from "../../src/stores/store";
+import type { RescheduleRecord } from "../../src/stores/store-records";
 import { at, failedBy, handledBy, messageOf, receiptOf } from "../support/messages";
 import { type StoreKind, withStores } from "./store";
 

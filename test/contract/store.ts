@@ -2,7 +2,8 @@ import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it } from "vitest";
 import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../src/message/message";
 import type { Collections } from "../../src/stores/documents/collection";
-import type { RescheduleRecord, Store, StoreFeatures } from "../../src/stores/store";
+import type { Store, StoreFeatures } from "../../src/stores/store";
+import type { RescheduleRecord } from "../../src/stores/store-records";
 import { at, deadOf, failedBy, failureOf, finalOf, handledBy, messageOf, receiptOf } from "../support/messages";
 
 export interface StoreKind {

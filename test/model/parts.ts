@@ -18,7 +18,8 @@ import type { Change, Collection, Collections, Doc, Filter, Page } from "../../s
 import { COLLECTION_NAMES, type Database } from "../../src/stores/documents/collection";
 import { Documents } from "../../src/stores/documents/documents";
 import type { Transactions } from "../../src/stores/documents/transactions";
-import type { InsertOutcome, Store } from "../../src/stores/store";
+import type { Store } from "../../src/stores/store";
+import type { InsertOutcome } from "../../src/stores/store-records";
 import { CallbackService } from "../../src/sweeper/callback-service";
 import type { SweepParts } from "../../src/sweeper/parts";
 import { sweep } from "../../src/sweeper/sweep";

@@ -2,7 +2,7 @@ import { uuidv7 } from "uuidv7";
 import type { Failure, Message, Note, Receipt } from "../../src/message/message";
 import { bucketOf } from "../../src/message/message";
 import type { AuditRecord, Parked, Subscription } from "../../src/message/records";
-import type { FailedRecord, HandledRecord } from "../../src/stores/store";
+import type { FailedRecord, HandledRecord } from "../../src/stores/store-records";
 
 /** Instants of the tests, in ms from a fixed start: rows are made already old, nothing waits. */
 export function at(ms: number): Date {

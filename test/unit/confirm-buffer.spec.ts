@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { ConfirmBuffer } from "../../src/emit/confirm-buffer";
 import { systemClock } from "../../src/platform/clock";
-import type { PublishedRecord, Store } from "../../src/stores/store";
+import type { Store } from "../../src/stores/store";
+import type { PublishedRecord } from "../../src/stores/store-records";
 import { Events } from "../../src/telemetry/events";
 
 beforeEach(() => void vi.useFakeTimers());

@@ -1,6 +1,6 @@
 import { STATUS } from "../../message/lifecycle";
 import { ANY_GROUP, type Message } from "../../message/message";
-import type { ClaimQuery, DueQuery, NamingRecord, RescheduleRecord } from "../store";
+import type { ClaimQuery, DueQuery, NamingRecord, RescheduleRecord } from "../store-records";
 import { decodeMessage, keyOf } from "./codec";
 import { type Change, type Database, EPOCH, type Filter, type Operation } from "./collection";
 import { groupIdentical, idsOf, inOrder } from "./rows";

@@ -1,6 +1,6 @@
 import { STATUS, STATUSES, type Status } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
-import type { ListQuery, StoreStats } from "../store";
+import type { ListQuery, StoreStats } from "../store-records";
 import { decodeMessage, keyOf } from "./codec";
 import type { Database, Filter } from "./collection";
 import { instantOf, labelsOf, textOf } from "./queries";

@@ -1,5 +1,6 @@
 import { STATUS } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
+import type { MessageStore } from "../store";
 import type {
   ClaimQuery,
   DeadMessage,
@@ -9,14 +10,13 @@ import type {
   HandledResult,
   InsertOutcome,
   ListQuery,
-  MessageStore,
   NamingRecord,
   PublishedRecord,
   RecipientsRecord,
   RescheduleRecord,
   StoreStats,
   Timing
-} from "../store";
+} from "../store-records";
 import { CallbackRows } from "./callback-rows";
 import { decodeMessage, encodeMessage } from "./codec";
 import type { Database, Doc, Filter, Operation } from "./collection";

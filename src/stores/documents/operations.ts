@@ -3,7 +3,8 @@ import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle"
 import { ANY_GROUP, type Message, type Note } from "../../message/message";
 import { namesGroup } from "../../message/pattern";
 import type { AuditRecord } from "../../message/records";
-import type { OperationStore, Released } from "../store";
+import type { OperationStore } from "../store";
+import type { Released } from "../store-records";
 import { keyOf } from "./codec";
 import type { Change, Database, Doc, Filter, Operation } from "./collection";
 import { labelsOf, textOf } from "./queries";

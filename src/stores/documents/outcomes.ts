@@ -1,6 +1,6 @@
 import { STATUS, sourcesOf } from "../../message/lifecycle";
 import { ANY_GROUP, FAILURES_KEPT } from "../../message/message";
-import type { DeadMessage, FailedRecord, HandledRecord, HandledResult, RecipientsRecord } from "../store";
+import type { DeadMessage, FailedRecord, HandledRecord, HandledResult, RecipientsRecord } from "../store-records";
 import { keyOf } from "./codec";
 import type { Change, Database, Operation } from "./collection";
 import { CLOSED, deadOf, groupIdentical, idsOf } from "./rows";

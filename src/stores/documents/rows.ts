@@ -1,5 +1,5 @@
 import type { Message } from "../../message/message";
-import type { DeadMessage } from "../store";
+import type { DeadMessage } from "../store-records";
 import type { Doc } from "./collection";
 
 /** Fields that only an open message has. Without them it leaves the sweeper's index. */

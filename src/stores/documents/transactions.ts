@@ -1,5 +1,5 @@
 import type { Message } from "../../message/message";
-import type { InsertOutcome } from "../store";
+import type { InsertOutcome } from "../store-records";
 
 /** What needs a database's transactions. Without them all but `onSessionEnd` reject with RELIABLE_BAD_SESSION. */
 export interface Transactions {

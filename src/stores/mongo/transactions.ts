@@ -5,7 +5,7 @@ import { BARRIER, Barriers, barrierRow } from "../documents/barriers";
 import { decodeMessage, encodeMessage } from "../documents/codec";
 import { inboxRow } from "../documents/inbox";
 import type { Transactions } from "../documents/transactions";
-import type { InsertOutcome } from "../store";
+import type { InsertOutcome } from "../store-records";
 import { type MongoConnection, WRITE_CONCERN } from "./connection";
 import { isDuplicate, isForeignSession, isTransient, mongoError } from "./errors";
 

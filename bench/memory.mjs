@@ -1,6 +1,7 @@
 // How much memory a node takes when it has to wait: emits while RabbitMQ blocks publishers, then the backlog drained.
-//   eval "$(test/servers/servers env)" && npm run bench:memory            1,000,000 messages; -- --messages 20000 for a short one,
-//                                                                       -- --drain 100000 to end when so many of the backlog are drained
+//   eval "$(test/servers/servers env)" && npm run bench:memory
+// 1,000,000 messages. `-- --messages 20000`: a short one. `-- --drain 100000`: ends when so many of the backlog are
+// drained.
 // Needs MongoDB and Redis (MONGO_URL, REDIS_URL) and starts a RabbitMQ of its own with test/servers/servers (Debian,
 // root), on which it raises the memory alarm. Uses the library from dist. Writes the section "Memory" of
 // bench/results.md (not with another number of messages).

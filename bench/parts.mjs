@@ -1,5 +1,6 @@
-// npm run bench:parts: what a message costs each part in CPU time, on servers that nobody else uses:
-//   export AMQP_PORT=5790 REDIS_PORT=6490 MONGO_PORT=27190 PG_PORT=5590; test/servers/servers start; eval "$(test/servers/servers env)"; npm run bench:parts
+// npm run bench:parts: what a message costs each part in CPU time, on servers that nothing else uses:
+//   export AMQP_PORT=5790 REDIS_PORT=6490 MONGO_PORT=27190 PG_PORT=5590; test/servers/servers start
+//   eval "$(test/servers/servers env)"; npm run bench:parts
 // Writes the section "Cost of a message" of bench/results.md. Linux and test/servers/servers only, since it reads the
 // servers' processes.
 import { execFileSync } from "node:child_process";

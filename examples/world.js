@@ -34,7 +34,7 @@ async function node(namespace, nodeID, services) {
   return broker;
 }
 
-/** A group that nobody knows yet cannot be waited for. */
+/** An emit waits only for groups that are known. */
 async function groupsKnown(broker, count) {
   await until(async () => (await broker.call("reliable.subscriptions")).length === count);
   await delay(2 * options.refreshMs);

@@ -1,4 +1,5 @@
-// @moleculer/channels with its AMQP adapter: as durable as it can be told to be (quorum queue, persistent; it does not confirm).
+// @moleculer/channels with its AMQP adapter: as durable as it can be told to be (quorum queue, persistent; it does
+// not confirm).
 import Module, { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { closedLoop } from "../lib/load.mjs";

@@ -1,8 +1,8 @@
 "use strict";
 
-// 200 orders, three Moleculer nodes, a mail server that is out of service for a while, and one order whose mail nobody
-// can deliver. AMQP_URL, MONGO_URL and REDIS_URL set: three processes on these servers. None set: all in this process.
-// See the README.
+// 200 orders, three Moleculer nodes, a mail server that is out of service for a while, and one order whose mail
+// cannot be delivered. AMQP_URL, MONGO_URL and REDIS_URL set: three processes on these servers. None set: all in this
+// process. See the README.
 const { fork } = require("node:child_process");
 const { randomBytes } = require("node:crypto");
 const fs = require("node:fs");

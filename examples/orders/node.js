@@ -22,7 +22,7 @@ async function startNode(name, world) {
   await broker.start();
   if (name !== "orders") return broker;
 
-  // A group that nobody knows yet cannot be waited for.
+  // An emit waits only for groups that are known.
   await broker.waitForServices("reliable");
   while ((await broker.call("reliable.subscriptions")).length < 2)
     await new Promise(resolve => setTimeout(resolve, 200));

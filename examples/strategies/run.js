@@ -49,7 +49,7 @@ async function run(strategy) {
   const [desk, , , shop] = brokers;
   await Promise.all(brokers.map(broker => broker.start()));
   await desk.waitForServices("orders");
-  // A group that nobody knows yet cannot be waited for.
+  // An emit waits only for groups that are known.
   await until(async () => (await desk.call("reliable.subscriptions")).length === 2);
   await delay(2 * quick.refreshMs);
 

@@ -46,7 +46,7 @@ run(
     await until(async () => (await ask(sweepers[0], "reliable.subscriptions")).length === 1);
     await delay(2 * options.refreshMs);
 
-    // app-1 has no service `reliable`; whoever holds the lease sweeps.
+    // app-1 has no service `reliable`; the node that holds the lease sweeps.
     console.log(
       `Services on app-1: ${broker.services
         .map(({ name }) => name)

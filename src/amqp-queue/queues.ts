@@ -13,11 +13,14 @@ import { ManualAck, type QueueHandler } from "./channel";
  * Queues of moleculer-amqp-queue. What that package (0.0.1) does, and what therefore must stay as it is for services
  * that still run it:
  *
- *   queue      `assertQueue(name, { durable: true })` by producers and consumers: no arguments, so a classic queue unless the vhost says otherwise
- *   message    body `JSON.stringify(payload)`, persistent, no other property, to the default exchange; neither mandatory nor confirmed
- *   consumer   prefetch 1 per queue, handler `(channel, message)`, which acks by itself; what it throws or rejects is caught nowhere
- *   errors     no `error` listener on the connection (its loss ends the process), no reconnect, no `stopped`; `throw(MoleculerError(…))` and
- *              `throw Errors.MoleculerError(…)` are a ReferenceError and a TypeError themselves
+ *   queue      `assertQueue(name, { durable: true })` by producers and consumers: no arguments, so a classic queue
+ *              unless the vhost says otherwise
+ *   message    body `JSON.stringify(payload)`, persistent, no other property, to the default exchange; neither
+ *              mandatory nor confirmed
+ *   consumer   prefetch 1 per queue, handler `(channel, message)`, which acks by itself; what it throws or rejects is
+ *              caught nowhere
+ *   errors     no `error` listener on the connection (its loss ends the process), no reconnect, no `stopped`;
+ *              `throw(MoleculerError(…))` and `throw Errors.MoleculerError(…)` are a ReferenceError and a TypeError
  *   amqplib    0.5, whose frames of 4 KiB RabbitMQ 4.1 and newer refuse, unless the URL says `?frameMax=8192`
  */
 export interface QueueOptions {

@@ -12,9 +12,9 @@ import { Unreadable } from "../wire/json";
 import type { ReceiptItem } from "../wire/receipt";
 import { Announcer } from "./announcer";
 import { Inbox } from "./inbox";
-import { type ConsumerParts, type ConsumerSpec, type HandlerEnd, type PlainEnd, RETRY } from "./parts";
 import { ReceiptSender } from "./receipt-sender";
 import { settle } from "./settle";
+import { type ConsumerParts, type ConsumerSpec, type HandlerEnd, type PlainEnd, RETRY } from "./spec";
 
 /**
  * Two services of one group take turns in handling the same event, so their options must agree. Throws

@@ -136,7 +136,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
   if (rest.commit && !rest.source && !rest.barrier)
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",
-      `The emit option 'commit' of '${event}' needs 'source', or 'barrier: true': otherwise nobody could tell after a crash whether it happened.`,
+      `The emit option 'commit' of '${event}' needs 'source', or 'barrier: true': otherwise it could not be known after a crash whether it happened.`,
       { option: "commit", event }
     );
   if (rest.commit && session)

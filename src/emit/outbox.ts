@@ -56,7 +56,7 @@ export class Outbox implements Strategy {
   readonly #confirms: ConfirmBuffer;
   readonly #postponed: Batcher<string, void>;
   readonly #failed: Batcher<FailedRecord, void>;
-  readonly #dispatching = new WaitGroup(error =>
+  readonly #publishing = new WaitGroup(error =>
     this.parts.logger.debug(
       `Reliable: an emit's publish was not recorded; the sweeper will send the message again: ${reasonOf(error)}`
     )
@@ -80,7 +80,7 @@ export class Outbox implements Strategy {
     if (write) return this.#emitIntent(message, write, conditions, until);
     const direct = this.#direct;
     message.dueAt = session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(direct);
-    const late = () => direct && this.#dispatch(message, conditions);
+    const late = () => direct && this.#startPublish(message, conditions);
     const outcome = await (session
       ? store.messages.insertIn(session, message)
       : insertQueue.insert(message, conditions.timeoutMs, late));
@@ -90,7 +90,7 @@ export class Outbox implements Strategy {
     }
     metrics.stored(message.event);
     if (session) this.#afterSession(session, message._id, conditions);
-    else if (direct) this.#dispatch(message, conditions);
+    else if (direct) this.#startPublish(message, conditions);
     return this.#wait(message, conditions, until);
   }
 
@@ -118,7 +118,7 @@ export class Outbox implements Strategy {
       return this.#dueAt(direct);
     });
     if (row) return { id: row._id, status: row.status };
-    if (direct) this.#dispatch(message, conditions);
+    if (direct) this.#startPublish(message, conditions);
     return this.#wait(message, conditions, until);
   }
 
@@ -138,7 +138,7 @@ export class Outbox implements Strategy {
 
   async idle(): Promise<void> {
     await this.parts.insertQueue.idle();
-    await this.#dispatching.idle();
+    await this.#publishing.idle();
     await Promise.all([this.#confirms.idle(), this.#postponed.idle(), this.#failed.idle()]);
   }
 
@@ -160,17 +160,17 @@ export class Outbox implements Strategy {
    */
   #afterSession(session: unknown, id: string, conditions: EmitConditions): void {
     this.parts.store.messages.onSessionEnd(session, () => {
-      this.#dispatching.track(
+      this.#publishing.track(
         this.parts.store.messages.find([id]).then(([row]) => {
           if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready)
-            this.#dispatch(row, conditions);
+            this.#startPublish(row, conditions);
         })
       );
     });
   }
 
-  #dispatch(message: Message, conditions: EmitConditions): void {
-    this.#dispatching.track(this.#publish(message, conditions));
+  #startPublish(message: Message, conditions: EmitConditions): void {
+    this.#publishing.track(this.#publish(message, conditions));
   }
 
   #publish(message: Message, conditions: EmitConditions): Promise<void> {

@@ -12,25 +12,28 @@ import type { Goal } from "./status-waiter";
  * due for the sweeper.
  *
  *   process dies before the insert was sent      nothing was stored, the caller's promise never resolved
- *   … after it was sent, before the answer       unknown: the row may exist and will then be delivered; emit again with the same `id`
+ *   … after it was sent, before the answer       unknown: the row may exist and will then be delivered; emit again with
+ *                                                the same `id`
  *   … after the insert, before the publish       the row is `pending` and due after a grace: a sweeper publishes it
  *   … after the publish, before the confirm      the same; groups may get it twice, with the same id
- *   … after the confirm, before it is recorded   the same, unless a receipt comes first: it makes the row `consumed` from `pending` too
+ *   … after the confirm, before it is recorded   the same, unless a receipt comes first: it makes the row `consumed`
+ *                                                from `pending` too
  *
  * `callback`: the broker has confirmed and routed the delayed check and the message, which go out together. Nothing is
  * stored here; the callback service (the nodes with a store) learns of the message by its first receipt, its failure or
  * its check, whichever comes first.
  *
- *   process dies before both have arrived        the caller's promise never resolved, and emitting again with the same `id` is safe
+ *   process dies before both have arrived        the caller's promise never resolved, and emitting again with the same
+ *                                                `id` is safe
  *   … only the message has                       its groups handle it; a failed receipt brings it back
  *   … only the check has                         it comes, finds no receipts, and has the message sent
  *   … both have                                  receipts close it, or the check sends again to the groups that owe one
  *
  * With `commit` both put an intent first (a row `intended`; the check), then do the business write, then the message:
  *
- *   process dies before or in the business write  the intent is asked about: the write did not happen → withdrawn, and it cannot happen later
- *                                                 where a barrier row fences it
- *   … after the business write                    the intent is asked about: it happened → the message is sent
+ *   process dies before or in the business write the intent is asked about: the write did not happen → withdrawn, and
+ *                                                it cannot happen later where a barrier row fences it
+ *   … after the business write                   the intent is asked about: it happened → the message is sent
  *
  * Not promised: an order between messages, or that a group handles a message once only without its inbox.
  */

@@ -135,7 +135,7 @@ function timeline(message: Message): TimelineEntry[] {
       at: message.consumedAt,
       what:
         queueTargetOfMessage(message)?.settle === "confirm"
-          ? "consumed: its queue has it, and nobody will say more"
+          ? "consumed: its queue has it, and no receipt will come"
           : "consumed: every expected group has handled it"
     });
   return [created, ...entries.sort((a, b) => a.at.getTime() - b.at.getTime())].map(({ at, what }) => ({

@@ -73,7 +73,7 @@ export interface Storage {
   health: NodeHealth;
 }
 
-/** Builds the parts of a node and nothing else: none of them does anything yet. */
+/** The composition root: builds the parts of a node and hands them each other. None of them does anything yet. */
 export function assemble(foundation: Foundation): NodeParts {
   const { identity, options, courier, store, consumers, metrics, events, clock } = foundation;
   const { call, logger, namespace, nodeID } = identity;

@@ -1,6 +1,6 @@
 import { Deadline, withTimeout } from "../async/deadline";
 import { assertSameOptions, Consumer } from "../consumer/consumer";
-import type { ConsumerSpec } from "../consumer/parts";
+import type { ConsumerSpec } from "../consumer/spec";
 import type { Courier } from "../couriers/courier";
 import { noStore } from "../emit/emit";
 import type { EmitOptions } from "../emit/emit-options";
@@ -25,11 +25,13 @@ import { shutDown } from "./shutdown";
 type Phase = "created" | "starting" | "started" | "stopped";
 
 /**
- * The composition root, one per Moleculer broker: one pair of RabbitMQ connections, one store client, one Redis client,
- * whatever the number of services. Built at the first service's start, closed after the last one's stop:
+ * A node's start and stop; one per Moleculer broker. It owns one pair of RabbitMQ connections, one store client and one
+ * Redis client, whatever the number of services. The first service's start opens them, the last one's stop closes them:
  *
- *   start   store + courier → subscriptions → (service `reliable`: tracker, sweeper) → consumers, each after its service's `started`
- *   stop    consumers, each before its service's `stopped` → the rest, in the order and with the deadline of `shutdown.ts`
+ *   start   store + courier → subscriptions → (service `reliable`: tracker, sweeper) → consumers, each after its
+ *           service's `started`
+ *   stop    consumers, each before its service's `stopped` → the rest, in the order and with the deadline of
+ *           `shutdown.ts`
  */
 export class Runtime {
   readonly metrics = new Metrics();

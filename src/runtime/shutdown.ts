@@ -20,16 +20,18 @@ export interface Stoppable {
 /**
  * The end of a node, in the order in which its parts need each other:
  *
- *   consumers         no delivery is taken any more; handlers, receipts and acks come to their end. Each before its service's `stopped`
- *   sweeper, emits    the pass ends at its page's end, leases are given back; publishes get their confirms, rows their status
+ *   consumers         no delivery is taken any more; handlers, receipts and acks come to their end. Each before its
+ *                     service's `stopped`
+ *   sweeper, emits    the pass ends at its page's end, leases are given back; publishes get their confirms, rows their
+ *                     status
  *   tracker           what it holds is written and acked
  *   courier → store → Redis
  *
- * All steps share one deadline, which starts with the first service's stop (`Runtime.leave`): work has `drainTimeoutMs`,
- * the closes CLOSE_MS more. So a server that is frozen or gone costs that time once, no matter how many parts wait for
- * it. Separate limits, one after the other, took four times as long. Giving up loses nothing: an unacked delivery, an
- * unanswered claim, a row without its status and a check without an answer are each taken up later (laws 1 and 2). At
- * worst the work is done twice.
+ * All steps share one deadline, which starts with the first service's stop (`Runtime.leave`): work has
+ * `drainTimeoutMs`, the closes CLOSE_MS more. So a server that is frozen or gone costs that time once, no matter how
+ * many parts wait for it. Separate limits, one after the other, took four times as long. Giving up loses nothing:
+ * an unacked delivery, an unanswered claim, a row without its status and a check without an answer are each taken up
+ * later (laws 1 and 2). At worst the work is done twice.
  *
  * A stop during a start finds parts that are still waiting for a server. Closing courier and store makes them fail at
  * once, and the start ends without an error (`Runtime.acquire`): nothing was promised yet.

@@ -4,7 +4,7 @@ import type { Step } from "../outbound/message-publisher";
 import type { ProducerAnswer } from "../producer-rpc/client";
 import type { RescheduleRecord } from "../stores/store-records";
 import { delayOf } from "../wire/plan";
-import type { Settled, SweepParts } from "./parts";
+import type { Settled, SweepParts } from "./sweep-parts";
 
 /** How a step ended: an outcome of the broker, or a failure of the producer's source. */
 export type StepResult = PublishResult | { error: FailureError; retryable: boolean };
@@ -45,7 +45,7 @@ function silenceOf(message: Message, asked: ProducerAnswer, now: Date, goneMs: n
 function gone(message: Message, since: Date, reason: string): FailureError {
   return {
     name: "ProducerGone",
-    message: `nobody has answered for the producer '${message.producer}' since ${since.toISOString()}: ${reason}`,
+    message: `the producer '${message.producer}' has not answered since ${since.toISOString()}: ${reason}`,
     code: "PRODUCER_GONE"
   };
 }

@@ -10,8 +10,8 @@ import { type Check, parseCheck } from "../wire/check";
 import { sameJson, Unreadable } from "../wire/json";
 import type { Queues } from "../wire/names";
 import { newCounts } from "./counts";
-import type { SweepParts } from "./parts";
 import { claimPage, sweepPage } from "./sweep";
+import type { SweepParts } from "./sweep-parts";
 
 /**
  * The callback service handles delayed checks. Any number of instances compete on one queue. It stores a row for the
@@ -21,7 +21,7 @@ import { claimPage, sweepPage } from "./sweep";
  *
  *   process dies before the row is stored   the check is delivered again
  *   … between the row and the RPC           the check is delivered again, and the row is due for the sweeper
- *   … after the RPC                         the new round's check is under way; the old one is out of date when it comes
+ *   … after the RPC                         the new round's check is under way; the old one changes nothing
  */
 export class CallbackService {
   readonly #consumer: BatchConsumer;

@@ -9,8 +9,8 @@ import type { Logger } from "../platform/logger";
  *
  *   free ──acquire──▶ held until (start of the request + ttl − margin), by our own monotonic clock
  *                      │ renewed every ttl/3; the clock counts from before the request, so a slow answer shortens it
- *                      ├─ renewal refused (expired, taken over)     → lost at once
- *                      ├─ Redis unreachable, or we were paused      → lost when the clock says so, without asking anyone
+ *                      ├─ renewal refused (expired, taken over)  → lost at once
+ *                      ├─ Redis unreachable, or we were paused   → lost when our clock says so; Redis is not asked
  *                      └─ released on stop, only by its own owner
  *   Redis unreachable and nothing held → `unlocked`: the sweeper goes on, slower.
  *

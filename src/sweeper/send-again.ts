@@ -5,8 +5,8 @@ import { LOST_CHECK_MARGIN_MS } from "../wire/check";
 import { delayOf } from "../wire/plan";
 import { type Published, resendByProducer, type StepResult } from "./ask-producer";
 import type { SweepCounts } from "./counts";
-import type { Settled, SweepParts } from "./parts";
 import { reachesAllAtOnce, type SweepPlan } from "./plan";
+import type { Settled, SweepParts } from "./sweep-parts";
 
 /** Publishes the steps of a plan, or has the producer publish them if it keeps the payload. */
 async function publish(parts: SweepParts, plan: SweepPlan): Promise<Published> {

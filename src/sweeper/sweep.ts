@@ -8,9 +8,9 @@ import { ANY_GROUP, type Message } from "../message/message";
 import type { ClaimQuery, NamingRecord, RescheduleRecord } from "../stores/store-records";
 import { askIntent } from "./ask-producer";
 import { newCounts, type SweepCounts } from "./counts";
-import type { Settled, SweepParts } from "./parts";
 import { planSweep, type SweepPlan, silentGroups } from "./plan";
 import { sendAgain } from "./send-again";
+import type { Settled, SweepParts } from "./sweep-parts";
 
 export interface SweepScope {
   /** undefined = all. */

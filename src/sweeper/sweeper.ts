@@ -4,8 +4,8 @@ import { BUCKETS } from "../message/message";
 import type { Timer } from "../platform/clock";
 import type { SweepCounts } from "./counts";
 import type { LeaseMode, Leases } from "./lease";
-import type { SweepParts } from "./parts";
 import { sweep } from "./sweep";
+import type { SweepParts } from "./sweep-parts";
 
 /** Without a lease every node sweeps, less often and not at the same time. */
 const UNLOCKED_FACTOR = 3;

@@ -3,7 +3,7 @@ import { toParked } from "../inbound/parked-messages";
 import type { Parked, Subscription } from "../message/records";
 import { parseAnnouncement } from "../wire/announcement";
 import { Unreadable } from "../wire/json";
-import type { TrackerParts } from "./parts";
+import type { TrackerParts } from "./tracker-parts";
 
 /** Announcements of consumers → the groups in the store. */
 export class Announcements {

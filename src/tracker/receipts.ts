@@ -8,7 +8,7 @@ import type { FailedRecord } from "../stores/store-records";
 import { messageOfEcho, withReceipts } from "../wire/check";
 import { Unreadable } from "../wire/json";
 import { type Echo, parseReceipts, parseWithdrawal, type ReceiptItem, WITHDRAWAL_TYPE } from "../wire/receipt";
-import type { TrackerParts } from "./parts";
+import type { TrackerParts } from "./tracker-parts";
 
 /** So many faults of one receipt message are named. Its bytes show the rest. */
 const MAX_REASONS = 3;

@@ -2,9 +2,9 @@ import type { Deadline } from "../async/deadline";
 import type { Delivery } from "../couriers/courier";
 import { BatchConsumer } from "../inbound/batch-consumer";
 import { Announcements } from "./announcements";
-import { DeadLetters } from "./dead-letters";
-import type { TrackerParts } from "./parts";
+import { ParkedQueue } from "./parked-queue";
 import { Receipts } from "./receipts";
+import type { TrackerParts } from "./tracker-parts";
 
 /**
  * What comes back from consumers → store. Any number of trackers compete on the same queues. A message from a queue is
@@ -20,8 +20,8 @@ export class Tracker {
     const { queues } = this.parts;
     const receipts = new Receipts(this.parts);
     const announcements = new Announcements(this.parts);
-    const deadLetters = new DeadLetters(this.parts);
-    await this.#consume(queues.parked, deliveries => deadLetters.take(deliveries));
+    const parkedQueue = new ParkedQueue(this.parts);
+    await this.#consume(queues.parked, deliveries => parkedQueue.take(deliveries));
     await this.#consume(queues.receipts, deliveries => receipts.take(deliveries));
     await this.#consume(queues.callbackReceipts, deliveries => receipts.take(deliveries));
     await this.#consume(queues.announcements, deliveries => announcements.take(deliveries));

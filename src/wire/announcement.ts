@@ -20,8 +20,8 @@ export interface Announcement {
 }
 
 /**
- * Throws Unreadable. The pattern is matched against every event that is emitted, so it must be a valid one. Messages are
- * sent to the queue, so it must not be one of the library's own, which begin with `prefix`.
+ * Throws Unreadable. The pattern is matched against every event that is emitted, so it must be a valid one. Messages
+ * are sent to the queue, so it must not be one of the library's own, which begin with `prefix`.
  */
 export function parseAnnouncement(body: Buffer, prefix: string): Announcement {
   const value = parseJson(body, "announcement") as Partial<Announcement> | null;

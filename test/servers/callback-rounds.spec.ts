@@ -277,7 +277,7 @@ describe("a producer that is away", () => {
     const { id } = await emit("order.created", { n: 1 });
     await shop.stop();
     const { reason } = await reaches(home, id, "dead");
-    expect(reason).toMatch(/^source in group far at attempt 2: nobody has answered for the producer 'shop' since /);
+    expect(reason).toMatch(/^source in group far at attempt 2: the producer 'shop' has not answered since /);
     // The time it was away before does not count for what a human has asked for: it does not die at once.
     const { unreachableSince } = await rowOf(home, id);
     await home.call("reliable.retry", { id });

@@ -9,8 +9,8 @@ export interface Captured extends OnTheWire {
 }
 
 /**
- * What the broker hands out, seen from outside: copies of all events of a namespace, and what nobody but the test takes
- * from these queues.
+ * What the broker hands out, seen from outside: copies of all events of a namespace, and the messages of these queues,
+ * which only the test takes.
  */
 export async function capture(namespace: string, queues: string[]): Promise<Captured[]> {
   const model = await connect(urls().amqp, { noDelay: true });

@@ -7,7 +7,7 @@ import { freePort } from "./ports";
 const run = promisify(execFile);
 const SCRIPT = path.resolve("test/servers/servers");
 
-/** A server of one test's own: what is done to it disturbs nobody. */
+/** A server of one test's own: what is done to it disturbs no other test. */
 export interface OwnServer {
   url: string;
   /** With a `tls` folder: where it listens with TLS. */

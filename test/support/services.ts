@@ -42,7 +42,7 @@ export function story(broker: ServiceBroker, id: string): Promise<MessageStory> 
 }
 
 /**
- * The whole story of a message once it has come to this status; one of strategy `callback` may not be known at first.
+ * All that is known of a message once it has come to this status; one of strategy `callback` may not be known at first.
  */
 export async function reaches(broker: ServiceBroker, id: string, status: string): Promise<MessageStory> {
   const known = (error: ReliableError) => (error.type === "RELIABLE_NOT_FOUND" ? undefined : Promise.reject(error));

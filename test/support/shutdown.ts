@@ -7,8 +7,8 @@ import { ownServer } from "./own-servers";
 
 export const drainTimeoutMs = 5000;
 /**
- * Two seconds are the library's, for closes that nobody answers (CLOSE_MS); the rest is for Moleculer and the process's
- * own end, on a busy machine.
+ * Two seconds are the library's, for closes without an answer (CLOSE_MS); the rest is for Moleculer and the end of the
+ * process, on a busy machine.
  */
 export const LIMIT_MS = drainTimeoutMs + 4000;
 

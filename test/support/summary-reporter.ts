@@ -30,7 +30,7 @@ export default class SummaryReporter implements Reporter {
         }
       }
     }
-    // With -t the tests that do not match are "skipped": nobody needs their names, and they are no fault.
+    // With -t the tests that do not match are "skipped": they are no fault, and are not named.
     const filtered = Boolean(this.vitest?.config.testNamePattern);
     const undeclared = filtered ? [] : skipped.filter(({ note }) => !note.startsWith(UNSUPPORTED));
     if (!filtered && skipped.length) {

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { Deadline } from "../../src/async/deadline";
 import { systemClock } from "../../src/platform/clock";
-import type { SweepParts } from "../../src/sweeper/parts";
+import type { SweepParts } from "../../src/sweeper/sweep-parts";
 import { Sweeper } from "../../src/sweeper/sweeper";
 
 it("a stop gives up a pass that does not come to its end", async () => {

@@ -77,8 +77,8 @@ export class Declarations {
   }
 
   /**
-   * No connection notices that an operator has deleted a binding or an exchange. Until it is back its group lives on
-   * resends, and emits of strategy `callback` are refused.
+   * No connection notices that an operator has deleted a binding or an exchange. Until it is back its group gets
+   * messages by resends only, and emits of strategy `callback` are refused.
    */
   async repair(): Promise<void> {
     for (const queue of this.#queues.values())

@@ -65,8 +65,8 @@ export function delayQueueName(target: string, delayMs: number): string {
 
 /**
  * Rounded up to two significant digits: a TTL must be one per queue (a per-message TTL blocks at the head), so freely
- * jittered delays would otherwise make a queue each. Never early, at most a tenth late, at most 90 delay queues for each
- * power of ten.
+ * jittered delays would otherwise make a queue each. Never early, at most a tenth late, at most 90 delay queues for
+ * each power of ten.
  */
 export function delayStepMs(delayMs: number): number {
   const whole = Math.min(Math.max(1, Math.ceil(delayMs)), MAX_TTL_MS);

@@ -6,10 +6,10 @@ import type { Parked } from "../message/records";
 import type { FailedRecord } from "../stores/store-records";
 import { parseEnvelope } from "../wire/envelope";
 import { Unreadable } from "../wire/json";
-import type { TrackerParts } from "./parts";
+import type { TrackerParts } from "./tracker-parts";
 
 /** What consumers could not read, and what RabbitMQ gave up delivering (`x-death`) → store. */
-export class DeadLetters {
+export class ParkedQueue {
   constructor(readonly parts: TrackerParts) {}
 
   async take(deliveries: Delivery[]): Promise<void> {

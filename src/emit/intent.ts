@@ -181,8 +181,9 @@ export class SentIntent {
       await commit();
     } catch (error) {
       if (await rolledBack()) await this.#withdraw(message);
-      // The caller may emit the id again at once, and nothing but `createdAt` tells the two emissions apart.
-      while (clock.now() === message.createdAt.getTime()) await clock.sleep(1);
+      // The caller may emit the id again at once, and nothing but `createdAt` tells the two emissions apart. A timer of
+      // 2 ms may fire after little more than one.
+      if (clock.now() === message.createdAt.getTime()) await clock.sleep(2);
       throw error;
     }
     message.status = STATUS.pending;

@@ -51,7 +51,7 @@ const PARTS = LAYERS.slice(RUNTIME + 1, OPTIONS)
   .map(inside);
 const KNOWN_TO_MIXINS = [
   "^src/emit/(emit-options|strategy)\\.ts$",
-  "^src/consumer/(consumer|spec)\\.ts$",
+  "^src/consumer/(consumer|consumer-parts)\\.ts$",
   "^src/operator/",
   "^src/telemetry/metrics\\.ts$",
   "^src/wire/"

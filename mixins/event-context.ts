@@ -1,5 +1,5 @@
 import type { Service } from "moleculer";
-import type { HandlerEnd, HandlerExtras } from "../src/consumer/spec";
+import type { HandlerEnd, HandlerExtras } from "../src/consumer/consumer-parts";
 import { handlerNotReached } from "../src/errors";
 import type { Envelope } from "../src/wire/envelope";
 import type { Broker } from "./broker";

@@ -1,4 +1,4 @@
-import type { HandlerEnd, HandlerExtras, PlainEnd } from "../consumer/spec";
+import type { HandlerEnd, HandlerExtras, PlainEnd } from "../consumer/consumer-parts";
 import type { Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
 import type { Clock } from "../platform/clock";

@@ -4,7 +4,7 @@ import { backoffMs } from "../message/backoff";
 import type { Timer } from "../platform/clock";
 import { ANNOUNCEMENT_TYPE, type Announcement } from "../wire/announcement";
 import { WIRE_VERSION } from "../wire/envelope";
-import { type ConsumerParts, type ConsumerSpec, RETRY } from "./spec";
+import { type ConsumerParts, type ConsumerSpec, RETRY } from "./consumer-parts";
 
 /**
  * Announcements are repeated, so that `seenAt` separates living groups from retired ones and a restored store learns of

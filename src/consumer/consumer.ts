@@ -11,10 +11,10 @@ import { type Envelope, HEADER, parseEnvelope } from "../wire/envelope";
 import { Unreadable } from "../wire/json";
 import type { ReceiptItem } from "../wire/receipt";
 import { Announcer } from "./announcer";
+import { type ConsumerParts, type ConsumerSpec, type HandlerEnd, type PlainEnd, RETRY } from "./consumer-parts";
 import { Inbox } from "./inbox";
 import { ReceiptSender } from "./receipt-sender";
 import { settle } from "./settle";
-import { type ConsumerParts, type ConsumerSpec, type HandlerEnd, type PlainEnd, RETRY } from "./spec";
 
 /**
  * Two services of one group take turns in handling the same event, so their options must agree. Throws

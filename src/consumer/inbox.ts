@@ -2,7 +2,7 @@ import { Batcher } from "../async/batcher";
 import { backoffMs } from "../message/backoff";
 import type { Clock } from "../platform/clock";
 import type { InboxStore } from "../stores/store";
-import { type HandlerEnd, RETRY } from "./spec";
+import { type HandlerEnd, RETRY } from "./consumer-parts";
 
 /** Ids per store command. */
 const MAX_BATCH = 500;

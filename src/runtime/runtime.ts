@@ -1,6 +1,6 @@
 import { Deadline, withTimeout } from "../async/deadline";
 import { assertSameOptions, Consumer } from "../consumer/consumer";
-import type { ConsumerSpec } from "../consumer/spec";
+import type { ConsumerSpec } from "../consumer/consumer-parts";
 import type { Courier } from "../couriers/courier";
 import { noStore } from "../emit/emit";
 import type { EmitOptions } from "../emit/emit-options";

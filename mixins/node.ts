@@ -1,4 +1,6 @@
 import type { Service } from "moleculer";
+import { printableLogger } from "../src/platform/logger";
+import { printable } from "../src/platform/printable";
 import { sameVersion, VERSION } from "../src/platform/process-shared";
 import { Runtime } from "../src/runtime/runtime";
 import type { Broker } from "./broker";
@@ -31,9 +33,9 @@ export function nodeOf(broker: Broker): Node {
 
 function newRuntime(broker: Broker): Runtime {
   const runtime = new Runtime({
-    nodeID: broker.nodeID,
+    nodeID: printable(broker.nodeID),
     namespace: broker.namespace ?? "",
-    logger: broker.getLogger("reliable"),
+    logger: printableLogger(broker.getLogger("reliable")),
     call: (action, params, options) => broker.call(action, params as object, options) as Promise<unknown>
   });
   connectMetrics(broker, runtime);

@@ -2,6 +2,7 @@ import { ReliableError } from "../src/errors";
 import { isPattern } from "../src/message/pattern";
 import type { ConsumerOptions, ServiceOptions } from "../src/options/options";
 import { consumerOptions } from "../src/options/resolve";
+import { hasControl } from "../src/platform/printable";
 import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/wire/announcement";
 
 /** The part of a service schema that both Moleculer lines type in their own way. */
@@ -44,6 +45,8 @@ export function reliableEvents(
     if (!handlers.length || !handlers.every(handler => typeof handler === "function")) throw bad("has no handler");
     if (event.debounce || event.throttle)
       throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
+    if (hasControl(pattern) || hasControl(base))
+      throw bad("cannot be reliable: its pattern or its group has control characters");
     if (RESERVED_IN_GROUPS.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
     if (Buffer.byteLength(pattern) > MAX_BYTES.pattern || Buffer.byteLength(base) > MAX_BYTES.group)
       throw bad(

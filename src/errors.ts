@@ -196,7 +196,20 @@ export function reasonOf(thrown: unknown): string {
  * should have been encoded.
  */
 export function redact(text: string): string {
-  return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s"'`<>]*@/gi, "$1***@");
+  const end = /[\s"'`<>]|$/g;
+  let masked = "";
+  let from = 0;
+  // Text of others may be long. Each character is looked at a fixed number of times.
+  for (let at = text.indexOf("://"); at >= 0; at = text.indexOf("://", end.lastIndex)) {
+    end.lastIndex = at + 3;
+    const address = text.slice(at + 3, end.exec(text)?.index);
+    end.lastIndex = at + 3 + address.length;
+    const last = address.lastIndexOf("@");
+    if (last < 0) continue;
+    masked += `${text.slice(from, at + 3)}***`;
+    from = at + 3 + last;
+  }
+  return masked + text.slice(from);
 }
 
 /**

@@ -16,7 +16,7 @@ function crash(where) {
 /** Takes orders in. They are business data: in a file, or in MongoDB where the proof is the barrier row. */
 module.exports = ({ options, client, folder, namespace }) => ({
   name: "orders",
-  mixins: [ReliableEmit(options)],
+  mixins: [ReliableEmit({ ...options, sources: ["orders.find"] })],
 
   actions: {
     /** The business write may be anything here: what tells afterwards is `find`. */

@@ -147,6 +147,7 @@ export class Consumer {
     let envelope: Envelope;
     try {
       envelope = parseEnvelope(delivery);
+      this.#checkAddress(envelope.receipt);
     } catch (error) {
       if (!(error instanceof Unreadable)) throw error;
       return this.#park(delivery, error.message);
@@ -171,6 +172,13 @@ export class Consumer {
     } finally {
       inbox.leave(id, work);
     }
+  }
+
+  /** What it names is written to with the rights of this node. Throws Unreadable. */
+  #checkAddress(queue: string): void {
+    const { receipts, callbackReceipts } = this.parts.queues;
+    if (queue !== receipts && queue !== callbackReceipts)
+      throw new Unreadable(`its receipt is to go to '${queue}', which is no queue for receipts`);
   }
 
   /** Only the broker can send it again, so a failed delivery goes back into its queue after a pause. */

@@ -1,6 +1,7 @@
 import { ReliableError } from "../errors";
 import type { Backoff } from "../message/message";
 import { check } from "../options/validate";
+import { hasControl } from "../platform/printable";
 import { checkId } from "../wire/envelope";
 
 /** Options of one `reliableEmit`. All optional. */
@@ -30,8 +31,8 @@ export interface EmitOptions {
    */
   commit?: (message: CommitMessage) => unknown;
   /**
-   * An action that returns the payload for `params`, null for "there is none", or "unknown" for "cannot say yet". With
-   * it, checks of strategy `callback` carry no payload.
+   * An action that returns the payload for `params`, null for "there is none", or "unknown" for "cannot say yet"; one
+   * that the service's option `sources` lists. With it, checks of strategy `callback` carry no payload.
    */
   source?: { action: string; params?: unknown };
   /**
@@ -125,6 +126,12 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
       });
   }
   if (id !== undefined) checkId(id);
+  if ([rest.groups ?? []].flat().some(hasControl))
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      `The emit option 'groups' of '${event}' has a name with control characters.`,
+      { option: "groups", event }
+    );
   if (session && rest.waitFor !== undefined && rest.waitFor !== "stored") {
     // Nothing is published before the commit, and the commit would wait for this emit.
     throw new ReliableError(
@@ -150,11 +157,20 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
       option: "barrier",
       event
     });
-  if (rest.source) checkSource(event, rest.source);
 }
 
-/** The params of a source travel and are stored as JSON. */
-function checkSource(event: string, { params }: NonNullable<EmitOptions["source"]>): void {
+/** `sources`: those of the service. The params of a source travel and are stored as JSON. */
+export function checkSource(
+  event: string,
+  { action, params }: NonNullable<EmitOptions["source"]>,
+  sources: string[]
+): void {
+  if (!sources.includes(action))
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      `The emit option 'source' of '${event}' names '${action}', which is not in the service's option 'sources'; list it there, so that nothing else can be called.`,
+      { option: "source", event, action }
+    );
   try {
     if (JSON.stringify(params ?? {}).length <= MAX_SOURCE_BYTES) return;
   } catch {

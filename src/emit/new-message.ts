@@ -3,7 +3,7 @@ import { bucketOf, type Message, type Origin } from "../message/message";
 import type { ServiceOptions } from "../options/options";
 import { checkEvent, checkHeaders } from "../wire/envelope";
 import { isEmpty, serialize } from "../wire/json";
-import { checkEmitOptions, type EmitOptions } from "./emit-options";
+import { checkEmitOptions, checkSource, type EmitOptions } from "./emit-options";
 
 /** The emitting service. */
 export interface EmitSource {
@@ -37,6 +37,7 @@ export function newMessage(
   checkEvent(event);
   checkEmitOptions(event, options);
   const service = source.options;
+  if (options.source) checkSource(event, options.source, service.sources);
   const body = serialize(event, payload, service.maxPayloadBytes);
   // A copy: the context's meta may change before the message is stored.
   const meta = options.meta || (source.meta && !isEmpty(source.meta)) ? { ...source.meta, ...options.meta } : EMPTY;

@@ -3,6 +3,7 @@ import { isFinal, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import { queueTargetOf, queueTargetOfMessage, type Settle } from "../message/queue-target";
 import type { AuditRecord, Parked } from "../message/records";
+import { printable } from "../platform/printable";
 
 /** Bytes of a parked body in a list. Divisible by three, so that base64 ends without padding. */
 const PREVIEW_BYTES = 198;
@@ -140,7 +141,8 @@ function timeline(message: Message): TimelineEntry[] {
     });
   return [created, ...entries.sort((a, b) => a.at.getTime() - b.at.getTime())].map(({ at, what }) => ({
     at: at.toISOString(),
-    what
+    // One line each: an error's text must not look like an entry of its own.
+    what: printable(what)
   }));
 }
 

@@ -127,6 +127,14 @@ export const OPTIONS = {
     rule: { type: "array", items: msRule({ min: 100 }), min: 1, max: 20 },
     default: [30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE]
   }),
+  /**
+   * Actions that `source` of an emit may name, with their full names (`orders.find`, `v2.orders.find`). The service calls
+   * no other, whatever a message says.
+   */
+  sources: perService({
+    rule: { type: "array", items: { type: "string", empty: false, max: 255 }, max: 100 },
+    default: [] as string[]
+  }),
   /** Cap on the JSON of a payload; store a reference for more. */
   maxPayloadBytes: perService(count(256 * KIB, { max: 16 * KIB * KIB })),
   /** Deliveries a consumer holds at once (AMQP prefetch). */

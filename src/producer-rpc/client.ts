@@ -39,7 +39,7 @@ export interface ProducerClientParts {
 }
 
 /** The limits for a producer that cannot be asked: it has no source to ask and no jobs. */
-const NO_SERVICE: ProducerLimits = { maxPayloadBytes: 0, sendsJobs: false };
+const NO_SERVICE: ProducerLimits = { maxPayloadBytes: 0, sendsJobs: false, sources: [] };
 
 /**
  * The callback service's side of the RPC: it asks the producer and has it send again. For a producer that cannot be

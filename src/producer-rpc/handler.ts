@@ -26,6 +26,8 @@ export interface ProducerLimits {
   maxPayloadBytes: number;
   /** It may send to queues that belong to no group (`addAMQPJob`). */
   sendsJobs: boolean;
+  /** Actions that it may be asked to call as a source. */
+  sources: string[];
 }
 
 /** The part of a request that concerns the source. */
@@ -121,9 +123,19 @@ export class ProducerHandler {
   async #askSource(
     { id, event }: Asked,
     { action, params }: Source,
-    { maxPayloadBytes }: ProducerLimits
+    { maxPayloadBytes, sources }: ProducerLimits
   ): Promise<ResendAnswer> {
     const { call, askTimeoutMs } = this.parts;
+    // The request may come from a message that a stranger has written.
+    if (!sources.includes(action))
+      return {
+        answer: "error",
+        error: {
+          name: "SourceRefused",
+          message: `'${action}' is not in the option 'sources' of the service that is named as its producer`,
+          code: "SOURCE_REFUSED"
+        }
+      };
     try {
       const payload = await call(action, params ?? {}, { timeout: askTimeoutMs });
       if (payload === null || payload === undefined) return { answer: "no" };

@@ -191,9 +191,12 @@ export class Runtime {
   }
 
   /** What the mixin's action `reliableResend` does: answers for the messages of this node's services. */
-  async answer(request: ResendRequest, { maxPayloadBytes, sendsJobs }: ServiceOptions): Promise<ResendAnswer> {
+  async answer(
+    request: ResendRequest,
+    { maxPayloadBytes, sendsJobs = false, sources }: ServiceOptions
+  ): Promise<ResendAnswer> {
     if (this.#phase !== "started" || !this.#parts) throw this.#notRunning();
-    return this.#parts.producerHandler.answer(request, { maxPayloadBytes, sendsJobs: sendsJobs === true });
+    return this.#parts.producerHandler.answer(request, { maxPayloadBytes, sendsJobs, sources });
   }
 
   /**

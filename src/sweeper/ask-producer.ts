@@ -33,6 +33,9 @@ interface Silence {
   gone: boolean;
 }
 
+/** Answers of the producer that another attempt would not change. */
+const HOPELESS = new Set<unknown>(["NO_PAYLOAD", "SOURCE_REFUSED"]);
+
 type Answered = Exclude<ProducerAnswer, { answer: "unreachable" }>;
 
 /** undefined = the producer answers. */
@@ -95,7 +98,7 @@ function byAnswer(asked: Answered, message: Message, each: (result: StepResult) 
     case "unknown":
       return each({ error: { name: "SourceUnknown", message: asked.reason, code: "SOURCE_UNKNOWN" }, retryable: true });
     case "error":
-      return each({ error: asked.error, retryable: asked.error.code !== "NO_PAYLOAD" });
+      return each({ error: asked.error, retryable: !HOPELESS.has(asked.error.code) });
     case "yes":
       return each({
         error: { name: "BadAnswer", message: "the producer answered a question that was not put" },
@@ -151,7 +154,7 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
               code: "SOURCE_UNKNOWN"
             };
       const limit = message.delays?.length ?? message.maxAttempts;
-      if (asks < limit) return again(delayOf(message, asks + 1), { asks, ...rest });
+      if (asks < limit && !HOPELESS.has(error.code)) return again(delayOf(message, asks + 1), { asks, ...rest });
       await expire(parts, message, error, at);
       return left;
     }

@@ -1,4 +1,5 @@
 import { consumerGroup, isPattern, isWildcard } from "../message/pattern";
+import { hasControl } from "../platform/printable";
 import { describe, WIRE_VERSION } from "./envelope";
 import { parseJson, Unreadable } from "./json";
 
@@ -28,6 +29,7 @@ export function parseAnnouncement(body: Buffer, prefix: string): Announcement {
   if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown announcement version ${describe(value?.v)}`);
   for (const field of ["pattern", "group", "queue", "nodeID", "service"] as const) {
     if (typeof value[field] !== "string" || value[field] === "") throw new Unreadable(`announcement without ${field}`);
+    if (hasControl(value[field])) throw new Unreadable(`announcement whose ${field} has control characters`);
   }
   const { pattern, group, queue } = value as Announcement;
   if (Buffer.byteLength(queue) > MAX_BYTES.queue)

@@ -1,5 +1,6 @@
 import { ReliableError } from "../errors";
 import { ANY_GROUP, type Message, type Origin } from "../message/message";
+import { hasControl, printable } from "../platform/printable";
 import { isEmpty, parseJson, parseObject, stringify, Unreadable } from "./json";
 
 /** Wire version of envelopes, receipts and announcements. A reader refuses (parks) a version that it does not know. */
@@ -64,16 +65,13 @@ export function checkEvent(event: unknown): asserts event is string {
   });
 }
 
-/** The control characters of ASCII. */
-const CONTROL = /(?![\u0080-\u009f])\p{Cc}/u;
-
 /** Why it cannot be the name of an event, as the end of a sentence. */
 export function eventFault(event: unknown): string | undefined {
   if (typeof event !== "string") return "must be a string";
   if (event.trim() === "") return "is empty";
   if (event.startsWith("$")) return "starts with '$' (such events stay on their node in Moleculer)";
   if (/[*#?]/.test(event)) return "contains a wildcard (*, # or ?)";
-  if (CONTROL.test(event)) return "contains a control character";
+  if (hasControl(event)) return "contains a control character";
   if (Buffer.byteLength(event) > MAX_SHORT_STRING) return `is longer than ${MAX_SHORT_STRING} bytes`;
   return undefined;
 }
@@ -86,7 +84,7 @@ export function checkId(id: unknown): asserts id is string {
     id.trim() === "" ||
     id === "__proto__" ||
     Buffer.byteLength(id) > 200 ||
-    CONTROL.test(id)
+    hasControl(id)
   ) {
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",
@@ -161,14 +159,14 @@ export function headersOf(
   };
   if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = groups.join(",");
   if (echo !== undefined) headers[HEADER.echo] = echo;
-  // User code may have set them to any type. Readers take text only.
-  if (origin.requestID) headers[HEADER.requestID] = String(origin.requestID);
-  if (origin.parentID) headers[HEADER.parentID] = String(origin.parentID);
+  // User code may have set them to any type and content. Readers take text without control characters only.
+  if (origin.requestID) headers[HEADER.requestID] = printable(String(origin.requestID));
+  if (origin.parentID) headers[HEADER.parentID] = printable(String(origin.parentID));
   if (origin.level !== undefined) headers[HEADER.level] = origin.level;
   if (origin.tracing !== undefined) headers[HEADER.tracing] = origin.tracing;
-  if (origin.nodeID) headers[HEADER.nodeID] = origin.nodeID;
-  if (origin.caller) headers[HEADER.caller] = origin.caller;
-  if (origin.traceparent) headers[HEADER.traceparent] = origin.traceparent;
+  if (origin.nodeID) headers[HEADER.nodeID] = printable(origin.nodeID);
+  if (origin.caller) headers[HEADER.caller] = printable(origin.caller);
+  if (origin.traceparent) headers[HEADER.traceparent] = printable(origin.traceparent);
   if (!isEmpty(message.meta)) headers[HEADER.meta] = JSON.stringify(message.meta);
   if (!isEmpty(message.headers)) headers[HEADER.headers] = JSON.stringify(message.headers);
   if (message.groups) headers[HEADER.only] = message.groups.join(",");
@@ -199,6 +197,9 @@ const TEXTS = [
   HEADER.traceparent
 ];
 
+/** Names and ids, which people read in logs and on terminals. The others of TEXTS are JSON. */
+const NAMES = TEXTS.filter(name => name !== HEADER.meta && name !== HEADER.headers && name !== HEADER.echo);
+
 /** Throws Unreadable. Unknown headers are ignored. */
 export function parseEnvelope(wire: Wire): Envelope {
   const { headers } = wire;
@@ -207,12 +208,16 @@ export function parseEnvelope(wire: Wire): Envelope {
     throw new Unreadable(`unknown x-reliable-version ${describe(headers[HEADER.version])}`);
   if (!wire.messageId) throw new Unreadable("no messageId");
   if (!wire.type) throw new Unreadable("no type (event name)");
+  if (hasControl(wire.messageId)) throw new Unreadable("a messageId with control characters");
+  if (hasControl(wire.type)) throw new Unreadable("a type (event name) with control characters");
   const { [HEADER.attempt]: attempt, [HEADER.level]: level, [HEADER.tracing]: tracing } = headers;
   if (!isCount(attempt)) throw new Unreadable(`bad x-reliable-attempt ${describe(attempt)}`);
   const wrong = TEXTS.find(
     name => headers[name] !== undefined && (typeof headers[name] !== "string" || headers[name] === "")
   );
   if (wrong) throw new Unreadable(`bad ${wrong} ${describe(headers[wrong])}`);
+  const dirty = NAMES.find(name => headers[name] !== undefined && hasControl(headers[name] as string));
+  if (dirty) throw new Unreadable(`${dirty} with control characters`);
   if (level !== undefined && typeof level !== "number") throw new Unreadable(`bad ${HEADER.level} ${describe(level)}`);
   if (tracing !== undefined && typeof tracing !== "boolean")
     throw new Unreadable(`bad ${HEADER.tracing} ${describe(tracing)}`);

@@ -1,5 +1,6 @@
 import { type Backoff, JITTERS, type Message, QUESTIONS, type Question, type Source } from "../message/message";
 import { LONGEST_MS } from "../options/option";
+import { hasControl } from "../platform/printable";
 import { isCount } from "./envelope";
 import { Unreadable } from "./json";
 
@@ -76,10 +77,17 @@ export function parsePlan(text: string): CallbackPlan {
     throw new Unreadable("x-reliable-echo lacks backoff");
   if (
     source !== undefined &&
-    (typeof source !== "object" || source === null || typeof source.action !== "string" || source.action === "")
+    (typeof source !== "object" ||
+      source === null ||
+      typeof source.action !== "string" ||
+      // The actions of a Moleculer node itself ($node.…) are no sources.
+      !/^[^$]/.test(source.action))
   )
     throw new Unreadable("x-reliable-echo has a bad source");
-  if (only !== undefined && !(Array.isArray(only) && only.every(group => typeof group === "string" && group !== "")))
+  if (
+    only !== undefined &&
+    !(Array.isArray(only) && only.every(group => typeof group === "string" && group !== "" && !hasControl(group)))
+  )
     throw new Unreadable("x-reliable-echo has bad groups");
   if (intent !== undefined && !isQuestion(intent)) throw new Unreadable("x-reliable-echo has a bad intent");
   if (resend !== undefined && resend !== "copy") throw new Unreadable("x-reliable-echo has a bad resend");

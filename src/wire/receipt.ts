@@ -1,4 +1,5 @@
 import { ANY_GROUP, type FailureError } from "../message/message";
+import { hasControl } from "../platform/printable";
 import { describe, isCount, WIRE_VERSION } from "./envelope";
 import { parseJson, Unreadable } from "./json";
 
@@ -60,6 +61,7 @@ export function parseReceipts(body: Buffer): ReadReceipts {
   if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown receipt version ${describe(value?.v)}`);
   const { v, group, nodeID, items } = value;
   if (!isText(group) || !isText(nodeID)) throw new Unreadable("receipt without group or nodeID");
+  if (!isName(group) || !isName(nodeID)) throw new Unreadable("receipt whose group or nodeID has control characters");
   // The name stands for groups that are not known yet. No group has it.
   if (group === ANY_GROUP) throw new Unreadable(`receipt of group '${ANY_GROUP}', which is none`);
   if (Buffer.byteLength(group) > MAX_GROUP_BYTES)
@@ -77,6 +79,8 @@ export function parseReceipts(body: Buffer): ReadReceipts {
 }
 
 const isText = (value: unknown): value is string => typeof value === "string" && value !== "";
+/** An id, or a name of an event, a group, a node or a service. */
+const isName = (value: unknown): value is string => isText(value) && !hasControl(value);
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 const isFlag = (value: unknown) => value === undefined || typeof value === "boolean";
@@ -87,6 +91,7 @@ function faultOf(item: unknown): string | undefined {
   if (!isObject(item)) return "not an object";
   const { id, outcome, attempt, durationMs, retryable, rejected, error, echo } = item;
   if (!isText(id)) return "no id";
+  if (!isName(id)) return "an id with control characters";
   if (outcome !== "handled" && outcome !== "failed") return `bad outcome ${describe(outcome)}`;
   if (!isCount(attempt)) return `bad attempt ${describe(attempt)}`;
   if (!Number.isFinite(durationMs) || (durationMs as number) < 0) return `bad durationMs ${describe(durationMs)}`;
@@ -117,7 +122,7 @@ function isError(error: unknown): boolean {
 const isBase64 = (text: string) => text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
 
 function isEcho(echo: unknown): echo is Echo {
-  if (!isObject(echo) || !isText(echo.event) || !isText(echo.producer) || !isText(echo.plan)) return false;
+  if (!isObject(echo) || !isName(echo.event) || !isName(echo.producer) || !isText(echo.plan)) return false;
   return echo.headers === undefined
     ? echo.body === undefined
     : isObject(echo.headers) && isText(echo.body) && isBase64(echo.body);
@@ -132,7 +137,7 @@ export interface Withdrawal {
 /** Throws Unreadable. */
 export function parseWithdrawal(body: Buffer): Withdrawal {
   const value = parseJson(body, "withdrawal") as Partial<Withdrawal> | null;
-  if (value?.v !== WIRE_VERSION || !isText(value.id) || !isEcho(value.echo))
+  if (value?.v !== WIRE_VERSION || !isName(value.id) || !isEcho(value.echo))
     throw new Unreadable("withdrawal without version, id or echo");
   return value as Withdrawal;
 }

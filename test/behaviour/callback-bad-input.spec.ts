@@ -74,6 +74,11 @@ const bad: [what: string, check: Parameters<typeof sendCheck>[1], reason: RegExp
   ["with a way to ask of nonsense", { echo: plan({ intent: "guess" }) }, /bad intent/],
   ["with a time of nonsense", { echo: plan({ at: 1e300 }) }, /lacks at, max or delays/],
   ["with a source of nonsense", { echo: plan({ source: { action: 1 } }) }, /bad source/],
+  [
+    "with an action of the Moleculer node as its source",
+    { echo: plan({ source: { action: "$node.list" } }) },
+    /bad source/
+  ],
   ["that is older than what is kept", { echo: plan({ at: Date.now() - 8 * 24 * HOUR }) }, /older than retainMs/]
 ];
 
@@ -276,6 +281,27 @@ describe("a payload that is too large to travel in a check", () => {
     });
     expect(await reaches(broker, "large", "consumed")).toMatchObject({ attempts: 2 });
   });
+});
+
+it("an action that the producer has not listed as a source is not called, whatever a message or a call names", async () => {
+  const called: unknown[] = [];
+  const { broker } = await world(
+    "callback",
+    { stock: () => undefined },
+    { more: [{ name: "vault", actions: { open: (ctx: { params: unknown }) => void called.push(ctx.params) } }] }
+  );
+  const source = { action: "vault.open", params: {} };
+  await sendCheck(broker, { id: "message", body: "", echo: plan({ source }) });
+  const intent = { "x-reliable-intent": "source" };
+  await sendCheck(broker, { id: "intent", body: "", headers: intent, echo: plan({ source, intent: "source" }) });
+  expect((await reaches(broker, "message", "dead")).reason).toMatch(/'vault\.open' is not in the option 'sources'/);
+  expect((await reaches(broker, "intent", "dead")).reason).toMatch(/'vault\.open' is not in the option 'sources'/);
+  const request = { id: "call", event: "order.created", headers: {}, body: "", question: "source", source, steps: [] };
+  expect(await broker.call("shop.reliableResend", request)).toMatchObject({
+    answer: "error",
+    error: { code: "SOURCE_REFUSED" }
+  });
+  expect(called).toEqual([]);
 });
 
 it("a source that has nothing (any more) for a message that was sent makes it dead, not withdrawn", async () => {

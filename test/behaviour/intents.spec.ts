@@ -205,7 +205,9 @@ describe.each(STRATEGIES)("an intent of strategy $name", ({ name, knowsIds }) =>
   });
 
   it("with a source that does not exist is dead at the limit", async () => {
-    const made = await world(name, groups([]), { options: { checkDelaysMs: [100, 150] } });
+    const made = await world(name, groups([]), {
+      options: { checkDelaysMs: [100, 150], sources: ["nobody.knows"] }
+    });
     const { broker, end } = await crashed(made, { source: { action: "nobody.knows" } });
     expect((await reaches(broker, "order 1", "dead")).reason).toMatch(/^source: .*nobody\.knows/);
     await end();

@@ -20,7 +20,12 @@ const marked = (lines: string[]) =>
 it("a payload is in no log line, error, metric or event, however it fails", { timeout: 60_000 }, async () => {
   const made = cluster();
   const told: string[] = [];
-  const mixin = made.mixin({ maxAttempts: 2, maxPayloadBytes: 1000, handlerTimeoutMs: 200 });
+  const mixin = made.mixin({
+    maxAttempts: 2,
+    maxPayloadBytes: 1000,
+    handlerTimeoutMs: 200,
+    sources: ["nowhere.asked"]
+  });
   const broker = await made.node(
     "node-1",
     [

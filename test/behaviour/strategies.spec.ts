@@ -257,12 +257,17 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     ["a source without action", ["order.created", {}, { source: { params: 1 } }], "RELIABLE_BAD_OPTION"],
     [
       "a source with params that cannot travel",
-      ["order.created", {}, { source: { action: "a.b", params: { n: 1n } } }],
+      ["order.created", {}, { source: { action: "asked.happened", params: { n: 1n } } }],
       "RELIABLE_BAD_OPTION"
     ],
     [
       "a source with params that are too large",
-      ["order.created", {}, { source: { action: "a.b", params: "x".repeat(5000) } }],
+      ["order.created", {}, { source: { action: "asked.happened", params: "x".repeat(5000) } }],
+      "RELIABLE_BAD_OPTION"
+    ],
+    [
+      "a source that the service does not list",
+      ["order.created", {}, { source: { action: "$node.list" } }],
       "RELIABLE_BAD_OPTION"
     ],
     ["commit without a way to ask", ["order.created", {}, { commit: () => undefined }], "RELIABLE_BAD_OPTION"],

@@ -358,7 +358,11 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
       askTimeoutMs: 1000,
       prefix: "reliable"
     });
-    return handler.answer(part as ResendRequest, { maxPayloadBytes: 1000, sendsJobs: false });
+    return handler.answer(part as ResendRequest, {
+      maxPayloadBytes: 1000,
+      sendsJobs: false,
+      sources: ["orders.source"]
+    });
   };
 
   /** What a broken protocol does not wait for. */

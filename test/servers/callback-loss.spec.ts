@@ -22,7 +22,13 @@ async function parts(ladder: number[], { consuming = true, more = [] as object[]
   const stock = await consume("stock-1");
   const shop = await made.node(
     "shop",
-    [emitter(made.mixin({ ...AMQP_ONLY, strategy: "callback", checkDelaysMs: ladder }), "shop"), ...more],
+    [
+      emitter(
+        made.mixin({ ...AMQP_ONLY, strategy: "callback", checkDelaysMs: ladder, sources: ["asked.happened"] }),
+        "shop"
+      ),
+      ...more
+    ],
     { middlewares: [counting.middleware] }
   );
   await subscribed(first, 1);

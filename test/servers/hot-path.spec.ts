@@ -40,7 +40,17 @@ async function producer(strategy: "outbox" | "callback") {
   const client = await new MongoClient(urls().mongo, { monitorCommands: true }).connect();
   onTestFinished(() => client.close());
   const shop = await made.node("shop", [
-    emitter(made.mixin({ mongo: client, redis: undefined, strategy, service: false, refreshMs: 3_600_000 }), "shop")
+    emitter(
+      made.mixin({
+        mongo: client,
+        redis: undefined,
+        strategy,
+        service: false,
+        refreshMs: 3_600_000,
+        sources: ["asked.happened"]
+      }),
+      "shop"
+    )
   ]);
   const writes: string[] = [];
   const others: string[] = [];

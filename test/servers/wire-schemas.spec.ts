@@ -46,7 +46,7 @@ async function untracked() {
     "order.**": { reliable: true, handler }
   };
   const shop = {
-    ...{ name: "shop", mixins: [made.mixin({ service: false, checkDelaysMs: LADDER })] },
+    ...{ name: "shop", mixins: [made.mixin({ service: false, checkDelaysMs: LADDER, sources: ["asked.happened"] })] },
     actions: {
       emit(
         this: { reliableEmit(event: string, payload: unknown, options: object): unknown },

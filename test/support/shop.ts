@@ -71,7 +71,7 @@ export function shop({ namespace, mongo, options }: Pick<ShopNode, "namespace" |
   };
   const schema = {
     name: "shop",
-    mixins: [ReliableEmit({ ...options, mongo: client })],
+    mixins: [ReliableEmit({ ...options, mongo: client, sources: ["shop.order"] })],
     actions: {
       order: async (ctx: Context<{ id: string }>) =>
         (await orders.findOne({ _id: ctx.params.id })) ? { id: ctx.params.id } : null,

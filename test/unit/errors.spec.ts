@@ -46,7 +46,10 @@ it.each([
     `cannot connect to "amqp://a:${SECRET}@one" nor amqp://b:${SECRET}@two now`,
     'cannot connect to "amqp://***@one" nor amqp://***@two now'
   ],
-  ["https://host/path", "https://host/path"]
+  ["https://host/path", "https://host/path"],
+  [`a://b c://u:${SECRET}@d e@f g://h`, "a://b c://***@d e@f g://h"],
+  [`x://${SECRET}@`, "x://***@"],
+  ["://", "://"]
 ])("%s is masked", (text, masked) => {
   expect(redact(text)).toBe(masked);
 });

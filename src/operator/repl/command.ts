@@ -1,6 +1,7 @@
 import type { ServiceBroker } from "moleculer";
 import { ReliableError, reasonOf } from "../../errors";
 import { check } from "../../options/validate";
+import { printableLines } from "../../platform/printable";
 import {
   actTable,
   auditsTable,
@@ -144,9 +145,9 @@ export async function reliableCommand(
         meta: { $repl: true },
         ...(typeof node === "string" ? { nodeID: node } : {})
       } as object);
-    return await verb.run(call, params);
+    return printableLines(await verb.run(call, params));
   } catch (error) {
-    return errorText(error);
+    return printableLines(errorText(error));
   }
 }
 

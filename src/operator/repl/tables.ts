@@ -166,10 +166,7 @@ export function parkedText({ body, encoding, properties, headers, ...row }: Reco
   const lines = Object.entries({ ...row, properties, headers }).map(
     ([name, value]) => `${name.padEnd(10)} ${JSON.stringify(value)}`
   );
-  // Any client of the broker may have sent it: a terminal must not take it for commands.
-  return [...lines, `body       ${encoding}:`, body]
-    .join("\n")
-    .replace(/(?![\t\n])\p{Cc}/gu, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return [...lines, `body       ${encoding}:`, body].join("\n");
 }
 
 export function auditsTable(rows: Record<string, unknown>[]): string {

@@ -67,7 +67,11 @@ export const ERRORS = {
   },
   RELIABLE_QUEUE_MISSING: {
     retryable: false,
-    text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): a message was sent again to a group whose queue does not exist (it was deleted, or a service in another language announced a queue it never made); `data` names group and queue"
+    text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): a message was sent again to a group whose queue does not exist (it was deleted); `data` names group and queue"
+  },
+  RELIABLE_TOO_MANY_GROUPS: {
+    retryable: false,
+    text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): 5,000 groups and patterns are known, and more were announced; `reliable forget` those that are gone, and look who writes to the queue of announcements"
   },
   RELIABLE_NOT_FOUND: {
     retryable: false,

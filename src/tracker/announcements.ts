@@ -1,35 +1,97 @@
 import type { Delivery } from "../couriers/courier";
+import { ReliableError, reasonOf } from "../errors";
 import { toParked } from "../inbound/parked-messages";
 import type { Parked, Subscription } from "../message/records";
 import { parseAnnouncement } from "../wire/announcement";
 import { Unreadable } from "../wire/json";
 import type { TrackerParts } from "./tracker-parts";
 
-/** Announcements of consumers → the groups in the store. */
+/** Groups and patterns of a namespace: far more than services have, and what a node keeps in memory and reads again. */
+const MAX_SUBSCRIPTIONS = 5000;
+
+/** The key under which the store keeps them: one queue may serve two patterns. */
+const keyOf = ({ group, pattern }: Pick<Subscription, "group" | "pattern">) => JSON.stringify([group, pattern]);
+
+/**
+ * Announcements of consumers → the groups in the store. Every later message waits for what is recorded here, so a
+ * stranger's announcement is looked at: its queue must exist, a group whose consumers live stays where it is, and the
+ * number of groups is limited.
+ */
 export class Announcements {
+  #full = false;
+
   constructor(readonly parts: TrackerParts) {}
 
   async take(deliveries: Delivery[]): Promise<void> {
     const { store, subscriptions, clock, prefix } = this.parts;
-    const known = new Map<string, Subscription>();
+    const announced = new Map<string, Subscription>();
     const parked: Parked[] = [];
     const now = new Date(clock.now());
     for (const delivery of deliveries) {
       try {
         const { pattern, group, queue, nodeID, service } = parseAnnouncement(delivery.body, prefix);
-        // The key under which the store keeps them: one queue may serve two patterns. The last announcement wins there,
-        // and so it does here.
-        const key = JSON.stringify([group, pattern]);
-        known.delete(key);
-        known.set(key, { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now });
+        const subscription = { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now };
+        const key = keyOf(subscription);
+        await this.#check(subscription, announced.get(key), announced.size);
+        // The last announcement wins in the store, and so it does here.
+        announced.delete(key);
+        announced.set(key, subscription);
       } catch (error) {
+        if (error === FULL) continue;
         if (!(error instanceof Unreadable)) throw error;
         parked.push(toParked(delivery, error.message, this.parts));
       }
     }
     if (parked.length) await store.parked.add(parked);
-    if (!known.size) return;
-    await store.subscriptions.announce([...known.values()]);
+    if (!announced.size) return;
+    await store.subscriptions.announce([...announced.values()]);
     await subscriptions.refresh();
   }
+
+  /** `before`: what the same batch has said of it, `more`: how much that batch adds. Throws Unreadable, or FULL. */
+  async #check(subscription: Subscription, before: Subscription | undefined, more: number): Promise<void> {
+    const { all } = this.parts.subscriptions;
+    const { group, pattern, queue } = subscription;
+    const known = before ?? all.find(other => other.group === group && other.pattern === pattern);
+    if (known?.queue === queue) return;
+    if (!known && all.length + more >= MAX_SUBSCRIPTIONS) throw this.#tooMany(subscription);
+    if ((await this.#consumersOf(queue)) === undefined)
+      throw new Unreadable(`announcement of the queue '${queue}', which does not exist`);
+    if (!known) return;
+    const consumers = await this.#consumersOf(known.queue);
+    if (consumers)
+      throw new Unreadable(
+        `announcement that would move group ${group} to the queue '${queue}': it has ${consumers} consumer(s) on ${known.queue}`
+      );
+  }
+
+  /** undefined = there is no such queue. Throws Unreadable if it may not be looked at. */
+  async #consumersOf(queue: string): Promise<number | undefined> {
+    const { courier } = this.parts;
+    try {
+      return (await courier.depth(queue))?.consumers;
+    } catch (error) {
+      // Without a connection the announcement comes again. Otherwise it is this queue, and the others must not wait.
+      if (!courier.ready) throw error;
+      throw new Unreadable(`announcement of the queue '${queue}': ${reasonOf(error)}`);
+    }
+  }
+
+  /** Told once. They are not kept: living groups announce themselves again and again. */
+  #tooMany({ group, pattern }: Subscription): typeof FULL {
+    const { logger, events } = this.parts;
+    if (!this.#full) {
+      const error = new ReliableError(
+        "RELIABLE_TOO_MANY_GROUPS",
+        `Group ${group} with '${pattern}' and others after it are not recorded: ${MAX_SUBSCRIPTIONS} groups and patterns are known.`,
+        { group, limit: MAX_SUBSCRIPTIONS }
+      );
+      logger.error(`Reliable: ${error.message}`);
+      events.emit("error", error, "tracker");
+    }
+    this.#full = true;
+    return FULL;
+  }
 }
+
+const FULL = Symbol("too many groups");

@@ -36,6 +36,8 @@ export const HEADER = {
 /** AMQP allows 64 KiB per header table. The headers without origin and groups are small and limited. */
 export const MAX_HEADER_BYTES = 60 * 1024;
 const MAX_SHORT_STRING = 255;
+/** Characters of `x-reliable-groups`. */
+const MAX_LISTED = 4096;
 /** An origin of at most this many characters needs no counting if it travels alone. */
 const MAX_SHORT_ORIGIN = 1000;
 
@@ -157,7 +159,7 @@ export function headersOf(
     [HEADER.receipt]: receipt,
     [HEADER.producer]: message.producer
   };
-  if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = groups.join(",");
+  if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = listed(groups);
   if (echo !== undefined) headers[HEADER.echo] = echo;
   // User code may have set them to any type and content. Readers take text without control characters only.
   if (origin.requestID) headers[HEADER.requestID] = printable(String(origin.requestID));
@@ -171,6 +173,14 @@ export function headersOf(
   if (!isEmpty(message.headers)) headers[HEADER.headers] = JSON.stringify(message.headers);
   if (message.groups) headers[HEADER.only] = message.groups.join(",");
   return headers;
+}
+
+/** Whole names only. It informs people, and must not push the headers over AMQP's limit. */
+function listed(groups: string[]): string {
+  const all = groups.join(",");
+  if (all.length <= MAX_LISTED) return all;
+  const cut = all.lastIndexOf(",", MAX_LISTED);
+  return cut > 0 ? all.slice(0, cut) : all.slice(0, MAX_LISTED);
 }
 
 export interface Wire {

@@ -1,8 +1,9 @@
 import type { Context, ServiceBroker } from "moleculer";
 import { expect, it } from "vitest";
+import type { Subscription } from "../../src/message/records";
 import { eventQueue, systemQueues } from "../../src/wire/names";
 import { cluster, until } from "../support/brokers";
-import { courierOf, foreignGroup, sendReceipt } from "../support/runtime";
+import { courierOf, foreignGroup, runtimeOf, sendReceipt, storeOf } from "../support/runtime";
 import { consumer, oneNode, reaches, subscribed } from "../support/services";
 
 const EVIL = "a\u001b[2J\nINFO forged\u009b31m";
@@ -73,6 +74,64 @@ it("an event whose receipt would go to another queue is parked before its handle
   expect(seen.map(({ params }) => params)).toEqual([{ good: true }]);
   expect(await courierOf(broker).depth(victim)).toMatchObject({ ready: 0 });
   await courierOf(broker).remove(victim);
+});
+
+const announce = (broker: ServiceBroker, announcement: object) =>
+  courierOf(broker).publish({
+    to: { queue: systemQueues(broker.namespace).announcements },
+    messageId: "announcement",
+    type: "reliable.announcement",
+    headers: {},
+    body: Buffer.from(JSON.stringify({ v: 1, nodeID: "far", service: "far", ...announcement }))
+  });
+
+it("a group whose queue does not exist is not recorded: later messages do not wait for it", async () => {
+  const { broker, emit } = await world();
+  await announce(broker, { pattern: "**", group: "ghost:**", queue: "no-such-queue" });
+  expect(await parked(broker, 1)).toEqual(["announcement of the queue 'no-such-queue', which does not exist"]);
+  expect((await emit("order.created", {}, { waitFor: "consumed" })).status).toBe("consumed");
+  expect(await broker.call("reliable.subscriptions")).toMatchObject([{ group: "mail" }]);
+});
+
+it("a group with consumers is not moved; one without them is", async () => {
+  const { broker } = await world();
+  const mine = eventQueue(broker.namespace, "mail", "order.created");
+  const [other, third] = [`${broker.namespace}.other`, `${broker.namespace}.third`];
+  for (const name of [other, third]) await courierOf(broker).declare({ name });
+  await announce(broker, { pattern: "order.created", group: "mail", queue: other });
+  expect(await parked(broker, 1)).toEqual([
+    `announcement that would move group mail to the queue '${other}': it has 1 consumer(s) on ${mine}`
+  ]);
+  await announce(broker, { pattern: "order.created", group: "far", queue: other });
+  await subscribed(broker, 2);
+  await announce(broker, { pattern: "order.created", group: "far", queue: third });
+  const rows = await until(
+    () => storeOf(broker).subscriptions.list(),
+    list => list.some(({ queue }) => queue === third)
+  );
+  expect(rows.map(({ group, queue }) => [group, queue]).sort()).toEqual([
+    ["far", third],
+    ["mail", mine]
+  ]);
+  for (const name of [other, third]) await courierOf(broker).remove(name);
+});
+
+it("the number of groups is limited; that is told once, and those that are known live on", async () => {
+  const { broker, emit } = await world();
+  const told: string[] = [];
+  runtimeOf(broker).events.on("error", error => void told.push((error as { type: string }).type));
+  const [known] = await storeOf(broker).subscriptions.list();
+  const many = Array.from({ length: 4999 }, (_, n) => ({ ...(known as Subscription), group: `g${n}`, pattern: "x.y" }));
+  await storeOf(broker).subscriptions.announce(many);
+  await runtimeOf(broker).needStorage().subscriptions.refresh();
+  const queue = known?.queue;
+  for (const group of ["one", "two", "three"]) await announce(broker, { pattern: "order.created", group, queue });
+  await announce(broker, { pattern: "order.created", group: "mail", queue });
+  await announce(broker, {});
+  await parked(broker, 1);
+  expect(told).toEqual(["RELIABLE_TOO_MANY_GROUPS", "RELIABLE_PARKED"]);
+  expect(await storeOf(broker).subscriptions.list()).toHaveLength(5000);
+  expect((await emit("order.created", {}, { waitFor: "consumed" })).status).toBe("consumed");
 });
 
 it("meta of an event gives no prototype to what a handler calls", async () => {

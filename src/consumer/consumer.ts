@@ -61,7 +61,7 @@ export class Consumer {
     readonly parts: ConsumerParts
   ) {
     const { group, queue, options } = spec;
-    this.receipts = new ReceiptSender(parts, group, queue);
+    this.receipts = new ReceiptSender(parts, group);
     this.#announcer = new Announcer(spec, parts);
     this.#active = new WaitGroup(error => this.#failed(error, `a delivery of ${queue} stays unacked`));
     if (parts.inbox && options.inbox)

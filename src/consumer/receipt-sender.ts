@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { Courier, Delivery } from "../couriers/courier";
 import { reasonOf } from "../errors";
-import { announceParked, type ParkingNode, toParkedMessage } from "../inbound/parked-messages";
 import { backoffMs } from "../message/backoff";
+import type { Clock } from "../platform/clock";
+import type { Logger } from "../platform/logger";
 import { WIRE_VERSION } from "../wire/envelope";
-import type { Queues } from "../wire/names";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
 import { AckWindow } from "./ack-window";
 
@@ -12,8 +12,6 @@ import { AckWindow } from "./ack-window";
 const MAX_ITEMS = 500;
 /** Bytes of the payloads that failed receipts return in one message. */
 const MAX_ECHO_BYTES = 1024 * 1024;
-/** After this many returns in a row, receipts for a queue that does not exist are parked. */
-const MAX_RETURNS = 5;
 const RETRY = { initialMs: 200, maxMs: 5000, jitter: "half" } as const;
 
 interface Owed {
@@ -23,9 +21,11 @@ interface Owed {
   delivery?: Delivery;
 }
 
-interface ReceiptParts extends ParkingNode {
+interface ReceiptParts {
   courier: Courier;
-  queues: Queues;
+  logger: Logger;
+  nodeID: string;
+  clock: Clock;
 }
 
 /**
@@ -38,14 +38,11 @@ export class ReceiptSender {
   #running: Promise<void> | undefined;
   readonly #end = new AbortController();
   readonly #window = new AckWindow();
-  /** Returns in a row, by address. */
-  readonly #returns = new Map<string, number>();
 
   constructor(
     readonly parts: ReceiptParts,
     /** Of the consumer. */
-    readonly group: string,
-    readonly queue: string
+    readonly group: string
   ) {}
 
   /** Set by a stop: nothing is sent or acked any more. */
@@ -95,8 +92,12 @@ export class ReceiptSender {
       failures++;
       if (failures === 1 && courier.ready)
         logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
-      if (outcome === "returned" && (await this.#addressMissing(address, batch))) continue;
-      // A missing receipt queue of one producer must not delay the receipts for others.
+      // Consumers answer to the library's two queues only (`Consumer`). One that was deleted is made again.
+      if (outcome === "returned")
+        await courier
+          .declare({ name: address })
+          .catch(error => logger.debug(`Reliable: ${address} could not be declared: ${reasonOf(error)}`));
+      // Receipts of one strategy must not delay those of the other.
       this.#owed.push(
         ...this.#owed
           .splice(0, this.#owed.length)
@@ -104,35 +105,6 @@ export class ReceiptSender {
       );
       await clock.sleep(backoffMs(RETRY, failures), this.#end.signal);
     }
-  }
-
-  /**
-   * There is no queue of that name. One of the library's own is declared again. Any other name came from outside and
-   * may never exist. Receipts waiting for it would fill the prefetch window, so they are parked. True = parked.
-   */
-  async #addressMissing(address: string, batch: Owed[]): Promise<boolean> {
-    const { courier, logger, nodeID, queues } = this.parts;
-    const { receipts, callbackReceipts, parked } = queues;
-    if (address === receipts || address === callbackReceipts) {
-      await courier
-        .declare({ name: address })
-        .catch(error => logger.debug(`Reliable: ${address} could not be declared: ${reasonOf(error)}`));
-      return false;
-    }
-    const returns = (this.#returns.get(address) ?? 0) + 1;
-    this.#returns.set(address, returns);
-    if (returns < MAX_RETURNS) return false;
-    const reason = `receipts for '${address}', which does not exist, of group ${this.group}`;
-    const { outcome } = await courier.publish(
-      toParkedMessage(parked, nodeID, reason, { queue: this.queue, body: this.#body(batch) })
-    );
-    if (outcome !== "confirmed") return false;
-    // Counted under the queue of their deliveries: the address comes from outside, and metrics keep every label value
-    // for ever.
-    announceParked({ queue: this.queue }, reason, this.parts, "consumer");
-    this.#returns.delete(address);
-    this.#done(batch);
-    return true;
   }
 
   #body(batch: Owed[]): Buffer {

@@ -172,23 +172,6 @@ it("parks an event that an exact pattern does not name, and acks what only a wil
   expect(told.map(({ error }) => [error.type, error.data.reason])).toContainEqual(["RELIABLE_PARKED", reason]);
 });
 
-it("parks receipts for a queue that does not exist, tells and counts it", async () => {
-  const { broker, send, parked, queue, told } = await started();
-  await send(
-    queue,
-    {},
-    { messageId: "m-1", type: "order.created", headers: { ...GOOD, "x-reliable-receipt": "nowhere" } }
-  );
-  const [row] = await parked(1);
-  const reason = "receipts for 'nowhere', which does not exist, of group stock";
-  expect(row).toMatchObject({ queue, reason });
-  expect(JSON.parse(row?.body ?? "").items).toMatchObject([{ id: "m-1", outcome: "handled" }]);
-  expect(told.map(({ error, type }) => [error.type, type, error.data])).toEqual([
-    ["RELIABLE_PARKED", "reliableConsumerError", expect.objectContaining({ queue, reason })]
-  ]);
-  expect(await broker.call("reliable.stats", {})).toMatchObject({ parkedMessages: 1, node: { parked: 1 } });
-});
-
 it("shows a parked message whole, and lets go of it by a human's act alone", async () => {
   const { broker, send, parked, queue } = await started();
   await send(queue, Buffer.from([0, 255, 254, 1]), {

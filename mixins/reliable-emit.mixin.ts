@@ -1,12 +1,10 @@
 import { type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
-import { ReliableError } from "../src/errors";
 import { bindingKey, consumerGroup } from "../src/message/pattern";
 import { mergeService } from "../src/options/merge";
 import type { ReliableOptions, ServiceOptions } from "../src/options/options";
 import { readOptions, serviceOptions } from "../src/options/resolve";
-import { hasControl } from "../src/platform/printable";
 import { eventQueue } from "../src/wire/names";
 import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/wire/resend";
 import type { Broker } from "./broker";
@@ -17,7 +15,7 @@ import { checkMoleculer } from "./moleculer-version";
 import { nodeOf } from "./node";
 import { ensureReliableService } from "./reliable.service";
 import { reliableEvents, type Schema } from "./reliable-events";
-import { acquire, hooks, type Mixed, release, type State } from "./service-state";
+import { acquire, checkName, hooks, type Mixed, release, type State } from "./service-state";
 
 /**
  * Mixin that adds `this.reliableEmit()` to a service and makes its `events` with `reliable: true | {…}` consumers that
@@ -58,10 +56,7 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
     },
 
     merged(this: Mixed, schema: Schema): void {
-      if (hasControl(String(schema.name)))
-        throw new ReliableError("RELIABLE_BAD_OPTION", "The name of a service must have no control characters.", {
-          option: "name"
-        });
+      checkName(schema);
       const values = readOptions({ ...options }, schema.settings?.reliable);
       const { runtime } = nodeOf(this.broker as Broker);
       runtime.configure(values, schema.name);

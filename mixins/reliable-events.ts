@@ -8,6 +8,7 @@ import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/wire/announcement";
 /** The part of a service schema that both Moleculer lines type in their own way. */
 export interface Schema {
   name: string;
+  version?: string | number;
   settings?: { reliable?: Record<string, unknown> };
   events?: Record<string, unknown>;
   started?: unknown;

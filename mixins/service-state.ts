@@ -1,7 +1,10 @@
 import type { Service } from "moleculer";
 import type { Consumer } from "../src/consumer/consumer";
+import { ReliableError } from "../src/errors";
 import type { ServiceOptions } from "../src/options/options";
+import { hasControl } from "../src/platform/printable";
 import type { Runtime } from "../src/runtime/runtime";
+import type { Schema } from "./reliable-events";
 
 /** Kept on the service instance: never in the schema, which is cloned and published. */
 export interface State {
@@ -25,4 +28,12 @@ export async function acquire(this: Mixed): Promise<void> {
 
 export async function release(this: Mixed): Promise<void> {
   await (this.$reliable as State).runtime.release(this);
+}
+
+/** Names travel and are shown to people. Throws RELIABLE_BAD_OPTION. */
+export function checkName({ name, version = "" }: Schema): void {
+  if (!hasControl(`${version}${name}`)) return;
+  throw new ReliableError("RELIABLE_BAD_OPTION", "The name and version of a service must have no control characters.", {
+    option: "name"
+  });
 }

@@ -65,15 +65,18 @@ export class Announcements {
       );
   }
 
-  /** undefined = there is no such queue. Throws Unreadable if it may not be looked at. */
+  /** undefined = there is no such queue. Throws Unreadable if it may not be looked at, RELIABLE_UNAVAILABLE. */
   async #consumersOf(queue: string): Promise<number | undefined> {
     const { courier } = this.parts;
     try {
       return (await courier.depth(queue))?.consumers;
     } catch (error) {
-      // Without a connection the announcement comes again. Otherwise it is this queue, and the others must not wait.
-      if (!courier.ready) throw error;
-      throw new Unreadable(`announcement of the queue '${queue}': ${reasonOf(error)}`);
+      const { code } = ((error as { cause?: unknown }).cause ?? {}) as { code?: unknown };
+      // Another connection has it for itself, or this user may not read it: that stays so, and the others must not wait.
+      if (code === 403 || code === 405)
+        throw new Unreadable(`announcement of the queue '${queue}': ${reasonOf(error)}`);
+      // Anything else passes, and the announcement is looked at again.
+      throw error;
     }
   }
 

@@ -140,6 +140,7 @@ it.each<[string, Partial<Record<string, unknown>>, string, string]>([
   ["debounce", { "a.b": { reliable: true, debounce: 100 } }, "shop", "debounce"],
   ["throttle", { "a.b": { reliable: true, throttle: 100 } }, "shop", "throttle"],
   ["a group with a colon", { "a.b": { reliable: true, group: "a:b" } }, "shop", "'a:b'"],
+  ["a group with a line break", { "a.b": { reliable: true, group: "a\n" } }, "shop", "control characters"],
   ["an unknown option", { "a.b": { reliable: { maxInFligth: 5 } } }, "shop", "Did you mean 'maxInFlight'?"],
   ["a wrong value", { "a.b": { reliable: { inbox: "always" } } }, "shop", "'inbox'"],
   ["neither true nor options", { "a.b": { reliable: "yes" } }, "shop", "must be true or an object"],
@@ -159,6 +160,16 @@ it.each<[string, Partial<Record<string, unknown>>, string, string]>([
     type: "RELIABLE_BAD_CONSUMER",
     message: expect.stringContaining(says)
   });
+});
+
+it.each([
+  ["name", { name: "sh\u001bop" }],
+  ["version", { name: "shop", version: "1\n" }]
+])("a service whose %s has control characters is refused: it travels and is shown", async (_, schema) => {
+  const made = cluster();
+  const broker = made.broker("node-1");
+  const create = () => broker.createService({ ...schema, mixins: [made.mixin()] } as unknown as ServiceSchema);
+  expect(await errorOf(create)).toMatchObject({ type: "RELIABLE_BAD_OPTION", data: { option: "name" } });
 });
 
 it("options come from settings.reliable too, and two services may not contradict each other", async () => {

@@ -183,6 +183,8 @@ it("bad event names are refused, and nothing is stored", () => {
     ["order.#", "wildcard"],
     ["order.?", "wildcard"],
     ["order\n", "control character"],
+    ["order\u009b31m", "control character"],
+    ["order\u2028", "control character"],
     ["ä".repeat(128), "255 bytes"],
     [5, "string"],
     [undefined, "string"]

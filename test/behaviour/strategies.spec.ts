@@ -248,6 +248,8 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     ["a payload that is too large", ["order.created", "x".repeat(300_000)], "RELIABLE_PAYLOAD_TOO_LARGE"],
     ["an unknown option", ["order.created", {}, { stratgy: "outbox" }], "RELIABLE_BAD_OPTION"],
     ["a bad id", ["order.created", {}, { id: "" }], "RELIABLE_BAD_OPTION"],
+    ["an id with a control character", ["order.created", {}, { id: "a\u009b" }], "RELIABLE_BAD_OPTION"],
+    ["a group with a line break", ["order.created", {}, { groups: ["stock", "a\n"] }], "RELIABLE_BAD_OPTION"],
     ["options that are no object", ["order.created", {}, null], "RELIABLE_BAD_OPTION"],
     [
       "a session that is none",

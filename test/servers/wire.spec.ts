@@ -486,6 +486,21 @@ it("parks announcements it cannot read, and does not learn from them", async () 
   await atBroker(channel => channel.deleteQueue(there));
 });
 
+it("parks the announcement of a queue that another connection has for itself; the next one is taken", async () => {
+  const { made, broker, send, parked, announcements } = await started();
+  const all = { v: 1, pattern: "order.created", group: "b", nodeID: "c", service: "d" };
+  const [locked, open] = [`${made.namespace}.locked`, `${made.namespace}.open`];
+  await atBroker(async channel => {
+    await channel.assertQueue(locked, { exclusive: true });
+    await channel.assertQueue(open, { durable: true });
+    await send(announcements, { ...all, queue: locked });
+    await send(announcements, { ...all, queue: open });
+    expect((await parked(1))[0]?.reason).toMatch(/^announcement of the queue '.*\.locked': .*RESOURCE_LOCKED/);
+    await subscribed(broker, 2);
+    await channel.deleteQueue(open);
+  });
+});
+
 it.each([
   ["a classic queue", { "x-queue-type": "classic" }],
   ["another delivery limit", { "x-queue-type": "quorum", "x-delivery-limit": 3 }]

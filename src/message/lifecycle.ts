@@ -1,5 +1,6 @@
 /**
- * The statuses of a message and the legal transitions. Pure; the store's filters repeat them.
+ * The statuses of a message and the legal transitions. Pure; the store's filters repeat them: most in
+ * `stores/documents/messages.ts` and `consumed-or-dead.ts`, an operator's in `operations.ts`.
  *
  *   emit with `commit`                    emit
  *         │                                │

@@ -128,8 +128,8 @@ export const OPTIONS = {
     default: [30 * SECOND, MINUTE, 2 * MINUTE, 5 * MINUTE, 10 * MINUTE]
   }),
   /**
-   * Actions that `source` of an emit may name, with their full names (`orders.find`, `v2.orders.find`). The service calls
-   * no other, whatever a message says.
+   * Actions that `source` of an emit may name, with their full names (`orders.find`, `v2.orders.find`). The service
+   * calls no other, whatever a message says.
    */
   sources: perService({
     rule: { type: "array", items: { type: "string", empty: false, max: 255 }, max: 100 },

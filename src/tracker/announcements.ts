@@ -72,7 +72,7 @@ export class Announcements {
       return (await courier.depth(queue))?.consumers;
     } catch (error) {
       const { code } = ((error as { cause?: unknown }).cause ?? {}) as { code?: unknown };
-      // Another connection has it for itself, or this user may not read it: that stays so, and the others must not wait.
+      // Another connection has it for itself, or this user may not read it: that stays so. The others must not wait.
       if (code === 403 || code === 405)
         throw new Unreadable(`announcement of the queue '${queue}': ${reasonOf(error)}`);
       // Anything else passes, and the announcement is looked at again.

@@ -20,9 +20,9 @@ import type {
 import { CallbackRows } from "./callback-rows";
 import { decodeMessage, encodeMessage } from "./codec";
 import type { Database, Doc, Filter, Operation } from "./collection";
+import { ConsumedOrDead } from "./consumed-or-dead";
 import { DueMessages } from "./due";
 import { MessageLists } from "./lists";
-import { Outcomes } from "./outcomes";
 import { groupIdentical, idsOf, inOrder } from "./rows";
 import type { Transactions } from "./transactions";
 
@@ -31,7 +31,7 @@ const SAMPLE = 100;
 
 /** The messages. Anything longer than a few lines is in a file of its own. */
 export class DocumentMessages implements MessageStore {
-  readonly #outcomes: Outcomes;
+  readonly #consumedOrDead: ConsumedOrDead;
   readonly #due: DueMessages;
   readonly #callbackRows: CallbackRows;
   readonly #lists: MessageLists;
@@ -40,7 +40,7 @@ export class DocumentMessages implements MessageStore {
     private readonly db: Database,
     private readonly transactions: Transactions
   ) {
-    this.#outcomes = new Outcomes(db);
+    this.#consumedOrDead = new ConsumedOrDead(db);
     this.#due = new DueMessages(db);
     this.#callbackRows = new CallbackRows(db);
     this.#lists = new MessageLists(db);
@@ -129,15 +129,15 @@ export class DocumentMessages implements MessageStore {
   }
 
   handled(records: HandledRecord[]): Promise<HandledResult> {
-    return this.#outcomes.handled(records);
+    return this.#consumedOrDead.handled(records);
   }
 
   resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">> {
-    return this.#outcomes.resolveRecipients(records);
+    return this.#consumedOrDead.resolveRecipients(records);
   }
 
   failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }> {
-    return this.#outcomes.failed(records);
+    return this.#consumedOrDead.failed(records);
   }
 
   insertFromReceipts(rows: Message[]): Promise<Set<string>> {

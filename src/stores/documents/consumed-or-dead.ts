@@ -9,12 +9,12 @@ import { CLOSED, deadOf, groupIdentical, idsOf } from "./rows";
 const SETTLED = { ...CLOSED, reason: true, deadAt: true, unreachableSince: true } as const;
 
 /**
- * Writes how groups handled their messages. Failures, and receipts of messages with several groups, take two steps:
- * first each record is written to its message, then one command moves on the messages that are complete. A crash
- * between the two is repaired by the redelivery of the receipts, because the second step looks at all messages named
- * and not only at those that the first one changed.
+ * Writes how groups handled their messages; the last answer makes a message `consumed` or `dead`. Failures, and
+ * receipts of messages with several groups, take two steps: first each record is written to its message, then one
+ * command moves on the messages that are complete. A crash between the two is repaired by the redelivery of the receipts, because the
+ * second step looks at all messages named and not only at those that the first one changed.
  */
-export class Outcomes {
+export class ConsumedOrDead {
   constructor(private readonly db: Database) {}
 
   async handled(records: HandledRecord[]): Promise<HandledResult> {

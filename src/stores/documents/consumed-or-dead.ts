@@ -11,8 +11,8 @@ const SETTLED = { ...CLOSED, reason: true, deadAt: true, unreachableSince: true 
 /**
  * Writes how groups handled their messages; the last answer makes a message `consumed` or `dead`. Failures, and
  * receipts of messages with several groups, take two steps: first each record is written to its message, then one
- * command moves on the messages that are complete. A crash between the two is repaired by the redelivery of the receipts, because the
- * second step looks at all messages named and not only at those that the first one changed.
+ * command moves on the messages that are complete. A crash between the two is repaired by the redelivery of the
+ * receipts, because the second step looks at all messages named and not only at those that the first one changed.
  */
 export class ConsumedOrDead {
   constructor(private readonly db: Database) {}

@@ -59,6 +59,8 @@ it("a REPL session shows dead messages and leads them on", async () => {
   await ask(session, "reliable retry --status dead --dry-run", /Dry run: 3 message\(s\) would be retried/);
 
   session.tell("fix");
+  // What is told and what is typed take two ways.
+  await session.next("fixed");
   await ask(session, "call reliable.retry --id order-1", /done: 1/);
   expect(await session.next("consumed")).toEqual(["order-1"]);
   await ask(session, 'reliable retry order-2 --note "address fixed"', /1 of 1 message\(s\) retried/);

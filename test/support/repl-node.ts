@@ -13,7 +13,10 @@ interface Order {
  */
 async function main(): Promise<void> {
   let broken = true;
-  onTold("fix", () => (broken = false));
+  onTold("fix", () => {
+    broken = false;
+    void tell("fixed");
+  });
   const options = {
     nodeID: "desk",
     namespace: process.env["NAMESPACE"],

@@ -134,6 +134,7 @@ export class AmqpCourier implements Courier {
       publish: this.#publish,
       consume: this.#consume,
       logger,
+      clock: this.#clock,
       listeners: this.#listeners
     });
     this.#delayQueues = new DelayQueues(this.#declarations);

@@ -1,10 +1,12 @@
 import type { ChannelModel } from "amqplib";
 import type { TypedEmitter } from "../../async/typed-emitter";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import { backoffMs } from "../../message/backoff";
+import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import type { CourierEvents, QueueSpec } from "../courier";
 import type { AmqpConnection } from "./connection";
-import { assertExchange, ensureQueue, onTemporaryChannel } from "./declare";
+import { assertExchange, ensureQueue, isDown, onTemporaryChannel } from "./declare";
 import { type ExchangeDeclaration, type QueueDeclaration, queueDeclaration } from "./topology";
 
 export interface DeclarationsParts {
@@ -12,8 +14,13 @@ export interface DeclarationsParts {
   publish: AmqpConnection;
   consume: AmqpConnection;
   logger: Logger;
+  clock: Clock;
   listeners: TypedEmitter<CourierEvents>;
 }
+
+/** A queue that another channel is just making is there in less than a second. Then the caller is told. */
+const DOWN = { initialMs: 50, maxMs: 1000, jitter: "half" } as const;
+const MAX_TRIES = 8;
 
 /** The queues declared here. They are remembered, and declared again after each connect and from time to time. */
 export class Declarations {
@@ -37,7 +44,7 @@ export class Declarations {
     this.#queues.set(spec.name, queue);
     const model = this.#model;
     try {
-      await this.#assert(queue);
+      await this.#assertReachable(queue);
     } catch (thrown) {
       if (thrown instanceof ReliableError) {
         if (before) this.#queues.set(spec.name, before);
@@ -55,7 +62,7 @@ export class Declarations {
 
   /** Called before a consumer consumes the queue, which may have been deleted. */
   again(spec: QueueSpec): Promise<void> {
-    return this.#assert(this.#queues.get(spec.name) ?? queueDeclaration(spec));
+    return this.#assertReachable(this.#queues.get(spec.name) ?? queueDeclaration(spec));
   }
 
   /**
@@ -97,6 +104,19 @@ export class Declarations {
   /** The consume connection if it is open, since the broker never blocks it. */
   get #model(): ChannelModel | undefined {
     return this.parts.consume.model ?? this.parts.publish.model;
+  }
+
+  /** For one queue that somebody waits for: a start must not fail of what passes in a moment. */
+  async #assertReachable(queue: QueueDeclaration): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.#assert(queue);
+        return;
+      } catch (thrown) {
+        if (!isDown(thrown) || tries === MAX_TRIES) throw thrown;
+        await this.parts.clock.sleep(backoffMs(DOWN, tries));
+      }
+    }
   }
 
   async #assert(queue: QueueDeclaration): Promise<void> {

@@ -90,7 +90,7 @@ async function isThere(model: ChannelModel, name: string): Promise<boolean> {
     await onTemporaryChannel(model, channel => channel.checkQueue(name));
     return true;
   } catch (thrown) {
-    if (codeOf(thrown) === 404) return false;
+    if (isMissing(thrown)) return false;
     throw declareError(thrown, `queue ${name}`, "close the connection that holds it exclusively", name);
   }
 }
@@ -100,7 +100,7 @@ export async function inspectQueue(model: ChannelModel, name: string): Promise<R
   try {
     return await onTemporaryChannel(model, channel => channel.checkQueue(name));
   } catch (thrown) {
-    if (codeOf(thrown) === 404) return undefined;
+    if (isMissing(thrown)) return undefined;
     throw new ReliableRetryableError(
       "RELIABLE_UNAVAILABLE",
       `Could not look at queue ${name}: ${reasonOf(thrown)}.`,
@@ -113,6 +113,18 @@ export async function inspectQueue(model: ChannelModel, name: string): Promise<R
 export function codeOf(thrown: unknown): number | undefined {
   const code = (thrown as { code?: unknown } | null)?.code;
   return typeof code === "number" ? code : undefined;
+}
+
+/**
+ * RabbitMQ answers 404 also for a queue that exists and cannot be reached at the moment: its node is down, or another
+ * channel is just making it.
+ */
+export function isDown(thrown: unknown): boolean {
+  return reasonOf(thrown).includes("is down or inaccessible");
+}
+
+function isMissing(thrown: unknown): boolean {
+  return codeOf(thrown) === 404 && !isDown(thrown);
 }
 
 function declareError(thrown: unknown, what: string, remedy: string, queue?: string): Error {

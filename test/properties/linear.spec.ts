@@ -85,7 +85,7 @@ it.each(FUNCTIONS)("%s takes a time in proportion to the text", { timeout: 60_00
   for (const [what, text] of TEXTS) {
     const short = shortest(run, text(100_000));
     const long = shortest(run, text(1_000_000));
-    // Ten times the text; a hundred times the time would be quadratic.
-    expect(long, `${what}: ${short.toFixed(2)} ms for 100 kB`).toBeLessThan(Math.max(50 * short, 20));
+    // Ten times the text; a hundred times the time would be quadratic, and then some seconds at least.
+    expect(long, `${what}: ${short.toFixed(2)} ms for 100 kB`).toBeLessThan(Math.max(50 * short, 200));
   }
 });

@@ -4,7 +4,7 @@ import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../src/message/messag
 import type { Collections } from "../../src/stores/documents/collection";
 import type { Store, StoreFeatures } from "../../src/stores/store";
 import type { RescheduleRecord } from "../../src/stores/store-records";
-import { at, deadOf, failedBy, failureOf, finalOf, handledBy, messageOf, receiptOf } from "../support/messages";
+import { at, deadOf, failedBy, failureOf, finalOf, handledBy, messageOf, noteOf, receiptOf } from "../support/messages";
 
 export interface StoreKind {
   name: string;
@@ -165,6 +165,15 @@ export function transitions(kind: StoreKind): void {
   });
 
   describe("published, postponed", () => {
+    one("a late confirm does not take a message that was retried for sent", async store => {
+      const message = deadOf({ spent: { stock: 3 } });
+      await store.messages.insert([message]);
+      const { _id: id } = message;
+      expect(await store.operations.retry(message, at(50), noteOf("retry"))).toBe(true);
+      expect(await store.messages.published([{ id, at: at(10), dueAt: at(60_000) }])).toBe(0);
+      expect(await get(store, id)).toMatchObject({ status: "pending", dueAt: at(50) });
+    });
+
     one("moves only pending messages on, once", async store => {
       const [a, b] = [await put(store), await put(store)];
       const records = [a, b].map(({ _id: id }, i) => ({ id, at: at(10 + i), dueAt: at(60_000) }));

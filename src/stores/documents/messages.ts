@@ -112,7 +112,8 @@ export class DocumentMessages implements MessageStore {
     const operations = groups.map((group): Operation => {
       const [{ at, dueAt }] = group as [PublishedRecord];
       return {
-        filter: { _id: { $in: idsOf(group) }, status: STATUS.pending, ...filter },
+        // A `base` is there after a human's retry: the confirm is of an attempt before it, and the new one is still due.
+        filter: { _id: { $in: idsOf(group) }, status: STATUS.pending, base: {}, ...filter },
         change: { $set: { status: STATUS.published, publishedAt: at, ...(withDue && { dueAt }) } },
         many: true
       };

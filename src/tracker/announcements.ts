@@ -32,12 +32,11 @@ export class Announcements {
         const { pattern, group, queue, nodeID, service } = parseAnnouncement(delivery.body, prefix);
         const subscription = { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now };
         const key = keyOf(subscription);
-        await this.#check(subscription, announced.get(key), announced.size);
+        if (!(await this.#admits(subscription, announced.get(key), announced.size))) continue;
         // The last announcement wins in the store, and so it does here.
         announced.delete(key);
         announced.set(key, subscription);
       } catch (error) {
-        if (error === FULL) continue;
         if (!(error instanceof Unreadable)) throw error;
         parked.push(toParked(delivery, error.message, this.parts));
       }
@@ -48,21 +47,27 @@ export class Announcements {
     await subscriptions.refresh();
   }
 
-  /** `before`: what the same batch has said of it, `more`: how much that batch adds. Throws Unreadable, or FULL. */
-  async #check(subscription: Subscription, before: Subscription | undefined, more: number): Promise<void> {
+  /**
+   * False = there are too many already. `before`: what the same batch has said of it, `more`: how much that batch adds.
+   * Throws Unreadable.
+   */
+  async #admits(subscription: Subscription, before: Subscription | undefined, more: number): Promise<boolean> {
     const { all } = this.parts.subscriptions;
     const { group, pattern, queue } = subscription;
     const known = before ?? all.find(other => other.group === group && other.pattern === pattern);
-    if (known?.queue === queue) return;
-    if (!known && all.length + more >= MAX_SUBSCRIPTIONS) throw this.#tooMany(subscription);
+    if (known?.queue === queue) return true;
+    if (!known && all.length + more >= MAX_SUBSCRIPTIONS) {
+      this.#tellFull(subscription);
+      return false;
+    }
     if ((await this.#consumersOf(queue)) === undefined)
       throw new Unreadable(`announcement of the queue '${queue}', which does not exist`);
-    if (!known) return;
-    const consumers = await this.#consumersOf(known.queue);
+    const consumers = known && (await this.#consumersOf(known.queue));
     if (consumers)
       throw new Unreadable(
-        `announcement that would move group ${group} to the queue '${queue}': it has ${consumers} consumer(s) on ${known.queue}`
+        `announcement that would move group ${group} to the queue '${queue}': it has ${consumers} consumer(s) on ${known?.queue}`
       );
+    return true;
   }
 
   /** undefined = there is no such queue. Throws Unreadable if it may not be looked at, RELIABLE_UNAVAILABLE. */
@@ -81,20 +86,16 @@ export class Announcements {
   }
 
   /** Told once. They are not kept: living groups announce themselves again and again. */
-  #tooMany({ group, pattern }: Subscription): typeof FULL {
-    const { logger, events } = this.parts;
-    if (!this.#full) {
-      const error = new ReliableError(
-        "RELIABLE_TOO_MANY_GROUPS",
-        `Group ${group} with '${pattern}' and others after it are not recorded: ${MAX_SUBSCRIPTIONS} groups and patterns are known.`,
-        { group, limit: MAX_SUBSCRIPTIONS }
-      );
-      logger.error(`Reliable: ${error.message}`);
-      events.emit("error", error, "tracker");
-    }
+  #tellFull({ group, pattern }: Subscription): void {
+    if (this.#full) return;
     this.#full = true;
-    return FULL;
+    const { logger, events } = this.parts;
+    const error = new ReliableError(
+      "RELIABLE_TOO_MANY_GROUPS",
+      `Group ${group} with '${pattern}' and others after it are not recorded: ${MAX_SUBSCRIPTIONS} groups and patterns are known.`,
+      { group, limit: MAX_SUBSCRIPTIONS }
+    );
+    logger.error(`Reliable: ${error.message}`);
+    events.emit("error", error, "tracker");
   }
 }
-
-const FULL = Symbol("too many groups");

@@ -3,7 +3,7 @@ import type { ReliableLocals } from "../../mixins/reliable-context";
 import type { ReliableOptions } from "../../src";
 import type { Delivery, Publication } from "../../src/couriers/courier";
 import { type Cluster, cluster } from "./brokers";
-import { courierOf, runtimeOf, storeOf } from "./runtime";
+import { courierOf, storeOf } from "./runtime";
 import { consumer, type Emit, emitter, emitterOf, subscribed } from "./services";
 
 /** What a strategy promises beside what both do; the one suite of both asks for it by name. */
@@ -50,8 +50,6 @@ export async function world(
   );
   const broker = await made.node("node-1", [emitter(made.mixin(given), "shop"), ...services, ...more]);
   await subscribed(broker, services.length);
-  // What the store knows, the emits shall know too.
-  await runtimeOf(broker).needStorage().subscriptions.refresh();
   return { made, broker, emit: emitterOf(broker, "shop") };
 }
 

@@ -67,7 +67,7 @@ export const ERRORS = {
   },
   RELIABLE_QUEUE_MISSING: {
     retryable: false,
-    text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): a message was sent again to a group whose queue does not exist (it was deleted); `data` names group and queue"
+    text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): a queue that was there does not exist any more (deleted, or taken by a policy's `expires`); messages for its group wait until its service declares it again, or until `reliable forget`; `data` names the queue"
   },
   RELIABLE_TOO_MANY_GROUPS: {
     retryable: false,
@@ -124,6 +124,10 @@ export const ERRORS = {
   RELIABLE_NOT_STORED: {
     retryable: true,
     text: "nothing was stored, because a server could not be reached in time; emit again"
+  },
+  RELIABLE_PUBLISH_REFUSED: {
+    retryable: false,
+    text: "RabbitMQ closes its channel on this message: too large for its `max_message_size`, or the user may not send it; with `callback` the emit is rejected, with `outbox` the message ends as `dead`"
   },
   RELIABLE_STORE_REFUSED: {
     retryable: false,

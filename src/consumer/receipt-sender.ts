@@ -19,6 +19,8 @@ interface Owed {
   item: ReceiptItem;
   /** Absent if the delivery was settled before (a handler that ran longer than its timeout). */
   delivery?: Delivery;
+  /** The broker has refused the message it was in: from now on it goes alone, and not before this monotonic time. */
+  alone?: number;
 }
 
 interface ReceiptParts {
@@ -38,6 +40,8 @@ export class ReceiptSender {
   #running: Promise<void> | undefined;
   readonly #end = new AbortController();
   readonly #window = new AckWindow();
+  /** Ends the pause in which only refused receipts are left. */
+  #fresh: AbortController | undefined;
 
   constructor(
     readonly parts: ReceiptParts,
@@ -52,6 +56,7 @@ export class ReceiptSender {
 
   send(owed: Owed): void {
     this.#owed.push(owed);
+    this.#fresh?.abort();
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
   }
 
@@ -75,8 +80,13 @@ export class ReceiptSender {
     let failures = 0;
     const { courier, logger, clock } = this.parts;
     while (this.#owed.length && !this.stopped) {
-      const address = (this.#owed[0] as Owed).address;
-      const batch = cut(this.#owed.filter(owed => owed.address === address));
+      const batch = this.#next();
+      if (!batch) {
+        this.#fresh = new AbortController();
+        await clock.sleep(RETRY.maxMs, AbortSignal.any([this.#fresh.signal, this.#end.signal]));
+        continue;
+      }
+      const [{ address }] = batch as [Owed];
       const { outcome, reason } = await courier.publish({
         to: { queue: address },
         messageId: randomUUID(),
@@ -87,6 +97,10 @@ export class ReceiptSender {
       if (outcome === "confirmed") {
         failures = 0;
         this.#done(batch);
+        continue;
+      }
+      if (outcome === "refused") {
+        this.#setApart(batch, reason);
         continue;
       }
       failures++;
@@ -105,6 +119,29 @@ export class ReceiptSender {
       );
       await clock.sleep(backoffMs(RETRY, failures), this.#end.signal);
     }
+  }
+
+  /** undefined = all that are left were refused a moment ago. */
+  #next(): Owed[] | undefined {
+    const now = this.parts.clock.monotonic();
+    const first = this.#owed.find(({ alone = now }) => alone <= now);
+    if (!first) return undefined;
+    if (first.alone !== undefined) return [first];
+    return cut(this.#owed.filter(({ address, alone }) => address === first.address && alone === undefined));
+  }
+
+  /** The others go on. Its delivery stays unacked, so that it is seen in the queue and comes back after a restart. */
+  #setApart(batch: Owed[], reason: string | undefined): void {
+    const { clock, logger } = this.parts;
+    const [only] = batch;
+    // Of many it is not known which one is refused.
+    const again = batch.length > 1 ? 0 : RETRY.maxMs;
+    if (only?.alone === undefined || batch.length > 1)
+      logger.error(
+        `Reliable: the broker refuses receipts of group ${this.group} (${batch.length}, first of message ${only?.item.id}): ${reason}; each is sent again alone.`
+      );
+    for (const owed of batch) owed.alone = clock.monotonic() + again;
+    this.#owed = [...this.#owed.filter(owed => !batch.includes(owed)), ...batch];
   }
 
   #body(batch: Owed[]): Buffer {

@@ -1,7 +1,7 @@
 /**
  * The courier carries envelopes. It publishes with a definite outcome, consumes with explicit acks, and knows nothing
- * of a message's status. It never repeats a publish and never hides an outcome: only the compensation mechanism
- * retries.
+ * of a message's status. It never hides an outcome: only the compensation mechanism retries. It repeats a publish in one
+ * case: the broker has closed its channel because of another one.
  */
 export interface CourierFeatures {
   /** A confirmed message survives the end of this process. */
@@ -12,10 +12,11 @@ export interface CourierFeatures {
 
 /**
  * `confirmed` the broker has it and at least one queue took it · `returned` confirmed, but no queue took it · `nacked`
- * the broker refused it · `unknown` no answer: not connected, connection lost, blocked or confirm timeout; it may have
- * arrived.
+ * the broker does not take it now (a full queue) · `refused` the broker does not take it for what it is (too large, no
+ * right to send it), or it cannot be encoded; the same publish again ends the same · `unknown` no answer: not connected,
+ * connection lost, blocked or confirm timeout; it may have arrived.
  */
-export type Outcome = "confirmed" | "returned" | "nacked" | "unknown";
+export type Outcome = "confirmed" | "returned" | "nacked" | "refused" | "unknown";
 
 export interface PublishResult {
   outcome: Outcome;

@@ -10,7 +10,7 @@ import type { Clock } from "../platform/clock";
 import type { Metrics } from "../telemetry/metrics";
 import { MAX_CHECK_BYTES } from "../wire/check";
 import { SentIntent } from "./intent";
-import { assertCheckConfirmed, LATE, leftOf, outcomeUnknown, publishedBy } from "./published";
+import { assertCheckConfirmed, LATE, leftOf, outcomeUnknown, publishedBy, publishRefused } from "./published";
 import type { StatusWaiter } from "./status-waiter";
 import type { EmitConditions, EmitResult, Strategy } from "./strategy";
 
@@ -161,6 +161,12 @@ export class Callback implements Strategy {
   #assertPublished(message: Message, check: PublishResult, result: PublishResult): void {
     this.parts.metrics.outcome(message.event, result.outcome);
     assertCheckConfirmed(message, check, result);
+    if (result.outcome === "refused")
+      throw publishRefused(
+        message,
+        result,
+        "Its check was taken, so it is tried again when that comes, and ends as dead."
+      );
     if (result.outcome !== "confirmed") throw outcomeUnknown(message, result, "the message");
   }
 

@@ -2,7 +2,7 @@ import { Batcher } from "../async/batcher";
 import { WaitGroup } from "../async/wait-group";
 import type { PublishResult } from "../couriers/courier";
 import { reasonOf } from "../errors";
-import { judgeFailure, unroutable } from "../message/attempts";
+import { judgeFailure, refused, unroutable } from "../message/attempts";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { MessagePublisher } from "../outbound/message-publisher";
@@ -210,19 +210,21 @@ export class Outbox implements Strategy {
     confirmed: boolean,
     at: Date
   ): Promise<void> {
-    if (!confirmed && results.some(result => result.outcome !== "returned")) await this.#postponed.add(message._id);
-    await Promise.all(
-      results.flatMap((result, i) =>
-        result.outcome === "returned"
-          ? this.#unroutable(message, asked ? [asked[i] as string] : message.waiting, result, at)
-          : []
-      )
+    const failed = results.flatMap((result, i) =>
+      this.#failures(message, asked ? [asked[i] as string] : message.waiting, result, at)
     );
+    if (!confirmed && failed.length < message.waiting.length) await this.#postponed.add(message._id);
+    await Promise.all(failed.map(record => this.#failed.add(record)));
   }
 
-  #unroutable(message: Message, groups: string[], { reason }: PublishResult, now: Date): Promise<void>[] {
-    return groups.map(group =>
-      this.#failed.add(judgeFailure(message, group, 1, "unroutable", unroutable(reason), { now }))
-    );
+  /** A group that is known and has no queue at the moment is offline, and its message waits. */
+  #failures(message: Message, groups: string[], { outcome, reason, code }: PublishResult, now: Date): FailedRecord[] {
+    const { subscriptions } = this.parts.publisher;
+    if (outcome === "refused")
+      return groups.map(group => judgeFailure(message, group, 1, "refused", refused(reason), { now }));
+    if (outcome !== "returned") return [];
+    return groups
+      .filter(group => code !== "NO_ROUTE" || !subscriptions?.knows(group, message.event))
+      .map(group => judgeFailure(message, group, 1, "unroutable", unroutable(reason), { now }));
   }
 }

@@ -1,6 +1,6 @@
 import { TIMED_OUT, withTimeout } from "../async/deadline";
 import type { PublishResult } from "../couriers/courier";
-import { ReliableRetryableError } from "../errors";
+import { ReliableError, ReliableRetryableError } from "../errors";
 import type { Message } from "../message/message";
 import type { Clock } from "../platform/clock";
 
@@ -35,11 +35,21 @@ export function assertCheckConfirmed(message: Message, check: PublishResult, res
   if (mayBeTaken(check) || (result && mayBeTaken(result))) throw outcomeUnknown(message, check, "the check");
   const { _id: id, event } = message;
   const { outcome, reason } = check;
+  if (outcome === "refused") throw publishRefused(message, check, "Nothing was sent.");
   throw new ReliableRetryableError(
     "RELIABLE_NOT_STORED",
     `The broker did not take the check of '${event}' (${id}): ${outcome}, ${reason}. Nothing was sent.`,
     { id, event, outcome, reason }
   );
+}
+
+/** `then`: what has become of the message. */
+export function publishRefused({ _id: id, event }: Message, { reason }: PublishResult, then: string): ReliableError {
+  return new ReliableError("RELIABLE_PUBLISH_REFUSED", `The broker refuses '${event}' (${id}): ${reason}. ${then}`, {
+    id,
+    event,
+    reason
+  });
 }
 
 export function outcomeUnknown(

@@ -48,9 +48,14 @@ export function attemptsLeft(message: Message, group: string, spent: number): nu
   return message.maxAttempts - (spent - (message.base[group] ?? 0));
 }
 
-/** No queue took the message, or it can never be sent. */
+/** No queue took the message. */
 export function unroutable(reason = "no queue took it"): FailureError {
   return { name: "Unroutable", message: reason, code: "NO_ROUTE" };
+}
+
+/** The broker, or the encoding, refuses the message for what it is. */
+export function refused(reason = "the broker refuses it"): FailureError {
+  return { name: "Refused", message: reason, code: "REFUSED" };
 }
 
 /** An attempt was published, and no failure of it is known. */

@@ -16,6 +16,8 @@ export type FailureCause =
   | "silence"
   /** The broker returned it: no queue for this event or group. */
   | "unroutable"
+  /** The broker refused it for what it is: too large, no right to send it; or it cannot be encoded. */
+  | "refused"
   /** The broker stopped redelivering it (`x-delivery-limit`): its consumers die while they handle it. */
   | "crash-loop"
   /** The producer's `source` could not be asked or did not answer properly (strategy `callback`, intents). */

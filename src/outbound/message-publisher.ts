@@ -176,9 +176,9 @@ export class MessagePublisher {
   }
 }
 
-/** The headers are too large: it can never be sent. It counts as returned, so that it ends as `dead` and is seen. */
+/** The headers are too large: it can never be sent, so that it ends as `dead` and is seen. */
 function unsendable(error: unknown): PublishResult {
-  return { outcome: "returned", reason: reasonOf(error) };
+  return { outcome: "refused", reason: reasonOf(error) };
 }
 
 /** The row says that it was confirmed. A message of strategy `callback` has no row that could say so. */

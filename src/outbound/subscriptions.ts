@@ -79,6 +79,11 @@ export class Subscriptions {
     return groups;
   }
 
+  /** The group has announced that it takes this event. */
+  knows(group: string, event: string): boolean {
+    return this.groupsFor(event).includes(group);
+  }
+
   /**
    * The groups that owe a receipt for this event; never empty. Groups that the emit names count even if they are
    * unknown.

@@ -7,8 +7,9 @@ export interface SweepCounts {
   confirmed: number;
   returned: number;
   nacked: number;
+  refused: number;
   unknown: number;
-  /** Groups left alone: their queue has a backlog, or no consumer. */
+  /** Groups left alone: their queue has a backlog, or no consumer, or does not exist. */
   waiting: number;
   /** Attempts that ended in silence. */
   silent: number;
@@ -22,5 +23,6 @@ export interface SweepCounts {
 }
 
 export function newCounts(): SweepCounts {
-  return { pages: 0, claimed: 0, confirmed: 0, returned: 0, nacked: 0, unknown: 0, waiting: 0, silent: 0, lost: 0 };
+  const outcomes = { confirmed: 0, returned: 0, nacked: 0, refused: 0, unknown: 0 };
+  return { pages: 0, claimed: 0, ...outcomes, waiting: 0, silent: 0, lost: 0 };
 }

@@ -13,8 +13,10 @@ export interface SweepPlan {
   steps: Step[];
   /** Attempts that ended in silence. */
   failures: FailedRecord[];
-  /** Groups left alone, and until when: not due yet, or their message is still in the queue. */
+  /** Groups left alone, and until when: not due yet, or offline, or their message is still in the queue. */
   waits: Map<string, Date>;
+  /** Those of them whose queue does not exist (any more). What they were sent is gone with it. */
+  missing: string[];
   /**
    * Set when real groups take the place of ANY_GROUP, or of a name that stands for wildcard handlers: the new
    * `waiting`.
@@ -72,7 +74,7 @@ function dueOf(message: Message, group: string): Date {
 
 export function planSweep(message: Message, world: SweepView): SweepPlan {
   const { now } = world;
-  const plan: SweepPlan = { message, steps: [], failures: [], waits: new Map() };
+  const plan: SweepPlan = { message, steps: [], failures: [], waits: new Map(), missing: [] };
   let { waiting } = message;
   const { groups, replaced } = newGroups(message, world.known);
   if (replaced.length) plan.renamed = waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
@@ -94,7 +96,11 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
       continue;
     }
     const depth = group === ANY_GROUP ? "unseen" : world.depth(group);
-    if (depth === undefined) plan.steps.push({ group, attempt: made });
+    if (depth === undefined && world.known.includes(group)) {
+      // It is declared again by its consumer. Until then the group is offline, and the attempt was none.
+      plan.waits.set(group, new Date(now.getTime() + offlinePauseMs(message)));
+      plan.missing.push(group);
+    } else if (depth === undefined) plan.steps.push({ group, attempt: made });
     else if (depth !== "unseen" && (depth.ready > 0 || depth.consumers === 0))
       plan.waits.set(group, new Date(now.getTime() + message.receiptTimeoutMs));
     else if (depth === "unseen" && group !== ANY_GROUP)
@@ -110,6 +116,11 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
     }
   }
   return plan;
+}
+
+/** How soon a message is looked at again whose group has no queue. */
+export function offlinePauseMs({ backoff, receiptTimeoutMs }: Message): number {
+  return Math.min(receiptTimeoutMs, Math.max(backoff.initialMs, backoff.maxMs));
 }
 
 function silence(message: Message, group: string, attempt: number, now: Date): FailedRecord {

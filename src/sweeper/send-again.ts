@@ -1,11 +1,11 @@
-import { currentAttempt, judgeFailure, unroutable } from "../message/attempts";
+import { currentAttempt, judgeFailure, refused, unroutable } from "../message/attempts";
 import { backoffMs } from "../message/backoff";
 import type { RescheduleRecord } from "../stores/store-records";
 import { LOST_CHECK_MARGIN_MS } from "../wire/check";
 import { delayOf } from "../wire/plan";
 import { type Published, resendByProducer, type StepResult } from "./ask-producer";
 import type { SweepCounts } from "./counts";
-import { reachesAllAtOnce, type SweepPlan } from "./plan";
+import { offlinePauseMs, reachesAllAtOnce, type SweepPlan } from "./plan";
 import type { Settled, SweepParts } from "./sweep-parts";
 
 /** Publishes the steps of a plan, or has the producer publish them if it keeps the payload. */
@@ -33,9 +33,10 @@ export async function sendAgain(
       (message.strategy === "callback" ? delayOf(message, round ?? message.round ?? 1) : message.receiptTimeoutMs)
   );
   const failures = [...plan.failures];
-  const missing: string[] = [];
+  const missing = [...plan.missing];
   const next = new Map(waits);
   const attempts: Record<string, number> = {};
+  for (const group of missing) attempts[group] = message.spent[group] ?? 0;
   steps.forEach(({ group, attempt }, i) => {
     const result = results[i] as StepResult;
     if ("error" in result) {
@@ -50,9 +51,13 @@ export async function sendAgain(
     if (outcome === "confirmed") {
       attempts[group] = attempt;
       next.set(group, answerBy);
+    } else if (outcome === "refused") {
+      failures.push(judgeFailure(message, group, attempt, "refused", refused(reason), { now: at }));
+    } else if (outcome === "returned" && code === "NO_ROUTE" && parts.subscriptions.knows(group, message.event)) {
+      next.set(group, new Date(at.getTime() + offlinePauseMs(message)));
+      missing.push(group);
     } else if (outcome === "returned") {
       failures.push(judgeFailure(message, group, attempt, "unroutable", unroutable(reason), { now: at }));
-      if (code === "NO_ROUTE") missing.push(group);
     } else {
       next.set(group, new Date(at.getTime() + pauseMs));
     }
@@ -70,7 +75,7 @@ export async function sendAgain(
     ...next.values(),
     ...failures.flatMap(({ group, nextAt }) => (nextAt && !next.has(group) ? nextAt : []))
   ].map(date => date.getTime());
-  const confirmed = Object.keys(attempts).length > 0;
+  const confirmed = results.some(result => "outcome" in result && result.outcome === "confirmed");
   // The check of a round comes by itself. If it gets lost, the row is due a little later.
   const margin = confirmed && message.strategy === "callback" ? LOST_CHECK_MARGIN_MS : 0;
   const tried = new Map(steps.map(({ group, attempt }) => [group, attempt]));
@@ -84,8 +89,8 @@ export async function sendAgain(
       [...next.keys()].map(group => [group, Math.max(currentAttempt(message, group), tried.get(group) ?? 0)])
     )
   };
-  if (confirmed)
-    Object.assign(record, { status: "published", attempts, ...(message.publishedAt ? {} : { publishedAt: at }) });
+  if (Object.keys(attempts).length) record.attempts = attempts;
+  if (confirmed) Object.assign(record, { status: "published", ...(message.publishedAt ? {} : { publishedAt: at }) });
   else if (steps.length && !failures.length) record.status = "pending";
   if (round) record.round = round;
   if (unreachableSince !== undefined) record.unreachableSince = unreachableSince;

@@ -193,8 +193,8 @@ async function withoutAnswered({ store, progress }: SweepParts, page: Message[],
 }
 
 /**
- * Queues that groups have announced and that do not exist (any more). Each is told once per page. What is sent to the
- * group meanwhile ends as `dead`.
+ * Queues that groups have announced and that do not exist (any more). Each is told once per page. The messages wait
+ * until the group is back, or is forgotten.
  */
 function tellMissing({ subscriptions, events }: SweepParts, page: Message[], settled: Settled[]): void {
   const told = new Set<string>();
@@ -204,7 +204,7 @@ function tellMissing({ subscriptions, events }: SweepParts, page: Message[], set
       const queue = subscriptions.queueOf(group, event);
       if (!queue || told.has(queue)) continue;
       told.add(queue);
-      const text = `Message ${id} could not be sent to group ${group}: there is no queue '${queue}', which is the group's for '${event}'.`;
+      const text = `Message ${id} waits for group ${group}: there is no queue '${queue}', which is the group's for '${event}'.`;
       events.emit("error", new ReliableError("RELIABLE_QUEUE_MISSING", text, { group, queue, event, id }), "sweeper");
     }
   });

@@ -30,7 +30,8 @@ export const METRICS = {
   stored: counter("messages stored by an emit", "event"),
   confirmed: counter("publishes of messages confirmed and routed, first ones and resends", "event"),
   returned: counter("publishes that no queue took", "event"),
-  nacked: counter("publishes the broker refused", "event"),
+  nacked: counter("publishes the broker did not take now (a full queue)", "event"),
+  refused: counter("publishes the broker refused for what they are: too large, or no right to send them", "event"),
   unknown: counter("publishes without the broker's answer", "event"),
   handled: counter("deliveries whose handler succeeded", "event", "group"),
   failed: counter("deliveries whose handler failed", "event", "group"),
@@ -54,7 +55,7 @@ export const METRICS = {
 
 export type MetricName = keyof typeof METRICS;
 
-const OUTCOMES = ["confirmed", "returned", "nacked", "unknown"] as const;
+const OUTCOMES = ["confirmed", "returned", "nacked", "refused", "unknown"] as const;
 const DELIVERIES = ["handled", "failed", "duplicates"] as const;
 
 /**

@@ -59,7 +59,7 @@ export const RESEND_PARAMS = {
 
 /** Like a courier's PublishResult. */
 export interface ResendResult {
-  outcome: "confirmed" | "returned" | "nacked" | "unknown";
+  outcome: "confirmed" | "returned" | "nacked" | "refused" | "unknown";
   reason?: string;
   code?: "NO_ROUTE";
 }

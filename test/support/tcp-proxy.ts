@@ -23,6 +23,8 @@ export interface TcpProxy {
   halfOpen(): void;
   /** Resets all and refuses new ones. */
   down(): Promise<void>;
+  /** Answers what clients send with this text in it by these bytes, as if the server did, and loses the connection to it. */
+  answer(text: string, bytes: Buffer): void;
   up(): Promise<void>;
   close(): Promise<void>;
 }
@@ -34,6 +36,7 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
   const cutting = new Set<Socket>();
   let holding = false;
   let delayMs = 0;
+  let answering: { text: string; bytes: Buffer } | undefined;
   let accepted = 0;
   let port = 0;
   let server: Server | undefined;
@@ -57,6 +60,11 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
             return to.resetAndDestroy();
           });
           from.pause();
+        } else if (from === client && answering && chunk.includes(answering.text)) {
+          ends.delete(upstream);
+          upstream.destroy();
+          client.removeAllListeners("data").resume();
+          client.write(answering.bytes);
         } else if (delayMs) setTimeout(() => to.writable && to.write(chunk), delayMs);
         else to.write(chunk);
       });
@@ -125,6 +133,9 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
         server.destroy();
         client?.removeAllListeners("data").resume();
       }
+    },
+    answer(text, bytes) {
+      answering = { text, bytes };
     },
     down,
     up: listen,

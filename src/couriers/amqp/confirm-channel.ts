@@ -6,13 +6,11 @@ import type { Clock, Timer } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import { notSent, type Publication, type PublishResult } from "../courier";
 import { discardChannel } from "./declare";
-import { encodable } from "./headers";
+import { type Entry, resultOfThrown, write } from "./outgoing";
+import { culpritsAmong, type Refusal, refusalOf, SizeLimit } from "./refusal";
 
-/**
- * RabbitMQ 4's default `max_message_size`. The broker answers a larger one by closing the channel, which would make a
- * whole window unknown.
- */
-const MAX_BODY_BYTES = 16 * 1024 * 1024;
+/** After a refusal the broker takes publishes again in a moment. What waits longer than this is told that it was not sent. */
+const REOPEN_MS = 5000;
 
 /**
  * A full second of publishes at the rate of a good broker: enough to smooth peaks, too little to hide that the broker
@@ -35,36 +33,29 @@ export interface ConfirmChannelOptions {
   confirmTimeoutMs: number;
   logger: Logger;
   clock: Clock;
-  /** The channel was lost or replaced while its connection is open. */
-  onChannelLost(reason: string): void;
+  /** The channel was lost or replaced while its connection is open. `refusal`: because of a publish. */
+  onChannelLost(reason: string, refusal?: Refusal): void;
+  /**
+   * The broker has refused one of these, and it is not known which. Each waits for its outcome; nobody else has them
+   * now.
+   */
+  onSuspects(suspects: Entry[]): void;
   /** Called once for every publish, before its promise is settled; without a result when the publish is rejected. */
   onSettled(routingKey: string, result?: PublishResult): void;
-}
-
-interface Entry {
-  exchange: string;
-  routingKey: string;
-  /**
-   * Freed once it is sent: thousands may wait for their confirms, and each garbage collection copies what they hold.
-   */
-  publication: Publication | undefined;
-  messageId: string;
-  bytes: number;
-  token: string;
-  deadline: number;
-  returned: string | undefined;
-  settled: boolean;
-  resolve(result: PublishResult): void;
-  reject(error: Error): void;
 }
 
 /**
  * Publishes persistent and mandatory on one confirm channel, through a window limited in count and bytes. Every entry
  * gets exactly one outcome. Nothing is sent twice and nothing waits for a connection: what cannot be sent now is
- * `unknown` now.
+ * `unknown` now. The one exception: RabbitMQ answers a publish that it refuses by closing the channel, or the
+ * connection, and drops with it what came behind. Then the refused one is told apart, and the others, which have done
+ * nothing wrong, go again.
  */
 export class ConfirmChannel {
   #channel: AmqpChannel | undefined;
+  #model: ChannelModel | undefined;
+  /** Why the connection was lost. It is told before the channels are closed. */
+  #lost: unknown;
   #why: string | undefined = "not connected";
   #blocked: string | undefined;
   #draining = false;
@@ -78,8 +69,14 @@ export class ConfirmChannel {
   #strikes = 0;
   /** Timed out and still unanswered. They stay in amqplib's list of the channel, so their number is limited too. */
   #orphans = 0;
+  /** Runs while publishes wait for the channel that is opened again after a refusal. */
+  #reopening: Timer | undefined;
+  readonly #sizeLimit: SizeLimit;
+  #frameMax = Number.POSITIVE_INFINITY;
 
-  constructor(private readonly options: ConfirmChannelOptions) {}
+  constructor(private readonly options: ConfirmChannelOptions) {
+    this.#sizeLimit = new SizeLimit(options.clock);
+  }
 
   get open(): boolean {
     return this.#channel !== undefined;
@@ -99,18 +96,16 @@ export class ConfirmChannel {
 
   publish(exchange: string, routingKey: string, publication: Publication): Promise<PublishResult> {
     const bytes = publication.body.length;
-    const refused = this.#refusal(bytes);
+    const refused = this.#objection(bytes);
     if (refused) {
       this.options.onSettled(routingKey, refused);
       return Promise.resolve(refused);
     }
     return new Promise((resolve, reject) => {
-      const { messageId } = publication;
       const entry: Entry = {
         exchange,
         routingKey,
         publication,
-        messageId,
         bytes,
         token: (++this.#token).toString(36),
         deadline: 0,
@@ -125,9 +120,18 @@ export class ConfirmChannel {
     });
   }
 
-  #refusal(bytes: number): PublishResult | undefined {
-    if (bytes > MAX_BODY_BYTES)
-      return { outcome: "nacked", reason: `body of ${bytes} bytes exceeds RabbitMQ's limit of ${MAX_BODY_BYTES}` };
+  /** Takes publishes over that wait for their outcomes. */
+  adopt(entries: Entry[]): void {
+    for (const entry of entries) this.#waitingBytes += entry.bytes;
+    this.#waiting.putBack(entries);
+    if (this.#channel) this.#advance();
+    else this.#awaitChannel(String(this.#why));
+  }
+
+  #objection(bytes: number): PublishResult | undefined {
+    const limit = this.#sizeLimit.bytes;
+    if (bytes > limit)
+      return { outcome: "refused", reason: `body of ${bytes} bytes exceeds RabbitMQ's limit of ${limit}` };
     if (!this.#channel) return notSent(String(this.#why));
     if (this.#blocked !== undefined) return notSent(`broker blocks publishers (${this.#blocked})`);
     return this.writable ? undefined : notSent("too many publishes are waiting");
@@ -138,21 +142,35 @@ export class ConfirmChannel {
     let late = false;
     const opening = model.createConfirmChannel().then(channel => {
       if (late) return discardChannel(channel);
-      this.#listen(channel);
+      this.#listen(channel, model);
       this.#draining = false;
       this.#strikes = 0;
       this.#orphans = 0;
+      this.#reopening?.stop();
+      this.#reopening = undefined;
+      this.#frameMax = (model.connection as unknown as { frameMax: number }).frameMax;
       this.#channel = channel;
+      this.#advance();
     });
     if ((await withTimeout(opening, OPEN_TIMEOUT_MS, this.options.clock)) !== TIMED_OUT) return;
     late = true;
     throw new Error(`no channel within ${OPEN_TIMEOUT_MS} ms`);
   }
 
-  detach(reason: string): void {
+  /** `refusal`: what was in flight is sorted, and what waits goes on waiting for the next channel, for a while. */
+  detach(reason: string, refusal?: Refusal): void {
+    const waits = this.#reopening !== undefined && !this.#channel;
     this.#channel = undefined;
     this.#why = reason;
-    this.#settleAll(reason);
+    if (refusal) this.#sort(reason, refusal);
+    else if (!waits) this.#settleAll(reason);
+  }
+
+  /** Nothing is sent any more. */
+  close(reason: string): void {
+    this.#reopening?.stop();
+    this.#reopening = undefined;
+    this.detach(reason);
   }
 
   setBlocked(reason: string | undefined): void {
@@ -160,14 +178,21 @@ export class ConfirmChannel {
     if (reason !== undefined) this.#giveUpWaiting(`broker blocks publishers (${reason})`);
   }
 
-  #listen(channel: AmqpChannel): void {
-    let reason: string | undefined;
-    channel.on("error", error => void (reason = reasonOf(error)));
+  #listen(channel: AmqpChannel, model: ChannelModel): void {
+    let closed: unknown;
+    channel.on("error", error => void (closed = error));
+    if (model !== this.#model) {
+      this.#model = model;
+      this.#lost = undefined;
+      model.on("error", error => {
+        if (model === this.#model) this.#lost = error;
+      });
+    }
     channel.on("handler-error", error => this.options.logger.error("A publish listener threw:", error));
     channel.on("return", message => {
       const entry = this.#inFlight.get(message.properties.correlationId as string);
       const fields = message.fields as unknown as { replyCode: number; replyText: string };
-      if (entry && entry.messageId === message.properties.messageId)
+      if (entry && entry.publication.messageId === message.properties.messageId)
         entry.returned = `${fields.replyCode} ${fields.replyText}: no queue took it`;
     });
     channel.on("drain", () => {
@@ -178,8 +203,10 @@ export class ConfirmChannel {
     channel.on("close", () => {
       if (channel !== this.#channel) return;
       // If it closes without an error of its own, its connection was lost, and that is reported elsewhere.
-      this.detach(reason ?? "connection lost");
-      if (reason !== undefined) this.options.onChannelLost(reason);
+      const reason = closed === undefined ? "connection lost" : reasonOf(closed);
+      const refusal = refusalOf(closed ?? this.#lost);
+      this.detach(reason, refusal);
+      if (closed !== undefined) this.options.onChannelLost(reason, refusal);
     });
   }
 
@@ -191,65 +218,25 @@ export class ConfirmChannel {
   }
 
   #send(entry: Entry): void {
-    const {
-      messageId,
-      type,
-      body,
-      headers,
-      appId,
-      contentType = "application/json"
-    } = entry.publication as Publication;
     const channel = this.#channel as AmqpChannel;
     try {
-      // The token separates two attempts of one message when a return comes, since a return has no delivery tag.
-      const properties = {
-        persistent: true,
-        mandatory: true,
-        messageId,
-        correlationId: entry.token,
-        type,
-        appId,
-        contentType,
-        headers: encodable(headers),
-        timestamp: Math.floor(this.options.clock.now() / 1000)
-      };
-      this.#draining = !channel.publish(entry.exchange, entry.routingKey, body, properties, error =>
-        this.#answered(channel, entry, error as Error | null)
-      );
+      const limits = { frameMax: this.#frameMax, now: this.options.clock.now() };
+      this.#draining = !write(channel, entry, limits, error => this.#answered(channel, entry, error));
     } catch (thrown) {
-      this.#refused(entry, thrown);
+      if (thrown instanceof ReliableError) this.#reject(entry, thrown);
+      else this.#end(entry, resultOfThrown(thrown));
       return;
     }
-    entry.publication = undefined;
     entry.deadline = this.options.clock.monotonic() + this.options.confirmTimeoutMs;
     this.#inFlight.set(entry.token, entry);
     this.#inFlightBytes += entry.bytes;
     this.#timer ??= this.#arm(this.options.confirmTimeoutMs);
   }
 
-  /** amqplib encodes before it writes, so nothing has left and the channel is still good; or the channel was closed. */
-  #refused(entry: Entry, thrown: unknown): void {
-    const text = reasonOf(thrown);
-    if (thrown instanceof RangeError && text.includes("field table")) {
-      const { messageId, type } = entry.publication as Publication;
-      entry.settled = true;
-      this.options.onSettled(entry.routingKey);
-      entry.reject(
-        new ReliableError(
-          "RELIABLE_HEADERS_TOO_LARGE",
-          `The headers of ${type} (${messageId}) take more than 64 KiB.`,
-          { id: messageId, type },
-          thrown
-        )
-      );
-      return;
-    }
-    this.#end(
-      entry,
-      (thrown as Error).name === "IllegalOperationError"
-        ? notSent(text)
-        : { outcome: "nacked", reason: `cannot be encoded: ${text}` }
-    );
+  #reject(entry: Entry, error: ReliableError): void {
+    entry.settled = true;
+    this.options.onSettled(entry.routingKey);
+    entry.reject(error);
   }
 
   /** A return, if there is one, has come before its confirm. */
@@ -292,6 +279,30 @@ export class ConfirmChannel {
     this.#timer = undefined;
     for (const entry of this.#inFlight.values()) this.#settle(entry, { outcome: "unknown", reason });
     this.#giveUpWaiting(reason);
+  }
+
+  /** Those that the broker took before it closed may go twice, as after any lost confirm. */
+  #sort(reason: string, refusal: Refusal): void {
+    this.#timer?.stop();
+    this.#timer = undefined;
+    this.#sizeLimit.learn(refusal);
+    const suspects = [...this.#inFlight.values()];
+    const culprits = new Set(culpritsAmong(suspects, refusal));
+    this.#inFlight.clear();
+    this.#inFlightBytes = 0;
+    for (const culprit of culprits) this.#end(culprit, { outcome: "refused", reason: refusal.text });
+    const others = suspects.filter(suspect => !culprits.has(suspect));
+    this.#awaitChannel(reason);
+    for (const entry of others) entry.returned = undefined;
+    if (culprits.size) this.adopt(others);
+    else if (others.length) this.options.onSuspects(others);
+  }
+
+  #awaitChannel(reason: string): void {
+    this.#reopening ??= this.options.clock.after(REOPEN_MS, () => {
+      this.#reopening = undefined;
+      if (!this.#channel) this.#giveUpWaiting(reason);
+    });
   }
 
   #giveUpWaiting(reason: string): void {

@@ -9,6 +9,7 @@ import type { Logger } from "../../platform/logger";
 import { tlsFailure } from "../../platform/tls";
 import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
+import { refusalOf } from "./refusal";
 
 /**
  * Half a second is longer than the short interruptions of a broker's restart. Half a minute keeps a thousand nodes from
@@ -25,11 +26,14 @@ const WRITE_BUFFER_BYTES = 256 * 1024;
  */
 const STABLE_MS = 10_000;
 
+/** The broker has closed because of a publish: it is there, and the other publishes wait. */
+const REFUSED_PAUSE_MS = 50;
+
 /** TCP's own limit is minutes. */
 const CONNECT_TIMEOUT_MS = 10_000;
 
 export interface ConnectionOptions {
-  purpose: "publish" | "consume";
+  purpose: "publish" | "consume" | "isolate";
   addresses: BrokerAddress[];
   nodeID: string;
   logger: Logger;
@@ -118,8 +122,13 @@ export class AmqpConnection {
         if (first) started();
         if (this.model) this.#note(thrown);
       }
-      await lost;
+      const refusal = refusalOf(await lost);
       if (this.#closed) break;
+      if (refusal) {
+        await clock.sleep(REFUSED_PAUSE_MS, this.#end.signal);
+        this.reconnects++;
+        continue;
+      }
       if (clock.monotonic() - since >= STABLE_MS) failures = 0;
       // All nodes lose a restarting broker at the same instant. The jitter keeps them from coming back at once.
       await clock.sleep(backoffMs(RECONNECT, ++failures), this.#end.signal);
@@ -177,9 +186,9 @@ export class AmqpConnection {
 
   /**
    * Adds all listeners before anything else: an `error` without a listener ends the process. Resolves when the
-   * connection is lost.
+   * connection is lost, with the error.
    */
-  #adopt(model: ChannelModel): Promise<void> {
+  #adopt(model: ChannelModel): Promise<unknown> {
     const { onBlocked, onDown, purpose, logger } = this.options;
     let reason = "connection closed";
     this.model = model;
@@ -201,7 +210,7 @@ export class AmqpConnection {
         if (error) reason = reasonOf(error);
         if (!this.#closed) this.#note(new Error(reason));
         onDown(reason);
-        resolve();
+        resolve(error);
       });
     });
   }

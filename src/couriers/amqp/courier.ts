@@ -25,6 +25,8 @@ import { AmqpConsumption } from "./consumption";
 import { Declarations } from "./declarations";
 import { inspectQueue, onTemporaryChannel } from "./declare";
 import { DelayQueues } from "./delay-queues";
+import { Isolation, type IsolationParts } from "./isolation";
+import type { Refusal } from "./refusal";
 import { eventsExchange } from "./topology";
 
 export interface AmqpCourierOptions {
@@ -65,6 +67,7 @@ export class AmqpCourier implements Courier {
   readonly #publish: AmqpConnection;
   readonly #consume: AmqpConnection;
   readonly #publisher: ConfirmChannel;
+  readonly #isolation: Isolation;
   readonly #unsettled = new WaitGroup();
   #blockedAt: number | undefined;
   #blockedMs = 0;
@@ -99,14 +102,19 @@ export class AmqpCourier implements Courier {
       socket,
       onFailure: (error: Error) => this.#listeners.emit("error", error)
     };
-    this.#publisher = new ConfirmChannel({
-      window,
-      windowBytes: WINDOW_BYTES,
+    const channel: IsolationParts["channel"] = {
       confirmTimeoutMs,
       logger,
       clock,
-      onChannelLost: reason => this.#reopen(reason),
       onSettled: (routingKey, result) => this.#settled(routingKey, result)
+    };
+    this.#isolation = new Isolation({ clock, connection: common, channel });
+    this.#publisher = new ConfirmChannel({
+      ...channel,
+      window,
+      windowBytes: WINDOW_BYTES,
+      onChannelLost: (reason, refusal) => this.#reopen(reason, refusal),
+      onSuspects: suspects => this.#isolation.add(suspects)
     });
     this.#publish = new AmqpConnection({
       ...common,
@@ -226,7 +234,7 @@ export class AmqpCourier implements Courier {
       blocked: since !== undefined,
       blockedReason: this.#publisher.blocked,
       blockedMs: this.#blockedMs + (since === undefined ? 0 : Math.round(this.#clock.monotonic() - since)),
-      inFlight: this.#publisher.inFlight,
+      inFlight: this.#publisher.inFlight + this.#isolation.count,
       reconnects: this.#publish.reconnects + this.#consume.reconnects
     };
   }
@@ -235,29 +243,34 @@ export class AmqpCourier implements Courier {
     const left = () => Math.max(0, until - this.#clock.monotonic());
     this.#repairing?.stop();
     if (drainTimeoutMs > 0) await withTimeout(this.#unsettled.idle(), drainTimeoutMs, this.#clock);
-    this.#publisher.detach("courier closed");
+    this.#publisher.close("courier closed");
     for (const consumption of this.#consumptions) consumption.abandon();
-    await Promise.all([this.#publish.close(left()), this.#consume.close(left())]);
+    await Promise.all([this.#publish.close(left()), this.#consume.close(left()), this.#isolation.close(left())]);
   }
 
   /** Exchange and queues first: publishing to a missing exchange closes the channel for everything in flight. */
   async #open(model: ChannelModel): Promise<void> {
     this.#delayQueues.forgetAll();
     await this.#declarations.assertAll(model);
+    await this.#attach(model);
+  }
+
+  async #attach(model: ChannelModel): Promise<void> {
     await this.#publisher.attach(model);
     // The connection was lost in the meantime, and its `close` came before there was a channel to detach.
     if (this.#publish.model !== model) this.#publisher.detach("connection lost");
     this.#signal();
   }
 
-  #reopen(reason: string): void {
+  /** After a refusal nothing is missing at the broker, and the other publishes wait. */
+  #reopen(reason: string, refusal?: Refusal): void {
     this.#signal();
     const { model } = this.#publish;
     if (!model || this.#closing) return;
     this.#logger.warn(`RabbitMQ publish channel: ${reason}`);
     this.#listeners.emit("error", new Error(reason));
     // When that fails the connection is dropped, so that the next try waits for its backoff.
-    this.#open(model).catch(thrown => {
+    (refusal ? this.#attach(model) : this.#open(model)).catch(thrown => {
       if (this.#publish.model === model) this.#publish.destroy(reasonOf(thrown));
     });
   }

@@ -176,7 +176,7 @@ export class MemoryCourier implements Courier {
       ownHeaders = structuredClone(headers);
       headerBytes = Buffer.byteLength(JSON.stringify(headers));
     } catch (thrown) {
-      return { outcome: "nacked", reason: `cannot be encoded: ${reasonOf(thrown)}` };
+      return { outcome: "refused", reason: `cannot be encoded: ${reasonOf(thrown)}` };
     }
     // The same limit as at RabbitMQ, or a message would pass in development and fail in production.
     if (headerBytes > MAX_FRAME_BYTES)

@@ -1,7 +1,7 @@
 import { type Deadline, TIMED_OUT, withTimeout } from "../async/deadline";
 import { newEnd } from "../async/end";
 import { WaitGroup } from "../async/wait-group";
-import type { Consumption, Delivery, QueueSpec } from "../couriers/courier";
+import { type Consumption, type Delivery, type QueueSpec, systemQueue } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import { announceParked, toParkedMessage } from "../inbound/parked-messages";
 import { backoffMs } from "../message/backoff";
@@ -88,8 +88,8 @@ export class Consumer {
     const queue: QueueSpec = foreign
       ? { name, foreign: true }
       : { name, bindings, deliveryLimit: options.deliveryLimit, deadLetterTo: queues.parked };
-    await courier.declare({ name: queues.parked });
-    await courier.declare({ name: queues.announcements });
+    for (const own of [queues.displaced, queues.parked, queues.announcements])
+      await courier.declare(systemQueue(own, queues));
     await courier.declare(queue);
     metrics.begin(["parked"], { queue: name });
     if (courier.ready) await this.#begin(queue);

@@ -1,10 +1,11 @@
 import { randomUUID } from "node:crypto";
-import type { Courier, Delivery } from "../couriers/courier";
+import { type Courier, type Delivery, systemQueue } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import { WIRE_VERSION } from "../wire/envelope";
+import type { Queues } from "../wire/names";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
 import { AckWindow } from "./ack-window";
 
@@ -25,6 +26,7 @@ interface Owed {
 
 interface ReceiptParts {
   courier: Courier;
+  queues: Queues;
   logger: Logger;
   nodeID: string;
   clock: Clock;
@@ -78,7 +80,7 @@ export class ReceiptSender {
   async #run(): Promise<void> {
     await Promise.resolve();
     let failures = 0;
-    const { courier, logger, clock } = this.parts;
+    const { courier, logger, clock, queues } = this.parts;
     while (this.#owed.length && !this.stopped) {
       const batch = this.#next();
       if (!batch) {
@@ -109,7 +111,7 @@ export class ReceiptSender {
       // Consumers answer to the library's two queues only (`Consumer`). One that was deleted is made again.
       if (outcome === "returned")
         await courier
-          .declare({ name: address })
+          .declare(systemQueue(address, queues))
           .catch(error => logger.debug(`Reliable: ${address} could not be declared: ${reasonOf(error)}`));
       // Receipts of one strategy must not delay those of the other.
       this.#owed.push(

@@ -1,3 +1,5 @@
+import type { Queues } from "../wire/names";
+
 /**
  * The courier carries envelopes. It publishes with a definite outcome, consumes with explicit acks, and knows nothing
  * of a message's status. It never hides an outcome: only the compensation mechanism retries. It repeats a publish in one
@@ -30,6 +32,12 @@ export interface PublishResult {
 
 /** How often a message may be redelivered when its consumers die on it, if the queue does not say otherwise. */
 export const DEFAULT_DELIVERY_LIMIT = 20;
+
+/**
+ * Without the argument the limit is 20 from RabbitMQ 4.0 on. -1 (unlimited) drops at the first reject before 4.0. So
+ * this is the largest limit that every version understands.
+ */
+export const NO_DELIVERY_LIMIT = 2_147_483_647;
 
 /** Limit of an AMQP frame of headers. */
 export const MAX_FRAME_BYTES = 64 * 1024;
@@ -99,6 +107,14 @@ export interface QueueSpec {
    * broker's default type is declared.
    */
   foreign?: boolean;
+}
+
+/**
+ * One of the namespace's own queues. Whatever RabbitMQ takes out of it, by a policy of its operator or at its delivery
+ * limit, goes to the tracker by another one: nothing is dropped.
+ */
+export function systemQueue(name: string, { parked, displaced }: Pick<Queues, "parked" | "displaced">): QueueSpec {
+  return { name, deliveryLimit: NO_DELIVERY_LIMIT, deadLetterTo: name === parked ? displaced : parked };
 }
 
 export interface ConsumeSpec {

@@ -2,7 +2,7 @@ import { Batcher } from "../async/batcher";
 import { WaitGroup } from "../async/wait-group";
 import type { PublishResult } from "../couriers/courier";
 import { reasonOf } from "../errors";
-import { judgeFailure, refused, unroutable } from "../message/attempts";
+import { displaced, judgeFailure, refused, unroutable } from "../message/attempts";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { MessagePublisher } from "../outbound/message-publisher";
@@ -210,21 +210,24 @@ export class Outbox implements Strategy {
     confirmed: boolean,
     at: Date
   ): Promise<void> {
-    const failed = results.flatMap((result, i) =>
-      this.#failures(message, asked ? [asked[i] as string] : message.waiting, result, at)
+    const open = results.some(({ outcome }) => outcome === "nacked" || outcome === "unknown");
+    if (!confirmed && open) await this.#postponed.add(message._id);
+    await Promise.all(
+      results.flatMap((result, i) =>
+        (asked ? [asked[i] as string] : message.waiting).map(group => this.#recordGroup(message, group, result, at))
+      )
     );
-    if (!confirmed && failed.length < message.waiting.length) await this.#postponed.add(message._id);
-    await Promise.all(failed.map(record => this.#failed.add(record)));
   }
 
   /** A group that is known and has no queue at the moment is offline, and its message waits. */
-  #failures(message: Message, groups: string[], { outcome, reason, code }: PublishResult, now: Date): FailedRecord[] {
+  async #recordGroup(message: Message, group: string, result: PublishResult, now: Date): Promise<void> {
+    const { outcome, reason, code } = result;
     const { subscriptions } = this.parts.publisher;
     if (outcome === "refused")
-      return groups.map(group => judgeFailure(message, group, 1, "refused", refused(reason), { now }));
-    if (outcome !== "returned") return [];
-    return groups
-      .filter(group => code !== "NO_ROUTE" || !subscriptions?.knows(group, message.event))
-      .map(group => judgeFailure(message, group, 1, "unroutable", unroutable(reason), { now }));
+      await this.#failed.add(judgeFailure(message, group, 1, "refused", refused(reason), { now }));
+    else if (outcome === "returned" && code === "NO_ROUTE" && subscriptions?.knows(group, message.event))
+      await this.parts.progress.displaced([displaced(message, group, 1, now)]);
+    else if (outcome === "returned")
+      await this.#failed.add(judgeFailure(message, group, 1, "unroutable", unroutable(reason), { now }));
   }
 }

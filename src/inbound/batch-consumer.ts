@@ -1,8 +1,9 @@
 import { type Deadline, withTimeout } from "../async/deadline";
-import type { Consumption, Courier, Delivery } from "../couriers/courier";
+import { type Consumption, type Courier, type Delivery, systemQueue } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import type { Store } from "../stores/store";
+import type { Queues } from "../wire/names";
 import { type ParkingNode, toParked } from "./parked-messages";
 
 /** Messages taken together; a receipt message may hold many receipts itself. */
@@ -20,6 +21,7 @@ const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
 
 export interface BatchConsumerParts extends ParkingNode {
   courier: Courier;
+  queues: Queues;
   store: Pick<Store, "ready" | "parked">;
   /** A batch; acked when it resolves. */
   handle(deliveries: Delivery[]): Promise<void>;
@@ -44,9 +46,9 @@ export class BatchConsumer {
   ) {}
 
   async start(): Promise<void> {
-    const { courier, logger, events, metrics } = this.parts;
+    const { courier, queues, logger, events, metrics } = this.parts;
     metrics.begin(["parked"], { queue: this.queue });
-    const queue = { name: this.queue };
+    const queue = systemQueue(this.queue, queues);
     await courier.declare(queue);
     const onDelivery = (delivery: Delivery) => this.#take(delivery);
     const consumed = courier.consume({ queue, prefetch: PREFETCH, onDelivery }).then(async consumption => {

@@ -1,5 +1,6 @@
 import { backoffMs } from "./backoff";
 import { ANY_GROUP, type Failure, type FailureCause, type FailureError, type Message } from "./message";
+import { offlinePauseMs } from "./offline";
 import { namesGroup } from "./pattern";
 
 /**
@@ -15,6 +16,9 @@ export interface AttemptFailure {
   nextAt: Date | null;
   reason: string;
 }
+
+/** An attempt that reached no consumer: it is made again at `nextAt`. */
+export type DisplacedAttempt = Pick<AttemptFailure, "id" | "group" | "attempt" | "failure"> & { nextAt: Date };
 
 /** The attempt under way, or the last one made: 1 once published. */
 export function attemptsMade(message: Message, group: string): number {
@@ -61,6 +65,24 @@ export function refused(reason = "the broker refuses it"): FailureError {
 /** An attempt was published, and no failure of it is known. */
 export function isUnanswered(message: Message, group: string): boolean {
   return attemptsMade(message, group) > (message.spent[group] ?? 0);
+}
+
+/** An attempt that found no queue of its group: it did not count, and is made again after the pause. */
+export function displaced(message: Message, group: string, attempt: number, now: Date): DisplacedAttempt {
+  const error = { name: "Displaced", message: "there is no queue of the group at the moment", code: "NO_QUEUE" };
+  return {
+    id: message._id,
+    group,
+    attempt,
+    failure: { at: now, cause: "displaced", group, attempt, error },
+    nextAt: new Date(now.getTime() + offlinePauseMs(message))
+  };
+}
+
+/** A policy is taking its messages out of the group's queue: one that cannot be found was most likely taken too. */
+export function displacedLately({ failures, receiptTimeoutMs }: Message, group: string, now: Date): boolean {
+  const last = failures.findLast(failure => failure.group === group);
+  return last?.cause === "displaced" && last.at.getTime() > now.getTime() - 2 * receiptTimeoutMs;
 }
 
 /** Pure: what a failed attempt means for the message. */

@@ -18,6 +18,11 @@ export type FailureCause =
   | "unroutable"
   /** The broker refused it for what it is: too large, no right to send it; or it cannot be encoded. */
   | "refused"
+  /**
+   * Not in the group's queue any more, or never was: a policy of RabbitMQ took it out, or there is no queue at the
+   * moment. Costs no attempt.
+   */
+  | "displaced"
   /** The broker stopped redelivering it (`x-delivery-limit`): its consumers die while they handle it. */
   | "crash-loop"
   /** The producer's `source` could not be asked or did not answer properly (strategy `callback`, intents). */

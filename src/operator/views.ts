@@ -109,6 +109,13 @@ function timeline(message: Message): TimelineEntry[] {
   for (const failure of message.failures) {
     const whom = failure.group && failure.group !== ANY_GROUP ? ` in ${failure.group}` : "";
     const where = failure.nodeID ? ` on node ${failure.nodeID}` : "";
+    if (failure.cause === "displaced") {
+      entries.push({
+        at: failure.at,
+        what: `attempt ${failure.attempt ?? "?"}${whom} did not reach a consumer, and comes again: ${failure.error.message}`
+      });
+      continue;
+    }
     entries.push({
       at: failure.at,
       what: `attempt ${failure.attempt ?? "?"} failed${whom}${where} (${failure.cause}): ${failure.error.name}: ${failure.error.message}`

@@ -4,7 +4,7 @@ import { ANY_GROUP, type Failure, type Message, type Note } from "../message/mes
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
-import type { DeadMessage, FailedRecord, HandledRecord } from "../stores/store-records";
+import type { DeadMessage, DisplacedRecord, FailedRecord, HandledRecord } from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 
@@ -55,6 +55,11 @@ export class Progress {
   /** Attempts have failed. */
   async failed(records: FailedRecord[]): Promise<void> {
     if (records.length) this.#dead((await this.parts.store.messages.failed(records)).dead);
+  }
+
+  /** Attempts have reached no consumer, and do not count. */
+  async displaced(records: DisplacedRecord[]): Promise<void> {
+    if (records.length) await this.parts.store.messages.displaced(records);
   }
 
   /** It cannot be known whether the business write of this intent happened. False = it is no intent any more. */

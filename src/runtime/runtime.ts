@@ -1,7 +1,7 @@
 import { Deadline, withTimeout } from "../async/deadline";
 import { assertSameOptions, Consumer } from "../consumer/consumer";
 import type { ConsumerSpec } from "../consumer/consumer-parts";
-import type { Courier } from "../couriers/courier";
+import { type Courier, systemQueue } from "../couriers/courier";
 import { noStore } from "../emit/emit";
 import type { EmitOptions } from "../emit/emit-options";
 import type { EmitSource } from "../emit/new-message";
@@ -158,9 +158,10 @@ export class Runtime {
     store?.onUnavailable(error => events.emit("error", error, "store"));
     const starts = await Promise.allSettled([courier.start(), store?.start()]);
     for (const start of starts) if (start.status === "rejected") throw start.reason;
-    const { checks, callbackReceipts, receipts } = systemQueues(namespace);
-    const queues = [checks, callbackReceipts, ...(store ? [receipts] : [])];
-    await Promise.all(queues.map(name => courier.declare({ name })));
+    const own = systemQueues(namespace);
+    const { displaced, parked, checks, callbackReceipts, receipts } = own;
+    const queues = [displaced, parked, checks, callbackReceipts, ...(store ? [receipts] : [])];
+    await Promise.all(queues.map(name => courier.declare(systemQueue(name, own))));
     // Only nodes that can sweep need the lease.
     if (store && options.redis) this.#redis = await connectRedis(options.redis, logger);
     const redis = this.#redis;

@@ -31,6 +31,17 @@ export interface FailedRecord {
   reason: string;
 }
 
+/** An attempt that reached no consumer, and does not count. */
+export interface DisplacedRecord {
+  id: string;
+  group: string;
+  attempt: number;
+  /** For the message's story. */
+  failure: Failure;
+  /** When the same attempt is made again. */
+  nextAt: Date;
+}
+
 /** The message became dead in this call. */
 export interface DeadMessage {
   id: string;

@@ -3,6 +3,7 @@ import type { AuditRecord, Parked, Subscription } from "../message/records";
 import type {
   ClaimQuery,
   DeadMessage,
+  DisplacedRecord,
   DueQuery,
   FailedRecord,
   HandledRecord,
@@ -66,6 +67,11 @@ export interface MessageStore {
   resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">>;
   /** An attempt failed. Returns how many records changed something and which messages became dead. */
   failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }>;
+  /**
+   * Attempts that reached no consumer are taken back: the same ones are due again at `nextAt`. Only if the group has
+   * not answered and no later attempt was made; repeated, it changes nothing more but the story.
+   */
+  displaced(records: DisplacedRecord[]): Promise<void>;
   /**
    * Inserts rows of messages of strategy `callback` that are first known from receipts, with these receipts: one write
    * instead of two. Returns the ids that had no row. Existing rows, and messages that an operator has discarded, are

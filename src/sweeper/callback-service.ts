@@ -9,6 +9,7 @@ import type { Parked } from "../message/records";
 import { type Check, parseCheck } from "../wire/check";
 import { sameJson, Unreadable } from "../wire/json";
 import type { Queues } from "../wire/names";
+import { delayOf } from "../wire/plan";
 import { newCounts } from "./counts";
 import { claimPage, sweepPage } from "./sweep";
 import type { SweepParts } from "./sweep-parts";
@@ -32,6 +33,7 @@ export class CallbackService {
   ) {
     this.#consumer = new BatchConsumer(options.queues.checks, {
       ...parts,
+      queues: options.queues,
       handle: deliveries => this.take(deliveries)
     });
   }
@@ -78,6 +80,8 @@ export class CallbackService {
       const row = stored.get(_id);
       if (row && isOther(row, check.row))
         parked.push(toParked(delivery, `id '${_id}' was emitted before with another event or payload`, this.parts));
+      // A policy took it out of its delay queue: its row is due when it should have come.
+      else if (isEarly(delivery, delayOf(check.row, check.round), this.parts.clock.now())) continue;
       else if ((checks.get(_id)?.round ?? 0) < check.round) checks.set(_id, check);
     }
     if (parked.length) await this.parts.store.parked.add(parked);
@@ -103,6 +107,17 @@ export class CallbackService {
     const pending = await claimPage(this.parts, { claim: again, checked: true, ids: happened });
     if (pending.length) await sweepPage(this.parts, pending, again, newCounts());
   }
+}
+
+/** The producer's clock, or the second that AMQP rounds to, may make a check look this much too young. */
+const EARLY_MARGIN_MS = 10_000;
+
+/** It came before its delay was over, by more than half of it or than what clocks may differ. */
+function isEarly({ headers, timestamp }: Delivery, delayMs: number, now: number): boolean {
+  const deaths = headers["x-death"];
+  const reason = Array.isArray(deaths) ? (deaths[0] as { reason?: unknown } | null)?.reason : undefined;
+  if (reason === "maxlen") return true;
+  return timestamp !== undefined && now - timestamp * 1000 < delayMs - Math.min(delayMs / 2, EARLY_MARGIN_MS);
 }
 
 /** The same id was used for another message. If the payload is the source's, only the event can tell. */

@@ -1,6 +1,7 @@
 import type { QueueDepth } from "../couriers/courier";
-import { attemptsMade, isUnanswered, judgeFailure } from "../message/attempts";
+import { attemptsMade, displacedLately, isUnanswered, judgeFailure } from "../message/attempts";
 import { ANY_GROUP, type Message } from "../message/message";
+import { offlinePauseMs } from "../message/offline";
 import { namesGroup } from "../message/pattern";
 import { settledByConfirm } from "../message/queue-target";
 import type { Step } from "../outbound/message-publisher";
@@ -108,6 +109,7 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
     // It is not known whether the group was subscribed when the message went to the exchange: it gets its first attempt
     // now.
     else if (groups.includes(group)) plan.steps.push({ group, attempt: made });
+    else if (displacedLately(message, group, now)) plan.steps.push({ group, attempt: made });
     else {
       const failure = silence(message, group, made, now);
       plan.failures.push(failure);
@@ -116,11 +118,6 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
     }
   }
   return plan;
-}
-
-/** How soon a message is looked at again whose group has no queue. */
-export function offlinePauseMs({ backoff, receiptTimeoutMs }: Message): number {
-  return Math.min(receiptTimeoutMs, Math.max(backoff.initialMs, backoff.maxMs));
 }
 
 function silence(message: Message, group: string, attempt: number, now: Date): FailedRecord {

@@ -1,11 +1,12 @@
 import { currentAttempt, judgeFailure, refused, unroutable } from "../message/attempts";
 import { backoffMs } from "../message/backoff";
+import { offlinePauseMs } from "../message/offline";
 import type { RescheduleRecord } from "../stores/store-records";
 import { LOST_CHECK_MARGIN_MS } from "../wire/check";
 import { delayOf } from "../wire/plan";
 import { type Published, resendByProducer, type StepResult } from "./ask-producer";
 import type { SweepCounts } from "./counts";
-import { offlinePauseMs, reachesAllAtOnce, type SweepPlan } from "./plan";
+import { reachesAllAtOnce, type SweepPlan } from "./plan";
 import type { Settled, SweepParts } from "./sweep-parts";
 
 /** Publishes the steps of a plan, or has the producer publish them if it keeps the payload. */

@@ -6,38 +6,48 @@ import type { Parked } from "../message/records";
 import type { FailedRecord } from "../stores/store-records";
 import { parseEnvelope } from "../wire/envelope";
 import { Unreadable } from "../wire/json";
+import type { Queues } from "../wire/names";
+import { type Death, Displaced } from "./displaced";
 import type { TrackerParts } from "./tracker-parts";
 
-/** What consumers could not read, and what RabbitMQ gave up delivering (`x-death`) → store. */
+/** What consumers could not read, and what RabbitMQ has taken out of a queue or gave up delivering (`x-death`) → store. */
 export class ParkedQueue {
   constructor(readonly parts: TrackerParts) {}
 
   async take(deliveries: Delivery[]): Promise<void> {
     const parked: Parked[] = [];
     const failures: FailedRecord[] = [];
+    const displaced = new Displaced(this.parts);
     for (const delivery of deliveries) {
-      const failure = isParkedMessage(delivery) ? undefined : await this.#crashLoop(delivery);
-      if (failure) failures.push(failure);
-      else parked.push(toParked(delivery, reasonFor(delivery), this.parts));
+      const death = isParkedMessage(delivery) ? undefined : deathOf(delivery, this.parts.queues);
+      try {
+        if (death && (await displaced.take(delivery, death))) continue;
+        const failure = death && (await this.#crashLoop(delivery, death));
+        if (failure) failures.push(failure);
+        else parked.push(toParked(delivery, reasonFor(delivery, death), this.parts));
+      } catch (error) {
+        if (!(error instanceof Unreadable)) throw error;
+        parked.push(toParked(delivery, error.message, this.parts));
+      }
     }
+    await displaced.end();
     await this.parts.progress.failed(failures);
     if (parked.length) await this.parts.store.parked.add(parked);
   }
 
   /**
-   * A message of ours whose consumers died on it until RabbitMQ's delivery limit was reached: one failed attempt of
-   * that group.
+   * A message of ours whose consumers died on it until RabbitMQ's delivery limit was reached, or that one of them
+   * rejected: one failed attempt of that group.
    */
-  async #crashLoop(delivery: Delivery): Promise<FailedRecord | undefined> {
+  async #crashLoop(delivery: Delivery, death: Death): Promise<FailedRecord | undefined> {
     const { store, subscriptions } = this.parts;
-    const death = deathOf(delivery);
-    const group = death && subscriptions.groupOfQueue(death.queue);
+    const group = subscriptions.groupOfQueue(death.queue);
     if (!group) return undefined;
     try {
       const { id, attempt } = parseEnvelope(delivery);
       const [message] = await store.messages.find([id]);
       if (!message?.open || attempt > highestAttempt(message, group)) return undefined;
-      return judgeFailure(message, group, attempt, "crash-loop", death.error, { now: store.now() });
+      return judgeFailure(message, group, attempt, "crash-loop", failureOf(death), { now: store.now() });
     } catch (error) {
       if (error instanceof Unreadable) return undefined;
       throw error;
@@ -45,29 +55,35 @@ export class ParkedQueue {
   }
 }
 
-function reasonFor(delivery: Delivery): string {
+function reasonFor(delivery: Delivery, death: Death | undefined): string {
   if (isParkedMessage(delivery)) return String(delivery.headers["x-reliable-reason"]);
-  return deathOf(delivery)?.why ?? "neither a parked message nor one that RabbitMQ has dead-lettered";
+  if (!death) return "neither a parked message nor one that RabbitMQ has dead-lettered";
+  if (death.reason === "rejected") return `its consumer rejected it in ${death.queue}`;
+  if (death.reason === "delivery_limit") return "RabbitMQ gave up delivering it (x-delivery-limit)";
+  return `RabbitMQ took it out of ${death.queue} (${death.reason}), and its group is not known`;
 }
 
-/** Why RabbitMQ has dead-lettered it, from `x-death`. Consumers in other languages may reject what they cannot read. */
-function deathOf({ headers }: Delivery): { queue: string; why: string; error: FailureError } | undefined {
+/** Consumers in other languages may reject what they cannot read. */
+function failureOf({ reason }: Death): FailureError {
+  return reason === "rejected"
+    ? {
+        name: "Rejected",
+        message: "its consumer rejected it (basic.reject without requeue) instead of answering with a receipt",
+        code: "REJECTED"
+      }
+    : {
+        name: "CrashLoop",
+        message: "its consumers went away before they answered, until the broker gave up (x-delivery-limit)",
+        code: "DELIVERY_LIMIT"
+      };
+}
+
+/** The last queue that it was taken out of, newest first in `x-death`; the two for such messages do not count. */
+function deathOf({ headers }: Delivery, { parked, displaced }: Queues): Death | undefined {
   const deaths = headers["x-death"];
-  const [death] = Array.isArray(deaths) ? (deaths as { queue?: unknown; reason?: unknown }[]) : [];
-  if (typeof death?.queue !== "string") return undefined;
-  const { queue } = death;
-  if (death.reason === "rejected") {
-    const message = "its consumer rejected it (basic.reject without requeue) instead of answering with a receipt";
-    return {
-      queue,
-      why: `its consumer rejected it in ${queue}`,
-      error: { name: "Rejected", message, code: "REJECTED" }
-    };
-  }
-  const message = "its consumers went away before they answered, until the broker gave up (x-delivery-limit)";
-  return {
-    queue,
-    why: "RabbitMQ gave up delivering it (x-delivery-limit)",
-    error: { name: "CrashLoop", message, code: "DELIVERY_LIMIT" }
-  };
+  if (!Array.isArray(deaths)) return undefined;
+  const death = (deaths as (Partial<Death> | null)[]).find(
+    each => typeof each?.queue === "string" && each.queue !== parked && each.queue !== displaced
+  );
+  return death ? { queue: String(death.queue), reason: String(death.reason) } : undefined;
 }

@@ -21,7 +21,8 @@ export class Tracker {
     const receipts = new Receipts(this.parts);
     const announcements = new Announcements(this.parts);
     const parkedQueue = new ParkedQueue(this.parts);
-    await this.#consume(queues.parked, deliveries => parkedQueue.take(deliveries));
+    for (const queue of [queues.displaced, queues.parked])
+      await this.#consume(queue, deliveries => parkedQueue.take(deliveries));
     await this.#consume(queues.receipts, deliveries => receipts.take(deliveries));
     await this.#consume(queues.callbackReceipts, deliveries => receipts.take(deliveries));
     await this.#consume(queues.announcements, deliveries => announcements.take(deliveries));

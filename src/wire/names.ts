@@ -12,6 +12,8 @@ export interface Queues {
   checks: string;
   announcements: string;
   parked: string;
+  /** What a policy of the broker, or its delivery limit, has taken out of the queue of parked messages. */
+  displaced: string;
 }
 
 /** The queues by which nodes without a store reach those that have one. */
@@ -22,7 +24,8 @@ export function systemQueues(namespace: string): Queues {
     callbackReceipts: `${prefix}.receipts.callback`,
     checks: `${prefix}.checks`,
     announcements: `${prefix}.announcements`,
-    parked: `${prefix}.parked`
+    parked: `${prefix}.parked`,
+    displaced: `${prefix}.displaced`
   };
 }
 

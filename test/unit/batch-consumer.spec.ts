@@ -5,6 +5,7 @@ import { systemClock } from "../../src/platform/clock";
 import type { Store } from "../../src/stores/store";
 import { Events } from "../../src/telemetry/events";
 import { Metrics } from "../../src/telemetry/metrics";
+import { systemQueues } from "../../src/wire/names";
 
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
 
@@ -29,6 +30,7 @@ async function started({ awaited = false } = {}) {
     handle: async batch => void sizes.push(batch.length),
     awaiting: { waiting: awaited },
     courier,
+    queues: systemQueues("ns"),
     store: { ready: true } as Store,
     metrics: new Metrics(),
     events: new Events(logger),

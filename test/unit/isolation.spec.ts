@@ -58,6 +58,7 @@ it("a delivery that can never be handled is parked, and those beside it are hand
   };
   const intake = new BatchConsumer("q", {
     ...node(),
+    queues: systemQueues("ns"),
     handle,
     courier: courierOf(deliveries(3, acked)),
     store: { ready: true, parked: { add } } as unknown as Store
@@ -77,6 +78,7 @@ it("what the store may take later is held and repeated, not parked", async () =>
   };
   const intake = new BatchConsumer("q", {
     ...node(),
+    queues: systemQueues("ns"),
     handle,
     courier: courierOf(deliveries(2, acked)),
     store: { ready: true, parked: { add } } as unknown as Store
@@ -86,13 +88,13 @@ it("what the store may take later is held and repeated, not parked", async () =>
   expect(add).not.toHaveBeenCalled();
 });
 
-it("a message the courier refuses to send counts as returned, so that it ends and is seen", async () => {
+it("a message the courier refuses to send counts as refused, so that it ends and is seen", async () => {
   const courier = {
     publish: () => Promise.reject(new Error("the headers take more than 64 KiB"))
   } as unknown as Courier;
   const publisher = new MessagePublisher(courier, undefined, systemQueues("ns"), "node-1", new Metrics(), systemClock);
   expect(await publisher.toAll(messageOf({}), 1)).toEqual({
-    outcome: "returned",
+    outcome: "refused",
     reason: "the headers take more than 64 KiB"
   });
 });
@@ -110,7 +112,13 @@ it("a receipt queue that was deleted is declared again; receipts for the other o
   };
   const declare = vi.fn().mockResolvedValue(undefined).mockRejectedValueOnce(new Error("not now"));
   const receipts = new ReceiptSender(
-    { courier: { publish, declare, ready: true } as unknown as Courier, nodeID: "node-1", logger, clock: systemClock },
+    {
+      courier: { publish, declare, ready: true } as unknown as Courier,
+      queues,
+      nodeID: "node-1",
+      logger,
+      clock: systemClock
+    },
     "stock"
   );
   const acked: number[] = [];
@@ -127,6 +135,6 @@ it("a receipt queue that was deleted is declared again; receipts for the other o
     [queues.receipts, "b"],
     [queues.callbackReceipts, "a"]
   ]);
-  expect(declare).toHaveBeenCalledWith({ name: queues.callbackReceipts });
+  expect(declare).toHaveBeenCalledWith(expect.objectContaining({ name: queues.callbackReceipts }));
   await receipts.idle();
 });

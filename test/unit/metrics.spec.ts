@@ -37,7 +37,7 @@ it("begins the series of an event's other ends with its first one, once", () => 
   metrics.outcome("order.created", "confirmed");
   metrics.handled("order.created", "stock");
   const begun = add.mock.calls.filter(([, value]) => value === 0).map(([name]) => name as string);
-  expect(begun).toEqual(["confirmed", "returned", "nacked", "unknown", "handled", "failed", "duplicates"]);
+  expect(begun).toEqual(["confirmed", "returned", "nacked", "refused", "unknown", "handled", "failed", "duplicates"]);
   expect(metrics.totals).toEqual({ confirmed: 2, handled: 1 });
 });
 

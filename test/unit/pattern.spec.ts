@@ -70,5 +70,5 @@ it("names carry the namespace", () => {
       ...Object.values(systemQueues("")),
       ...Object.values(systemQueues("prod2"))
     ]).size
-  ).toBe(15);
+  ).toBe(18);
 });

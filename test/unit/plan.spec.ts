@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { QueueDepth } from "../../src/couriers/courier";
-import { ANY_GROUP, type Message } from "../../src/message/message";
+import { ANY_GROUP, type Failure, type Message } from "../../src/message/message";
 import { planSweep, reachesAllAtOnce, type SweepPlan, silentGroups } from "../../src/sweeper/plan";
 import { at, messageOf, receiptOf } from "../support/messages";
 
@@ -8,6 +8,14 @@ const NOW = 1_000_000;
 const now = at(NOW);
 const OLD = { publishedAt: at(1000), status: "published" } as const;
 const EMPTY: QueueDepth = { ready: 0, consumers: 1 };
+
+const displacedAt = (ms: number): Failure => ({
+  at: at(ms),
+  cause: "displaced",
+  group: "stock",
+  attempt: 1,
+  error: { name: "Displaced", message: "taken" }
+});
 
 interface Seen {
   known?: string[];
@@ -118,6 +126,18 @@ describe("one group", () => {
       OLD,
       { depths: { stock: undefined } },
       { steps: ["stock 1"] }
+    ],
+    [
+      "silent, and a policy was taking its messages a moment ago: the same attempt again",
+      { ...OLD, failures: [displacedAt(NOW - 1000)] },
+      {},
+      { steps: ["stock 1"] }
+    ],
+    [
+      "silent, and no policy has taken any for a while: it has failed",
+      { ...OLD, failures: [displacedAt(NOW - 120_000)] },
+      {},
+      { failures: ["stock 1 silence 1000"] }
     ],
     [
       "failed, backoff not over",
@@ -284,9 +304,9 @@ describe("several groups", () => {
     };
     const depths = { busy: { ready: 2, consumers: 1 }, gone: undefined };
     expect(told(plan(fields, { known: ["done", "given-up", ...waiting], depths }))).toEqual({
-      steps: ["fresh 2", "gone 1"],
+      steps: ["fresh 2"],
       failures: ["silent 1 silence 1000"],
-      waits: ["busy 60000", "backoff 40", "early 60"]
+      waits: ["busy 60000", "gone 10000", "backoff 40", "early 60"]
     });
   });
 });

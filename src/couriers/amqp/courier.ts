@@ -159,11 +159,18 @@ export class AmqpCourier implements Courier {
   async start(): Promise<void> {
     try {
       await Promise.all([this.#publish.start(), this.#consume.start()]);
-      this.#repairing = this.#clock.every(this.#repairEveryMs, () => void this.#declarations.repair());
+      this.#repairing = this.#clock.every(this.#repairEveryMs, () => void this.#repair());
     } catch (thrown) {
       await this.close(0);
       throw thrown;
     }
+  }
+
+  async #repair(): Promise<void> {
+    await this.#declarations.repair();
+    await this.#delayQueues
+      .repair()
+      .catch(thrown => this.#logger.debug(`Cannot look for the delay queues: ${reasonOf(thrown)}`));
   }
 
   close(drainTimeoutMs: number, withinMs = drainTimeoutMs + CLOSE_MS): Promise<void> {
@@ -300,7 +307,7 @@ export class AmqpCourier implements Courier {
   #settled(routingKey: string, result: PublishResult | undefined): void {
     this.#unsettled.end();
     // Someone deleted a delay queue: the next delayed publish declares it again.
-    if (result?.outcome === "returned") this.#delayQueues.forget(routingKey);
+    if (result?.outcome === "returned") this.#delayQueues.missing(routingKey);
   }
 
   async #publishIntoNew(target: string, delayMs: number, publication: Publication): Promise<PublishResult> {

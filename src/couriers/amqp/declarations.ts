@@ -6,7 +6,7 @@ import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import type { CourierEvents, QueueSpec } from "../courier";
 import type { AmqpConnection } from "./connection";
-import { assertExchange, ensureQueue, isDown, onTemporaryChannel } from "./declare";
+import { assertExchange, ensureQueue, inspectQueue, isDown, onTemporaryChannel } from "./declare";
 import { type ExchangeDeclaration, type QueueDeclaration, queueDeclaration } from "./topology";
 
 export interface DeclarationsParts {
@@ -25,6 +25,8 @@ const MAX_TRIES = 8;
 /** The queues declared here. They are remembered, and declared again after each connect and from time to time. */
 export class Declarations {
   readonly #queues = new Map<string, QueueDeclaration>();
+  /** Those that were there. One of them that is missing was deleted, with what was in it. */
+  readonly #seen = new Set<string>();
 
   constructor(private readonly parts: DeclarationsParts) {}
 
@@ -58,6 +60,20 @@ export class Declarations {
 
   forget(name: string): void {
     this.#queues.delete(name);
+    this.#seen.delete(name);
+  }
+
+  /** It was there, and somebody, or a policy, has deleted it. */
+  tellMissing(queue: string): void {
+    this.#seen.delete(queue);
+    const { logger, listeners } = this.parts;
+    const error = new ReliableError(
+      "RELIABLE_QUEUE_MISSING",
+      `The queue ${queue} was deleted, with the messages that were in it (by somebody, or by the policy key 'expires').`,
+      { queue }
+    );
+    logger.warn(error.message);
+    listeners.emit("error", error);
   }
 
   /** Called before a consumer consumes the queue, which may have been deleted. */
@@ -74,7 +90,7 @@ export class Declarations {
     await onTemporaryChannel(model, channel => assertExchange(channel, exchange));
     for (const queue of this.#queues.values()) {
       try {
-        await ensureQueue(model, exchange, queue);
+        await this.#ensure(model, queue);
       } catch (thrown) {
         if (!(thrown instanceof ReliableError)) throw thrown;
         logger.error(thrown.message);
@@ -124,6 +140,13 @@ export class Declarations {
     if (!model) return;
     const { exchange } = this.parts;
     await onTemporaryChannel(model, channel => assertExchange(channel, exchange));
-    await ensureQueue(model, exchange, queue);
+    await this.#ensure(model, queue);
+  }
+
+  async #ensure(model: ChannelModel, queue: QueueDeclaration): Promise<void> {
+    const { name } = queue;
+    if (this.#seen.has(name) && !(await inspectQueue(model, name))) this.tellMissing(name);
+    await ensureQueue(model, this.parts.exchange, queue);
+    this.#seen.add(name);
   }
 }

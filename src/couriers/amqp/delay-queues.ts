@@ -43,9 +43,20 @@ export class DelayQueues {
     return exists ? known.name : undefined;
   }
 
-  forget(name: string): void {
+  /** A publish has found that it is not there (any more): it is declared again at the next one. */
+  missing(name: string): void {
     for (const ofTarget of this.#known.values())
-      for (const [ttl, delayQueue] of ofTarget) if (delayQueue.name === name) ofTarget.delete(ttl);
+      for (const [ttl, delayQueue] of ofTarget)
+        if (delayQueue.name === name && ofTarget.delete(ttl)) this.declarations.tellMissing(name);
+  }
+
+  /** Looks for those that were deleted: nothing else would notice that what waited in them is gone. */
+  async repair(): Promise<void> {
+    const names = [...this.#known.values()].flatMap(ofTarget => [...ofTarget.values()].map(({ name }) => name));
+    for (const name of names) {
+      const model = this.declarations.connected(`look at queue ${name}`);
+      if (!(await inspectQueue(model, name))) this.missing(name);
+    }
   }
 
   forgetAll(): void {

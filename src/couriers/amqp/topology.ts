@@ -1,5 +1,5 @@
 import { prefixOf } from "../../wire/names";
-import { DEFAULT_DELIVERY_LIMIT, type QueueSpec } from "../courier";
+import { DEFAULT_DELIVERY_LIMIT, NO_DELIVERY_LIMIT, type QueueSpec } from "../courier";
 
 /**
  * What is declared at the broker, as data. Both sides declare all they use, always with the same arguments: the broker
@@ -18,13 +18,6 @@ export interface ExchangeDeclaration {
   type: "topic";
 }
 
-/**
- * Without a dead-letter target the broker drops a message above the limit, and without the argument the limit is 20
- * from RabbitMQ 4.0 on. -1 (unlimited) drops at the first reject before 4.0. So this is the largest limit that every
- * version understands.
- */
-const NO_LIMIT = 2_147_483_647;
-
 /** The largest TTL RabbitMQ accepts, about 49 days. */
 const MAX_TTL_MS = 4_294_967_295;
 
@@ -36,7 +29,7 @@ export function queueDeclaration(spec: QueueSpec): QueueDeclaration {
   // Declared like moleculer-amqp-queue does, so that its workers can declare it too.
   if (spec.foreign) return { name: spec.name, arguments: {}, bindings: [], foreign: true };
   const args: QueueDeclaration["arguments"] = { "x-queue-type": "quorum" };
-  if (spec.deadLetterTo === undefined) args["x-delivery-limit"] = NO_LIMIT;
+  if (spec.deadLetterTo === undefined) args["x-delivery-limit"] = NO_DELIVERY_LIMIT;
   else {
     args["x-delivery-limit"] = spec.deliveryLimit ?? DEFAULT_DELIVERY_LIMIT;
     Object.assign(args, deadLetterArguments(spec.deadLetterTo));
@@ -51,7 +44,7 @@ export function delayQueueDeclaration(target: string, delayMs: number): QueueDec
     name: delayQueueName(target, delayMs),
     arguments: {
       "x-queue-type": "quorum",
-      "x-delivery-limit": NO_LIMIT,
+      "x-delivery-limit": NO_DELIVERY_LIMIT,
       "x-message-ttl": ttl,
       ...deadLetterArguments(target)
     },

@@ -1,6 +1,6 @@
 import { STATUS } from "../../message/lifecycle";
-import { ANY_GROUP, type Message } from "../../message/message";
-import type { ClaimQuery, DueQuery, NamingRecord, RescheduleRecord } from "../store-records";
+import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../message/message";
+import type { ClaimQuery, DisplacedRecord, DueQuery, NamingRecord, RescheduleRecord } from "../store-records";
 import { decodeMessage, keyOf } from "./codec";
 import { type Change, type Database, EPOCH, type Filter, type Operation } from "./collection";
 import { groupIdentical, idsOf, inOrder } from "./rows";
@@ -44,6 +44,10 @@ export class DueMessages {
     );
   }
 
+  async displaced(records: DisplacedRecord[]): Promise<void> {
+    if (records.length) await this.db.collections.messages.bulk(records.map(displacing));
+  }
+
   async rescheduled(records: RescheduleRecord[]): Promise<number> {
     if (!records.length) return 0;
     const { messages } = this.db.collections;
@@ -66,6 +70,26 @@ export class DueMessages {
     );
     return plain + (await messages.bulk(held.map(reschedulingOvertaken)));
   }
+}
+
+function displacing({ id, group, attempt, failure, nextAt }: DisplacedRecord): Operation {
+  const key = keyOf(group);
+  const made = `attempts.${key}`;
+  return {
+    filter: {
+      _id: String(id),
+      open: true,
+      status: { $in: [STATUS.pending, STATUS.published] },
+      [`receipts.${key}`]: { $exists: false },
+      $and: [notFailed(group, attempt), { $or: [{ [made]: { $exists: false } }, { [made]: { $lte: attempt } }] }]
+    },
+    change: {
+      // It was not made: the next one has its number.
+      $set: { [made]: attempt - 1, [`next.${key}`]: nextAt },
+      $min: { dueAt: nextAt },
+      $push: { failures: { $each: [failure], $slice: -FAILURES_KEPT } }
+    }
+  };
 }
 
 function claimed({ id, claim, status }: RescheduleRecord): Filter {

@@ -4,6 +4,7 @@ import type { MessageStore } from "../store";
 import type {
   ClaimQuery,
   DeadMessage,
+  DisplacedRecord,
   DueQuery,
   FailedRecord,
   HandledRecord,
@@ -139,6 +140,10 @@ export class DocumentMessages implements MessageStore {
 
   failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }> {
     return this.#consumedOrDead.failed(records);
+  }
+
+  displaced(records: DisplacedRecord[]): Promise<void> {
+    return this.#due.displaced(records);
   }
 
   insertFromReceipts(rows: Message[]): Promise<Set<string>> {

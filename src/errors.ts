@@ -73,6 +73,10 @@ export const ERRORS = {
     retryable: false,
     text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): RabbitMQ took messages out of a queue of ours before a consumer did, most likely by a [policy](../guide/servers.md#policies); they come again and no attempt is counted; `data` names queue, `x-death` reason and number"
   },
+  RELIABLE_TOO_MANY_CHANNELS: {
+    retryable: false,
+    text: "a node needs more channels than RabbitMQ allows a connection (`channel_max`); `data` names the limit and the number; spread its services over more nodes, or raise the limit"
+  },
   RELIABLE_TOO_MANY_GROUPS: {
     retryable: false,
     text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): 5,000 groups and patterns are known, and more were announced; `reliable forget` those that are gone, and look who writes to the queue of announcements"

@@ -18,23 +18,30 @@ from pika.exceptions import AMQPError
 
 GROUP, EVENT = "invoices", "order.created"
 PREFIX = ".".join(filter(None, [os.environ.get("NAMESPACE"), "reliable"]))
-EXCHANGE, ANNOUNCEMENTS, PARKED = f"{PREFIX}.events", f"{PREFIX}.announcements", f"{PREFIX}.parked"
+EXCHANGE, ANNOUNCEMENTS = f"{PREFIX}.events", f"{PREFIX}.announcements"
+PARKED, DISPLACED = f"{PREFIX}.parked", f"{PREFIX}.displaced"
 # The only two addresses of receipts there are.
 RECEIPTS = (f"{PREFIX}.receipts.outbox", f"{PREFIX}.receipts.callback")
 QUEUE = f"{PREFIX}.on.{GROUP}/{EVENT}"
 NODE = f"python-{socket.gethostname()}-{os.getpid()}"
 
-# Queues must be declared with the very arguments that everybody else uses. A system queue keeps what is given back to it, for ever.
-SYSTEM = {"x-queue-type": "quorum", "x-delivery-limit": 2147483647}
+
+def arguments(limit, dead_letters=PARKED):
+    """Queues must be declared with the very arguments that everybody else uses. What the broker takes out goes to another of our queues."""
+    return {
+        "x-queue-type": "quorum",
+        "x-delivery-limit": limit,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": dead_letters,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",
+    }
+
+
+UNLIMITED = 2147483647
+SYSTEM = {name: arguments(UNLIMITED) for name in (DISPLACED, ANNOUNCEMENTS, *RECEIPTS)} | {PARKED: arguments(UNLIMITED, DISPLACED)}
 # What kills its consumers 20 times, or is rejected, goes to the parked messages instead of nowhere.
-OURS = {
-    "x-queue-type": "quorum",
-    "x-delivery-limit": 20,
-    "x-dead-letter-exchange": "",
-    "x-dead-letter-routing-key": PARKED,
-    "x-dead-letter-strategy": "at-least-once",
-    "x-overflow": "reject-publish",
-}
+OURS = arguments(20)
 ANNOUNCE_EVERY_S = 600
 
 NEEDED = ("x-reliable-receipt", "x-reliable-producer")
@@ -137,8 +144,8 @@ def consume(connection, stopping):
     channel = connection.channel()
     channel.confirm_delivery()
     channel.exchange_declare(EXCHANGE, "topic", durable=True)
-    for name in (PARKED, ANNOUNCEMENTS, *RECEIPTS):
-        channel.queue_declare(name, durable=True, arguments=SYSTEM)
+    for name, ours in SYSTEM.items():
+        channel.queue_declare(name, durable=True, arguments=ours)
     channel.queue_declare(QUEUE, durable=True, arguments=OURS)
     channel.queue_bind(QUEUE, EXCHANGE, EVENT)
     channel.basic_qos(prefetch_count=10)  # without it RabbitMQ sends all it has

@@ -20,16 +20,20 @@ from pika.exceptions import AMQPError, UnroutableError
 PRODUCER = "billing"
 PREFIX = ".".join(filter(None, [os.environ.get("NAMESPACE"), "reliable"]))
 EXCHANGE, CHECKS, RECEIPTS = f"{PREFIX}.events", f"{PREFIX}.checks", f"{PREFIX}.receipts.callback"
+PARKED = f"{PREFIX}.parked"
 DELAYS_MS = [int(ms) for ms in os.environ.get("CHECK_DELAYS_MS", "30000,60000,120000,300000,600000").split(",")]
 
-# Queues must be declared with the very arguments that everybody else uses.
-SYSTEM = {"x-queue-type": "quorum", "x-delivery-limit": 2147483647}
+
+
+def arguments(dead_letters):
+    """Queues must be declared with the very arguments that everybody else uses. What the broker takes out goes to another of our queues."""
+    dead_letter = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead_letters, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+    return {"x-queue-type": "quorum", "x-delivery-limit": 2147483647, **dead_letter}
 
 
 def bucket(delay_ms):
     """Where a check waits until its TTL is over; then RabbitMQ moves it to CHECKS, and does not lose it on the way."""
-    dead_letter = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": CHECKS, "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
-    return f"{CHECKS}.delay.{delay_ms}", {**SYSTEM, "x-message-ttl": delay_ms, **dead_letter}
+    return f"{CHECKS}.delay.{delay_ms}", {**arguments(CHECKS), "x-message-ttl": delay_ms}
 
 
 class NotStored(Exception):
@@ -46,10 +50,10 @@ class Producer:
         self.channel = self.connection.channel()
         self.channel.confirm_delivery()
         self.channel.exchange_declare(EXCHANGE, "topic", durable=True)
-        self.channel.queue_declare(RECEIPTS, durable=True, arguments=SYSTEM)
-        self.channel.queue_declare(CHECKS, durable=True, arguments=SYSTEM)
-        self.bucket, arguments = bucket(DELAYS_MS[0])
-        self.channel.queue_declare(self.bucket, durable=True, arguments=arguments)
+        self.channel.queue_declare(RECEIPTS, durable=True, arguments=arguments(PARKED))
+        self.channel.queue_declare(CHECKS, durable=True, arguments=arguments(PARKED))
+        self.bucket, ours = bucket(DELAYS_MS[0])
+        self.channel.queue_declare(self.bucket, durable=True, arguments=ours)
 
     def emit(self, event, payload, id=None, meta=None):
         """Returns the id when both check and message are confirmed and routed. Raises NotStored or OutcomeUnknown."""

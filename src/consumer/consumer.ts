@@ -73,6 +73,11 @@ export class Consumer {
     return this.#active.count;
   }
 
+  /** It takes deliveries. False until its queue could be declared, and after that while RabbitMQ does not deliver. */
+  get consuming(): boolean {
+    return this.#consumption?.active === true;
+  }
+
   get #stopping(): boolean {
     return this.#end.signal.aborted;
   }
@@ -90,9 +95,9 @@ export class Consumer {
       : { name, bindings, deliveryLimit: options.deliveryLimit, deadLetterTo: queues.parked };
     for (const own of [queues.displaced, queues.parked, queues.announcements])
       await courier.declare(systemQueue(own, queues));
-    await courier.declare(queue);
+    const declared = await courier.declare(queue);
     metrics.begin(["parked"], { queue: name });
-    if (courier.ready) await this.#begin(queue);
+    if (courier.ready && declared) await this.#begin(queue);
     else
       void this.#begin(queue).catch(error => {
         if (!this.#stopping) this.#failed(error, `group ${group} cannot consume '${pattern}'`);
@@ -102,9 +107,12 @@ export class Consumer {
   }
 
   async #begin(queue: QueueSpec): Promise<void> {
-    const { courier, logger } = this.parts;
+    const { courier, logger, clock } = this.parts;
     const { pattern, group, foreign, options } = this.spec;
-    if (!foreign) await this.#announcer.announce();
+    // A limit of the broker is reached, or the queue's node is down. That passes.
+    for (let tries = 1; !this.#stopping && courier.ready && !(await courier.declare(queue)); tries++)
+      await clock.sleep(backoffMs(RETRY, tries), this.#end.signal);
+    if (!foreign && !this.#stopping) await this.#announcer.announce();
     if (this.#stopping) return;
     this.#consumption = await courier.consume({
       queue,

@@ -158,6 +158,12 @@ export interface CourierStatus {
   blockedReason?: string;
   blockedMs: number;
   inFlight: number;
+  /** For how long publishes have been sent and none was confirmed; 0 = the last one was, or none was sent since. */
+  unconfirmedMs: number;
+  /** Queues that are to be consumed and are not, at the moment. */
+  idle: string[];
+  /** Queues, or the exchange, that the periodic repair could not declare: why, and how often in a row. */
+  unmended: { text: string; times: number }[];
   reconnects: number;
 }
 
@@ -189,10 +195,11 @@ export interface Courier {
   on(event: "error", listener: (error: Error) => void): () => void;
 
   /**
-   * Remembers the queue, declares it now if connected, and again after each reconnect. Rejects with
-   * RELIABLE_QUEUE_MISMATCH when it exists with other arguments; the error names the queue and how to migrate.
+   * Remembers the queue, declares it now if connected, and again after each reconnect. False = the broker does not let
+   * it be declared at the moment (a limit, its node is down), which is told. Rejects with RELIABLE_QUEUE_MISMATCH when
+   * it exists with other arguments (the error names the queue and how to migrate), RELIABLE_ACCESS_REFUSED.
    */
-  declare(queue: QueueSpec): Promise<void>;
+  declare(queue: QueueSpec): Promise<boolean>;
   /** Deletes the queue and its messages, and forgets it. */
   remove(queue: string): Promise<void>;
   /** Trouble at the broker is an outcome, not a rejection. Rejects only with RELIABLE_HEADERS_TOO_LARGE. */

@@ -1,12 +1,18 @@
-import type { ConnectionStatus, Courier, QueueDepth } from "../couriers/courier";
+import { TIMED_OUT, withTimeout } from "../async/deadline";
+import type { ConnectionStatus, Courier, CourierStatus, QueueDepth } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import type { Clock } from "../platform/clock";
 import type { Store } from "../stores/store";
 import type { Metrics } from "../telemetry/metrics";
 
-/** What `reliable.health` returns. `ok`: every configured server answers and the broker is not blocked. */
+/** What `reliable.health` returns. */
 export interface Health {
+  /** Promises can be kept, and messages handled: RabbitMQ takes publishes and delivers, the store takes writes. */
   ok: boolean;
+  /** Why it is not ok. */
+  failing: string[];
+  /** What is not as it should be, and does no harm by itself. */
+  degraded: string[];
   nodeID: string;
   publish: string;
   consume: string;
@@ -45,6 +51,13 @@ export interface SweeperView {
   readonly lastPass: { at: Date; ms: number; counts: { claimed: number } } | undefined;
 }
 
+/** The part of a consumer that health shows. */
+interface Consuming {
+  readonly inFlight: number;
+  readonly consuming: boolean;
+  readonly spec: { queue: string };
+}
+
 export interface NodeHealthParts {
   nodeID: string;
   courier: Courier;
@@ -54,7 +67,7 @@ export interface NodeHealthParts {
   sweeper: SweeperView;
   /** Whether this node sweeps at all. */
   sweeps: boolean;
-  consumers: Iterable<{ readonly inFlight: number }>;
+  consumers: Iterable<Consuming>;
   metrics: Metrics;
   clock: Clock;
 }
@@ -67,25 +80,43 @@ export class NodeHealth {
     this.#startedAt = parts.clock.now();
   }
 
+  /** Answers within 2 s, whatever the servers do. */
   async health(): Promise<Health> {
-    const { nodeID, store, sweeper, sweeps, consumers, redis } = this.parts;
+    const { nodeID, store, sweeper, sweeps, consumers, redis, clock } = this.parts;
     const courier = this.parts.courier.status();
-    const [ping, oldest, holders] = await Promise.all([
-      pingOf(store),
-      store.messages.oldest().catch(() => undefined),
-      sweeper.leases && holdersOf(sweeper.leases)
+    const all = [...consumers];
+    const inTime = async <T>(asked: Promise<T>): Promise<T> => {
+      const answer = await withTimeout(asked, ANSWER_MS, clock);
+      if (answer === TIMED_OUT) throw new Error(`no answer within ${ANSWER_MS} ms`);
+      return answer;
+    };
+    const [written, oldest, holders] = await Promise.all([
+      probeOf(store, inTime),
+      inTime(store.messages.oldest()).catch(() => undefined),
+      sweeper.leases && holdersOf(sweeper.leases, inTime)
     ]);
     const pass = sweeper.lastPass;
+    const failing = [
+      ...publishFaults(courier, this.parts.courier.ready),
+      ...consumeFaults(courier, all),
+      ...(written.up ? [] : [`store: ${written.text}`]),
+      ...courier.unmended.filter(({ times }) => times > 1).map(({ text }) => `RabbitMQ: ${text}`)
+    ];
     const { blocked } = courier;
     return {
-      ok: courier.publish.connected && courier.consume.connected && ping.up && !blocked && (holders?.up ?? true),
+      ok: !failing.length,
+      failing,
+      degraded: [
+        ...(holders && !holders.up ? [`Redis: ${holders.text}; sweeping goes on without a lease`] : []),
+        ...courier.unmended.filter(({ times }) => times === 1).map(({ text }) => `RabbitMQ: ${text}`)
+      ],
       nodeID,
       publish: connectionText(courier.publish),
       consume: connectionText(courier.consume),
       blocked: blocked
         ? `yes: ${courier.blockedReason ?? ""}`
         : `no (${Math.round((courier.blockedMs ?? 0) / 1000)} s since start)`,
-      store: ping.text,
+      store: written.text,
       redis: holders ? (holders.up ? `up (${redis})` : "down") : "not configured",
       sweeping: sweeps ? sweeper.mode : "off",
       leaseHolders: holders?.text ?? "no lease",
@@ -95,7 +126,7 @@ export class NodeHealth {
       oldestPendingMs: this.#ageOf(oldest?.pending),
       oldestUnconsumedMs: this.#ageOf(oldest?.published),
       inFlightPublishes: courier.inFlight,
-      inFlightHandlers: [...consumers].reduce((sum, consumer) => sum + consumer.inFlight, 0),
+      inFlightHandlers: all.reduce((sum, consumer) => sum + consumer.inFlight, 0),
       reconnects: courier.reconnects
     };
   }
@@ -143,23 +174,46 @@ export class NodeHealth {
   }
 }
 
+/** Half of what the action promises, so that its caller's time limit is not reached. */
+const ANSWER_MS = 1000;
+
+/** A healthy broker confirms in milliseconds, one under load in a second or two. */
+const UNCONFIRMED_MS = 10_000;
+
 interface Answer {
   up: boolean;
   text: string;
 }
 
-function pingOf(store: Store): Promise<Answer> {
-  return store.ping().then(
-    ms => ({ up: true, text: `up (${store.name}, ${ms.toFixed(1)} ms)` }),
-    error => ({ up: false, text: `down (${store.name}): ${reasonOf(error)}` })
+type InTime = <T>(asked: Promise<T>) => Promise<T>;
+
+function probeOf(store: Store, inTime: InTime): Promise<Answer> {
+  return inTime(store.probe()).then(
+    ms => ({ up: true, text: `up (${store.name}, takes a write in ${ms.toFixed(1)} ms)` }),
+    error => ({ up: false, text: `takes no writes (${store.name}): ${reasonOf(error)}` })
   );
 }
 
-function holdersOf(leases: NonNullable<SweeperView["leases"]>): Promise<Answer> {
-  return leases.holders().then(
+function holdersOf(leases: NonNullable<SweeperView["leases"]>, inTime: InTime): Promise<Answer> {
+  return inTime(leases.holders()).then(
     found => ({ up: true, text: found.map((holder, partition) => `${partition}: ${holder ?? "nobody"}`).join(", ") }),
     error => ({ up: false, text: `unknown: ${reasonOf(error)}` })
   );
+}
+
+function publishFaults({ publish, blocked, blockedReason, unconfirmedMs }: CourierStatus, ready: boolean): string[] {
+  if (!publish.connected) return [`publishing: ${connectionText(publish)}`];
+  if (blocked) return [`publishing: RabbitMQ blocks it (${blockedReason ?? "no reason given"})`];
+  if (!ready) return ["publishing: connected, but there is no channel for it yet"];
+  return unconfirmedMs > UNCONFIRMED_MS
+    ? [`publishing: connected, but no confirms for ${Math.round(unconfirmedMs / 1000)} s`]
+    : [];
+}
+
+function consumeFaults({ consume, idle }: CourierStatus, consumers: Consuming[]): string[] {
+  if (!consume.connected) return [`consuming: ${connectionText(consume)}`];
+  const waiting = consumers.filter(({ consuming }) => !consuming).map(({ spec }) => spec.queue);
+  return [...new Set([...idle, ...waiting])].map(queue => `consuming: connected, but not from ${queue}`);
 }
 
 function connectionText({ connected, address, lastError }: ConnectionStatus): string {

@@ -219,8 +219,8 @@ export interface Store {
    */
   start(): Promise<void>;
   close(withinMs?: number): Promise<void>;
-  /** Round trip in ms; rejects when down. */
-  ping(): Promise<number>;
+  /** Writes one row, the same one each time. Returns the ms until the store has it; rejects when it takes no writes. */
+  probe(): Promise<number>;
   /** Called each time the store becomes reachable. Returns the unsubscribe function. */
   onReady(listener: () => void): () => void;
   /** Called when the store stops being reachable, or could not be reached at first. */

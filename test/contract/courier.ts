@@ -171,7 +171,7 @@ export function courierSuite({ name, features, create, cleanUp }: CourierFactory
         expect(outcomes(await Promise.all(good))).toEqual({ confirmed: 100 });
       });
 
-      test("headers that cannot be encoded are nacked and harm no other publish", async () => {
+      test("headers that cannot be encoded are refused and harm no other publish", async () => {
         const courier = await started();
         await courier.declare({ name: queue("q") });
         const results = await Promise.all([
@@ -179,7 +179,7 @@ export function courierSuite({ name, features, create, cleanUp }: CourierFactory
           courier.publish(publication({ queue: queue("q") }))
         ]);
         expect(results).toEqual([
-          { outcome: "nacked", reason: expect.stringContaining("cannot be encoded") },
+          { outcome: "refused", reason: expect.stringContaining("cannot be encoded") },
           { outcome: "confirmed" }
         ]);
       });

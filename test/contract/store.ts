@@ -71,7 +71,7 @@ export function transitions(kind: StoreKind): void {
     one("is ready once started and says what it can do", async store => {
       expect(store.ready).toBe(true);
       expect(store.features).toEqual(kind.features);
-      expect(await store.ping()).toBeGreaterThanOrEqual(0);
+      expect(await store.probe()).toBeGreaterThanOrEqual(0);
     });
 
     it("rejects with RELIABLE_UNAVAILABLE before it is started and after it is closed", async () => {

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
 import { delayQueueDeclaration, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
+import { systemQueue } from "../../src/couriers/courier";
 import { HEADER } from "../../src/wire/envelope";
 import { eventQueue, systemQueues } from "../../src/wire/names";
 import { faults, names, type SchemaName } from "../support/schemas";
@@ -37,7 +38,7 @@ it("the contract names every header, and the arguments of every queue, as the co
   expect(argumentsOf("queue of a group")).toEqual(
     asText(queueDeclaration({ name: "q", deadLetterTo: system.parked }).arguments)
   );
-  expect(argumentsOf("system queues")).toEqual(asText(queueDeclaration({ name: system.checks }).arguments));
+  expect(argumentsOf("system queues")).toEqual(asText(queueDeclaration(systemQueue(system.checks, system)).arguments));
   expect(argumentsOf("checks on their way")).toEqual({
     ...asText(delayQueueDeclaration(system.checks, 30_000).arguments),
     "x-message-ttl": "<ms>"

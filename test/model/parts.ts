@@ -146,7 +146,9 @@ class StageCourier {
     return this.stage.ask({ op: "publish", ...publication }) as Promise<PublishResult>;
   }
 
-  async declare(): Promise<void> {}
+  async declare(): Promise<boolean> {
+    return true;
+  }
 
   on(): () => void {
     return () => undefined;

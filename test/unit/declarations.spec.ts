@@ -32,12 +32,14 @@ function answering(answers: (Error | undefined)[]): { model: ChannelModel; asked
 }
 
 const slept: number[] = [];
+const told: Error[] = [];
 const clock: Clock = { ...systemClock, sleep: async ms => void slept.push(ms) };
 
 function declarations(model: ChannelModel): Declarations {
   const connection = { model } as unknown as AmqpConnection;
   const logger = { error: () => undefined, warn: () => undefined, info: () => undefined, debug: () => undefined };
-  const parts = { exchange: eventsExchange("ns"), publish: connection, consume: connection, logger, clock };
+  const listeners = { emit: (_: string, error: Error) => void told.push(error) };
+  const parts = { exchange: eventsExchange("ns"), publish: connection, consume: connection, logger, clock, listeners };
   return new Declarations(parts as unknown as DeclarationsParts);
 }
 
@@ -49,13 +51,12 @@ it("a queue that cannot be reached for a moment is declared again: the start goe
   expect(slept).toHaveLength(2);
 });
 
-it("one that stays away ends it as unavailable, after some seconds", async () => {
+it("one that stays away is told as unavailable, after some seconds, and the start goes on without it", async () => {
   const { model, asked } = answering(Array.from({ length: 20 }, () => refusal(DOWN)));
   slept.length = 0;
-  await expect(declarations(model).declare({ name: "q" })).rejects.toMatchObject({
-    type: "RELIABLE_UNAVAILABLE",
-    retryable: true
-  });
+  told.length = 0;
+  expect(await declarations(model).declare({ name: "q" })).toBe(false);
+  expect(told).toEqual([expect.objectContaining({ type: "RELIABLE_UNAVAILABLE", retryable: true })]);
   expect(asked).toHaveLength(8);
   expect(slept.reduce((sum, ms) => sum + ms, 0)).toBeLessThan(10_000);
 });

@@ -18,6 +18,8 @@ import { at, deadOf, messageOf, parkedOf } from "../support/messages";
 const health = {
   ...{
     ok: true,
+    failing: [],
+    degraded: [],
     nodeID: "desk",
     publish: "up",
     consume: "up",

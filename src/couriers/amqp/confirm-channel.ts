@@ -1,11 +1,10 @@
 import type { ConfirmChannel as AmqpChannel, ChannelModel } from "amqplib";
-import { TIMED_OUT, withTimeout } from "../../async/deadline";
 import { Fifo } from "../../async/fifo";
 import { ReliableError, reasonOf } from "../../errors";
 import type { Clock, Timer } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import { notSent, type Publication, type PublishResult } from "../courier";
-import { discardChannel } from "./declare";
+import { discardChannel, openConfirmChannel } from "./declare";
 import { type Entry, resultOfThrown, write } from "./outgoing";
 import { culpritsAmong, type Refusal, refusalOf, SizeLimit } from "./refusal";
 
@@ -21,11 +20,6 @@ const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 
 /** Confirm timeouts in a row, without one confirm between them, after which the channel is replaced. */
 const MAX_STRIKES = 2;
-
-/**
- * A healthy broker opens a channel in milliseconds. A connection that cannot is dropped before its heartbeat notices.
- */
-const OPEN_TIMEOUT_MS = 10_000;
 
 export interface ConfirmChannelOptions {
   window: number;
@@ -67,6 +61,8 @@ export class ConfirmChannel {
   #token = 0;
   #timer: Timer | undefined;
   #strikes = 0;
+  /** When the first publish was sent after the last confirm. */
+  #silentSince: number | undefined;
   /** Timed out and still unanswered. They stay in amqplib's list of the channel, so their number is limited too. */
   #orphans = 0;
   /** Runs while publishes wait for the channel that is opened again after a refusal. */
@@ -88,6 +84,10 @@ export class ConfirmChannel {
 
   get inFlight(): number {
     return this.#inFlight.size;
+  }
+
+  get unconfirmedMs(): number {
+    return this.#silentSince === undefined ? 0 : Math.round(this.options.clock.monotonic() - this.#silentSince);
   }
 
   get writable(): boolean {
@@ -138,10 +138,8 @@ export class ConfirmChannel {
   }
 
   /** Opens the confirm channel. Rejects when the broker refuses or does not answer. */
-  async attach(model: ChannelModel): Promise<void> {
-    let late = false;
-    const opening = model.createConfirmChannel().then(channel => {
-      if (late) return discardChannel(channel);
+  attach(model: ChannelModel): Promise<void> {
+    return openConfirmChannel(model, this.options.clock, channel => {
       this.#listen(channel, model);
       this.#draining = false;
       this.#strikes = 0;
@@ -152,9 +150,6 @@ export class ConfirmChannel {
       this.#channel = channel;
       this.#advance();
     });
-    if ((await withTimeout(opening, OPEN_TIMEOUT_MS, this.options.clock)) !== TIMED_OUT) return;
-    late = true;
-    throw new Error(`no channel within ${OPEN_TIMEOUT_MS} ms`);
   }
 
   /** `refusal`: what was in flight is sorted, and what waits goes on waiting for the next channel, for a while. */
@@ -184,6 +179,7 @@ export class ConfirmChannel {
     if (model !== this.#model) {
       this.#model = model;
       this.#lost = undefined;
+      this.#silentSince = undefined;
       model.on("error", error => {
         if (model === this.#model) this.#lost = error;
       });
@@ -227,7 +223,9 @@ export class ConfirmChannel {
       else this.#end(entry, resultOfThrown(thrown));
       return;
     }
-    entry.deadline = this.options.clock.monotonic() + this.options.confirmTimeoutMs;
+    const now = this.options.clock.monotonic();
+    this.#silentSince ??= now;
+    entry.deadline = now + this.options.confirmTimeoutMs;
     this.#inFlight.set(entry.token, entry);
     this.#inFlightBytes += entry.bytes;
     this.#timer ??= this.#arm(this.options.confirmTimeoutMs);
@@ -248,6 +246,7 @@ export class ConfirmChannel {
     // The channel is lost: its `close` listener settles all entries, with the reason.
     if (error && error.message !== "message nacked") return;
     this.#strikes = 0;
+    this.#silentSince = this.#inFlight.size > 1 ? this.options.clock.monotonic() : undefined;
     if (error) this.#settle(entry, { outcome: "nacked", reason: "refused by the broker" });
     else if (entry.returned) this.#settle(entry, { outcome: "returned", reason: entry.returned, code: "NO_ROUTE" });
     else this.#settle(entry, { outcome: "confirmed" });

@@ -2,7 +2,7 @@ import type { EventEmitter } from "node:events";
 import type { Duplex } from "node:stream";
 import type { ChannelModel, SocketOptions } from "amqplib";
 import { CLOSE_MS, TIMED_OUT, withTimeout } from "../../async/deadline";
-import { ReliableError, reasonOf, sanitizeError } from "../../errors";
+import { ReliableError, ReliableRetryableError, reasonOf, redact, sanitizeError } from "../../errors";
 import { backoffMs } from "../../message/backoff";
 import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
@@ -10,6 +10,7 @@ import { tlsFailure } from "../../platform/tls";
 import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
 import { refusalOf } from "./refusal";
+import { whyRefused } from "./why-refused";
 
 /**
  * Half a second is longer than the short interruptions of a broker's restart. Half a minute keeps a thousand nodes from
@@ -71,6 +72,12 @@ export class AmqpConnection {
       since: this.#since,
       lastError: this.#lastError
     };
+  }
+
+  /** Channels that the broker allows; unlimited while not connected. */
+  get channelMax(): number {
+    const { connection } = this.model ?? {};
+    return (connection as { channelMax?: number } | undefined)?.channelMax ?? Number.POSITIVE_INFINITY;
   }
 
   /** Resolves after the first round through the hosts, connected or not; rejects if it can never succeed. */
@@ -151,12 +158,21 @@ export class AmqpConnection {
         return await this.#connect(address);
       } catch (thrown) {
         this.#host++;
-        const error = connectError(thrown, address.label);
+        const error = await this.#connectError(thrown, address);
         if (error instanceof ReliableError) fatal = error;
         else passing = error;
       }
     }
     return passing ?? fatal ?? new Error("closed");
+  }
+
+  /** A ReliableError for what does not pass by itself; it ends a start. Anything else is tried again. */
+  async #connectError(thrown: unknown, address: BrokerAddress): Promise<Error> {
+    const { socket, clock } = this.options;
+    // The broker answers `open` by closing; amqplib does not pass its text on.
+    if (!/Expected ConnectionOpenOk; got <ConnectionClose/.test(reasonOf(thrown)))
+      return connectError(thrown, address.label);
+    return openError(await whyRefused(address, socket, clock), address.label);
   }
 
   async #connect(address: BrokerAddress): Promise<ChannelModel> {
@@ -233,6 +249,27 @@ export class AmqpConnection {
   }
 }
 
+/**
+ * RabbitMQ has no such vhost, or the user no access to it. Limits of connections, and a vhost that is down or starting,
+ * pass. Its texts: `rabbit_reader.erl`, `rabbit_access_control.erl`.
+ */
+const NO_VHOST = /vhost .* not found|access to vhost '.*' refused for user '[^']*'$/;
+
+function openError(said: string | undefined, label: string): Error {
+  const told = said === undefined ? "it does not say why" : redact(said);
+  return said !== undefined && NO_VHOST.test(said)
+    ? new ReliableError(
+        "RELIABLE_ACCESS_REFUSED",
+        `RabbitMQ at ${label} does not have the vhost in option \`amqp\`, or the user has no access to it: ${told}.`,
+        { option: "amqp", address: label }
+      )
+    : new ReliableRetryableError(
+        "RELIABLE_UNAVAILABLE",
+        `RabbitMQ at ${label} takes no connection at the moment: ${told}.`,
+        { address: label }
+      );
+}
+
 /** A ReliableError for an error that does not pass by itself. */
 function connectError(thrown: unknown, label: string): Error {
   const text = reasonOf(thrown);
@@ -240,14 +277,6 @@ function connectError(thrown: unknown, label: string): Error {
     return new ReliableError(
       "RELIABLE_ACCESS_REFUSED",
       `RabbitMQ at ${label} refused user or password. Check the credentials in option \`amqp\` (special characters must be percent-encoded; guest may log in from localhost only).`,
-      { option: "amqp", address: label }
-    );
-  }
-  // The broker answers `open` by closing with 530; amqplib does not pass its text on.
-  if (/Expected ConnectionOpenOk; got <ConnectionClose/.test(text)) {
-    return new ReliableError(
-      "RELIABLE_ACCESS_REFUSED",
-      `RabbitMQ at ${label} does not have the vhost in option \`amqp\`, or the user has no access to it.`,
       { option: "amqp", address: label }
     );
   }

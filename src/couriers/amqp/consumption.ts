@@ -49,6 +49,10 @@ export class AmqpConsumption implements Consumption {
 
   constructor(private readonly options: ConsumptionOptions) {}
 
+  get queue(): string {
+    return this.options.spec.queue.name;
+  }
+
   get active(): boolean {
     return this.#epoch?.live === true && this.#epoch.consumerTag !== undefined && !this.#cancelled;
   }
@@ -80,7 +84,7 @@ export class AmqpConsumption implements Consumption {
       try {
         epoch.channel.nackAll(true);
       } catch (thrown) {
-        this.options.logger.debug(`Returning messages to ${this.#queue}: ${reasonOf(thrown)}`);
+        this.options.logger.debug(`Returning messages to ${this.queue}: ${reasonOf(thrown)}`);
       }
     }
     const { clock } = this.options;
@@ -95,10 +99,6 @@ export class AmqpConsumption implements Consumption {
 
   get #cancelled(): boolean {
     return this.#end.signal.aborted;
-  }
-
-  get #queue(): string {
-    return this.options.spec.queue.name;
   }
 
   async #stop(): Promise<void> {
@@ -122,7 +122,7 @@ export class AmqpConsumption implements Consumption {
       epoch = this.#adopt(channel);
       await channel.prefetch(this.options.spec.prefetch);
       const current = epoch;
-      const { consumerTag } = await channel.consume(this.#queue, message => this.#received(current, message));
+      const { consumerTag } = await channel.consume(this.queue, message => this.#received(current, message));
       // A null may have arrived together with the answer.
       if (!epoch.live) return;
       epoch.consumerTag = consumerTag;
@@ -139,7 +139,7 @@ export class AmqpConsumption implements Consumption {
     const epoch: Epoch = { number: ++this.#epochs, channel, consumerTag: undefined, unacked: new Set(), live: true };
     this.#epoch = epoch;
     channel.on("error", error => this.#failed(error));
-    channel.on("handler-error", error => this.options.logger.error(`Consuming ${this.#queue}:`, error));
+    channel.on("handler-error", error => this.options.logger.error(`Consuming ${this.queue}:`, error));
     channel.on("close", () => {
       if (!epoch.live) return;
       epoch.live = false;
@@ -155,7 +155,7 @@ export class AmqpConsumption implements Consumption {
       // cancellation, so the broker keeps a dead entry of the consumer that a later ack would wake. Only closing the
       // channel ends it.
       this.#failed(
-        new Error(`the broker cancelled the consumer of ${this.#queue} (queue deleted or moved, or consumer timeout)`)
+        new Error(`the broker cancelled the consumer of ${this.queue} (queue deleted or moved, or consumer timeout)`)
       );
       this.#drop(epoch);
       this.#again();
@@ -163,9 +163,9 @@ export class AmqpConsumption implements Consumption {
     }
     epoch.unacked.add(message.fields.deliveryTag);
     try {
-      this.options.spec.onDelivery(new AmqpDelivery(this.#queue, epoch, message));
+      this.options.spec.onDelivery(new AmqpDelivery(this.queue, epoch, message));
     } catch (thrown) {
-      this.options.logger.error(`The consumer of ${this.#queue} threw; the message stays unacked:`, thrown);
+      this.options.logger.error(`The consumer of ${this.queue} threw; the message stays unacked:`, thrown);
     }
   }
 
@@ -185,7 +185,7 @@ export class AmqpConsumption implements Consumption {
     const text = reasonOf(thrown);
     if (this.#cancelled || text === this.#lastError) return;
     this.#lastError = text;
-    this.options.logger.warn(`Consuming ${this.#queue}: ${text}`);
+    this.options.logger.warn(`Consuming ${this.queue}: ${text}`);
     // A mismatch needs an operator; everything else is tried again.
     if (thrown instanceof ReliableError) this.options.onFailure(thrown);
   }

@@ -51,6 +51,9 @@ export interface AmqpCourierOptions {
   socket?: SocketOptions;
 }
 
+/** For declaring, deleting and looking at queues. */
+const SPARE_CHANNELS = 3;
+
 const WINDOW_BYTES = 16 * 1024 * 1024;
 
 /**
@@ -183,7 +186,7 @@ export class AmqpCourier implements Courier {
     return this.#listeners.on(event, listener);
   }
 
-  declare(spec: QueueSpec): Promise<void> {
+  declare(spec: QueueSpec): Promise<boolean> {
     return this.#declarations.declare(spec);
   }
 
@@ -214,6 +217,14 @@ export class AmqpCourier implements Courier {
 
   async consume(spec: ConsumeSpec): Promise<Consumption> {
     await this.declare(spec.queue);
+    const limit = this.#consume.channelMax;
+    const channels = this.#consumptions.size + 1 + SPARE_CHANNELS;
+    if (channels > limit)
+      throw new ReliableError(
+        "RELIABLE_TOO_MANY_CHANNELS",
+        `Queue ${spec.queue.name} cannot be consumed: this node needs a channel for each of its ${this.#consumptions.size + 1} queues and ${SPARE_CHANNELS} more, and RabbitMQ allows a connection ${limit} (channel_max).`,
+        { queue: spec.queue.name, limit, channels }
+      );
     const consumption = new AmqpConsumption({
       spec,
       logger: this.#logger,
@@ -242,6 +253,9 @@ export class AmqpCourier implements Courier {
       blockedReason: this.#publisher.blocked,
       blockedMs: this.#blockedMs + (since === undefined ? 0 : Math.round(this.#clock.monotonic() - since)),
       inFlight: this.#publisher.inFlight + this.#isolation.count,
+      unconfirmedMs: this.#publisher.unconfirmedMs,
+      idle: [...this.#consumptions].filter(({ active }) => !active).map(({ queue }) => queue),
+      unmended: this.#declarations.unmended,
       reconnects: this.#publish.reconnects + this.#consume.reconnects
     };
   }

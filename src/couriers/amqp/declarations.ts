@@ -25,6 +25,8 @@ const MAX_TRIES = 8;
 /** The queues declared here. They are remembered, and declared again after each connect and from time to time. */
 export class Declarations {
   readonly #queues = new Map<string, QueueDeclaration>();
+  /** Queues that cannot be declared at the moment. */
+  readonly #failing = new Map<string, { text: string; times: number }>();
   /** Those that were there. One of them that is missing was deleted, with what was in it. */
   readonly #seen = new Set<string>();
 
@@ -39,28 +41,50 @@ export class Declarations {
     return this.#queues.get(name);
   }
 
-  /** Declares it now if connected, else after the next connect. */
-  async declare(spec: QueueSpec): Promise<void> {
+  /** Declares it now if connected, else after the next connect. False = the broker does not let it be declared now. */
+  async declare(spec: QueueSpec): Promise<boolean> {
     const queue = queueDeclaration(spec);
     const before = this.#queues.get(spec.name);
     this.#queues.set(spec.name, queue);
     const model = this.#model;
     try {
       await this.#assertReachable(queue);
+      return true;
     } catch (thrown) {
       if (thrown instanceof ReliableError) {
         if (before) this.#queues.set(spec.name, before);
         else this.#queues.delete(spec.name);
+        throw thrown;
       }
       // Still connected: it failed for a reason of its own. Otherwise the next connect declares it again.
-      if (thrown instanceof ReliableError || (model && model === this.#model)) throw thrown;
-      this.parts.logger.debug(`${reasonOf(thrown)} It will be declared after the next connect.`);
+      const refused = model !== undefined && model === this.#model;
+      if (refused) this.#tell(spec.name, thrown);
+      else this.parts.logger.debug(`${reasonOf(thrown)} It will be declared after the next connect.`);
+      return !refused;
     }
+  }
+
+  /** What could not be declared the last time, and how often in a row. A fault of the exchange fails them all. */
+  get unmended(): { text: string; times: number }[] {
+    return [...new Map([...this.#failing.values()].map(failing => [failing.text, failing])).values()];
+  }
+
+  /** Told once for each text, until it has passed. */
+  #tell(name: string, thrown: unknown): void {
+    const { logger, listeners } = this.parts;
+    const text = reasonOf(thrown);
+    const before = this.#failing.get(name);
+    const known = [...this.#failing.values()].some(failing => failing.text === text);
+    this.#failing.set(name, { text, times: before?.text === text ? before.times + 1 : 1 });
+    if (known) return;
+    logger.warn(text);
+    listeners.emit("error", thrown as Error);
   }
 
   forget(name: string): void {
     this.#queues.delete(name);
     this.#seen.delete(name);
+    this.#failing.delete(name);
   }
 
   /** It was there, and somebody, or a policy, has deleted it. */
@@ -92,9 +116,12 @@ export class Declarations {
       try {
         await this.#ensure(model, queue);
       } catch (thrown) {
-        if (!(thrown instanceof ReliableError)) throw thrown;
-        logger.error(thrown.message);
-        listeners.emit("error", thrown);
+        if (thrown instanceof ReliableError) {
+          logger.error(thrown.message);
+          listeners.emit("error", thrown);
+          // The connection was lost again: what cannot be declared on one that lives must not end it.
+        } else if (model !== this.parts.publish.model && model !== this.parts.consume.model) throw thrown;
+        else this.#tell(queue.name, thrown);
       }
     }
   }
@@ -104,10 +131,13 @@ export class Declarations {
    * messages by resends only, and emits of strategy `callback` are refused.
    */
   async repair(): Promise<void> {
-    for (const queue of this.#queues.values())
-      await this.#assert(queue).catch(thrown =>
-        this.parts.logger.debug(`Cannot check the declared queues: ${reasonOf(thrown)}`)
-      );
+    for (const queue of this.#queues.values()) {
+      const model = this.#model;
+      await this.#assert(queue).catch(thrown => {
+        // A connection that was lost meanwhile is told elsewhere, and declares all when it is back.
+        if (model && model === this.#model) this.#tell(queue.name, thrown);
+      });
+    }
   }
 
   /** A connection for declaring, deleting or reading. Throws RELIABLE_UNAVAILABLE when there is none. */
@@ -148,5 +178,6 @@ export class Declarations {
     if (this.#seen.has(name) && !(await inspectQueue(model, name))) this.tellMissing(name);
     await ensureQueue(model, this.parts.exchange, queue);
     this.#seen.add(name);
+    this.#failing.delete(name);
   }
 }

@@ -1,5 +1,5 @@
-import type { Channel, ChannelModel, Replies } from "amqplib";
-import { CLOSE_MS, withTimeout } from "../../async/deadline";
+import type { Channel, ChannelModel, ConfirmChannel, Replies } from "amqplib";
+import { CLOSE_MS, TIMED_OUT, withTimeout } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Clock } from "../../platform/clock";
 import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
@@ -39,6 +39,24 @@ export async function closeChannel(channel: Channel, withinMs: number, clock: Cl
   await withTimeout(closed, Math.min(withinMs, CLOSE_MS), clock);
 }
 
+/**
+ * A healthy broker opens a channel in milliseconds. A connection that cannot is dropped before its heartbeat notices.
+ */
+const OPEN_TIMEOUT_MS = 10_000;
+
+/** `opened` is called in the turn in which the channel opens: what comes on it must not be missed. */
+export async function openConfirmChannel(
+  model: ChannelModel,
+  clock: Clock,
+  opened: (channel: ConfirmChannel) => void
+): Promise<void> {
+  let late = false;
+  const opening = model.createConfirmChannel().then(channel => (late ? discardChannel(channel) : opened(channel)));
+  if ((await withTimeout(opening, OPEN_TIMEOUT_MS, clock)) !== TIMED_OUT) return;
+  late = true;
+  throw new Error(`no channel within ${OPEN_TIMEOUT_MS} ms`);
+}
+
 /** Closes the channel without waiting for the broker's answer. */
 export function discardChannel(channel: Channel): void {
   channel.close().catch(() => undefined);
@@ -68,7 +86,7 @@ export async function assertQueue(
     throw declareError(
       thrown,
       `queue ${queue.name}`,
-      "drain it or shovel it to another queue, delete it and restart; or rename the group",
+      "shovel its messages to another queue (its service cannot start to drain it), delete it, start, and shovel them back; or rename the group",
       queue.name
     );
   }
@@ -130,11 +148,18 @@ function isMissing(thrown: unknown): boolean {
 function declareError(thrown: unknown, what: string, remedy: string, queue?: string): Error {
   const code = codeOf(thrown);
   const said = /with message "(.*)"$/s.exec(reasonOf(thrown))?.[1] ?? reasonOf(thrown);
-  // 405 RESOURCE_LOCKED: another connection holds a queue of that name exclusively.
-  if (code === 406 || code === 405)
+  if (code === 406 && said.includes("inequivalent arg"))
     return new ReliableError(
       "RELIABLE_QUEUE_MISMATCH",
       `The ${what} exists with other arguments: ${said}. To migrate: ${remedy}.`,
+      { queue, said },
+      thrown
+    );
+  // RESOURCE_LOCKED.
+  if (code === 405)
+    return new ReliableError(
+      "RELIABLE_QUEUE_MISMATCH",
+      `Another connection has the ${what} for itself: ${said}. Close that connection, or rename the group.`,
       { queue, said },
       thrown
     );

@@ -28,6 +28,10 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
     this.prefetch = spec.prefetch;
   }
 
+  get queue(): string {
+    return this.spec.queue.name;
+  }
+
   get active(): boolean {
     return this.#queue !== undefined && !this.#end.signal.aborted;
   }

@@ -98,9 +98,10 @@ export class MemoryCourier implements Courier {
     return this.#listeners.on(event, listener);
   }
 
-  async declare(spec: QueueSpec): Promise<void> {
+  async declare(spec: QueueSpec): Promise<boolean> {
     if (this.#broker) this.#assert(this.#broker, spec);
     this.#queues.set(spec.name, spec);
+    return true;
   }
 
   async remove(name: string): Promise<void> {
@@ -142,6 +143,9 @@ export class MemoryCourier implements Courier {
       blocked: false,
       blockedMs: 0,
       inFlight: 0,
+      unconfirmedMs: 0,
+      idle: [...this.#consumptions].filter(({ active }) => !active).map(({ queue }) => queue),
+      unmended: [],
       reconnects: 0
     };
   }

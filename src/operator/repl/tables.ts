@@ -76,9 +76,11 @@ export function overviewTable(stats: Record<string, unknown>, health: Health): s
 }
 
 export function healthTable(health: Health): string {
-  const { ok, nodeID, oldestPendingMs, oldestUnconsumedMs, ...rest } = health;
+  const { ok, failing, degraded, nodeID, oldestPendingMs, oldestUnconsumedMs, ...rest } = health;
   return [
     `Node ${nodeID}: ${ok ? "ok" : "NOT OK"}`,
+    ...failing.map(text => `  failing: ${text}`),
+    ...degraded.map(text => `  degraded: ${text}`),
     pairs({ ...rest, oldestPending: age(oldestPendingMs), oldestUnconsumed: age(oldestUnconsumedMs) })
   ].join("\n");
 }

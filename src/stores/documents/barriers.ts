@@ -8,6 +8,9 @@ export const BARRIER = {
   withdrawn: "withdrawn"
 } as const;
 
+/** A row that only shows that the store takes writes. No message's id has a control character. */
+export const PROBE_ID = "\u0001probe";
+
 export function barrierRow(id: string, state: keyof typeof BARRIER, at: Date): Doc {
   return { _id: String(id), state, at };
 }

@@ -1,3 +1,4 @@
+import { PROBE_ID } from "./barriers";
 import type { Database } from "./collection";
 import { DocumentInbox } from "./inbox";
 import { DocumentIntents } from "./intents";
@@ -27,6 +28,15 @@ export class Documents {
     this.subscriptions = new DocumentSubscriptions(db);
     this.parked = new DocumentParked(db);
     this.inbox = new DocumentInbox(db, transactions);
+  }
+
+  async probe(): Promise<number> {
+    const { barriers } = this.db.collections;
+    const from = performance.now();
+    const row = { _id: PROBE_ID, at: this.db.now() };
+    // The first of all nodes makes it; pruning may take it away.
+    if (!(await barriers.update({ _id: PROBE_ID }, { $set: { at: row.at } }))) await barriers.insert([row]);
+    return performance.now() - from;
   }
 
   prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }> {

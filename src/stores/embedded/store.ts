@@ -129,13 +129,6 @@ export class EmbeddedStore extends Documents implements Store {
     await end.finally(() => closing.delete(this.#place));
   }
 
-  async ping(): Promise<number> {
-    const { clock } = this.#options;
-    const from = clock.monotonic();
-    await this.#database.collections.subscriptions.count({});
-    return clock.monotonic() - from;
-  }
-
   onReady(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);

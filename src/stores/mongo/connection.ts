@@ -17,7 +17,7 @@ import { COLLECTION_NAMES, type CollectionName, type Database, type Doc } from "
 import { INDEXES } from "../documents/indexes";
 import type { StoreFeatures } from "../store";
 import { databaseOf, type MongoAddress, openClient } from "./client";
-import { answerOf, answerWithin, MongoCollection } from "./collection";
+import { answerWithin, MongoCollection } from "./collection";
 import { isBadAddress, mongoError, unavailable } from "./errors";
 
 const RECONNECT = { initialMs: 500, maxMs: 15_000, jitter: "half" } as const;
@@ -123,14 +123,6 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
     if (this.options.client || !this.#client) return;
     const closing = this.#client.close().catch(() => undefined);
     await withTimeout(closing, withinMs, this.options.clock);
-  }
-
-  async ping(): Promise<number> {
-    if (!this.#db || this.#closed) throw unavailable("ping");
-    const { clock } = this.options;
-    const from = clock.monotonic();
-    await answerOf("ping", this.#db.command({ ping: 1 }), clock);
-    return clock.monotonic() - from;
   }
 
   async #connect(client: MongoClient, db: Db): Promise<void> {

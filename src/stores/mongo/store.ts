@@ -36,10 +36,6 @@ export class MongoStore extends Documents implements Store {
     return this.#connection.close(withinMs);
   }
 
-  ping(): Promise<number> {
-    return this.#connection.ping();
-  }
-
   onReady(listener: () => void): () => void {
     return this.#connection.on("ready", listener);
   }

@@ -361,7 +361,7 @@ describe("at the broker", () => {
     const courier = await started(urls().amqp);
     await expect(courier.declare({ name: queue("q") })).rejects.toMatchObject({
       type: "RELIABLE_QUEUE_MISMATCH",
-      message: expect.stringMatching(/x-queue-type.*classic.*shovel.*delete it and restart; or rename the group/s),
+      message: expect.stringMatching(/x-queue-type.*classic.*shovel.*delete it, start, .*; or rename the group/s),
       data: { queue: queue("q") }
     });
   });
@@ -379,7 +379,7 @@ describe("at the broker", () => {
     expect(results).toContainEqual({ outcome: "nacked", reason: expect.any(String) });
   });
 
-  test("a body beyond the broker's limit is nacked and harms no other", async () => {
+  test("a body beyond the broker's limit is refused and harms no other", async () => {
     const courier = await started(urls().amqp);
     await courier.declare({ name: queue("q") });
     const results = await Promise.all([
@@ -387,7 +387,7 @@ describe("at the broker", () => {
       courier.publish(publication({ queue: queue("q") }, "huge", Buffer.alloc(16 * 1024 * 1024 + 1))),
       courier.publish(publication({ queue: queue("q") }))
     ]);
-    expect(results.map(({ outcome }) => outcome)).toEqual(["confirmed", "nacked", "confirmed"]);
+    expect(results.map(({ outcome }) => outcome)).toEqual(["confirmed", "refused", "confirmed"]);
   });
 });
 

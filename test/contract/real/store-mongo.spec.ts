@@ -190,7 +190,7 @@ describe("down and back", () => {
         cause: expect.any(Error)
       });
       await expect.poll(() => store.ready, { timeout: 10_000 }).toBe(false);
-      await expect(store.ping()).rejects.toMatchObject({ type: "RELIABLE_UNAVAILABLE" });
+      await expect(store.probe()).rejects.toMatchObject({ type: "RELIABLE_UNAVAILABLE" });
       await Promise.all([readyAgain(store), proxy.up()]);
       expect(store.ready).toBe(true);
       expect((await store.messages.insert([message]))[0]).toBeDefined();

@@ -1,8 +1,8 @@
 import type { Delivery } from "../couriers/courier";
-import { isParkedMessage, toParked } from "../inbound/parked-messages";
+import { isParkedMessage } from "../inbound/parked-messages";
+import type { Fault } from "../inbound/parking";
 import { highestAttempt, judgeFailure } from "../message/attempts";
 import type { FailureError } from "../message/message";
-import type { Parked } from "../message/records";
 import type { FailedRecord } from "../stores/store-records";
 import { parseEnvelope } from "../wire/envelope";
 import { Unreadable } from "../wire/json";
@@ -12,16 +12,17 @@ import type { TrackerParts } from "./tracker-parts";
 export class ParkedQueue {
   constructor(readonly parts: TrackerParts) {}
 
-  async take(deliveries: Delivery[]): Promise<void> {
-    const parked: Parked[] = [];
+  /** Returns what is to be parked. */
+  async take(deliveries: Delivery[]): Promise<Fault[]> {
+    const faults: Fault[] = [];
     const failures: FailedRecord[] = [];
     for (const delivery of deliveries) {
       const failure = isParkedMessage(delivery) ? undefined : await this.#crashLoop(delivery);
       if (failure) failures.push(failure);
-      else parked.push(toParked(delivery, reasonFor(delivery), this.parts));
+      else faults.push([delivery, reasonFor(delivery)]);
     }
     await this.parts.progress.failed(failures);
-    if (parked.length) await this.parts.store.parked.add(parked);
+    return faults;
   }
 
   /**

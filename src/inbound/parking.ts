@@ -12,9 +12,10 @@ export interface ParkingParts extends ParkingNode {
   store: Pick<Store, "ready" | "parked">;
 }
 
-/** True if the store may take the same later. Any other error would come again. */
+/** True if the store may take the same later, or takes nothing at all now. Any other error is about this message. */
 export function mayPass(error: unknown, store: Pick<Store, "ready">): boolean {
-  return (error as { retryable?: boolean }).retryable === true || !store.ready;
+  const { retryable, type } = error as { retryable?: boolean; type?: string };
+  return retryable === true || type === "RELIABLE_ACCESS_REFUSED" || !store.ready;
 }
 
 /**

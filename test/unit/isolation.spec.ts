@@ -1,15 +1,19 @@
 import { createHash } from "node:crypto";
 import { expect, it, onTestFinished, vi } from "vitest";
+import { Consumer } from "../../src/consumer/consumer";
+import type { ConsumerSpec } from "../../src/consumer/consumer-parts";
 import { ReceiptSender } from "../../src/consumer/receipt-sender";
 import type { Courier, Delivery, Publication } from "../../src/couriers/courier";
 import type { ReliableError } from "../../src/errors";
 import { BatchConsumer } from "../../src/inbound/batch-consumer";
+import { MAX_PARKED_BYTES } from "../../src/inbound/parked-messages";
 import type { Parked } from "../../src/message/records";
 import { MessagePublisher } from "../../src/outbound/message-publisher";
 import { systemClock } from "../../src/platform/clock";
 import type { Store } from "../../src/stores/store";
 import { Events } from "../../src/telemetry/events";
 import { Metrics } from "../../src/telemetry/metrics";
+import { PARKED_TYPE } from "../../src/wire/envelope";
 import { systemQueues } from "../../src/wire/names";
 import { messageOf } from "../support/messages";
 
@@ -206,6 +210,55 @@ it("a message the courier refuses to send counts as returned, so that it ends an
     outcome: "returned",
     reason: "the headers take more than 64 KiB"
   });
+});
+
+it("what the broker refuses to park is parked short, and told when it is; a queue that is missing is made again", async () => {
+  const queues = systemQueues("ns");
+  const sent: Publication[] = [];
+  const answers: (() => unknown)[] = [
+    () => ({ outcome: "unknown", reason: "not connected" }),
+    () => ({ outcome: "returned", reason: "312 NO_ROUTE" }),
+    () => Promise.reject(new Error("the headers take more than 64 KiB"))
+  ];
+  const toldAt: number[] = [];
+  const parts = node();
+  parts.events.on("error", () => void toldAt.push(sent.length));
+  const acked: number[] = [];
+  const body = Buffer.alloc(5_000_000, "b");
+  const given = deliveries(1, acked).map(delivery =>
+    Object.assign(delivery, { queue: "q", body, headers: { h: "x" }, ackUpTo: () => acked.push(delivery.tag) > 0 })
+  );
+  const declare = vi.fn().mockResolvedValue(undefined);
+  const courier = {
+    ...courierOf(given),
+    declare,
+    on: () => () => undefined,
+    publish: async (publication: Publication) => {
+      if (publication.type !== PARKED_TYPE) return { outcome: "confirmed" };
+      sent.push(publication);
+      return answers.shift()?.() ?? { outcome: "confirmed" };
+    }
+  } as unknown as Courier;
+  const spec = {
+    ...{ pattern: "e", group: "g", queue: "q", bindings: [], service: "s" },
+    options: { maxInFlight: 1 },
+    handle: () => Promise.reject(new Error("not for a handler"))
+  } as unknown as ConsumerSpec;
+  const consumer = new Consumer(spec, { ...parts, courier, queues, inbox: undefined });
+  await consumer.start();
+  declare.mockClear();
+  await vi.waitFor(() => expect(acked).toEqual([1]), 10_000);
+  expect(sent.map(message => message.body.length)).toEqual([
+    MAX_PARKED_BYTES,
+    MAX_PARKED_BYTES,
+    MAX_PARKED_BYTES,
+    1024
+  ]);
+  expect(new Set(sent.map(({ messageId }) => messageId)).size).toBe(1);
+  expect(sent[3]?.headers).toMatchObject({ "x-reliable-bytes": 5_000_000, "x-reliable-headers": "{}" });
+  expect(declare).toHaveBeenCalledWith({ name: queues.parked });
+  expect(toldAt).toEqual([4]);
+  await consumer.stop({ left: 0, toClose: 0 } as never);
 });
 
 it("a receipt queue that was deleted is declared again; receipts for the other one do not wait for it", async () => {

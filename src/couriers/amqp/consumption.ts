@@ -8,6 +8,7 @@ import type { ConsumeSpec, Consumption } from "../courier";
 import { closeChannel, discardChannel } from "./declare";
 import { AmqpDelivery, type Epoch, giveBack, newEpoch } from "./delivery";
 import { Intake, MAX_UNACKED_BYTES } from "./intake";
+import { guardUndecodable } from "./undecodable";
 
 /**
  * Pause after a lost channel or a cancellation. Without it this would loop fast on a queue that is being moved or
@@ -117,6 +118,7 @@ export class AmqpConsumption implements Consumption {
     let epoch: Epoch | undefined;
     try {
       await this.options.declare();
+      guardUndecodable(model);
       const channel = await model.createChannel();
       if (this.#cancelled) return discardChannel(channel);
       epoch = this.#adopt(channel);

@@ -3,7 +3,7 @@ import { newEnd } from "../async/end";
 import { WaitGroup } from "../async/wait-group";
 import { type Consumption, type Delivery, type QueueSpec, systemQueue } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
-import { announceParked, toParkedMessage } from "../inbound/parked-messages";
+import { announceParked, toParkedMessage, toShortMessage } from "../inbound/parked-messages";
 import { backoffMs } from "../message/backoff";
 import { isExact, matches, namesGroup } from "../message/pattern";
 import type { ConsumerOptions } from "../options/options";
@@ -268,16 +268,26 @@ export class Consumer {
   /** Into the parking queue with its raw bytes, then acked. The consumer goes on, and an operator can inspect it. */
   async #park(delivery: Delivery, reason: string): Promise<void> {
     const { courier, queues, nodeID, clock } = this.parts;
-    announceParked(delivery, reason, this.parts, "consumer");
     const { queue, body, headers, messageId, type, contentType, timestamp, appId } = delivery;
     const properties = { messageId, type, contentType, timestamp, appId };
-    const parked = toParkedMessage(queues.parked, nodeID, reason, { queue, body, headers, properties });
+    let parked = toParkedMessage(queues.parked, nodeID, reason, { queue, body, headers, properties });
     for (let tries = 1; !this.#stopping; tries++) {
-      const { outcome } = await courier.publish(parked);
-      if (outcome === "confirmed") return this.receipts.ack(delivery);
+      const { outcome, reason: why = outcome } = await courier.publish(parked).catch(refused);
+      if (outcome === "confirmed") {
+        announceParked(delivery, reason, this.parts, "consumer");
+        return this.receipts.ack(delivery);
+      }
+      // Any other answer is about this message, and would come again.
+      if (!["returned", "nacked", "unknown"].includes(outcome)) parked = toShortMessage(parked, why);
+      if (outcome === "returned") await courier.declare(systemQueue(queues.parked, queues)).catch(() => undefined);
       await clock.sleep(backoffMs(RETRY, tries), this.#end.signal);
     }
   }
+}
+
+/** The courier rejects what it cannot encode. */
+function refused(error: unknown): { outcome: "refused"; reason: string } {
+  return { outcome: "refused", reason: reasonOf(error) };
 }
 
 /** The envelope says what its receipts must return. The consumer does not look into it. */

@@ -11,7 +11,7 @@ import { AckWindow } from "./ack-window";
 
 /** Receipts per message: at most some 100 KiB with long stacks, far below any limit. */
 const MAX_ITEMS = 500;
-/** Bytes of the payloads that failed receipts return in one message. */
+/** Bytes of the payloads and headers that failed receipts return in one message. */
 const MAX_ECHO_BYTES = 1024 * 1024;
 const RETRY = { initialMs: 200, maxMs: 5000, jitter: "half" } as const;
 
@@ -168,7 +168,8 @@ export class ReceiptSender {
 function cut(owed: Owed[]): Owed[] {
   let bytes = 0;
   const end = owed.slice(0, MAX_ITEMS).findIndex(({ item }, i) => {
-    bytes += item.echo?.body?.length ?? 0;
+    const { body, headers } = item.echo ?? {};
+    if (body) bytes += body.length + JSON.stringify(headers).length;
     return i > 0 && bytes > MAX_ECHO_BYTES;
   });
   return owed.slice(0, end < 0 ? MAX_ITEMS : end);

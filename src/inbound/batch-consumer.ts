@@ -2,12 +2,14 @@ import { type Deadline, withTimeout } from "../async/deadline";
 import { type Consumption, type Courier, type Delivery, systemQueue } from "../couriers/courier";
 import { reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
-import type { Store } from "../stores/store";
+import type { Timer } from "../platform/clock";
 import type { Queues } from "../wire/names";
-import { type ParkingNode, toParked } from "./parked-messages";
+import { type Fault, mayPass, Parking, type ParkingParts } from "./parking";
 
 /** Messages taken together; a receipt message may hold many receipts itself. */
 const MAX_BATCH = 200;
+/** Bytes of a batch, or one message: what is parsed at once keeps the event loop for some 100 ms at most. */
+const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 const PREFETCH = 1000;
 /**
  * The shortest time between the starts of two batches, unless a batch is full: the first after a small batch, the
@@ -19,12 +21,11 @@ const CROWD_PACE_MS = 50;
 const FEW = 2;
 const RETRY = { initialMs: 200, maxMs: 10_000, jitter: "half" } as const;
 
-export interface BatchConsumerParts extends ParkingNode {
+export interface BatchConsumerParts extends ParkingParts {
   courier: Courier;
   queues: Queues;
-  store: Pick<Store, "ready" | "parked">;
-  /** A batch; acked when it resolves. */
-  handle(deliveries: Delivery[]): Promise<void>;
+  /** A batch; acked when it resolves, and when what it returns is parked. */
+  handle(deliveries: Delivery[]): Promise<Fault[]>;
   /** A caller waits for what is in the queue. If none does, a batch may wait for more. */
   awaiting?: { readonly waiting: boolean };
 }
@@ -38,12 +39,18 @@ export class BatchConsumer {
   #full: AbortController | undefined;
   #running: Promise<void> | undefined;
   #consumption: Consumption | undefined;
+  readonly #parking: Parking;
+  /** Unacked, since the store refuses to keep them in any form. They hold up no others, and are tried again. */
+  readonly #refused = new Set<Delivery>();
+  #again: Timer | undefined;
   readonly #end = new AbortController();
 
   constructor(
     readonly queue: string,
     readonly parts: BatchConsumerParts
-  ) {}
+  ) {
+    this.#parking = new Parking(parts);
+  }
 
   async start(): Promise<void> {
     const { courier, queues, logger, events, metrics } = this.parts;
@@ -66,6 +73,7 @@ export class BatchConsumer {
   }
 
   async stop(deadline: Deadline): Promise<void> {
+    this.#again?.stop();
     await this.#consumption?.cancel(deadline.toClose);
     if (this.#running)
       await withTimeout(
@@ -81,8 +89,8 @@ export class BatchConsumer {
     return this.#end.signal.aborted;
   }
 
-  #take(delivery: Delivery): void {
-    this.#held.push(delivery);
+  #take(...deliveries: Delivery[]): void {
+    this.#held.push(...deliveries);
     if (this.#held.length >= MAX_BATCH) this.#full?.abort();
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
   }
@@ -94,9 +102,10 @@ export class BatchConsumer {
     while (this.#held.length && !this.#stopped) {
       await this.#pace();
       if (this.#stopped) return;
-      const batch = this.#held.slice(0, MAX_BATCH);
+      const batch = this.#cut();
+      let refused: Delivery[];
       try {
-        await this.#handleAll(batch);
+        refused = await this.#handleAll(batch);
       } catch (error) {
         // They stay unacked until the store takes them. The prefetch bounds their number.
         if (++failures === 1) {
@@ -108,8 +117,17 @@ export class BatchConsumer {
       }
       failures = 0;
       this.#held.splice(0, batch.length);
-      ackAll(batch);
+      this.#settle(batch, new Set(refused));
     }
+  }
+
+  #cut(): Delivery[] {
+    let bytes = 0;
+    const end = this.#held.slice(0, MAX_BATCH).findIndex(({ body }, i) => {
+      bytes += body.length;
+      return i > 0 && bytes > MAX_BATCH_BYTES;
+    });
+    return this.#held.slice(0, end < 0 ? MAX_BATCH : end);
   }
 
   async #pace(): Promise<void> {
@@ -125,21 +143,44 @@ export class BatchConsumer {
 
   /**
    * An error that does not pass must not hold up the other messages. The batch is taken apart, and the message that
-   * fails alone is parked.
+   * fails alone is parked. Returns those that could not be parked.
    */
-  async #handleAll(batch: Delivery[]): Promise<void> {
+  async #handleAll(batch: Delivery[]): Promise<Delivery[]> {
+    let faults: Fault[];
     try {
-      await this.parts.handle(batch);
+      faults = await this.parts.handle(batch);
     } catch (error) {
-      if ((error as { retryable?: boolean }).retryable || !this.parts.store.ready) throw error;
+      if (mayPass(error, this.parts.store)) throw error;
       const [only] = batch;
-      if (batch.length === 1 && only) return this.#park(only, `it could not be handled: ${reasonOf(error)}`);
-      for (const delivery of batch) await this.#handleAll([delivery]);
+      if (batch.length > 1 || !only) {
+        const refused: Delivery[] = [];
+        for (const delivery of batch) refused.push(...(await this.#handleAll([delivery])));
+        return refused;
+      }
+      faults = [[only, `it could not be handled: ${reasonOf(error)}`]];
     }
+    return this.#parking.park(faults);
   }
 
-  async #park(delivery: Delivery, reason: string): Promise<void> {
-    await this.parts.store.parked.add([toParked(delivery, reason, this.parts)]);
+  #settle(batch: Delivery[], refused: Set<Delivery>): void {
+    // One ack for many would take along those that are still refused.
+    if (!this.#refused.size && !refused.size) {
+      ackAll(batch);
+      return;
+    }
+    for (const delivery of batch) {
+      if (refused.has(delivery)) this.#refused.add(delivery);
+      else {
+        delivery.ack();
+        this.#refused.delete(delivery);
+      }
+    }
+    if (!this.#refused.size || this.#again || this.#stopped) return;
+    this.#again = this.parts.clock.after(RETRY.maxMs, () => {
+      this.#again = undefined;
+      for (const delivery of this.#refused) if (!delivery.live) this.#refused.delete(delivery);
+      if (this.#refused.size) this.#take(...this.#refused);
+    });
   }
 }
 

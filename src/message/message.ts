@@ -6,6 +6,12 @@ import type { Status } from "./lifecycle";
  */
 export const ANY_GROUP = "*";
 
+/**
+ * The largest `maxPayloadBytes`. The row of a message has room for failures beside it (MongoDB: 16 MiB), and a failed
+ * receipt can bring it back in base64 (RabbitMQ: 16 MiB).
+ */
+export const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
+
 /** Why an attempt failed. Only these use up attempts; broker trouble, a backlog and an offline group do not. */
 export type FailureCause =
   /** The handler threw, rejected or ran into `handlerTimeoutMs`. */

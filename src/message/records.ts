@@ -10,7 +10,7 @@ export interface Subscription {
   seenAt: Date;
 }
 
-/** Something that was received and could not be read; all of it is kept. */
+/** Something that was received and could not be read; all of it is kept, unless it is too large for the store. */
 export interface Parked {
   _id: string;
   at: Date;
@@ -19,6 +19,8 @@ export interface Parked {
   reason: string;
   nodeID: string;
   body: Buffer;
+  /** The body is only the beginning: length and SHA-256 (hex) of the whole. */
+  cut?: { bytes: number; sha256: string };
   properties: Record<string, unknown>;
   headers: Record<string, unknown>;
 }

@@ -1,5 +1,6 @@
 import type { Message, Note } from "../message/message";
 import type { AuditRecord, Parked } from "../message/records";
+import { lengthOf } from "./views";
 
 export function auditOf(message: Message, note: Note): AuditRecord {
   const { _id: id, event, producer, createdAt, reason, failed, body } = message;
@@ -14,12 +15,12 @@ export function auditOf(message: Message, note: Note): AuditRecord {
   };
 }
 
-export function parkedAuditOf({ _id: id, at, queue, reason, body }: Parked, note: Note): AuditRecord {
+export function parkedAuditOf({ _id: id, at, queue, reason, ...whole }: Parked, note: Note): AuditRecord {
   // The instant makes it the record of this parking: a message may be parked and discarded again.
   return {
     _id: `discard-parked:${id}@${at.getTime()}`,
     ...note,
     act: "discard",
-    parked: { id, queue, reason, at, bytes: body.length }
+    parked: { id, queue, reason, at, bytes: lengthOf(whole) }
   };
 }

@@ -182,19 +182,47 @@ function textOf(bytes: Buffer): { encoding: "utf8" | "base64"; body: string } {
   return { encoding, body: bytes.toString(encoding) };
 }
 
-/** A row of a list: the start of the body, and whether it is `cut`. */
+/** A row of a list: the start of the body, and whether that is `cut`. */
 export function parkedRow(parked: Parked): Record<string, unknown> {
   const { body } = parked;
   let end = Math.min(body.length, PREVIEW_BYTES);
   // Not in the middle of a character.
   if (isUtf8(body)) while (end < body.length && ((body[end] as number) & 0xc0) === 0x80) end--;
-  return { ...parkedHead(parked), cut: end < body.length, ...textOf(body.subarray(0, end)) };
+  return {
+    ...parkedHead(parked),
+    cut: parked.cut !== undefined || end < body.length,
+    ...textOf(body.subarray(0, end))
+  };
 }
 
+/** All that is kept. `cut`: the body is its first `kept` bytes. */
 export function parkedWhole(parked: Parked): Record<string, unknown> {
-  return { ...parkedHead(parked), ...textOf(parked.body), properties: parked.properties, headers: parked.headers };
+  const { body, cut, properties, headers } = parked;
+  return {
+    ...parkedHead(parked),
+    cut: cut !== undefined,
+    ...(cut && { kept: body.length }),
+    ...textOf(body),
+    properties,
+    headers
+  };
 }
 
-function parkedHead({ _id: id, at, queue, reason, nodeID, body }: Parked): Record<string, unknown> {
-  return { id, at: at.toISOString(), queue, reason, nodeID, bytes: body.length };
+/** `bytes` is the length of the whole body, and `sha256` its digest where less is kept. */
+function parkedHead(parked: Parked): Record<string, unknown> {
+  const { _id: id, at, queue, reason, nodeID, cut } = parked;
+  return {
+    id,
+    at: at.toISOString(),
+    queue,
+    reason,
+    nodeID,
+    bytes: lengthOf(parked),
+    ...(cut && { sha256: cut.sha256 })
+  };
+}
+
+/** Bytes of the body as it came. */
+export function lengthOf({ body, cut }: Pick<Parked, "body" | "cut">): number {
+  return cut?.bytes ?? body.length;
 }

@@ -1,4 +1,4 @@
-import { type Backoff, JITTERS, STRATEGIES } from "../message/message";
+import { type Backoff, JITTERS, MAX_PAYLOAD_BYTES, STRATEGIES } from "../message/message";
 import {
   address,
   count,
@@ -136,7 +136,7 @@ export const OPTIONS = {
     default: [] as string[]
   }),
   /** Cap on the JSON of a payload; store a reference for more. */
-  maxPayloadBytes: perService(count(256 * KIB, { max: 16 * KIB * KIB })),
+  maxPayloadBytes: perService(count(256 * KIB, { max: MAX_PAYLOAD_BYTES })),
   /** Deliveries a consumer holds at once (AMQP prefetch). */
   maxInFlight: perEvent(count(50, { max: 5000 })),
   /** A handler that has not answered counts as failed; below RabbitMQ's own 30 min. */

@@ -170,8 +170,8 @@ export interface SubscriptionStore {
 
 /** What could not be read, with its raw bytes. */
 export interface ParkedStore {
-  /** Repeating it with the same `_id` is harmless. */
-  add(records: Parked[]): Promise<void>;
+  /** Per record: false = its `_id` is there already. Repeating it is harmless. */
+  add(records: Parked[]): Promise<boolean[]>;
   /** Newest first. */
   list(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }>;
   /** Those of these ids that are in the store. */

@@ -2,10 +2,9 @@ import { randomUUID } from "node:crypto";
 import type { Deadline } from "../async/deadline";
 import type { Delivery } from "../couriers/courier";
 import { BatchConsumer } from "../inbound/batch-consumer";
-import { toParked } from "../inbound/parked-messages";
+import type { Fault } from "../inbound/parking";
 import { STATUS } from "../message/lifecycle";
 import type { Message } from "../message/message";
-import type { Parked } from "../message/records";
 import { type Check, parseCheck } from "../wire/check";
 import { sameJson, Unreadable } from "../wire/json";
 import type { Queues } from "../wire/names";
@@ -46,10 +45,13 @@ export class CallbackService {
     return this.#consumer.stop(deadline);
   }
 
-  /** Handles a batch of checks. Rejects when the store cannot be reached; repeating it is harmless. */
-  async take(deliveries: Delivery[]): Promise<void> {
+  /**
+   * Handles a batch of checks. Returns what is to be parked. Rejects when the store cannot be reached; repeating it is
+   * harmless.
+   */
+  async take(deliveries: Delivery[]): Promise<Fault[]> {
     const read: { check: Check; delivery: Delivery }[] = [];
-    const parked: Parked[] = [];
+    const faults: Fault[] = [];
     for (const delivery of deliveries) {
       try {
         const check = parseCheck(
@@ -64,7 +66,7 @@ export class CallbackService {
         read.push({ check, delivery });
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
-        parked.push(toParked(delivery, error.message, this.parts));
+        faults.push([delivery, error.message]);
       }
     }
     // One row per id, that of its latest round. A batch may hold several checks of one id, and one of another message
@@ -79,15 +81,15 @@ export class CallbackService {
       const { _id } = check.row;
       const row = stored.get(_id);
       if (row && isOther(row, check.row))
-        parked.push(toParked(delivery, `id '${_id}' was emitted before with another event or payload`, this.parts));
+        faults.push([delivery, `id '${_id}' was emitted before with another event or payload`]);
       // A policy took it out of its delay queue: its row is due when it should have come.
       else if (isEarly(delivery, delayOf(check.row, check.round), this.parts.clock.now())) continue;
       else if ((checks.get(_id)?.round ?? 0) < check.round) checks.set(_id, check);
     }
-    if (parked.length) await this.parts.store.parked.add(parked);
     await this.#work(
       rows.filter(row => row.open && checks.has(row._id) && (row.round ?? 1) <= (checks.get(row._id) as Check).round)
     );
+    return faults;
   }
 
   async #work(rows: Message[]): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Delivery } from "../couriers/courier";
 import { ReliableError, reasonOf } from "../errors";
-import { toParked } from "../inbound/parked-messages";
-import type { Parked, Subscription } from "../message/records";
+import type { Fault } from "../inbound/parking";
+import type { Subscription } from "../message/records";
 import { parseAnnouncement } from "../wire/announcement";
 import { Unreadable } from "../wire/json";
 import type { TrackerParts } from "./tracker-parts";
@@ -22,10 +22,11 @@ export class Announcements {
 
   constructor(readonly parts: TrackerParts) {}
 
-  async take(deliveries: Delivery[]): Promise<void> {
+  /** Returns what is to be parked. */
+  async take(deliveries: Delivery[]): Promise<Fault[]> {
     const { store, subscriptions, clock, prefix } = this.parts;
     const announced = new Map<string, Subscription>();
-    const parked: Parked[] = [];
+    const faults: Fault[] = [];
     const now = new Date(clock.now());
     for (const delivery of deliveries) {
       try {
@@ -38,13 +39,14 @@ export class Announcements {
         announced.set(key, subscription);
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
-        parked.push(toParked(delivery, error.message, this.parts));
+        faults.push([delivery, error.message]);
       }
     }
-    if (parked.length) await store.parked.add(parked);
-    if (!announced.size) return;
-    await store.subscriptions.announce([...announced.values()]);
-    await subscriptions.refresh();
+    if (announced.size) {
+      await store.subscriptions.announce([...announced.values()]);
+      await subscriptions.refresh();
+    }
+    return faults;
   }
 
   /**

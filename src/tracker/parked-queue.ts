@@ -1,8 +1,8 @@
 import type { Delivery } from "../couriers/courier";
-import { isParkedMessage, toParked } from "../inbound/parked-messages";
+import { isParkedMessage } from "../inbound/parked-messages";
+import type { Fault } from "../inbound/parking";
 import { highestAttempt, judgeFailure } from "../message/attempts";
 import type { FailureError } from "../message/message";
-import type { Parked } from "../message/records";
 import type { FailedRecord } from "../stores/store-records";
 import { parseEnvelope } from "../wire/envelope";
 import { Unreadable } from "../wire/json";
@@ -14,8 +14,9 @@ import type { TrackerParts } from "./tracker-parts";
 export class ParkedQueue {
   constructor(readonly parts: TrackerParts) {}
 
-  async take(deliveries: Delivery[]): Promise<void> {
-    const parked: Parked[] = [];
+  /** Returns what is to be parked. */
+  async take(deliveries: Delivery[]): Promise<Fault[]> {
+    const faults: Fault[] = [];
     const failures: FailedRecord[] = [];
     const displaced = new Displaced(this.parts);
     for (const delivery of deliveries) {
@@ -24,15 +25,15 @@ export class ParkedQueue {
         if (death && (await displaced.take(delivery, death))) continue;
         const failure = death && (await this.#crashLoop(delivery, death));
         if (failure) failures.push(failure);
-        else parked.push(toParked(delivery, reasonFor(delivery, death), this.parts));
+        else faults.push([delivery, reasonFor(delivery, death)]);
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
-        parked.push(toParked(delivery, error.message, this.parts));
+        faults.push([delivery, error.message]);
       }
     }
     await displaced.end();
     await this.parts.progress.failed(failures);
-    if (parked.length) await this.parts.store.parked.add(parked);
+    return faults;
   }
 
   /**

@@ -1,5 +1,5 @@
 import type { Delivery } from "../couriers/courier";
-import { toParked } from "../inbound/parked-messages";
+import type { Fault } from "../inbound/parking";
 import { highestAttempt, judgeFailure } from "../message/attempts";
 import { describeError } from "../message/failure-text";
 import { STATUS } from "../message/lifecycle";
@@ -40,7 +40,7 @@ class Faults {
     else this.#reasons.set(delivery, [reason]);
   }
 
-  *[Symbol.iterator](): Iterator<[Delivery, string]> {
+  *[Symbol.iterator](): Iterator<Fault> {
     for (const [delivery, reasons] of this.#reasons) yield [delivery, summaryOf(reasons)];
   }
 }
@@ -55,7 +55,8 @@ type Unmatched = [Answer, string];
 export class Receipts {
   constructor(readonly parts: TrackerParts) {}
 
-  async take(deliveries: Delivery[]): Promise<void> {
+  /** Returns what is to be parked. */
+  async take(deliveries: Delivery[]): Promise<Fault[]> {
     const { store } = this.parts;
     const { answers, rows, withdrawn, faults } = this.#read(deliveries);
     await this.#withdraw(withdrawn);
@@ -67,8 +68,7 @@ export class Receipts {
       ...(await this.#failed(left.filter(({ item }) => item.outcome === "failed")))
     ];
     for (const [{ delivery }, reason] of unmatched) faults.add(delivery, reason);
-    const parked = [...faults].map(([delivery, reason]) => toParked(delivery, reason, this.parts));
-    if (parked.length) await store.parked.add(parked);
+    return [...faults];
   }
 
   #read(deliveries: Delivery[]): Batch {

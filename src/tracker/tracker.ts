@@ -1,6 +1,7 @@
 import type { Deadline } from "../async/deadline";
 import type { Delivery } from "../couriers/courier";
 import { BatchConsumer } from "../inbound/batch-consumer";
+import type { Fault } from "../inbound/parking";
 import { Announcements } from "./announcements";
 import { ParkedQueue } from "./parked-queue";
 import { Receipts } from "./receipts";
@@ -33,7 +34,7 @@ export class Tracker {
     await Promise.all(this.#consumers.map(consumer => consumer.stop(deadline)));
   }
 
-  async #consume(queue: string, handle: (deliveries: Delivery[]) => Promise<void>): Promise<void> {
+  async #consume(queue: string, handle: (deliveries: Delivery[]) => Promise<Fault[]>): Promise<void> {
     if (this.#end.signal.aborted) return;
     const consumer = new BatchConsumer(queue, { ...this.parts, handle, awaiting: this.parts.statusWaiter });
     this.#consumers.push(consumer);

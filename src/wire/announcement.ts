@@ -8,6 +8,9 @@ export const ANNOUNCEMENT_TYPE = "reliable.announcement";
 /** Group and pattern are part of a queue's name, which AMQP limits to 255 bytes. */
 export const MAX_BYTES = { pattern: 120, group: 60, queue: 255 } as const;
 
+/** Five names, two of them without a limit of their own. */
+const MAX_ANNOUNCEMENT_BYTES = 64 * 1024;
+
 /** Separators of lists of groups, and what separates a group from patterns and queues. */
 export const RESERVED_IN_GROUPS = /[:/,*#]/;
 
@@ -25,7 +28,7 @@ export interface Announcement {
  * are sent to the queue, so it must not be one of the library's own, which begin with `prefix`.
  */
 export function parseAnnouncement(body: Buffer, prefix: string): Announcement {
-  const value = parseJson(body, "announcement") as Partial<Announcement> | null;
+  const value = parseJson(body, "announcement", MAX_ANNOUNCEMENT_BYTES) as Partial<Announcement> | null;
   if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown announcement version ${describe(value?.v)}`);
   for (const field of ["pattern", "group", "queue", "nodeID", "service"] as const) {
     if (typeof value[field] !== "string" || value[field] === "") throw new Unreadable(`announcement without ${field}`);

@@ -25,6 +25,8 @@ export function parseCheck(wire: Wire, waitingFor: WaitingFor, now: Date): Check
   const { [HEADER.round]: round, [HEADER.intent]: intent } = wire.headers;
   if (!isCount(round)) throw new Unreadable("check without x-reliable-round");
   if (intent !== undefined && !isQuestion(intent)) throw new Unreadable("check with a bad x-reliable-intent");
+  if (wire.body.length > MAX_CHECK_BYTES)
+    throw new Unreadable(`check of ${wire.body.length} bytes, more than ${MAX_CHECK_BYTES}`);
   const row = messageOfEnvelope(wire, waitingFor, now);
   if (!wire.body.length && !row.source) throw new Unreadable("check without payload and without source");
   row.round = round;

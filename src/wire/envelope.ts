@@ -1,5 +1,5 @@
 import { ReliableError } from "../errors";
-import { ANY_GROUP, type Message, type Origin } from "../message/message";
+import { ANY_GROUP, MAX_PAYLOAD_BYTES, type Message, type Origin } from "../message/message";
 import { hasControl, printable } from "../platform/printable";
 import { isEmpty, parseJson, parseObject, stringify, Unreadable } from "./json";
 
@@ -240,7 +240,7 @@ export function parseEnvelope(wire: Wire): Envelope {
   return {
     id: wire.messageId,
     event: wire.type,
-    payload: parseJson(wire.body, "body"),
+    payload: parseJson(wire.body, "body", MAX_PAYLOAD_BYTES),
     strategy: text(HEADER.strategy) ?? "outbox",
     attempt,
     receipt: needed(HEADER.receipt),

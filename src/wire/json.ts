@@ -105,8 +105,9 @@ export function isEmpty(value: object): boolean {
 /** Why something that was received is no envelope. It is parked with its bytes, never dropped. */
 export class Unreadable extends Error {}
 
-/** Throws Unreadable. */
-export function parseJson(body: Buffer, what: string): unknown {
+/** At most `maxBytes`, which no message of ours exceeds: a longer one is not worth the time. Throws Unreadable. */
+export function parseJson(body: Buffer, what: string, maxBytes: number): unknown {
+  if (body.length > maxBytes) throw new Unreadable(`${what} of ${body.length} bytes, more than ${maxBytes}`);
   try {
     return JSON.parse(body.toString("utf8"));
   } catch {

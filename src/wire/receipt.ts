@@ -1,4 +1,4 @@
-import { ANY_GROUP, type FailureError } from "../message/message";
+import { ANY_GROUP, type FailureError, MAX_PAYLOAD_BYTES } from "../message/message";
 import { hasControl } from "../platform/printable";
 import { describe, isCount, WIRE_VERSION } from "./envelope";
 import { parseJson, Unreadable } from "./json";
@@ -52,12 +52,21 @@ export interface ReadReceipts extends ReceiptMessage {
 /** Items in one message. The library's own code sends half as many. */
 const MAX_ITEMS_READ = 1000;
 
+/**
+ * A failed receipt brings back one payload in base64, and beside it errors of 10 KiB at most, or MAX_ITEMS_READ items
+ * without payloads.
+ */
+const MAX_RECEIPT_BYTES = Math.ceil((MAX_PAYLOAD_BYTES * 4) / 3) + 2 * 1024 * 1024;
+
+/** Its plan travels in one header. */
+const MAX_WITHDRAWAL_BYTES = 256 * 1024;
+
 /** Bytes of a group's name: `<group>:<pattern>`, or `queue-confirm/` and a queue's name with its separators encoded. */
 const MAX_GROUP_BYTES = 800;
 
 /** Throws Unreadable if no item can be read. */
 export function parseReceipts(body: Buffer): ReadReceipts {
-  const value = parseJson(body, "receipt") as Partial<ReceiptMessage> | null;
+  const value = parseJson(body, "receipt", MAX_RECEIPT_BYTES) as Partial<ReceiptMessage> | null;
   if (value?.v !== WIRE_VERSION) throw new Unreadable(`unknown receipt version ${describe(value?.v)}`);
   const { v, group, nodeID, items } = value;
   if (!isText(group) || !isText(nodeID)) throw new Unreadable("receipt without group or nodeID");
@@ -136,7 +145,7 @@ export interface Withdrawal {
 
 /** Throws Unreadable. */
 export function parseWithdrawal(body: Buffer): Withdrawal {
-  const value = parseJson(body, "withdrawal") as Partial<Withdrawal> | null;
+  const value = parseJson(body, "withdrawal", MAX_WITHDRAWAL_BYTES) as Partial<Withdrawal> | null;
   if (value?.v !== WIRE_VERSION || !isName(value.id) || !isEcho(value.echo))
     throw new Unreadable("withdrawal without version, id or echo");
   return value as Withdrawal;

@@ -108,6 +108,19 @@ const good: Record<SchemaName, Doc[]> = {
         "x-reliable-properties": "{}",
         "x-reliable-headers": "{}"
       }
+    },
+    {
+      type: "reliable.parked",
+      messageId: "m",
+      headers: {
+        "x-reliable-reason": "r",
+        "x-reliable-queue": "q",
+        "x-reliable-node": "n",
+        "x-reliable-properties": "{}",
+        "x-reliable-headers": "{}",
+        "x-reliable-bytes": 16_777_216,
+        "x-reliable-sha256": "0123456789abcdef".repeat(4)
+      }
     }
   ]
 };

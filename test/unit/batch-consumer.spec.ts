@@ -27,7 +27,10 @@ async function started({ awaited = false } = {}) {
   const sizes: number[] = [];
   const acked: number[] = [];
   const intake = new BatchConsumer("q", {
-    handle: async batch => void sizes.push(batch.length),
+    handle: async batch => {
+      sizes.push(batch.length);
+      return [];
+    },
     awaiting: { waiting: awaited },
     courier,
     queues: systemQueues("ns"),
@@ -42,7 +45,7 @@ async function started({ awaited = false } = {}) {
   const deliver = async (count: number) => {
     for (let i = 0; i < count; i++) {
       const tag = ++tags;
-      give({ tag, epoch: 1, ackUpTo: () => acked.push(tag) > 0 } as unknown as Delivery);
+      give({ tag, epoch: 1, body: Buffer.alloc(0), ackUpTo: () => acked.push(tag) > 0 } as unknown as Delivery);
     }
     await vi.advanceTimersByTimeAsync(0);
   };

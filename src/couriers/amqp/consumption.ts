@@ -4,8 +4,11 @@ import { ReliableError, reasonOf } from "../../errors";
 import { backoffMs } from "../../message/backoff";
 import type { Clock, Timer } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
-import type { ConsumeSpec, Consumption, Delivery } from "../courier";
+import type { ConsumeSpec, Consumption } from "../courier";
 import { closeChannel, discardChannel } from "./declare";
+import { AmqpDelivery, type Epoch, giveBack, newEpoch } from "./delivery";
+import { Intake, MAX_UNACKED_BYTES } from "./intake";
+import { guardUndecodable } from "./undecodable";
 
 /**
  * Pause after a lost channel or a cancellation. Without it this would loop fast on a queue that is being moved or
@@ -27,16 +30,6 @@ export interface ConsumptionOptions {
   onClosed(consumption: AmqpConsumption): void;
 }
 
-/** One channel of this consumption. Its delivery tags mean nothing on the next one. */
-interface Epoch {
-  number: number;
-  channel: Channel;
-  consumerTag: string | undefined;
-  /** Delivered and not acked, in order. Acking a tag twice would close the channel. */
-  unacked: Set<number>;
-  live: boolean;
-}
-
 /** Consumes one queue on a channel of its own, so that an error of one consumer does not affect the others. */
 export class AmqpConsumption implements Consumption {
   readonly #end = new AbortController();
@@ -44,17 +37,24 @@ export class AmqpConsumption implements Consumption {
   #epochs = 0;
   #failures = 0;
   #opening: Promise<void> | undefined;
+  /** Cancels and consumes again with another prefetch. */
+  #turning: Promise<void> | undefined;
+  readonly #intake: Intake;
   #timer: Timer | undefined;
   #lastError: string | undefined;
 
-  constructor(private readonly options: ConsumptionOptions) {}
+  constructor(private readonly options: ConsumptionOptions) {
+    this.#intake = new Intake(options.spec.prefetch);
+  }
 
   get queue(): string {
     return this.options.spec.queue.name;
   }
 
   get active(): boolean {
-    return this.#epoch?.live === true && this.#epoch.consumerTag !== undefined && !this.#cancelled;
+    const epoch = this.#epoch;
+    if (!epoch?.live || this.#cancelled) return false;
+    return epoch.consumerTag !== undefined || this.#turning !== undefined || epoch.unacked.awaited;
   }
 
   /** Starts consuming if it does not yet and there is a connection. Called at the start and after each connect. */
@@ -103,6 +103,7 @@ export class AmqpConsumption implements Consumption {
 
   async #stop(): Promise<void> {
     await this.#opening;
+    await this.#turning;
     const epoch = this.#epoch;
     if (!epoch?.live || epoch.consumerTag === undefined) return;
     const tag = epoch.consumerTag;
@@ -117,15 +118,12 @@ export class AmqpConsumption implements Consumption {
     let epoch: Epoch | undefined;
     try {
       await this.options.declare();
+      guardUndecodable(model);
       const channel = await model.createChannel();
       if (this.#cancelled) return discardChannel(channel);
       epoch = this.#adopt(channel);
-      await channel.prefetch(this.options.spec.prefetch);
-      const current = epoch;
-      const { consumerTag } = await channel.consume(this.queue, message => this.#received(current, message));
-      // A null may have arrived together with the answer.
+      await this.#consume(epoch);
       if (!epoch.live) return;
-      epoch.consumerTag = consumerTag;
       this.#failures = 0;
       this.#lastError = undefined;
     } catch (thrown) {
@@ -135,9 +133,47 @@ export class AmqpConsumption implements Consumption {
     }
   }
 
+  async #consume(epoch: Epoch): Promise<void> {
+    if (!epoch.live || this.#cancelled) return;
+    // It counts for the consumers that are begun after it.
+    await epoch.channel.prefetch(this.#intake.prefetch);
+    const { consumerTag } = await epoch.channel.consume(this.queue, message => this.#received(epoch, message));
+    // A null may have arrived together with the answer.
+    if (epoch.live) epoch.consumerTag = consumerTag;
+  }
+
+  /** On the same channel, since closing it would return what is being handled. */
+  async #turn(epoch: Epoch, tag: string, prefetch: number): Promise<void> {
+    epoch.consumerTag = undefined;
+    // Fewer than before: there are too many bytes already.
+    this.#intake.givesBack = prefetch < this.#intake.prefetch;
+    await epoch.channel.cancel(tag);
+    this.#intake.turned(prefetch);
+    const again = () => this.#turns(epoch, () => this.#consume(epoch));
+    if (epoch.unacked.bytes <= MAX_UNACKED_BYTES) await this.#consume(epoch);
+    else epoch.unacked.whenAtMost(MAX_UNACKED_BYTES, again);
+  }
+
+  #turns(epoch: Epoch, turn: () => Promise<void>): void {
+    if (!epoch.live || this.#cancelled) return;
+    const turning = turn()
+      .catch(thrown => {
+        // A lost channel has told so itself.
+        if (!epoch.live) return;
+        this.#drop(epoch);
+        this.#failed(thrown);
+        this.#again();
+      })
+      .finally(() => {
+        if (this.#turning === turning) this.#turning = undefined;
+      });
+    this.#turning = turning;
+  }
+
   #adopt(channel: Channel): Epoch {
-    const epoch: Epoch = { number: ++this.#epochs, channel, consumerTag: undefined, unacked: new Set(), live: true };
+    const epoch = newEpoch(++this.#epochs, channel);
     this.#epoch = epoch;
+    this.#intake.givesBack = false;
     channel.on("error", error => this.#failed(error));
     channel.on("handler-error", error => this.options.logger.error(`Consuming ${this.queue}:`, error));
     channel.on("close", () => {
@@ -161,7 +197,14 @@ export class AmqpConsumption implements Consumption {
       this.#again();
       return;
     }
-    epoch.unacked.add(message.fields.deliveryTag);
+    if (this.#intake.givesBack) {
+      giveBack(epoch, message);
+      return;
+    }
+    const prefetch = this.#intake.took(epoch, message);
+    const tag = epoch.consumerTag;
+    // Without a tag it is just being begun; the next delivery asks again.
+    if (prefetch !== undefined && tag !== undefined) this.#turns(epoch, () => this.#turn(epoch, tag, prefetch));
     try {
       this.options.spec.onDelivery(new AmqpDelivery(this.queue, epoch, message));
     } catch (thrown) {
@@ -188,106 +231,5 @@ export class AmqpConsumption implements Consumption {
     this.options.logger.warn(`Consuming ${this.queue}: ${text}`);
     // A mismatch needs an operator; everything else is tried again.
     if (thrown instanceof ReliableError) this.options.onFailure(thrown);
-  }
-}
-
-class AmqpDelivery implements Delivery {
-  readonly #epoch: Epoch;
-  readonly #message: ConsumeMessage;
-
-  constructor(
-    readonly queue: string,
-    epoch: Epoch,
-    message: ConsumeMessage
-  ) {
-    this.#epoch = epoch;
-    this.#message = message;
-  }
-
-  get messageId(): string | undefined {
-    return this.#message.properties.messageId as string | undefined;
-  }
-
-  get type(): string | undefined {
-    return this.#message.properties.type as string | undefined;
-  }
-
-  get contentType(): string | undefined {
-    return this.#message.properties.contentType as string | undefined;
-  }
-
-  get timestamp(): number | undefined {
-    return this.#message.properties.timestamp as number | undefined;
-  }
-
-  get appId(): string | undefined {
-    return this.#message.properties.appId as string | undefined;
-  }
-
-  get headers(): Record<string, unknown> {
-    return this.#message.properties.headers ?? {};
-  }
-
-  get body(): Buffer {
-    return this.#message.content;
-  }
-
-  get redelivered(): boolean {
-    return this.#message.fields.redelivered;
-  }
-
-  get original(): ConsumeMessage {
-    return this.#message;
-  }
-
-  get live(): boolean {
-    return this.#epoch.live;
-  }
-
-  get tag(): number {
-    return this.#message.fields.deliveryTag;
-  }
-
-  get epoch(): number {
-    return this.#epoch.number;
-  }
-
-  ack(): boolean {
-    const { live, unacked } = this.#epoch;
-    if (!live) return false;
-    return unacked.delete(this.tag) ? this.#send(this.tag, false) : true;
-  }
-
-  nack(requeue: boolean): boolean {
-    const { live, unacked, channel } = this.#epoch;
-    if (!live) return false;
-    return unacked.delete(this.tag) ? sent(() => channel.nack(this.#message, false, requeue)) : true;
-  }
-
-  ackUpTo(): boolean {
-    const { live, unacked } = this.#epoch;
-    if (!live) return false;
-    let highest = 0;
-    for (const tag of unacked) {
-      if (tag > this.tag) break;
-      highest = tag;
-      unacked.delete(tag);
-    }
-    // The broker treats a second ack of a tag as an error, so the highest tag that is still open stands for all.
-    return highest ? this.#send(highest, true) : true;
-  }
-
-  #send(deliveryTag: number, multiple: boolean): boolean {
-    return sent(() => this.#epoch.channel.ack({ fields: { deliveryTag } } as ConsumeMessage, multiple));
-  }
-}
-
-function sent(send: () => void): boolean {
-  try {
-    send();
-    return true;
-  } catch {
-    // It is closing, and the `close` event has not come yet.
-    return false;
   }
 }

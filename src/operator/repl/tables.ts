@@ -160,6 +160,11 @@ export function parkedTable({ rows, total, page, totalPages }: Page<Record<strin
       ["id", "at", "queue", "reason", "bytes", "body"],
       rows.map(row => [row["id"], row["at"], row["queue"], row["reason"], row["bytes"], body(row)])
     ),
+    ...rows
+      .filter(row => row["sha256"] !== undefined)
+      .map(
+        row => `Only the beginning is kept of ${cell(row["id"], "id")}: ${row["bytes"]} bytes, SHA-256 ${row["sha256"]}`
+      ),
     `Page ${page} of ${totalPages}, ${total} parked. All of one: reliable parked <id>`
   ].join("\n");
 }

@@ -3,12 +3,12 @@ import type { ParkedStore } from "../store";
 import { decodeParked, encodeParked } from "./codec";
 import type { Database } from "./collection";
 
-/** What could not be read, with its raw bytes. */
+/** What could not be read, with its raw bytes; see `src/inbound/parked-messages.ts` for what is cut. */
 export class DocumentParked implements ParkedStore {
   constructor(private readonly db: Database) {}
 
-  async add(records: Parked[]): Promise<void> {
-    if (records.length) await this.db.collections.parked.insert(records.map(encodeParked));
+  add(records: Parked[]): Promise<boolean[]> {
+    return this.db.collections.parked.insert(records.map(encodeParked));
   }
 
   async list(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }> {

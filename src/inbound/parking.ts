@@ -1,0 +1,95 @@
+import { randomUUID } from "node:crypto";
+import type { Delivery } from "../couriers/courier";
+import { ReliableError, reasonOf } from "../errors";
+import type { Parked } from "../message/records";
+import type { Store } from "../stores/store";
+import { announceParked, isParkedMessage, type ParkingNode, toParked, toShortRecord } from "./parked-messages";
+
+/** A delivery that is to be parked, and the reason. */
+export type Fault = [delivery: Delivery, reason: string];
+
+export interface ParkingParts extends ParkingNode {
+  store: Pick<Store, "ready" | "parked">;
+}
+
+/** True if the store may take the same later, or takes nothing at all now. Any other error is about this message. */
+export function mayPass(error: unknown, store: Pick<Store, "ready">): boolean {
+  const { retryable, type } = error as { retryable?: boolean; type?: string };
+  return retryable === true || type === "RELIABLE_ACCESS_REFUSED" || !store.ready;
+}
+
+/**
+ * Deliveries of one queue that nobody can handle → store. One that the store refuses is kept in a short form, and holds
+ * up no other. It is counted and told when it is kept, once.
+ */
+export class Parking {
+  readonly #run = randomUUID();
+  readonly #tried = new WeakSet<Delivery>();
+  readonly #told = new WeakSet<Delivery>();
+  readonly #refused = new WeakSet<Delivery>();
+
+  constructor(readonly parts: ParkingParts) {}
+
+  /**
+   * Returns those that the store refuses in any form; they are told. Rejects when it may take them later; repeating it
+   * is harmless.
+   */
+  async park(faults: Fault[]): Promise<Delivery[]> {
+    if (!faults.length) return [];
+    try {
+      await this.#add(faults.map(fault => [fault, this.#recordOf(fault)]));
+      return [];
+    } catch (error) {
+      if (mayPass(error, this.parts.store)) throw error;
+      if (faults.length === 1) return this.#parkShort(faults[0] as Fault, error);
+      const refused: Delivery[] = [];
+      for (const fault of faults) refused.push(...(await this.park([fault])));
+      return refused;
+    }
+  }
+
+  #recordOf([delivery, reason]: Fault): Parked {
+    return toParked(delivery, reason, this.parts, this.#run);
+  }
+
+  async #parkShort(fault: Fault, refusal: unknown): Promise<Delivery[]> {
+    const [delivery] = fault;
+    try {
+      await this.#add([[fault, toShortRecord(this.#recordOf(fault), reasonOf(refusal))]]);
+      return [];
+    } catch (error) {
+      if (mayPass(error, this.parts.store)) throw error;
+      this.#tellRefused(fault, error);
+      return [delivery];
+    }
+  }
+
+  async #add(records: [Fault, Parked][]): Promise<void> {
+    // One that was tried before without an answer may be there by now, and was not told.
+    const tried = records.map(([[delivery]]) => this.#tried.has(delivery));
+    for (const [[delivery]] of records) this.#tried.add(delivery);
+    const stored = await this.parts.store.parked.add(records.map(([, record]) => record));
+    records.forEach(([[delivery], { reason }], i) => {
+      // Whoever has stored it before it came again has told it.
+      const toldBefore = !stored[i] && !tried[i] && delivery.redelivered;
+      if (toldBefore || this.#told.has(delivery) || isParkedMessage(delivery)) return;
+      this.#told.add(delivery);
+      announceParked(delivery, reason, this.parts, "tracker");
+    });
+  }
+
+  #tellRefused([delivery, reason]: Fault, cause: unknown): void {
+    if (this.#refused.has(delivery)) return;
+    this.#refused.add(delivery);
+    const { queue, messageId } = delivery;
+    const { logger, events } = this.parts;
+    const error = new ReliableError(
+      "RELIABLE_STORE_REFUSED",
+      `The store refuses to keep a message from ${queue} that is to be parked (${reason}), even in short: ${reasonOf(cause)}. It stays in its queue, unacked, and is tried again.`,
+      { queue, messageId, reason },
+      cause
+    );
+    logger.error(`Reliable: ${error.message}`);
+    events.emit("error", error, "tracker");
+  }
+}

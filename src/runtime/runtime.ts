@@ -163,7 +163,7 @@ export class Runtime {
     const queues = [displaced, parked, checks, callbackReceipts, ...(store ? [receipts] : [])];
     await Promise.all(queues.map(name => courier.declare(systemQueue(name, own))));
     // Only nodes that can sweep need the lease.
-    if (store && options.redis) this.#redis = await connectRedis(options.redis, logger);
+    if (store && options.redis) this.#redis = await connectRedis(options.redis, logger, clock);
     const redis = this.#redis;
     const consumers = this.#consumers;
     this.#parts = assemble({ identity, options, courier, store, redis, consumers, metrics, events, clock });
@@ -182,7 +182,7 @@ export class Runtime {
   async #track({ tracker, callbackService, sweeper }: Storage): Promise<void> {
     await tracker.start();
     await callbackService.start();
-    if (this.running && this.options.sweeper) await sweeper.start();
+    if (this.running && this.options.sweeper) sweeper.start();
   }
 
   /** See the mixin's `reliableEmit`. */

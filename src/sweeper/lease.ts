@@ -1,3 +1,4 @@
+import { TIMED_OUT, withTimeout } from "../async/deadline";
 import { TypedEmitter } from "../async/typed-emitter";
 import { reasonOf } from "../errors";
 import type { Clock, Timer } from "../platform/clock";
@@ -13,6 +14,11 @@ import type { Logger } from "../platform/logger";
  *                      ├─ Redis unreachable, or we were paused   → lost when our clock says so; Redis is not asked
  *                      └─ released on stop, only by its own owner
  *   Redis unreachable and nothing held → `unlocked`: the sweeper goes on, slower.
+ *
+ * The client may be the user's, with any options: by ioredis' own defaults a command waits for a dead Redis for more
+ * than a minute, and with `maxRetriesPerRequest: null` for ever. So each command has a limit here. What is answered
+ * after it counts for nothing: a lease that was taken so is the owner's own at its next try, or runs out. While such an
+ * answer is owed no other command is sent, or they would pile up in the client.
  *
  * Each acquisition by a new owner takes a higher fence token. The claim id contains it, so that a message's history
  * shows which lease term touched it. After a flush or failover Redis may repeat tokens; nothing depends on their order.
@@ -57,6 +63,12 @@ local out = {}
 for i, key in ipairs(KEYS) do out[i] = redis.call('GET', key) or '' end
 return out`;
 
+/** Longer than Redis takes for anything when it is well. Of a short lease a third, so that it can still be renewed. */
+const ANSWER_MS = 1000;
+
+/** A node without the lease asks so often at least, so that it sweeps on soon after Redis has gone. */
+const ROUND_MS = 3000;
+
 interface Held {
   token: string;
   validUntil: number;
@@ -83,6 +95,8 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   #timer: Timer | undefined;
   #reachable: boolean | undefined;
   #renewing: Promise<void> | undefined;
+  /** Commands that were given up and have no answer yet. */
+  #owed = 0;
   changes = 0;
 
   constructor(
@@ -90,10 +104,6 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     readonly options: LeaseOptions
   ) {
     super(options.logger);
-  }
-
-  async start(): Promise<void> {
-    await this.renew();
   }
 
   async stop(): Promise<void> {
@@ -121,7 +131,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   /** The holder of each partition. Rejects when Redis does not answer. */
   async holders(): Promise<(string | null)[]> {
     const keys = [...Array(this.options.partitions).keys()].map(partition => this.#keys(partition)[0] as string);
-    const answers = await Promise.all(keys.map(key => this.redis.eval(HOLDERS, 1, key)));
+    const answers = await Promise.all(keys.map(key => this.#ask(HOLDERS, [key])));
     return answers.map(answer => (answer as string[])[0] || null);
   }
 
@@ -154,6 +164,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
       this.emit("changed");
     }
     if (this.#end.signal.aborted) return;
+    if (!this.#held.size) next = Math.min(next, ROUND_MS);
     const pauseMs = Math.max(20, next * (0.9 + Math.random() * 0.2));
     this.#timer = this.options.clock.after(pauseMs, () => void this.renew());
   }
@@ -161,7 +172,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   /** Returns after how many ms another try makes sense. */
   async #compete(): Promise<number> {
     const { partitions, owner, ttlMs } = this.options;
-    const [alive, left] = (await this.redis.eval(PRESENCE, 1, this.#presence, owner, ttlMs)) as [number, number];
+    const [alive, left] = (await this.#ask(PRESENCE, [this.#presence], owner, ttlMs)) as [number, number];
     const share = Math.ceil(partitions / Math.max(1, Number(alive)));
     let soonest = Math.min(ttlMs, Math.max(1, Number(left)));
     for (const partition of this.#held.keys()) await this.#acquire(partition);
@@ -179,11 +190,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   async #acquire(partition: number): Promise<number> {
     const { owner, ttlMs } = this.options;
     const asked = this.#now();
-    const answer = (await this.redis.eval(ACQUIRE, 2, ...this.#keys(partition), owner, ttlMs)) as [
-      number,
-      string,
-      number
-    ];
+    const answer = (await this.#ask(ACQUIRE, this.#keys(partition), owner, ttlMs)) as [number, string, number];
     if (Number(answer[0]) !== 1) {
       this.#held.delete(partition);
       return Math.max(1, Number(answer[2]));
@@ -195,7 +202,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   async #release(partition: number): Promise<void> {
     this.#held.delete(partition);
     try {
-      await this.redis.eval(RELEASE, 1, this.#keys(partition)[0] as string, this.options.owner);
+      await this.#ask(RELEASE, this.#keys(partition).slice(0, 1), this.options.owner);
     } catch (error) {
       this.options.logger.debug(
         `Reliable: lease ${partition} was not released, it expires by itself: ${reasonOf(error)}`
@@ -206,10 +213,23 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   /** It leaves, so that the shares of the others grow at once. */
   async #leave(): Promise<void> {
     try {
-      await this.redis.eval(LEAVE, 1, this.#presence, this.options.owner);
+      await this.#ask(LEAVE, [this.#presence], this.options.owner);
     } catch (error) {
       this.options.logger.debug(`Reliable: this node still counts as a sweeper for a while: ${reasonOf(error)}`);
     }
+  }
+
+  async #ask(script: string, keys: string[], ...args: (string | number)[]): Promise<unknown> {
+    if (this.#owed) throw new Error("it still owes the answer to an earlier command");
+    const { clock, ttlMs } = this.options;
+    const limitMs = Math.min(ANSWER_MS, ttlMs / 3);
+    const asked = this.redis.eval(script, keys.length, ...keys, ...args);
+    const answer = await withTimeout(asked, limitMs, clock);
+    if (answer !== TIMED_OUT) return answer;
+    this.#owed++;
+    const answered = () => void this.#owed--;
+    asked.then(answered, answered);
+    throw new Error(`no answer within ${limitMs} ms`);
   }
 
   get #presence(): string {

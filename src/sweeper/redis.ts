@@ -1,6 +1,8 @@
 import type { Redis } from "ioredis";
+import { withTimeout } from "../async/deadline";
 import { ReliableError, reasonOf } from "../errors";
 import { type Secured, withTls } from "../options/addresses";
+import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import { tlsFailure } from "../platform/tls";
 import type { RedisClient } from "./lease";
@@ -17,6 +19,9 @@ const FAIL_FAST = {
   lazyConnect: true
 } as const;
 
+/** For wrong credentials to be told at the start. */
+const FIRST_ANSWER_MS = 1000;
+
 const REFUSED = /WRONGPASS|NOAUTH|invalid password|NOPERM/i;
 
 export interface RedisConnection {
@@ -30,7 +35,7 @@ export interface RedisConnection {
  * Rejects with RELIABLE_ACCESS_REFUSED on a wrong password and with RELIABLE_TLS_FAILED. A Redis that is down is no
  * error: the client goes on trying.
  */
-export async function connectRedis(redis: unknown, logger: Logger): Promise<RedisConnection> {
+export async function connectRedis(redis: unknown, logger: Logger, clock: Clock): Promise<RedisConnection> {
   const given: Secured | undefined = withTls(redis);
   if (!given)
     return { client: redis as RedisConnection["client"], address: "your client", close: async () => undefined };
@@ -54,8 +59,12 @@ export async function connectRedis(redis: unknown, logger: Logger): Promise<Redi
     last = undefined;
   });
   try {
-    await client.connect();
-    await client.ping();
+    // One that accepts and says nothing must not hold up the start.
+    await withTimeout(
+      client.connect().then(() => client.ping()),
+      FIRST_ANSWER_MS,
+      clock
+    );
   } catch (error) {
     if (REFUSED.test(reasonOf(error))) refused = error;
     const broken = tlsFailure("Redis", "redis", address, failure);

@@ -13,7 +13,7 @@ const PRUNE_EVERY_MS = 60_000;
 const PRUNE_PAGE = 1000;
 /** Pages per run. What is left is pruned after the next pass, so that due messages do not wait for it. */
 const PRUNE_PAGES = 20;
-/** Two commands to Redis; our own client gives each up after one second. */
+/** Two commands to Redis, which are given up after a second each. */
 const LEAVE_MS = 2500;
 
 export interface SweeperOptions {
@@ -47,16 +47,15 @@ export class Sweeper {
     this.#deaf = parts.events.on("acted", act => act === "retried" && this.#afterRetry());
   }
 
-  async start(): Promise<void> {
-    const loop = new AbortController();
-    this.#loop = loop;
-    await this.leases?.start();
-    if (loop.signal.aborted) return;
+  /** Does not wait for Redis: the first pass comes when it has answered, or has not in time. */
+  start(): void {
+    this.#loop = new AbortController();
     const now = () => this.#schedule(0);
     const { courier, store } = this.parts;
     this.#unsubscribe = [courier.on("ready", now), store.onReady(now)];
-    if (this.leases) this.#unsubscribe.push(this.leases.on("changed", now));
-    this.#schedule(0);
+    if (!this.leases) return now();
+    this.#unsubscribe.push(this.leases.on("changed", now));
+    void this.leases.renew().then(now);
   }
 
   /**

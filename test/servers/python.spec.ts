@@ -1,5 +1,6 @@
 import { expect, inject, it, onTestFinished } from "vitest";
 import { queueDeclaration } from "../../src/couriers/amqp/topology";
+import { systemQueue } from "../../src/couriers/courier";
 import { systemQueues } from "../../src/wire/names";
 import { type Cluster, cluster, until } from "../support/brokers";
 import { capture } from "../support/capture";
@@ -58,7 +59,10 @@ it("all that the two scripts send is as the schemas say", async () => {
   onTestFinished(async () => void (await atBroker(channel => channel.deleteQueue(queue))));
   await atBroker(async channel => {
     for (const name of Object.values(system))
-      await channel.assertQueue(name, { durable: true, arguments: queueDeclaration({ name }).arguments });
+      await channel.assertQueue(name, {
+        durable: true,
+        arguments: queueDeclaration(systemQueue(name, system)).arguments
+      });
   });
   const consuming = startPython(["consumer.py"], envOf(world));
   await consuming.says("consuming");

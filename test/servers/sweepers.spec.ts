@@ -1,6 +1,8 @@
+import { Redis } from "ioredis";
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it, onTestFinished } from "vitest";
 import type { Message } from "../../src/message/message";
+import type { Health } from "../../src/operator/health";
 import { cluster, until } from "../support/brokers";
 import { startNode } from "../support/child";
 import { messageOf } from "../support/messages";
@@ -158,8 +160,8 @@ it("several partitions are swept by several nodes, each its own", async () => {
   const nodes: ServiceBroker[] = [];
   for (const id of ["a", "b", "c"]) nodes.push(await made.node(id, [emitter(made.mixin(options))]));
   const heldBy = () => nodes.map(broker => [...(sweeperOf(broker).leases?.held().keys() ?? [])]);
-  await until(heldBy, held => held.flat().length === 4 && held.every(partitions => partitions.length <= 2));
-  expect(heldBy().flat().sort()).toEqual([0, 1, 2, 3]);
+  const held = await until(heldBy, all => all.flat().length === 4 && all.every(partitions => partitions.length <= 2));
+  expect(held.flat().sort()).toEqual([0, 1, 2, 3]);
   const [first] = nodes as [ServiceBroker];
   const { deliveries } = await foreignGroup(first, "stock", "order.created");
   await Promise.all(nodes.map(broker => runtimeOf(broker).needStorage().subscriptions.refresh()));
@@ -209,8 +211,8 @@ describe("without Redis", () => {
       () => Promise.all(nodes.map(sweeping)),
       modes => modes.every(mode => mode === "unlocked")
     );
-    const health = await nodes[0].call<{ ok: boolean; redis: string }, object>("reliable.health", {});
-    expect([health.ok, health.redis]).toEqual([false, "down"]);
+    const health = await nodes[0].call<Health, object>("reliable.health", {});
+    expect(health).toMatchObject({ ok: true, redis: "down", degraded: [expect.stringContaining("Redis")] });
 
     const emitted = await Promise.all(
       Array.from({ length: 20 }, (_, n) => emitterOf(nodes[0])("order.created", { n }, { waitFor: "consumed" }))
@@ -242,6 +244,49 @@ describe("without Redis", () => {
       mode => mode === "held"
     );
   });
+
+  it.each([
+    ["of default options", {}],
+    ["that waits for ever", { maxRetriesPerRequest: null }]
+  ])(
+    "that says nothing to a client %s that was handed in, a node starts, sweeps on, answers, and stops",
+    async (_, own) => {
+      const { proxy, redis } = await behindProxy();
+      const client = new Redis(redis, own);
+      client.on("error", () => undefined);
+      onTestFinished(() => client.disconnect());
+      const made = cluster();
+      const first = await made.node("a", service(made.mixin({ redis: client })));
+      await subscribed(first, 1);
+      await until(
+        () => sweeperOf(first).mode,
+        mode => mode === "held"
+      );
+      proxy.hold();
+      const second = made.broker("b");
+      second.createService(emitter(made.mixin({ redis: client }), "emitter-b"));
+      const started = performance.now();
+      await second.start();
+      expect(performance.now() - started).toBeLessThan(2000);
+      await until(
+        () => sweeperOf(second).mode,
+        mode => mode === "unlocked",
+        5000
+      );
+      const { id } = await emitterOf(first)("order.created", {});
+      await reaches(second, id, "consumed");
+      const asked = performance.now();
+      expect(await second.call<Health, object>("reliable.health", {})).toMatchObject({ ok: true, redis: "down" });
+      expect(performance.now() - asked).toBeLessThan(2000);
+      await second.stop();
+      expect(client.status).toBe("ready");
+      proxy.release();
+      await until(
+        () => sweeping(first),
+        mode => mode === "held"
+      );
+    }
+  );
 
   it("that was never there, a node starts and delivers", async () => {
     const { proxy, redis } = await behindProxy();

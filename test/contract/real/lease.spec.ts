@@ -161,7 +161,7 @@ describe("one partition", () => {
     await victim.leases.renew();
     const heir = contender(prefix, "heir", real);
     const taken = new Promise<void>(resolve => heir.leases.on("changed", () => heir.held().length && resolve()));
-    await heir.leases.start();
+    await heir.leases.renew();
     expect(heir.leases.mode).toBe("standby");
     // It vanishes: no renewal, no release.
     victim.leases.renew = async () => undefined;
@@ -231,7 +231,7 @@ describe("without Redis", () => {
 
   it("nothing is held, and the mode is unlocked", async () => {
     const a = contender(newPrefix(), "a", {}, broken);
-    await a.leases.start();
+    await a.leases.renew();
     expect([a.leases.mode, a.held()]).toEqual(["unlocked", []]);
     await expect(a.leases.holders()).rejects.toThrow("ECONNREFUSED");
   });

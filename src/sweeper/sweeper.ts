@@ -53,9 +53,8 @@ export class Sweeper {
     const now = () => this.#schedule(0);
     const { courier, store } = this.parts;
     this.#unsubscribe = [courier.on("ready", now), store.onReady(now)];
-    if (!this.leases) return now();
-    this.#unsubscribe.push(this.leases.on("changed", now));
-    void this.leases.renew().then(now);
+    if (this.leases) this.#unsubscribe.push(this.leases.on("changed", now));
+    void Promise.resolve(this.leases?.renew()).then(now);
   }
 
   /**

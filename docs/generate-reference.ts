@@ -175,11 +175,13 @@ const ACTIONS: Record<ActionName, ActionText> = {
   },
   sweep: {
     what: "One pass over what is due, now, on the node that answers.",
-    returns: "counts: `{ pages, claimed, confirmed, returned, nacked, unknown, waiting, silent, lost, stopped }`"
+    returns:
+      "counts: `{ pages, claimed, confirmed, returned, nacked, refused, unknown, waiting, silent, lost, stopped }`"
   },
   forget: {
-    what: "Releases a group that is gone: deletes its subscriptions, and frees what waits for it alone.",
-    returns: "`{ group, subscriptions, messages, queues, dryRun }`"
+    what: "Releases a group that is gone, or one of its patterns: unbinds its queue, deletes its subscription, frees what waits for it alone, and deletes the queue if it is empty. What has consumers stays.",
+    returns:
+      "`{ group, messages, queues: [{ pattern, queue, ready }], living: [{ pattern, queue, consumers }], dryRun }`"
   }
 };
 
@@ -191,6 +193,7 @@ const PARAMS: Record<string, string> = {
   status: "only messages of this status, or of these",
   event: "only messages of this event",
   group: "only messages that this group waits for, has failed or has handled",
+  pattern: "only its handler of this event or pattern",
   "forget.group": "the group; its wildcard consumers `<group>:<pattern>` are meant too",
   producer: "only messages emitted by this service (its full name)",
   olderThanMs: "only messages emitted longer ago",
@@ -201,7 +204,7 @@ const PARAMS: Record<string, string> = {
   by: "who; without it `ctx.meta.user`, the REPL, or the calling service",
   dryRun: "only tell what would be done",
   limit: "act on so many at most (default: 100 of a filter, all ids)",
-  force: "do not look for consumers"
+  force: "delete its queue although it holds messages"
 };
 
 function textOf(action: string, name: string): string {

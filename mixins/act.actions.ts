@@ -1,4 +1,5 @@
 import type { Context, Service } from "moleculer";
+import type { ForgetParams } from "../src/operator/forget";
 import type { DiscardParams } from "../src/operator/operations";
 import type { Storage } from "../src/runtime/assemble";
 import { ACT, asParams, flag, listOf, text, textOf } from "./action-params";
@@ -57,11 +58,16 @@ export const actActions = {
   },
   forget: {
     visibility,
-    params: { $$strict: true, group: textOf(300, false), note: ACT.note, by: text, dryRun: flag, force: flag },
-    handler(
-      this: Service,
-      ctx: Context<{ group: string; note?: string; by?: string; dryRun?: boolean; force?: boolean }>
-    ) {
+    params: {
+      $$strict: true,
+      group: textOf(300, false),
+      pattern: { ...textOf(300, false), optional: true },
+      note: ACT.note,
+      by: text,
+      dryRun: flag,
+      force: flag
+    },
+    handler(this: Service, ctx: Context<ForgetParams>) {
       return storageOf(this).operations.forget(asParams(ctx.params), who(ctx));
     }
   }

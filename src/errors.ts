@@ -91,7 +91,7 @@ export const ERRORS = {
   },
   RELIABLE_GROUP_ACTIVE: {
     retryable: false,
-    text: "a group that still has consumers cannot be forgotten"
+    text: "every handler meant has consumers, and what lives cannot be forgotten"
   },
   RELIABLE_HANDLER_TIMEOUT: {
     retryable: true,
@@ -124,6 +124,10 @@ export const ERRORS = {
   RELIABLE_DEAD: {
     retryable: false,
     text: "the message an emit was waiting for (`waitFor`) became dead"
+  },
+  RELIABLE_RESOLVED: {
+    retryable: false,
+    text: 'the message an emit was waiting for (`waitFor: "consumed"`) was closed by a human (`resolve`, `forget`) before every group had handled it'
   },
   RELIABLE_PARKED: {
     retryable: false,

@@ -202,6 +202,8 @@ export interface Courier {
   declare(queue: QueueSpec): Promise<boolean>;
   /** Deletes the queue and its messages, and forgets it. */
   remove(queue: string): Promise<void>;
+  /** The events exchange sends it nothing any more under this key. One that is not bound, or does not exist, is fine. */
+  unbind(queue: string, key: string): Promise<void>;
   /** Trouble at the broker is an outcome, not a rejection. Rejects only with RELIABLE_HEADERS_TOO_LARGE. */
   publish(publication: Publication): Promise<PublishResult>;
   /**

@@ -67,7 +67,7 @@ export class StatusWaiter {
   }
 
   /**
-   * Resolves with the status that fulfils the goal. Rejects with RELIABLE_DEAD, or with RELIABLE_WAIT_TIMEOUT: the
+   * Resolves with the status that fulfils the goal. Rejects with RELIABLE_DEAD, RELIABLE_RESOLVED, or with RELIABLE_WAIT_TIMEOUT: the
    * message stays stored and is tried on.
    */
   wait(id: string, event: string, goal: Goal, timeoutMs: number, leftMs = timeoutMs): Promise<Status> {
@@ -106,11 +106,19 @@ export class StatusWaiter {
     for (const waiter of this.#waiting.get(id) ?? []) {
       if (
         status === STATUS.consumed ||
-        status === STATUS.resolved ||
         status === STATUS.withdrawn ||
+        (status === STATUS.resolved && waiter.goal === "confirmed") ||
         (status === STATUS.published && waiter.goal === "confirmed")
       )
         waiter.resolve(status);
+      else if (status === STATUS.resolved)
+        waiter.reject(
+          new ReliableError(
+            "RELIABLE_RESOLVED",
+            `Message ${id} was closed by a human before every group had handled it; see \`reliable.get\`.`,
+            { id }
+          )
+        );
       else if (status === STATUS.dead)
         waiter.reject(
           new ReliableError("RELIABLE_DEAD", `Message ${id} is dead: ${reason ?? "see `reliable.get`"}`, { id, reason })

@@ -65,6 +65,9 @@ export interface Note {
   by: string;
   act: "retry" | "resolve" | "discard" | "forget" | "withdraw";
   note?: string;
+  /** With `forget`: whom; without a pattern all of the group. */
+  group?: string;
+  pattern?: string;
 }
 
 export const JITTERS = ["none", "half", "full"] as const;

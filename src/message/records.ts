@@ -43,4 +43,5 @@ export interface AuditRecord {
   };
   parked?: { id: string; queue: string; reason: string; at: Date; bytes: number };
   group?: string;
+  pattern?: string;
 }

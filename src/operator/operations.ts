@@ -3,7 +3,6 @@ import { type StatusSeen, statusesOf } from "../emit/status-waiter";
 import { ReliableError } from "../errors";
 import { STATUS, type Status, sourcesOf } from "../message/lifecycle";
 import type { Message, Note } from "../message/message";
-import { namesGroup } from "../message/pattern";
 import type { Parked } from "../message/records";
 import type { Clock } from "../platform/clock";
 import type { Progress } from "../progress/progress";
@@ -11,6 +10,7 @@ import type { Store } from "../stores/store";
 import type { Act as Done, Events } from "../telemetry/events";
 import { auditOf, parkedAuditOf } from "./audit";
 import { type Filter, hasFilter, queryOf } from "./filter";
+import { type ForgetParams, type Forgotten, forget } from "./forget";
 import { auditRow, type MessageRow, type MessageStory, parkedRow, parkedWhole, toRow, toStory } from "./views";
 
 /** A manual act: on one id, on several, or on what a filter finds, `limit` at most. */
@@ -130,48 +130,12 @@ export class Operations {
   }
 
   /**
-   * Releases a retired group: deletes its subscriptions and frees the messages that wait only for it. Rejects with
-   * RELIABLE_NOT_FOUND or RELIABLE_GROUP_ACTIVE.
+   * Releases a retired group, or one of its patterns: unbinds its queue, deletes its subscription and its empty queue,
+   * and frees the messages that wait only for it. Rejects with RELIABLE_NOT_FOUND, RELIABLE_GROUP_ACTIVE,
+   * RELIABLE_BAD_OPTION (no `note`), RELIABLE_UNAVAILABLE (RabbitMQ cannot be asked who consumes).
    */
-  async forget(
-    params: { group: string; note?: string; by?: string; dryRun?: boolean; force?: boolean },
-    who: string
-  ): Promise<{ group: string; subscriptions: number; messages: number; queues: string[]; dryRun: boolean }> {
-    const { group, dryRun = false } = params;
-    const meant = (await this.parts.store.subscriptions.list()).filter(sub => namesGroup(group, sub.group));
-    const { total } = await this.parts.store.messages.list(
-      { group, status: [STATUS.pending, STATUS.published, STATUS.dead] },
-      0,
-      1
-    );
-    if (!meant.length && !total)
-      throw new ReliableError(
-        "RELIABLE_NOT_FOUND",
-        `No subscription and no waiting message of the group '${group}' is known.`,
-        { group }
-      );
-    const queues = meant.map(sub => sub.queue);
-    if (!params.force) {
-      for (const queue of queues) {
-        const { consumers = 0 } = (await this.parts.courier.depth(queue)) ?? {};
-        if (consumers > 0)
-          throw new ReliableError(
-            "RELIABLE_GROUP_ACTIVE",
-            `The group '${group}' has ${consumers} consumer(s) on ${queue}; stop them first, or pass force.`,
-            { group, queue, consumers }
-          );
-      }
-    }
-    if (dryRun) return { group, subscriptions: meant.length, messages: total, queues, dryRun };
-    const note: Note = {
-      at: this.parts.store.now(),
-      by: params.by ?? who,
-      act: "forget",
-      ...(params.note ? { note: params.note } : {})
-    };
-    const subscriptions = await this.parts.store.operations.forget(group, note);
-    const messages = await this.parts.progress.groupForgotten(group, note);
-    return { group, subscriptions, messages, queues, dryRun };
+  forget(params: ForgetParams, who: string): Promise<Forgotten> {
+    return forget(this.parts, params, who);
   }
 
   async #find(id: string): Promise<Message> {

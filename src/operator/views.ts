@@ -135,7 +135,7 @@ function timeline(message: Message): TimelineEntry[] {
       });
   }
   for (const note of message.notes)
-    entries.push({ at: note.at, what: `${note.act} by ${note.by}${note.note ? `: ${note.note}` : ""}` });
+    entries.push({ at: note.at, what: `${note.act}${whomOf(note)} by ${note.by}${note.note ? `: ${note.note}` : ""}` });
   if (message.deadAt && message.status === STATUS.dead)
     entries.push({ at: message.deadAt, what: `dead: ${message.reason ?? ""}` });
   if (message.consumedAt)
@@ -153,6 +153,9 @@ function timeline(message: Message): TimelineEntry[] {
   }));
 }
 
+const whomOf = ({ group, pattern }: { group?: string; pattern?: string }) =>
+  `${group === undefined ? "" : ` ${group}`}${pattern === undefined ? "" : ` (${pattern})`}`;
+
 function groupsText(waiting: string[], message: Message): string {
   const foreign = queueTargetOfMessage(message);
   if (foreign)
@@ -162,13 +165,14 @@ function groupsText(waiting: string[], message: Message): string {
 }
 
 export function auditRow(audit: AuditRecord): Record<string, unknown> {
-  const { at, by, act, note, message, parked, group } = audit;
+  const { at, by, act, note, message, parked, group, pattern } = audit;
   return {
     at: at.toISOString(),
     act,
     by,
     note,
     group,
+    pattern,
     id: message?.id ?? parked?.id,
     event: message?.event,
     queue: parked?.queue,

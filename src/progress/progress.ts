@@ -4,7 +4,7 @@ import { ANY_GROUP, type Failure, type Message, type Note } from "../message/mes
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
-import type { DeadMessage, DisplacedRecord, FailedRecord, HandledRecord } from "../stores/store-records";
+import type { DeadMessage, DisplacedRecord, FailedRecord, HandledRecord, ReleaseScope } from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 
@@ -70,15 +70,15 @@ export class Progress {
   }
 
   /**
-   * The group is forgotten: messages that wait only for it end here. Returns how many do not wait for it any more.
+   * A group is forgotten: messages that wait only for it end here. Returns how many do not wait for it any more.
    *
    *   process dies between two pages   the operator repeats the act; what is freed stays freed
    */
-  async groupForgotten(group: string, note: Note): Promise<number> {
+  async groupForgotten(scope: ReleaseScope, note: Note): Promise<number> {
     const { store, events } = this.parts;
     let freed = 0;
     for (;;) {
-      const page = await store.operations.release(group, note);
+      const page = await store.operations.release(scope, note);
       if (!page) return freed;
       freed += page.freed;
       this.#consumed(page.consumed, note.at);

@@ -48,6 +48,15 @@ export interface DeadMessage {
   reason: string;
 }
 
+/** Messages that wait for a group. */
+export interface ReleaseScope {
+  group: string;
+  /** Only of this event. */
+  event?: string;
+  /** Only under this very name, not under those of its wildcard handlers. */
+  exactly?: boolean;
+}
+
 /** A page of messages that waited for a forgotten group. */
 export interface Released {
   /** How many do not wait for it any more, because of this call. */

@@ -14,6 +14,7 @@ import type {
   PublishedRecord,
   RecipientsRecord,
   Released,
+  ReleaseScope,
   RescheduleRecord,
   StoreStats,
   Timing
@@ -152,13 +153,13 @@ export interface OperationStore {
    * Deletes the group's subscriptions and returns their number. Before `release`, so that no new message waits for the
    * group while the old ones are freed.
    */
-  forget(group: string, note: Note): Promise<number>;
+  forget(subscriptions: Pick<Subscription, "group" | "pattern">[], note: Note): Promise<number>;
   /**
    * Frees a page of the messages that wait for a forgotten group: → consumed if others have handled it, dead if only
    * failed groups are left, resolved if none is. Undefined = no message waits for it any more. A message that lost its
    * race against a receipt comes again with the next page.
    */
-  release(group: string, note: Note): Promise<Released | undefined>;
+  release(scope: ReleaseScope, note: Note): Promise<Released | undefined>;
   audits(messageId?: string): Promise<AuditRecord[]>;
 }
 

@@ -2,10 +2,12 @@ import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import type { Message } from "../../src/message/message";
 import type { Parked } from "../../src/message/records";
+import type { Forgotten } from "../../src/operator/forget";
+import { eventQueue } from "../../src/wire/names";
 import { backend, cluster, until } from "../support/brokers";
 import { deadOf, failureOf, finalOf, messageOf, parkedOf, receiptOf, subscriptionOf } from "../support/messages";
-import { rowOf, storeOf } from "../support/runtime";
-import { consumer, emitter, errorOf, reaches, story, subscribed } from "../support/services";
+import { courierOf, rowOf, storeOf } from "../support/runtime";
+import { consumer, emitter, errorOf, oneNode, reaches, story, subscribed } from "../support/services";
 
 const AGO = (ms: number) => new Date(Date.now() - ms);
 const HOUR = 3_600_000;
@@ -345,18 +347,23 @@ describe("forget", () => {
       messageOf({ _id: "other", dueAt: AGO(-HOUR), waiting: ["stock"] })
     ]);
     await storeOf(broker).subscriptions.announce([subscriptionOf("old")]);
+    expect(await errorOf(act("forget", { group: "old", note: " " }))).toMatchObject({
+      type: "RELIABLE_BAD_OPTION",
+      data: { option: "note" }
+    });
     expect(await act("forget", { group: "old", dryRun: true })).toEqual({
       group: "old",
-      subscriptions: 1,
       messages: 3,
-      queues: ["q.old"],
+      queues: [{ pattern: "order.created", queue: "q.old", ready: 0 }],
+      living: [],
       dryRun: true
     });
     expect(await act("forget", { group: "old", note: "service is gone", by: "ann" })).toMatchObject({
-      subscriptions: 1,
       messages: 3,
       dryRun: false
     });
+    // Whom, by whom, and why.
+    expect((await story(broker, "only")).timeline.at(-1)?.what).toBe("forget old by ann: service is gone");
     expect(await Promise.all(["both", "only", "dead", "other"].map(id => statusOf(broker, id)))).toEqual([
       "consumed",
       "resolved",
@@ -365,7 +372,7 @@ describe("forget", () => {
     ]);
     expect((await rowOf(broker, "only")).notes).toMatchObject([{ act: "forget", by: "ann", note: "service is gone" }]);
     expect(await act("audits")).toMatchObject([{ act: "forget", group: "old", by: "ann", note: "service is gone" }]);
-    expect(await errorOf(act("forget", { group: "old" }))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
+    expect(await errorOf(act("forget", { group: "old", note: "again" }))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
   });
 
   it("tells the node what it ended, as a receipt or a sweep would", async () => {
@@ -384,7 +391,7 @@ describe("forget", () => {
       dead("dead still", { failed: ["old", "mail"] }),
       messageOf({ _id: "open still", ...waiting, waiting: ["old", "stock"] })
     ]);
-    await broker.call("reliable.forget", { group: "old", by: "ann" });
+    await broker.call("reliable.forget", { group: "old", by: "ann", note: "gone" });
     expect(told).toEqual([
       ["$reliable.consumed", { ids: ["handled"] }],
       ["$reliable.dead", { id: "dying", reason: "mail failed" }],
@@ -392,14 +399,83 @@ describe("forget", () => {
     ]);
   });
 
-  it("refuses a group that is alive, unless forced", async () => {
+  it("refuses a group that is alive, whatever is asked", async () => {
     const { broker, act } = await operator([], mixin => [consumer(mixin, "stock", "order.created", () => undefined)]);
     await subscribed(broker, 1);
-    expect(await errorOf(act("forget", { group: "stock" }))).toMatchObject({
-      type: "RELIABLE_GROUP_ACTIVE",
-      data: { group: "stock", consumers: 1 }
+    for (const force of ["false", "true"])
+      expect(await errorOf(act("forget", { group: "stock", note: "x", force }))).toMatchObject({
+        type: "RELIABLE_GROUP_ACTIVE",
+        data: { group: "stock", consumers: 1 }
+      });
+    expect(await act("subscriptions")).toHaveLength(1);
+  });
+
+  it("of a group that has dropped one handler forgets that one, with its queue, and leaves and names the other; the dropped one may come back", async () => {
+    const made = cluster();
+    const { broker, emit } = await oneNode(made, []);
+    const act = (params: object) => broker.call<Forgotten, object>("reliable.forget", params);
+    const reliable = { reliable: true, handler: () => undefined };
+    const both = await made.node("both", [
+      { name: "stock", mixins: [made.mixin()], events: { "order.created": reliable, "order.paid": reliable } }
+    ]);
+    await subscribed(broker, 2);
+    await both.stop();
+    const seen: string[] = [];
+    const handle = (event: string) => consumer(made.mixin(), "stock", event, () => void seen.push(event));
+    await made.node("one", [handle("order.created")]);
+    const queue = eventQueue(made.namespace, "stock", "order.paid");
+    const waiting = emit("order.paid", {}, { waitFor: "consumed", timeoutMs: 20_000 }).catch((error: Error) => error);
+    await until(async () => (await courierOf(broker).depth(queue))?.ready === 1);
+    await until(
+      async () => (await courierOf(broker).depth(eventQueue(made.namespace, "stock", "order.created")))?.consumers === 1
+    );
+    const answer = await act({ group: "stock", note: "dropped in 2.0" });
+    expect(answer).toMatchObject({
+      messages: 1,
+      // A copy is in it.
+      queues: [{ pattern: "order.paid", queue, ready: 1 }],
+      living: [{ pattern: "order.created", consumers: 1 }]
     });
-    expect(await act("forget", { group: "stock", force: "true" })).toMatchObject({ subscriptions: 1 });
+    expect(await waiting).toMatchObject({ type: "RELIABLE_RESOLVED" });
+    const { id } = await emit("order.created", {}, { waitFor: "consumed" });
+    expect(await statusOf(broker, id)).toBe("consumed");
+    // Nothing is sent to it any more: an event without a group.
+    const { id: unheard } = await emit("order.paid", {}, { maxAttempts: 1 });
+    await reaches(broker, unheard, "dead");
+    expect(await courierOf(broker).depth(queue)).toMatchObject({ ready: 1 });
+    await made.node("again", [handle("order.paid")]);
+    await subscribed(broker, 2);
+    await emit("order.paid", {}, { waitFor: "consumed" });
+    expect(seen).toContain("order.paid");
+  });
+
+  it("deletes the queue of what is forgotten when it is empty, and with force when it is not", async () => {
+    const made = cluster();
+    const { broker, emit } = await oneNode(made, []);
+    const act = (params: object) => broker.call<Forgotten, object>("reliable.forget", params);
+    const queue = eventQueue(made.namespace, "stock", "order.created");
+    const once = async (nodeID: string) => {
+      const node = await made.node(nodeID, [consumer(made.mixin(), "stock", "order.created", () => undefined)]);
+      await subscribed(broker, 1);
+      await node.stop();
+    };
+    await once("a");
+    await act({ group: "stock", note: "gone", pattern: "order.created" });
+    expect(await courierOf(broker).depth(queue)).toBeUndefined();
+    await once("b");
+    await emit("order.created", {});
+    await until(async () => (await courierOf(broker).depth(queue))?.ready === 1);
+    expect(await act({ group: "stock", note: "gone", force: true })).toMatchObject({ queues: [{ ready: 0 }] });
+    expect(await courierOf(broker).depth(queue)).toBeUndefined();
+  });
+
+  it("repeated after a crash that came between its steps, it frees the rest", async () => {
+    const { broker, act } = await operator([messageOf({ _id: "left", dueAt: AGO(-HOUR), waiting: ["old"] })]);
+    // Its subscription was deleted, and nothing was released.
+    expect(await act("forget", { group: "old", pattern: "order.created", note: "gone" })).toMatchObject({
+      messages: 1
+    });
+    expect(await statusOf(broker, "left")).toBe("resolved");
   });
 });
 

@@ -43,7 +43,9 @@ it("two namespaces on the same servers never meet", async () => {
   expect(await errorOf(story(right, "only"))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
   expect(await errorOf(right.call("reliable.discard", { id: "only" }))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
   expect(await right.call("reliable.retry", { status: "dead" })).toMatchObject({ matched: 0 });
-  await right.call("reliable.forget", { group: "stock", force: true });
+  expect(await errorOf(right.call("reliable.forget", { group: "nobody", note: "x" }))).toMatchObject({
+    type: "RELIABLE_NOT_FOUND"
+  });
   expect((await storeOf(left).subscriptions.list()).length).toBe(1);
   expect((await story(left, "only")).status).toBe("dead");
   const leases = await Promise.all(

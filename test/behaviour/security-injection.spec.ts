@@ -39,7 +39,7 @@ const PARAMS: Record<string, string[]> = {
   retry: ACT,
   resolve: ACT,
   discard: ACT,
-  forget: ["group", "note", "by", "force", "dryRun"],
+  forget: ["group", "pattern", "note", "by", "force", "dryRun"],
   stats: [],
   health: [],
   subscriptions: [],
@@ -51,7 +51,7 @@ const BESIDE: Record<string, object> = {
   retry: { id: "dead-1" },
   resolve: { id: "dead-1" },
   discard: { id: "dead-1" },
-  forget: { group: "nobody", force: true }
+  forget: { group: "nobody", note: "x", force: true }
 };
 
 /** All that an attack could change, as it is stored. Pauses of the sweeper are no change: nothing here is due. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ANY_GROUP, type Message } from "../../src/message/message";
+import { ANY_GROUP, type Message, type Note } from "../../src/message/message";
 import type { AuditRecord } from "../../src/message/records";
 import type { Store } from "../../src/stores/store";
 import type { ListQuery, Released } from "../../src/stores/store-records";
@@ -254,9 +254,10 @@ export function operations(kind: StoreKind): void {
       ];
       const untouched = [messageOf({ waiting: ["auditor"] }), finalOf("resolved", at(0), { failed: ["audit"] })];
       await store.messages.insert([handled, nobody, others, dying, dead, deadStill, intended, ...untouched]);
-      const note = noteOf("forget");
-      expect(await store.operations.forget("audit", note)).toBe(2);
-      const { resolved, ...rest } = (await store.operations.release("audit", note)) as Released;
+      const note: Note = { ...noteOf("forget"), group: "audit" };
+      const gone = [subscriptionOf("audit"), subscriptionOf("audit:order.*", { pattern: "order.*" })];
+      expect(await store.operations.forget(gone, note)).toBe(2);
+      const { resolved, ...rest } = (await store.operations.release({ group: "audit" }, note)) as Released;
       expect(resolved.sort()).toEqual([nobody._id, dead._id].sort());
       expect(rest).toEqual({
         freed: 7,
@@ -285,17 +286,39 @@ export function operations(kind: StoreKind): void {
       expect(await get(store, deadStill._id)).toMatchObject({ status: "dead", failed: ["mail"] });
       expect(await get(store, intended._id)).toMatchObject({ status: "intended", open: true, waiting: [ANY_GROUP] });
       expect(await store.messages.find(idsOf(untouched))).toEqual(untouched);
-      expect(await store.operations.release("audit", note)).toBeUndefined();
-      expect(await store.operations.forget("audit", note)).toBe(0);
+      expect(await store.operations.release({ group: "audit" }, note)).toBeUndefined();
+      expect(await store.operations.forget(gone, note)).toBe(0);
       expect(await store.operations.audits()).toMatchObject([{ act: "forget", group: "audit", by: "tester" }]);
+    });
+
+    one("frees one pattern of the group alone: its event, or its wildcard's label", async store => {
+      const [created, paid, wild, both] = [
+        messageOf({ event: "order.created", waiting: ["audit"] }),
+        messageOf({ event: "order.paid", waiting: ["audit"] }),
+        messageOf({ event: "order.paid", waiting: ["audit:order.*"] }),
+        messageOf({ event: "order.created", waiting: ["audit", "audit:order.*"], receipts: {} })
+      ];
+      await store.messages.insert([created, paid, wild, both]);
+      const note: Note = { ...noteOf("forget"), group: "audit", pattern: "order.created" };
+      expect(await store.operations.release({ group: "audit", exactly: true, event: "order.created" }, note)).toEqual({
+        freed: 2,
+        consumed: [],
+        resolved: [created._id],
+        dead: []
+      });
+      const rows = await store.messages.find(idsOf([created, paid, wild, both]));
+      expect(rows.map(({ waiting }) => waiting)).toEqual([[], ["audit"], ["audit:order.*"], ["audit:order.*"]]);
+      const scope = { group: "audit:order.*", exactly: true };
+      expect((await store.operations.release(scope, note))?.resolved.sort()).toEqual(idsOf([wild, both]).sort());
+      expect(await store.messages.find([paid._id])).toEqual([paid]);
     });
 
     one("frees more than a page of them", async store => {
       await store.messages.insert(Array.from({ length: 600 }, () => messageOf()));
       const note = noteOf("forget");
-      expect((await store.operations.release("stock", note))?.resolved).toHaveLength(500);
-      expect((await store.operations.release("stock", note))?.resolved).toHaveLength(100);
-      expect(await store.operations.release("stock", note)).toBeUndefined();
+      expect((await store.operations.release({ group: "stock" }, note))?.resolved).toHaveLength(500);
+      expect((await store.operations.release({ group: "stock" }, note))?.resolved).toHaveLength(100);
+      expect(await store.operations.release({ group: "stock" }, note)).toBeUndefined();
     });
 
     two("loses no receipt that arrives between its reading and its writing", async (store, other) => {
@@ -310,8 +333,13 @@ export function operations(kind: StoreKind): void {
         return page;
       };
       const note = noteOf("forget");
-      expect(await store.operations.release("stock", note)).toEqual({ freed: 1, consumed: [], resolved: [], dead: [] });
-      const { consumed } = (await store.operations.release("stock", note)) as Released;
+      expect(await store.operations.release({ group: "stock" }, note)).toEqual({
+        freed: 1,
+        consumed: [],
+        resolved: [],
+        dead: []
+      });
+      const { consumed } = (await store.operations.release({ group: "stock" }, note)) as Released;
       expect(consumed.sort()).toEqual(idsOf(messages.slice(0, 2)).sort());
       const rows = await store.messages.find(idsOf(messages));
       expect(rows.map(({ status, waiting }) => ({ status, waiting }))).toEqual([
@@ -332,7 +360,7 @@ export function operations(kind: StoreKind): void {
         await other.messages.handled([handledBy(first._id, "stock")]);
         return page;
       };
-      expect(await store.operations.release("stock", noteOf("forget"))).toEqual({
+      expect(await store.operations.release({ group: "stock" }, noteOf("forget"))).toEqual({
         freed: 1,
         consumed: [],
         resolved: [second._id],
@@ -343,12 +371,12 @@ export function operations(kind: StoreKind): void {
     one("leaves a group alone whose name only begins alike", async store => {
       const others = ["stock\n", "stock.eu", "stocks", "my:stock"].map(group => messageOf({ waiting: [group] }));
       await store.messages.insert(others);
-      expect(await store.operations.release("stock", noteOf("forget"))).toBeUndefined();
+      expect(await store.operations.release({ group: "stock" }, noteOf("forget"))).toBeUndefined();
       expect(await store.messages.find(idsOf(others))).toEqual(others);
     });
 
     one("refuses the group that is none", async store => {
-      await expect(store.operations.forget(ANY_GROUP, noteOf("forget"))).rejects.toMatchObject({
+      await expect(store.operations.forget([], { ...noteOf("forget"), group: ANY_GROUP })).rejects.toMatchObject({
         type: "RELIABLE_BAD_OPTION"
       });
     });

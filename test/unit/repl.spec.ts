@@ -170,7 +170,7 @@ describe("the command", () => {
   const broker = {
     call: async (...args: unknown[]) => {
       calls.push(args);
-      return { matched: 0, rows: [] };
+      return { matched: 0, rows: [], queues: [], living: [] };
     }
   } as unknown as ServiceBroker;
 
@@ -183,7 +183,14 @@ describe("the command", () => {
     ["parked", [], { page: "2" }, "reliable.parked", { page: "2" }],
     ["parked", ["q/m#1"], {}, "reliable.parked", { id: "q/m#1" }],
     ["resolve", [], { status: "dead", dryRun: true }, "reliable.resolve", { status: "dead", dryRun: true }],
-    ["forget", ["mail"], { force: true }, "reliable.forget", { group: "mail", force: true }],
+    ["forget", ["mail"], { note: "gone" }, "reliable.forget", { group: "mail", note: "gone" }],
+    [
+      "forget",
+      ["mail", "order.*"],
+      { force: true },
+      "reliable.forget",
+      { group: "mail", pattern: "order.*", force: true }
+    ],
     ["list", [], { status: "dead", pageSize: "5" }, "reliable.list", { status: "dead", pageSize: "5" }]
   ])("reliable %s %j %j", async (what, ids, options, action, params) => {
     calls.length = 0;

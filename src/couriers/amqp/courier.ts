@@ -200,6 +200,13 @@ export class AmqpCourier implements Courier {
     });
   }
 
+  async unbind(queue: string, key: string): Promise<void> {
+    this.#declarations.forget(queue);
+    const model = this.#declarations.connected(`unbind queue ${queue}`);
+    if (!(await inspectQueue(model, queue))) return;
+    await onTemporaryChannel(model, channel => channel.unbindQueue(queue, this.#declarations.exchange.name, key));
+  }
+
   /** No promise and no closure of its own; `#settled` counts. */
   publish(publication: Publication): Promise<PublishResult> {
     const { to } = publication;
@@ -232,11 +239,19 @@ export class AmqpCourier implements Courier {
       model: () => (this.#closing ? undefined : this.#consume.model),
       declare: () => this.#declarations.again(spec.queue),
       onFailure: error => this.#listeners.emit("error", error),
-      onClosed: closed => void this.#consumptions.delete(closed)
+      onClosed: closed => this.#closed(closed)
     });
     this.#consumptions.add(consumption);
     await consumption.resume();
     return consumption;
+  }
+
+  /** The queue of a group that this node does not consume any more is not declared again: it may be forgotten. */
+  #closed(consumption: AmqpConsumption): void {
+    this.#consumptions.delete(consumption);
+    const { queue } = consumption;
+    const shared = [...this.#consumptions].some(other => other.queue === queue);
+    if (!shared && this.#declarations.get(queue)?.bindings.length) this.#declarations.forget(queue);
   }
 
   async depth(queue: string): Promise<QueueDepth | undefined> {

@@ -91,6 +91,11 @@ export class MemoryBroker {
     return undefined;
   }
 
+  unbind(name: string, key: string): void {
+    this.#bindings.get(key)?.queues.delete(name);
+    this.#routes.clear();
+  }
+
   /** Deletes the queue with its messages and returns its consumers. */
   remove(name: string): MemoryConsumer[] {
     const queue = this.queues.get(name);

@@ -111,6 +111,11 @@ export class MemoryCourier implements Courier {
     for (const consumer of consumers) consumer.cancelled();
   }
 
+  async unbind(queue: string, key: string): Promise<void> {
+    this.#queues.delete(queue);
+    this.#connected(`unbind queue ${queue}`).unbind(queue, key);
+  }
+
   async publish(publication: Publication): Promise<PublishResult> {
     const result = this.#route(publication);
     // Never in the same turn: no caller may rely on an outcome that comes before `publish` has returned.

@@ -6,6 +6,7 @@ import {
   actTable,
   auditsTable,
   countsTable,
+  forgottenTable,
   healthTable,
   listTable,
   overviewTable,
@@ -49,7 +50,7 @@ const ACT = [...FILTER, "note", "by", "dryRun", "limit"];
 interface Verb {
   /** Options it takes, `node` aside. */
   options: string[];
-  /** What the words after the verb are. */
+  /** What the words after the verb are. A group may be followed by a pattern. */
   takes: "nothing" | "id" | "maybe id" | "ids" | "group";
   run(call: Call, params: Record<string, unknown>): Promise<string>;
 }
@@ -85,7 +86,7 @@ const VERBS: Record<string, Verb> = {
   forget: {
     options: ["note", "by", "dryRun", "force"],
     takes: "group",
-    run: async (call, params) => countsTable(await call("forget", params))
+    run: async (call, params) => forgottenTable(await call("forget", params))
   },
   health: { options: [], takes: "nothing", run: async call => healthTable(await call("health")) },
   sweep: { options: [], takes: "nothing", run: async call => countsTable(await call("sweep")) },
@@ -110,7 +111,7 @@ function parkedParams({ parked, id, ids = id, ...rest }: Record<string, unknown>
 function paramsOf(what: string, verb: Verb, ids: string[], options: Record<string, unknown>): Record<string, unknown> {
   const schema = Object.fromEntries(verb.options.map(name => [name, { type: "any" }]));
   const params = check(`'reliable ${what}'`, schema, options);
-  const most = verb.takes === "ids" ? Infinity : verb.takes === "nothing" ? 0 : 1;
+  const most = { ids: Infinity, nothing: 0, group: 2, id: 1, "maybe id": 1 }[verb.takes];
   if (ids.length > most)
     throw new ReliableError("RELIABLE_BAD_OPTION", `'reliable ${what}' does not know what '${ids[most]}' is for.`, {
       option: ids[most]
@@ -122,7 +123,9 @@ function paramsOf(what: string, verb: Verb, ids: string[], options: Record<strin
       { option: verb.takes }
     );
   if (!ids.length) return params;
-  return { ...params, ...(verb.takes === "group" ? { group: ids[0] } : ids.length > 1 ? { ids } : { id: ids[0] }) };
+  const [first, pattern] = ids;
+  if (verb.takes === "group") return { ...params, group: first, ...(pattern !== undefined && { pattern }) };
+  return { ...params, ...(ids.length > 1 ? { ids } : { id: first }) };
 }
 
 /** Carries out one command and returns what is to be printed. Never rejects: an error is a text too. */
@@ -184,7 +187,7 @@ export const reliableReplCommands: ReplCommand[] = [
       { option: "--dry-run", description: "Only tell what would be done" },
       { option: "--limit <number>", description: "Act on so many messages at most" },
       { option: "--parked", description: "Discard parked messages: the ids are theirs" },
-      { option: "--force", description: "Forget a group that still has consumers" },
+      { option: "--force", description: "Forget: delete the group's queue although it holds messages" },
       { option: "--node <nodeID>", description: "Ask this node" }
     ],
     parse(command) {

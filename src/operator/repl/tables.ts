@@ -1,5 +1,6 @@
 import { getBorderCharacters, table } from "table";
 import { STATUSES } from "../../message/lifecycle";
+import type { Forgotten } from "../forget";
 import type { Health, SubscriptionRow } from "../health";
 import type { ActResult } from "../operations";
 import type { MessageRow, MessageStory } from "../views";
@@ -149,6 +150,21 @@ export function subscriptionsTable(rows: SubscriptionRow[]): string {
 
 export function countsTable(counts: Record<string, unknown>): string {
   return pairs(counts);
+}
+
+export function forgottenTable({ group, messages, queues, living, dryRun }: Forgotten): string {
+  const lines = [
+    ...queues.map(({ pattern, queue, ready }) => [
+      pattern,
+      queue,
+      ready ? `unbound, ${ready} message(s) left` : "gone"
+    ]),
+    ...living.map(({ pattern, queue, consumers }) => [pattern, queue, `left: ${consumers} consumer(s)`])
+  ];
+  return [
+    `${dryRun ? "Would release" : "Released"} ${messages} message(s) of group ${group}.`,
+    ...(lines.length ? [grid(["pattern", "queue", dryRun ? "now" : "is"], lines)] : [])
+  ].join("\n");
 }
 
 export function parkedTable({ rows, total, page, totalPages }: Page<Record<string, unknown>>): string {

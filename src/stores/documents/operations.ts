@@ -2,13 +2,14 @@ import { ReliableError } from "../../errors";
 import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle";
 import { ANY_GROUP, type Message, type Note } from "../../message/message";
 import { namesGroup } from "../../message/pattern";
-import type { AuditRecord } from "../../message/records";
+import type { AuditRecord, Subscription } from "../../message/records";
 import type { OperationStore } from "../store";
-import type { Released } from "../store-records";
+import type { Released, ReleaseScope } from "../store-records";
 import { keyOf } from "./codec";
 import type { Change, Database, Doc, Filter, Operation } from "./collection";
 import { labelsOf, textOf } from "./queries";
 import { CLOSED, deadOf, NOT_ASKED } from "./rows";
+import { subscriptionId } from "./subscriptions";
 
 /** Statuses with few rows that matter to an operator; the others are history. */
 const LIVE = STATUSES.filter(status => !isFinal(status));
@@ -60,8 +61,9 @@ export class DocumentOperations implements OperationStore {
     return false;
   }
 
-  async forget(group: string, note: Note): Promise<number> {
+  async forget(gone: Pick<Subscription, "group" | "pattern">[], note: Note): Promise<number> {
     const { subscriptions, audit } = this.db.collections;
+    const { group = "", pattern } = note;
     if (group === ANY_GROUP)
       throw new ReliableError("RELIABLE_BAD_OPTION", `'${ANY_GROUP}' is no group that could be forgotten.`, {
         option: "group"
@@ -69,31 +71,35 @@ export class DocumentOperations implements OperationStore {
     // Repeating the call after a crash must not report a second act.
     await audit.insert([
       {
-        _id: JSON.stringify(["forget", group, note.at]),
+        _id: JSON.stringify(["forget", group, pattern, note.at]),
         at: note.at,
         by: note.by,
         act: "forget",
         group,
+        ...(pattern !== undefined && { pattern }),
         ...(note.note !== undefined && { note: note.note })
       }
     ]);
-    return subscriptions.remove({ group: labelsOf(textOf("group", group)) });
+    return gone.length ? subscriptions.remove({ _id: { $in: gone.map(subscriptionId) } }) : 0;
   }
 
-  async release(group: string, note: Note): Promise<Released | undefined> {
+  async release({ group, event, exactly }: ReleaseScope, note: Note): Promise<Released | undefined> {
     const { messages } = this.db.collections;
-    const labelled = labelsOf(textOf("group", group));
+    const labelled = exactly ? textOf("group", group) : labelsOf(textOf("group", group));
+    const isMeant = (label: string) => (exactly ? label === group : namesGroup(group, label));
     const page = await messages.find(
-      { status: { $in: LIVE }, $or: [{ waiting: labelled }, { failed: labelled }] },
+      {
+        status: { $in: LIVE },
+        $or: [{ waiting: labelled }, { failed: labelled }],
+        ...(event !== undefined && { event: textOf("event", event) })
+      },
       { limit: RELEASE_PAGE, fields: ["status", "waiting", "failed", "receipts", "reason"] }
     );
     // The databases' regular expressions differ in details (a name that ends in a newline). Labels that do not belong
     // to the group must not be read again and again.
-    const docs = page.filter(doc =>
-      [...(doc.waiting as string[]), ...(doc.failed as string[])].some(label => namesGroup(group, label))
-    );
+    const docs = page.filter(doc => [...(doc.waiting as string[]), ...(doc.failed as string[])].some(isMeant));
     if (!docs.length) return undefined;
-    const releases = docs.map(doc => releaseOf(doc, group, note));
+    const releases = docs.map(doc => releaseOf(doc, isMeant, note));
     const freed = await messages.bulk(releases.map(({ operation }) => operation));
     let closed = releases.filter(({ ends }) => ends);
     if (freed < docs.length) {
@@ -140,10 +146,14 @@ function asGiven(message: Message): Filter {
  * One conditional write that removes the group and closes the message if no other group owes a receipt. `ends`: the
  * status that the message comes to by it.
  */
-function releaseOf(doc: Doc, group: string, note: Note): { doc: Doc; operation: Operation; ends?: Status } {
+function releaseOf(
+  doc: Doc,
+  isMeant: (label: string) => boolean,
+  note: Note
+): { doc: Doc; operation: Operation; ends?: Status } {
   const status = doc.status as Status;
-  const waiting = (doc.waiting as string[]).filter(label => !namesGroup(group, label));
-  const failed = (doc.failed as string[]).filter(label => !namesGroup(group, label));
+  const waiting = (doc.waiting as string[]).filter(label => !isMeant(label));
+  const failed = (doc.failed as string[]).filter(label => !isMeant(label));
   const filter = { _id: doc._id, status, waiting: doc.waiting, failed: doc.failed };
   const $push = { notes: note };
   const staysAs = (left: string[]) => ({

@@ -2,6 +2,10 @@ import type { Subscription } from "../../message/records";
 import type { SubscriptionStore } from "../store";
 import type { Database } from "./collection";
 
+export function subscriptionId({ group, pattern }: Pick<Subscription, "group" | "pattern">): string {
+  return JSON.stringify([group, pattern]);
+}
+
 /** Groups and their queues, as consumers announce them. */
 export class DocumentSubscriptions implements SubscriptionStore {
   constructor(private readonly db: Database) {}
@@ -10,7 +14,7 @@ export class DocumentSubscriptions implements SubscriptionStore {
     if (!subscriptions.length) return;
     await this.db.collections.subscriptions.bulk(
       subscriptions.map(({ pattern, group, queue, nodeID, service, firstSeenAt, seenAt }) => ({
-        filter: { _id: JSON.stringify([group, pattern]) },
+        filter: { _id: subscriptionId({ group, pattern }) },
         change: { $set: { pattern, group, queue, nodeID, service }, $min: { firstSeenAt }, $max: { seenAt } },
         upsert: true
       }))

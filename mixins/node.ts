@@ -7,6 +7,7 @@ import type { Broker } from "./broker";
 import { forwardLifecycle } from "./lifecycle-events";
 import { connectMetrics } from "./metrics";
 import { checkMoleculer } from "./moleculer-version";
+import { servicesOf } from "./registry";
 
 interface Node {
   /** Of the copy of this package that made it. */
@@ -36,9 +37,12 @@ function newRuntime(broker: Broker): Runtime {
     nodeID: printable(broker.nodeID),
     namespace: broker.namespace ?? "",
     logger: printableLogger(broker.getLogger("reliable")),
+    services: () => servicesOf(broker),
     call: (action, params, options) => broker.call(action, params as object, options) as Promise<unknown>
   });
   connectMetrics(broker, runtime);
+  const { localBus } = broker as unknown as { localBus: { on(event: string, listener: () => void): void } };
+  localBus.on("$services.changed", () => runtime.running && runtime.traps.changed());
   forwardLifecycle(broker, runtime);
   return runtime;
 }

@@ -3,7 +3,7 @@ import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
 import { bindingKey, consumerGroup } from "../src/message/pattern";
 import { mergeService } from "../src/options/merge";
-import type { ReliableOptions, ServiceOptions } from "../src/options/options";
+import type { ReliableOptions } from "../src/options/options";
 import { readOptions, serviceOptions } from "../src/options/resolve";
 import { eventQueue } from "../src/wire/names";
 import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/wire/resend";
@@ -14,7 +14,7 @@ import { eventHandler } from "./event-context";
 import { checkMoleculer } from "./moleculer-version";
 import { nodeOf } from "./node";
 import { ensureReliableService } from "./reliable.service";
-import { reliableEvents, type Schema } from "./reliable-events";
+import { groupByVersion, reliableEvents, type Schema } from "./reliable-events";
 import { acquire, checkName, hooks, type Mixed, release, type State } from "./service-state";
 
 /**
@@ -68,7 +68,9 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
         configurable: true,
         value: { runtime, given: merged, options: serviceOptions(merged), consumers: [] } satisfies State
       });
-      reliableEvents(schema, this.$reliable?.options as ServiceOptions);
+      const { options: service } = this.$reliable as unknown as State;
+      if (service.groupByVersion) groupByVersion(schema);
+      reliableEvents(schema, service);
       // Of several ReliableEmit in `mixins` one start and one stop.
       schema.started = [...new Set(hooks(schema.started))];
       schema.stopped = [...new Set(hooks(schema.stopped))];

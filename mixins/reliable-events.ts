@@ -24,6 +24,23 @@ interface ReliableEvent {
   handler?: unknown;
 }
 
+/**
+ * Gives the reliable events of a versioned service that name no group the full name as theirs. In place of the schema's
+ * events, which another version may share.
+ */
+export function groupByVersion(schema: Schema): void {
+  const { name, version, events = {} } = schema;
+  if (version === undefined || version === null) return;
+  const group = typeof version === "number" ? `v${version}.${name}` : `${version}.${name}`;
+  schema.events = Object.fromEntries(
+    Object.entries(events).map(([key, event]) => {
+      const given = event as ReliableEvent | null;
+      const reliable = typeof given === "object" && given?.reliable !== undefined && given.reliable !== false;
+      return [key, reliable && given.group === undefined ? { ...given, group } : event];
+    })
+  );
+}
+
 /** The reliable events of a schema, checked. Throws RELIABLE_BAD_CONSUMER. */
 export function reliableEvents(
   schema: Schema,

@@ -135,6 +135,11 @@ export const OPTIONS = {
     rule: { type: "array", items: { type: "string", empty: false, max: 255 }, max: 100 },
     default: [] as string[]
   }),
+  /**
+   * Each version of the service is a group of its own, named as the service in full (`v2.stock`), for reliable and for
+   * plain emits; false: versions share the group, as Moleculer has it. An event's own `group` counts in any case.
+   */
+  groupByVersion: perService(flag(false)),
   /** Cap on the JSON of a payload; store a reference for more. */
   maxPayloadBytes: perService(count(256 * KIB, { max: MAX_PAYLOAD_BYTES })),
   /** Deliveries a consumer holds at once (AMQP prefetch). */

@@ -27,6 +27,7 @@ import { Gauges } from "../telemetry/gauges";
 import type { Metrics } from "../telemetry/metrics";
 import { Tracker } from "../tracker/tracker";
 import { prefixOf, systemQueues } from "../wire/names";
+import type { ServiceView } from "./traps";
 
 /** A node on the Moleculer side. */
 export interface Identity {
@@ -35,6 +36,8 @@ export interface Identity {
   logger: Logger;
   /** Calls a Moleculer action. */
   call: Call;
+  /** The services of the cluster, as Moleculer's registry knows them now. */
+  services(): ServiceView[];
 }
 
 /** What all parts of a node use. */

@@ -21,6 +21,7 @@ import { assemble, type Identity, type NodeParts, type Storage } from "./assembl
 import { type Backends, backendsOf, describeBackends, newCourier, newStore } from "./backends";
 import { Services } from "./services";
 import { shutDown } from "./shutdown";
+import { Traps } from "./traps";
 
 type Phase = "created" | "starting" | "started" | "stopped";
 
@@ -37,6 +38,7 @@ export class Runtime {
   readonly metrics = new Metrics();
   readonly events: Events;
   readonly services: Services;
+  readonly traps: Traps;
   readonly #values: Record<string, unknown> = {};
   readonly #consumers = new Set<Consumer>();
   #phase: Phase = "created";
@@ -55,6 +57,12 @@ export class Runtime {
   ) {
     this.events = new Events(identity.logger);
     this.services = new Services(clock);
+    this.traps = new Traps({
+      logger: identity.logger,
+      clock,
+      services: () => identity.services(),
+      known: event => Boolean(this.storage?.subscriptions.groupsFor(event).length)
+    });
   }
 
   /** Node options of a further service. Throws RELIABLE_BAD_OPTION when it contradicts another's. */
@@ -133,6 +141,7 @@ export class Runtime {
       await this.#open();
       if (this.#overtaken) throw this.#notRunning();
       this.#phase = "started";
+      this.traps.changed();
       this.identity.logger.info(
         `Reliable: node ${this.identity.nodeID} runs on ${describeBackends(this.options, this.#store)}.`
       );
@@ -188,6 +197,7 @@ export class Runtime {
   /** See the mixin's `reliableEmit`. */
   emit(source: EmitSource, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
     if (this.#phase !== "started" || !this.#parts) return Promise.reject(this.#notRunning(event));
+    this.traps.emitted(event);
     return this.#parts.emitter.emit(source, event, payload, options);
   }
 
@@ -251,6 +261,7 @@ export class Runtime {
   }
 
   async #stop(deadline: Deadline): Promise<void> {
+    this.traps.stop();
     const overtakes = this.#phase === "starting";
     this.#phase = "stopped";
     if (overtakes) {

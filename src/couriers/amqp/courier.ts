@@ -23,7 +23,7 @@ import { ConfirmChannel } from "./confirm-channel";
 import { AmqpConnection } from "./connection";
 import { AmqpConsumption } from "./consumption";
 import { Declarations } from "./declarations";
-import { inspectQueue, onTemporaryChannel } from "./declare";
+import { assertChannels, inspectQueue, onTemporaryChannel } from "./declare";
 import { DelayQueues } from "./delay-queues";
 import { Isolation, type IsolationParts } from "./isolation";
 import type { Refusal } from "./refusal";
@@ -50,9 +50,6 @@ export interface AmqpCourierOptions {
   /** TLS and socket options for `net.connect` or `tls.connect`. */
   socket?: SocketOptions;
 }
-
-/** For declaring, deleting and looking at queues. */
-const SPARE_CHANNELS = 3;
 
 const WINDOW_BYTES = 16 * 1024 * 1024;
 
@@ -224,14 +221,7 @@ export class AmqpCourier implements Courier {
 
   async consume(spec: ConsumeSpec): Promise<Consumption> {
     await this.declare(spec.queue);
-    const limit = this.#consume.channelMax;
-    const channels = this.#consumptions.size + 1 + SPARE_CHANNELS;
-    if (channels > limit)
-      throw new ReliableError(
-        "RELIABLE_TOO_MANY_CHANNELS",
-        `Queue ${spec.queue.name} cannot be consumed: this node needs a channel for each of its ${this.#consumptions.size + 1} queues and ${SPARE_CHANNELS} more, and RabbitMQ allows a connection ${limit} (channel_max).`,
-        { queue: spec.queue.name, limit, channels }
-      );
+    assertChannels(this.#consume.channelMax, this.#consumptions.size + 1, spec.queue.name);
     const consumption = new AmqpConsumption({
       spec,
       logger: this.#logger,

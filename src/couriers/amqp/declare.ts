@@ -57,6 +57,20 @@ export async function openConfirmChannel(
   throw new Error(`no channel within ${OPEN_TIMEOUT_MS} ms`);
 }
 
+/** For declaring, deleting and looking at queues. */
+const SPARE_CHANNELS = 3;
+
+/** Throws RELIABLE_TOO_MANY_CHANNELS. `limit`: channels that the broker allows the connection. */
+export function assertChannels(limit: number, queues: number, queue: string): void {
+  const channels = queues + SPARE_CHANNELS;
+  if (channels <= limit) return;
+  throw new ReliableError(
+    "RELIABLE_TOO_MANY_CHANNELS",
+    `Queue ${queue} cannot be consumed: this node needs a channel for each of its ${queues} queues and ${SPARE_CHANNELS} more, and RabbitMQ allows a connection ${limit} (channel_max).`,
+    { queue, limit, channels }
+  );
+}
+
 /** Closes the channel without waiting for the broker's answer. */
 export function discardChannel(channel: Channel): void {
   channel.close().catch(() => undefined);

@@ -190,7 +190,7 @@ type InTime = <T>(asked: Promise<T>) => Promise<T>;
 function probeOf(store: Store, inTime: InTime): Promise<Answer> {
   return inTime(store.probe()).then(
     ms => ({ up: true, text: `up (${store.name}, takes a write in ${ms.toFixed(1)} ms)` }),
-    error => ({ up: false, text: `takes no writes (${store.name}): ${reasonOf(error)}` })
+    error => ({ up: false, text: `${store.ready ? "takes no writes" : "down"} (${store.name}): ${reasonOf(error)}` })
   );
 }
 

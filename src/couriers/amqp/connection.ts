@@ -89,7 +89,7 @@ export class AmqpConnection {
 
   /** Closes with a handshake; if the other end has not answered within `withinMs`, the socket is destroyed. */
   async close(withinMs = CLOSE_MS): Promise<void> {
-    if (this.#closed) return this.#loop;
+    if (this.closed) return this.#loop;
     this.#end.abort();
     this.#connecting?.abort();
     const { model } = this;
@@ -105,9 +105,9 @@ export class AmqpConnection {
   async #run(started: () => void, refused: (error: Error) => void): Promise<void> {
     const { clock } = this.options;
     let failures = 0;
-    for (let first = true; !this.#closed; first = false) {
+    for (let first = true; !this.closed; first = false) {
       const opened = await this.#round();
-      if (this.#closed) {
+      if (this.closed) {
         if (!(opened instanceof Error)) destroySocket(opened, "closed");
         break;
       }
@@ -130,7 +130,7 @@ export class AmqpConnection {
         if (this.model) this.#note(thrown);
       }
       const refusal = refusalOf(await lost);
-      if (this.#closed) break;
+      if (this.closed) break;
       if (refusal) {
         await clock.sleep(REFUSED_PAUSE_MS, this.#end.signal);
         this.reconnects++;
@@ -152,7 +152,7 @@ export class AmqpConnection {
     const { addresses } = this.options;
     let passing: Error | undefined;
     let fatal: ReliableError | undefined;
-    for (let i = 0; i < addresses.length && !this.#closed; i++) {
+    for (let i = 0; i < addresses.length && !this.closed; i++) {
       const address = addresses[this.#host % addresses.length];
       try {
         return await this.#connect(address);
@@ -224,7 +224,7 @@ export class AmqpConnection {
         this.model = undefined;
         this.#since = undefined;
         if (error) reason = reasonOf(error);
-        if (!this.#closed) this.#note(new Error(reason));
+        if (!this.closed) this.#note(new Error(reason));
         onDown(reason);
         resolve(error);
       });
@@ -244,7 +244,8 @@ export class AmqpConnection {
     onFailure(thrown as Error);
   }
 
-  get #closed(): boolean {
+  /** Closed, or about to be, from this side. */
+  get closed(): boolean {
     return this.#end.signal.aborted;
   }
 }

@@ -51,6 +51,8 @@ export class Declarations {
       await this.#assertReachable(queue);
       return true;
     } catch (thrown) {
+      // A stop has overtaken the start that wants it.
+      if (this.#closed) throw thrown;
       if (thrown instanceof ReliableError) {
         if (before) this.#queues.set(spec.name, before);
         else this.#queues.delete(spec.name);
@@ -135,7 +137,7 @@ export class Declarations {
       const model = this.#model;
       await this.#assert(queue).catch(thrown => {
         // A connection that was lost meanwhile is told elsewhere, and declares all when it is back.
-        if (model && model === this.#model) this.#tell(queue.name, thrown);
+        if (model && model === this.#model && !this.#closed) this.#tell(queue.name, thrown);
       });
     }
   }
@@ -145,6 +147,10 @@ export class Declarations {
     const model = this.#model;
     if (!model) throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", `Cannot ${what}: not connected to RabbitMQ.`);
     return model;
+  }
+
+  get #closed(): boolean {
+    return this.parts.publish.closed || this.parts.consume.closed;
   }
 
   /** The consume connection if it is open, since the broker never blocks it. */

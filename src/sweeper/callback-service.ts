@@ -117,8 +117,10 @@ const EARLY_MARGIN_MS = 10_000;
 /** It came before its delay was over, by more than half of it or than what clocks may differ. */
 function isEarly({ headers, timestamp }: Delivery, delayMs: number, now: number): boolean {
   const deaths = headers["x-death"];
-  const reason = Array.isArray(deaths) ? (deaths[0] as { reason?: unknown } | null)?.reason : undefined;
-  if (reason === "maxlen") return true;
+  const [last] = Array.isArray(deaths) ? (deaths as ({ reason?: unknown } | null)[]) : [];
+  // Without one it did not wait in a delay queue.
+  if (!last) return false;
+  if (last.reason === "maxlen") return true;
   return timestamp !== undefined && now - timestamp * 1000 < delayMs - Math.min(delayMs / 2, EARLY_MARGIN_MS);
 }
 

@@ -1,4 +1,5 @@
 import type { Courier, Delivery } from "../couriers/courier";
+import type { Signatures } from "../inbound/signatures";
 import type { ConsumerOptions } from "../options/options";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
@@ -44,6 +45,8 @@ export interface ConsumerSpec {
 
 export interface ConsumerParts {
   courier: Courier;
+  /** Undefined = messages are not signed. */
+  signatures?: Signatures | undefined;
   /** Undefined on a node without a store. */
   inbox: InboxStore | undefined;
   queues: Queues;

@@ -154,6 +154,7 @@ export class Consumer {
       return this.#plain(delivery, foreign.plain(delivery));
     let envelope: Envelope;
     try {
+      this.parts.signatures?.check(delivery, "event");
       envelope = parseEnvelope(delivery);
       this.#checkAddress(envelope.receipt);
     } catch (error) {

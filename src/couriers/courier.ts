@@ -63,6 +63,9 @@ export interface Publication {
   contentType?: string;
 }
 
+/** Adds a signature, last: every publish of a courier goes through it. */
+export type Sign = (publication: Publication) => Publication;
+
 export interface Delivery {
   queue: string;
   messageId: string | undefined;

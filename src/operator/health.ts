@@ -19,6 +19,8 @@ export interface Health {
   blocked: string;
   store: string;
   redis: string;
+  /** `off`, or what is done with unsigned messages, and when the last one came to this node. */
+  signing: string;
   /** `held` this node sweeps · `standby` another does · `unlocked` without a lease. */
   sweeping: string;
   /** Who holds the lease of each partition. */
@@ -61,6 +63,7 @@ interface Consuming {
 export interface NodeHealthParts {
   nodeID: string;
   courier: Courier;
+  signatures: { readonly text: string } | undefined;
   store: Store;
   /** Address of Redis, if one is configured. */
   redis: string | undefined;
@@ -82,7 +85,7 @@ export class NodeHealth {
 
   /** Answers within 2 s, whatever the servers do. */
   async health(): Promise<Health> {
-    const { nodeID, store, sweeper, sweeps, consumers, redis, clock } = this.parts;
+    const { nodeID, store, signatures, sweeper, sweeps, consumers, redis, clock } = this.parts;
     const courier = this.parts.courier.status();
     const all = [...consumers];
     const inTime = async <T>(asked: Promise<T>): Promise<T> => {
@@ -118,6 +121,7 @@ export class NodeHealth {
         : `no (${Math.round((courier.blockedMs ?? 0) / 1000)} s since start)`,
       store: written.text,
       redis: holders ? (holders.up ? `up (${redis})` : "down") : "not configured",
+      signing: signatures?.text ?? "off",
       sweeping: sweeps ? sweeper.mode : "off",
       leaseHolders: holders?.text ?? "no lease",
       lastSweep: pass

@@ -64,6 +64,14 @@ export const flag = (value: boolean): Kind<boolean> => ({ rule: flagRule, defaul
 /** Text that is not empty. */
 export const text = (): Kind<string | undefined> => ({ rule: { type: "string", empty: false }, default: undefined });
 
+const secretRule: Rule = { type: "string", min: 32 };
+
+/** A secret, or several of which the first one is in use. */
+export const secrets = (): Kind<string | string[] | undefined> => ({
+  rule: { type: "multi", rules: [secretRule, { type: "array", items: secretRule, min: 1, max: 10 }] },
+  default: undefined
+});
+
 export const oneOf = <const Value>(values: readonly Value[], value: NoInfer<Value>): Kind<Value> => ({
   rule: { type: "enum", values },
   default: value

@@ -15,6 +15,7 @@ import {
   perNode,
   perService,
   SECOND,
+  secrets,
   text
 } from "./option";
 
@@ -49,6 +50,17 @@ export const OPTIONS = {
   database: perNode(text()),
   /** Run the service `reliable` (tracker, sweeper, actions) on this node, where it has a store. */
   service: perNode(flag(true)),
+  /**
+   * Signs every message that goes over RabbitMQ, of all kinds (HMAC-SHA-256); the same on all nodes. Text of 32 bytes at
+   * least. A list: the first one signs, all verify, so that the key can be changed while nodes run. Where several teams
+   * share a vhost; see docs/guide/servers.md.
+   */
+  signingKey: perNode(secrets()),
+  /**
+   * With `signingKey`: `sign` takes unsigned messages too and counts them; `require` parks them. From one to the other
+   * when none has come for longer than the longest of `checkDelaysMs` and all backlogs.
+   */
+  signing: perNode(oneOf(["sign", "require"], "sign")),
   /** Let this node compete for sweeping; false = it only tracks and answers actions. */
   sweeper: perNode(flag(true)),
   /** Pause between sweeps. Shorter = faster resends, more store reads. */

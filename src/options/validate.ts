@@ -77,11 +77,14 @@ export function isPlain(value: unknown): value is Values {
   return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 }
 
+/** Addresses hold passwords. */
+const SECRET: ReadonlySet<string> = new Set(["amqp", "mongo", "redis", "signingKey"]);
+
 function describe(values: Values, field: string | undefined): string {
   const value = field?.split(".").reduce<unknown>((at, key) => (isPlain(at) ? at[key] : undefined), values);
   return typeof value === "number" || typeof value === "boolean"
     ? String(value)
-    : typeof value === "string" && !["amqp", "mongo", "redis"].includes(field ?? "")
+    : typeof value === "string" && !SECRET.has(field ?? "")
       ? JSON.stringify(value)
       : value === null
         ? "null"

@@ -6,6 +6,7 @@ import { Emitter } from "../emit/emit";
 import { InsertQueue } from "../emit/insert-queue";
 import { Outbox } from "../emit/outbox";
 import { StatusWaiter } from "../emit/status-waiter";
+import type { Signatures } from "../inbound/signatures";
 import { NodeHealth } from "../operator/health";
 import { Operations } from "../operator/operations";
 import type { NodeOptions } from "../options/options";
@@ -45,6 +46,7 @@ export interface Foundation {
   identity: Identity;
   options: NodeOptions;
   courier: Courier;
+  signatures: Signatures | undefined;
   store: Store | undefined;
   redis: RedisConnection | undefined;
   consumers: ReadonlySet<Consumer>;
@@ -115,13 +117,13 @@ interface StorageFoundation extends Foundation {
 }
 
 function assembleStorage(foundation: StorageFoundation): Storage {
-  const { identity, options, courier, store, redis, consumers, metrics, events, clock } = foundation;
+  const { identity, options, courier, signatures, store, redis, consumers, metrics, events, clock } = foundation;
   const { subscriptions, publisher, statusWaiter, producerHandler: handler } = foundation;
   const { call, logger, namespace, nodeID } = identity;
   const { askTimeoutMs, claimMs, confirmTimeoutMs, pageSize, partitions, producerGoneMs, retainMs } = options;
   const queues = systemQueues(namespace);
   const prefix = prefixOf(namespace);
-  const common = { store, courier, subscriptions, publisher, metrics, logger, events, clock, nodeID };
+  const common = { store, courier, signatures, subscriptions, publisher, metrics, logger, events, clock, nodeID };
   const progress = new Progress(common);
   const insertQueue = new InsertQueue(store, options.maxPending, clock);
   const outbox = new Outbox({ ...common, progress, insertQueue, statusWaiter, confirmTimeoutMs });
@@ -138,6 +140,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const health = new NodeHealth({
     nodeID,
     courier,
+    signatures,
     store,
     redis: redis?.address,
     sweeper,

@@ -1,6 +1,8 @@
 import { AmqpCourier } from "../couriers/amqp/courier";
-import type { Courier } from "../couriers/courier";
+import type { Courier, Publication } from "../couriers/courier";
 import { MemoryCourier } from "../couriers/memory/courier";
+import { ReliableError } from "../errors";
+import { Signatures } from "../inbound/signatures";
 import { withTls } from "../options/addresses";
 import type { NodeOptions } from "../options/options";
 import type { Clock } from "../platform/clock";
@@ -8,6 +10,7 @@ import type { Logger } from "../platform/logger";
 import { EmbeddedStore } from "../stores/embedded/store";
 import { MongoStore } from "../stores/mongo/store";
 import type { Store } from "../stores/store";
+import type { Metrics } from "../telemetry/metrics";
 
 /** Which implementation is behind each interface. */
 export interface Backends {
@@ -23,6 +26,20 @@ interface Where {
   clock: Clock;
 }
 
+/** Undefined without a key. Throws RELIABLE_BAD_OPTION. */
+export function newSignatures(
+  { signingKey, signing }: NodeOptions,
+  { metrics, clock }: { metrics: Metrics; clock: Clock }
+): Signatures | undefined {
+  const [first, ...more] = [signingKey ?? []].flat();
+  const required = signing === "require";
+  if (first !== undefined) return new Signatures({ keys: [first, ...more], required, metrics, clock });
+  if (!required) return undefined;
+  throw new ReliableError("RELIABLE_BAD_OPTION", "Option 'signing' is \"require\", and there is no 'signingKey'.", {
+    option: "signing"
+  });
+}
+
 /** A node with RabbitMQ and without a store address has no store: it consumes, and emits with strategy `callback`. */
 export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends {
   return {
@@ -34,13 +51,16 @@ export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends 
 
 export function newCourier(
   { amqp, confirmTimeoutMs, window, repairEveryMs }: NodeOptions,
-  { nodeID, namespace, logger, clock }: Where
+  { nodeID, namespace, logger, clock }: Where,
+  signatures: Signatures | undefined
 ): Courier {
-  if (!amqp) return new MemoryCourier({ namespace, logger, clock });
+  const sign = signatures && ((publication: Publication) => signatures.sign(publication));
+  if (!amqp) return new MemoryCourier({ namespace, sign, logger, clock });
   const given = typeof amqp === "string" || Array.isArray(amqp) ? { urls: amqp } : amqp;
   return new AmqpCourier({
     urls: given.urls,
     socket: given.tls,
+    sign,
     namespace,
     nodeID,
     logger,

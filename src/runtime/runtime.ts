@@ -7,6 +7,7 @@ import type { EmitOptions } from "../emit/emit-options";
 import type { EmitSource } from "../emit/new-message";
 import type { EmitResult } from "../emit/strategy";
 import { ReliableError } from "../errors";
+import type { Signatures } from "../inbound/signatures";
 import { mergeNode } from "../options/merge";
 import type { NodeOptions, ServiceOptions } from "../options/options";
 import { nodeOptions } from "../options/resolve";
@@ -18,7 +19,7 @@ import { Metrics } from "../telemetry/metrics";
 import { systemQueues } from "../wire/names";
 import type { ResendAnswer, ResendRequest } from "../wire/resend";
 import { assemble, type Identity, type NodeParts, type Storage } from "./assemble";
-import { type Backends, backendsOf, describeBackends, newCourier, newStore } from "./backends";
+import { type Backends, backendsOf, describeBackends, newCourier, newSignatures, newStore } from "./backends";
 import { Services } from "./services";
 import { shutDown } from "./shutdown";
 import { Traps } from "./traps";
@@ -47,6 +48,7 @@ export class Runtime {
   #tracking: Promise<void> | undefined;
   #options: NodeOptions | undefined;
   #courier: Courier | undefined;
+  #signatures: Signatures | undefined;
   #store: Store | undefined;
   #redis: RedisConnection | undefined;
   #parts: NodeParts | undefined;
@@ -161,7 +163,8 @@ export class Runtime {
     const { identity, metrics, events, clock } = this;
     const options = (this.#options = nodeOptions(this.#values));
     const { logger, namespace } = identity;
-    const courier = (this.#courier = newCourier(options, { ...identity, clock }));
+    const signatures = (this.#signatures = newSignatures(options, { metrics, clock }));
+    const courier = (this.#courier = newCourier(options, { ...identity, clock }, signatures));
     const store = (this.#store = newStore(options, { ...identity, clock }));
     courier.on("error", error => events.emit("error", error, "courier"));
     store?.onUnavailable(error => events.emit("error", error, "store"));
@@ -175,7 +178,8 @@ export class Runtime {
     if (store && options.redis) this.#redis = await connectRedis(options.redis, logger, clock);
     const redis = this.#redis;
     const consumers = this.#consumers;
-    this.#parts = assemble({ identity, options, courier, store, redis, consumers, metrics, events, clock });
+    const foundation = { identity, options, courier, signatures, store, redis, consumers, metrics, events, clock };
+    this.#parts = assemble(foundation);
     await this.#parts.storage?.subscriptions.start();
     this.#parts.gauges.start();
   }
@@ -230,7 +234,8 @@ export class Runtime {
     const { logger, nodeID, namespace } = identity;
     const queues = systemQueues(namespace);
     const inbox = store?.inbox;
-    const consumer = new Consumer(spec, { courier, inbox, queues, metrics, events, clock, logger, nodeID });
+    const common = { courier, signatures: this.#signatures, queues, metrics, events, clock, logger, nodeID };
+    const consumer = new Consumer(spec, { ...common, inbox });
     this.#consumers.add(consumer);
     try {
       await consumer.start();

@@ -54,6 +54,7 @@ export class CallbackService {
     const faults: Fault[] = [];
     for (const delivery of deliveries) {
       try {
+        this.parts.signatures?.check(delivery, "check");
         const check = parseCheck(
           delivery,
           (event, only) => this.parts.subscriptions.waitingFor(event, only),

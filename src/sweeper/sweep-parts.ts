@@ -1,4 +1,5 @@
 import type { Courier } from "../couriers/courier";
+import type { Signatures } from "../inbound/signatures";
 import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
@@ -13,6 +14,8 @@ import type { Metrics } from "../telemetry/metrics";
 export interface SweepParts {
   store: Store;
   courier: Courier;
+  /** Undefined = messages are not signed. */
+  signatures?: Signatures | undefined;
   publisher: MessagePublisher;
   subscriptions: Subscriptions;
   metrics: Metrics;

@@ -39,6 +39,7 @@ export const METRICS = {
   consumed: counter("messages that every expected group has handled"),
   dead: counter("messages that became dead"),
   parked: counter("deliveries that could not be read and were parked", "queue"),
+  unsigned: counter("messages of ours that came without a signature that fits; only with `signingKey`", "queue"),
   sweeps: counter("sweeps"),
   pruned: counter("final messages pruned"),
   "lease.changes": counter("times this node won or lost a lease, or Redis went or came back"),

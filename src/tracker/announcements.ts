@@ -30,6 +30,7 @@ export class Announcements {
     const now = new Date(clock.now());
     for (const delivery of deliveries) {
       try {
+        this.parts.signatures?.check(delivery, "announcement");
         const { pattern, group, queue, nodeID, service } = parseAnnouncement(delivery.body, prefix);
         const subscription = { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now };
         const key = keyOf(subscription);

@@ -48,6 +48,7 @@ export class Displaced {
     } else if (byPolicy) {
       const group = this.parts.subscriptions.groupOfQueue(death.queue);
       if (group === undefined) return false;
+      this.parts.signatures?.check(delivery, "event");
       await this.#wait(parseEnvelope(delivery), delivery, group, death);
     } else return false;
     this.#note(death);

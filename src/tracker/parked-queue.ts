@@ -22,6 +22,7 @@ export class ParkedQueue {
     for (const delivery of deliveries) {
       const death = isParkedMessage(delivery) ? undefined : deathOf(delivery, this.parts.queues);
       try {
+        if (isParkedMessage(delivery)) this.parts.signatures?.check(delivery, "parked");
         if (death && (await displaced.take(delivery, death))) continue;
         const failure = death && (await this.#crashLoop(delivery, death));
         if (failure) failures.push(failure);
@@ -45,6 +46,7 @@ export class ParkedQueue {
     const group = subscriptions.groupOfQueue(death.queue);
     if (!group) return undefined;
     try {
+      this.parts.signatures?.check(delivery, "event");
       const { id, attempt } = parseEnvelope(delivery);
       const [message] = await store.messages.find([id]);
       if (!message?.open || attempt > highestAttempt(message, group)) return undefined;

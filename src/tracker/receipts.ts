@@ -75,6 +75,7 @@ export class Receipts {
     const batch: Batch = { answers: [], rows: new Map(), withdrawn: [], faults: new Faults() };
     for (const delivery of deliveries) {
       try {
+        this.parts.signatures?.check(delivery, delivery.type === WITHDRAWAL_TYPE ? "withdrawal" : "receipt");
         if (delivery.type === WITHDRAWAL_TYPE) {
           const row = this.#rowOf(parseWithdrawal(delivery.body));
           if (row) batch.withdrawn.push(row);

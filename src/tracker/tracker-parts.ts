@@ -1,5 +1,6 @@
 import type { Courier } from "../couriers/courier";
 import type { StatusWaiter } from "../emit/status-waiter";
+import type { Signatures } from "../inbound/signatures";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
@@ -12,6 +13,8 @@ import type { Queues } from "../wire/names";
 export interface TrackerParts {
   store: Store;
   courier: Courier;
+  /** Undefined = messages are not signed. */
+  signatures?: Signatures | undefined;
   progress: Progress;
   subscriptions: Subscriptions;
   statusWaiter: StatusWaiter;

@@ -30,7 +30,9 @@ export const HEADER = {
   round: "x-reliable-round",
   /** On a check that was sent before the business write: how to ask whether that write happened. */
   intent: "x-reliable-intent",
-  traceparent: "traceparent"
+  traceparent: "traceparent",
+  /** Of all that is not for people only; see `signature.ts`. */
+  signature: "x-reliable-signature"
 } as const;
 
 /** AMQP allows 64 KiB per header table. The headers without origin and groups are small and limited. */

@@ -26,6 +26,7 @@ const health = {
     blocked: "no",
     store: "up (embedded, 1 ms)",
     redis: "not configured",
+    signing: "off",
     sweeping: "unlocked",
     leaseHolders: "no lease"
   },

@@ -16,9 +16,11 @@ import {
   type Publication,
   type PublishResult,
   type QueueDepth,
-  type QueueSpec
+  type QueueSpec,
+  type Sign
 } from "../courier";
 import { parseAddresses } from "./addresses";
+import { BlockedTime } from "./blocked-time";
 import { ConfirmChannel } from "./confirm-channel";
 import { AmqpConnection } from "./connection";
 import { AmqpConsumption } from "./consumption";
@@ -47,6 +49,8 @@ export interface AmqpCourierOptions {
   repairEveryMs?: number;
   /** @default 10 A dead connection is noticed within three heartbeats. */
   heartbeatS?: number;
+  /** Signs what is published. */
+  sign?: Sign | undefined;
   /** TLS and socket options for `net.connect` or `tls.connect`. */
   socket?: SocketOptions;
 }
@@ -69,10 +73,10 @@ export class AmqpCourier implements Courier {
   readonly #publisher: ConfirmChannel;
   readonly #isolation: Isolation;
   readonly #unsettled = new WaitGroup();
-  #blockedAt: number | undefined;
-  #blockedMs = 0;
+  readonly #blocked: BlockedTime;
   #wasReady = false;
   readonly #repairEveryMs: number;
+  readonly #sign: Sign | undefined;
   #repairing: Timer | undefined;
   #closing: Promise<void> | undefined;
 
@@ -87,10 +91,13 @@ export class AmqpCourier implements Courier {
       window = 1_000,
       repairEveryMs = 60_000,
       heartbeatS = 10,
-      socket
+      socket,
+      sign
     } = options;
+    this.#sign = sign;
     this.#logger = logger;
     this.#clock = clock;
+    this.#blocked = new BlockedTime(clock);
     this.#repairEveryMs = repairEveryMs;
     this.#listeners = new TypedEmitter(logger);
     const addresses = parseAddresses(urls, heartbeatS);
@@ -205,7 +212,8 @@ export class AmqpCourier implements Courier {
   }
 
   /** No promise and no closure of its own; `#settled` counts. */
-  publish(publication: Publication): Promise<PublishResult> {
+  publish(given: Publication): Promise<PublishResult> {
+    const publication = this.#sign ? this.#sign(given) : given;
     const { to } = publication;
     if (this.#closing) return Promise.resolve(notSent("courier is closed"));
     this.#unsettled.begin();
@@ -250,13 +258,12 @@ export class AmqpCourier implements Courier {
   }
 
   status(): CourierStatus {
-    const since = this.#blockedAt;
     return {
       publish: this.#publish.status,
       consume: this.#consume.status,
-      blocked: since !== undefined,
+      blocked: this.#blocked.now,
       blockedReason: this.#publisher.blocked,
-      blockedMs: this.#blockedMs + (since === undefined ? 0 : Math.round(this.#clock.monotonic() - since)),
+      blockedMs: this.#blocked.ms,
       inFlight: this.#publisher.inFlight + this.#isolation.count,
       unconfirmedMs: this.#publisher.unconfirmedMs,
       idle: [...this.#consumptions].filter(({ active }) => !active).map(({ queue }) => queue),
@@ -302,12 +309,7 @@ export class AmqpCourier implements Courier {
   }
 
   #block(reason: string | undefined): void {
-    const now = this.#clock.monotonic();
-    if (reason !== undefined) this.#blockedAt ??= now;
-    else if (this.#blockedAt !== undefined) {
-      this.#blockedMs += Math.round(now - this.#blockedAt);
-      this.#blockedAt = undefined;
-    }
+    this.#blocked.set(reason !== undefined);
     if (reason !== this.#publisher.blocked && this.#publish.model)
       this.#logger.warn(
         reason === undefined ? "RabbitMQ takes publishes again." : `RabbitMQ blocks publishers: ${reason}`

@@ -15,13 +15,16 @@ import {
   type Publication,
   type PublishResult,
   type QueueDepth,
-  type QueueSpec
+  type QueueSpec,
+  type Sign
 } from "../courier";
 import { MemoryBroker, type MemoryQueue } from "./broker";
 import { MemoryConsumption } from "./consumption";
 
 export interface MemoryCourierOptions {
   namespace: string;
+  /** Signs what is published. */
+  sign?: Sign | undefined;
   logger: Logger;
   clock: Clock;
   /** @default 1000000 Messages held per namespace; more are nacked, as by a full queue. */
@@ -116,7 +119,8 @@ export class MemoryCourier implements Courier {
     this.#connected(`unbind queue ${queue}`).unbind(queue, key);
   }
 
-  async publish(publication: Publication): Promise<PublishResult> {
+  async publish(given: Publication): Promise<PublishResult> {
+    const publication = this.options.sign?.(given) ?? given;
     const result = this.#route(publication);
     // Never in the same turn: no caller may rely on an outcome that comes before `publish` has returned.
     await new Promise(resolve => setImmediate(resolve));

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A reliable consumer in Python: group `invoices` handles `order.created`. The rules are in docs/wire-contract.md.
 
-Environment: AMQP_URL, NAMESPACE (of the Moleculer brokers; may be empty). SIGTERM ends it cleanly.
+Environment: AMQP_URL, NAMESPACE (of the Moleculer brokers; may be empty), SIGNING_KEY (theirs, if they have one). SIGTERM ends it cleanly.
 Announces its queue, consumes with manual acks, and for each message: handle, receipt, confirm, ack. One receipt at a time, for
 legibility; a receipt message may hold many items, which is faster. A message may come twice: make `handle` idempotent.
 """
@@ -16,6 +16,8 @@ import uuid
 import pika
 from pika.exceptions import AMQPError
 
+from signature import is_signed, sign
+
 GROUP, EVENT = "invoices", "order.created"
 PREFIX = ".".join(filter(None, [os.environ.get("NAMESPACE"), "reliable"]))
 EXCHANGE, ANNOUNCEMENTS = f"{PREFIX}.events", f"{PREFIX}.announcements"
@@ -23,6 +25,7 @@ PARKED, DISPLACED = f"{PREFIX}.parked", f"{PREFIX}.displaced"
 # The only two addresses of receipts there are.
 RECEIPTS = (f"{PREFIX}.receipts.outbox", f"{PREFIX}.receipts.callback")
 QUEUE = f"{PREFIX}.on.{GROUP}/{EVENT}"
+SIGNING_KEY = os.environ.get("SIGNING_KEY")
 NODE = f"python-{socket.gethostname()}-{os.getpid()}"
 
 
@@ -68,7 +71,10 @@ def handle(order, headers):
 def send(channel, queue, kind, body):
     """Returns when the broker has it in the queue: persistent, mandatory, confirmed. Raises otherwise."""
     properties = pika.BasicProperties(message_id=str(uuid.uuid4()), type=kind, content_type="application/json", delivery_mode=2, timestamp=int(time.time()))
-    channel.basic_publish("", queue, json.dumps(body).encode(), properties, mandatory=True)
+    data = json.dumps(body).encode()
+    if SIGNING_KEY:
+        sign(SIGNING_KEY, kind.removeprefix("reliable."), properties, data)
+    channel.basic_publish("", queue, data, properties, mandatory=True)
 
 
 def no_json(name):
@@ -89,6 +95,8 @@ def read(properties, body):
     what failed only in the receipt would be handled, and delivered again, and handled again.
     """
     headers = properties.headers or {}
+    if SIGNING_KEY and not is_signed(SIGNING_KEY, "event", properties, body):
+        raise ValueError("not signed with our key")
     # A bool is an int to Python.
     if type(headers.get("x-reliable-version")) is not int or headers["x-reliable-version"] != 1:
         raise ValueError("no message of version 1")

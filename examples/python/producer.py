@@ -3,7 +3,8 @@
 
     producer.py EVENT JSON [ID]        prints the id when RabbitMQ has the message for good, or ends with an error
 
-Environment: AMQP_URL, NAMESPACE (of the Moleculer brokers; may be empty), CHECK_DELAYS_MS (increasing, comma-separated; a queue each, so one or two digits and zeros).
+Environment: AMQP_URL, NAMESPACE (of the Moleculer brokers; may be empty), CHECK_DELAYS_MS (increasing, comma-separated; a queue each, so one or two digits and zeros),
+SIGNING_KEY (of the Moleculer nodes, if they have one).
 First a delayed check with a copy of the payload, then the message. If we die in between, or a group does not answer, the check
 comes out after its delay, and the callback service (a Moleculer node with a store) sends the message again from that copy: nobody
 needs to reach this process ever again. Emit after your data is stored; a crash before the check loses the event, so then call again with the same id.
@@ -17,7 +18,10 @@ import uuid
 import pika
 from pika.exceptions import AMQPError, UnroutableError
 
+from signature import sign
+
 PRODUCER = "billing"
+SIGNING_KEY = os.environ.get("SIGNING_KEY")
 PREFIX = ".".join(filter(None, [os.environ.get("NAMESPACE"), "reliable"]))
 EXCHANGE, CHECKS, RECEIPTS = f"{PREFIX}.events", f"{PREFIX}.checks", f"{PREFIX}.receipts.callback"
 PARKED = f"{PREFIX}.parked"
@@ -92,6 +96,8 @@ class Producer:
     def publish(self, exchange, key, id, event, body, headers):
         """Persistent, mandatory; returns when it is confirmed, raises UnroutableError, NackError or what the connection died of."""
         properties = pika.BasicProperties(message_id=id, type=event, content_type="application/json", delivery_mode=2, app_id=PRODUCER, timestamp=int(time.time()), headers=headers)
+        if SIGNING_KEY:
+            sign(SIGNING_KEY, "check" if "x-reliable-round" in headers else "event", properties, body)
         self.channel.basic_publish(exchange, key, body, properties, mandatory=True)
 
     def close(self):

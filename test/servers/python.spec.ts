@@ -9,7 +9,7 @@ import { python, startPython } from "../support/python";
 import { atBroker } from "../support/rabbitmq";
 import { asDocument, faults, type SchemaName } from "../support/schemas";
 import { urls } from "../support/servers";
-import { consumer, oneNode, reaches, story, subscribed } from "../support/services";
+import { consumer, emitter, emitterOf, oneNode, reaches, story, subscribed } from "../support/services";
 import { tcpProxy } from "../support/tcp-proxy";
 
 const DELAYS_MS = [300, 600];
@@ -111,6 +111,38 @@ it("all that the two scripts send is as the schemas say", async () => {
     "handled undefined"
   ]);
   expect(from(system.parked)[0]?.body).toEqual(Buffer.from([0, 255]));
+  consuming.kill("SIGTERM");
+  expect(await consuming.ended).toBe(0);
+});
+
+it("with a signing key that is required both scripts sign what they send, and an unsigned event is rejected", async () => {
+  const world = made();
+  const key = "the-key-of-this-test-the-key-of-this-test";
+  const signed = { signingKey: key, signing: "require" } as const;
+  const seen: unknown[] = [];
+  const broker = await world.node("node-1", [
+    emitter(world.mixin(signed)),
+    consumer(world.mixin(signed), "bills", "order.paid", ctx => void seen.push(ctx.params))
+  ]);
+  const consuming = startPython(["consumer.py"], { ...envOf(world), SIGNING_KEY: key });
+  await subscribed(broker, 2);
+  const { id } = await emitterOf(broker)("order.created", { order: 1 }, { waitFor: "consumed", timeoutMs: 10_000 });
+  expect((await reaches(broker, id, "consumed")).handled).toBe("invoices");
+  const producing = startPython(["producer.py", "order.paid", '{"order":1}', "paid-1"], {
+    ...envOf(world),
+    SIGNING_KEY: key
+  });
+  expect(await producing.ended).toBe(0);
+  await reaches(broker, "paid-1", "consumed");
+  expect(seen).toEqual([{ order: 1 }]);
+  const rows = () => broker.call<{ rows: { reason: string }[] }, object>("reliable.parked", {}).then(page => page.rows);
+  expect(await rows()).toEqual([]);
+  await atBroker(async channel => {
+    const queue = `${world.namespace}.reliable.on.invoices/order.created`;
+    channel.sendToQueue(queue, Buffer.from("{}"), { messageId: "forged", type: "order.created" });
+    await (channel as typeof channel & { waitForConfirms(): Promise<void> }).waitForConfirms();
+  });
+  await until(async () => (await rows()).length === 1);
   consuming.kill("SIGTERM");
   expect(await consuming.ended).toBe(0);
 });

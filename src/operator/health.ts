@@ -90,7 +90,7 @@ export class NodeHealth {
     const all = [...consumers];
     const inTime = async <T>(asked: Promise<T>): Promise<T> => {
       const answer = await withTimeout(asked, ANSWER_MS, clock);
-      if (answer === TIMED_OUT) throw new Error(`no answer within ${ANSWER_MS} ms`);
+      if (answer === TIMED_OUT) throw new NoAnswer(`no answer within ${ANSWER_MS} ms`);
       return answer;
     };
     const [written, oldest, holders] = await Promise.all([
@@ -184,6 +184,8 @@ const ANSWER_MS = 1000;
 /** A healthy broker confirms in milliseconds, one under load in a second or two. */
 const UNCONFIRMED_MS = 10_000;
 
+class NoAnswer extends Error {}
+
 interface Answer {
   up: boolean;
   text: string;
@@ -194,8 +196,13 @@ type InTime = <T>(asked: Promise<T>) => Promise<T>;
 function probeOf(store: Store, inTime: InTime): Promise<Answer> {
   return inTime(store.probe()).then(
     ms => ({ up: true, text: `up (${store.name}, takes a write in ${ms.toFixed(1)} ms)` }),
-    error => ({ up: false, text: `${store.ready ? "takes no writes" : "down"} (${store.name}): ${reasonOf(error)}` })
+    error => ({ up: false, text: `${isAway(error) ? "down" : "takes no writes"} (${store.name}): ${reasonOf(error)}` })
   );
+}
+
+/** It cannot be reached or does not answer; else it refuses the write. */
+function isAway(error: unknown): boolean {
+  return error instanceof NoAnswer || (error as { type?: unknown }).type === "RELIABLE_UNAVAILABLE";
 }
 
 function holdersOf(leases: NonNullable<SweeperView["leases"]>, inTime: InTime): Promise<Answer> {

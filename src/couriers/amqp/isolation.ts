@@ -8,6 +8,9 @@ import type { Entry } from "./outgoing";
 /** A connection that nobody needs is closed after this time. */
 const IDLE_MS = 10_000;
 
+/** A publish alone is confirmed in milliseconds, or closes its channel. After two without an answer the rest is told so. */
+const ANSWER_MS = 5000;
+
 export interface IsolationParts {
   clock: Clock;
   connection: Omit<ConnectionOptions, "purpose" | "onUp" | "onDown" | "onBlocked">;
@@ -29,6 +32,8 @@ export class Isolation {
     const { onSettled } = parts.channel;
     this.#channel = new ConfirmChannel({
       ...parts.channel,
+      // Of a broker that does not answer the others need not wait for theirs one by one.
+      confirmTimeoutMs: Math.min(parts.channel.confirmTimeoutMs, ANSWER_MS),
       window: 1,
       windowBytes: 0,
       onChannelLost: () => this.#reopen(),

@@ -17,8 +17,8 @@ import type { Logger } from "../platform/logger";
  *
  * The client may be the user's, with any options: by ioredis' own defaults a command waits for a dead Redis for more
  * than a minute, and with `maxRetriesPerRequest: null` for ever. So each command has a limit here. What is answered
- * after it counts for nothing: a lease that was taken so is the owner's own at its next try, or runs out. While such an
- * answer is owed no other command is sent, or they would pile up in the client.
+ * after it counts for nothing: a lease that was taken so is given back, so that others need not wait for its end. While
+ * such an answer is owed no other command is sent, or they would pile up in the client.
  *
  * Each acquisition by a new owner takes a higher fence token. The claim id contains it, so that a message's history
  * shows which lease term touched it. After a flush or failover Redis may repeat tokens; nothing depends on their order.
@@ -83,6 +83,9 @@ export interface LeaseOptions {
   clock: Clock;
 }
 
+/** The answer of ACQUIRE. */
+type Acquired = [granted: number, tokenOrHolder: string, ms: number];
+
 export type LeaseMode = "held" | "standby" | "unlocked";
 
 /**
@@ -95,6 +98,8 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   #timer: Timer | undefined;
   #reachable: boolean | undefined;
   #renewing: Promise<void> | undefined;
+  /** Start of the last round in which everything was answered. */
+  #completeAt = -Infinity;
   /** Commands that were given up and have no answer yet. */
   #owed = 0;
   changes = 0;
@@ -106,11 +111,15 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     super(options.logger);
   }
 
+  /**
+   * Gives everything back, with one answer's wait at most. A running round ends: what it has asked for without an answer
+   * is released behind its request, on the same connection.
+   */
   async stop(): Promise<void> {
     this.#end.abort();
     this.#timer?.stop();
-    await this.#renewing;
-    await Promise.all([this.#leave(), ...[...this.#held.keys()].map(partition => this.#release(partition))]);
+    const mine = this.#renewing ? this.#partitions : [...this.#held.keys()];
+    await Promise.all([this.#leave(), ...mine.map(partition => this.#release(partition))]);
   }
 
   /** Partitions this node may sweep now, with their fence tokens. */
@@ -130,7 +139,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
 
   /** The holder of each partition. Rejects when Redis does not answer. */
   async holders(): Promise<(string | null)[]> {
-    const keys = [...Array(this.options.partitions).keys()].map(partition => this.#keys(partition)[0] as string);
+    const keys = this.#partitions.map(partition => this.#keys(partition)[0] as string);
     const answers = await Promise.all(keys.map(key => this.#ask(HOLDERS, [key])));
     return answers.map(answer => (answer as string[])[0] || null);
   }
@@ -144,11 +153,14 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   async #round(): Promise<void> {
     this.#timer?.stop();
     const before = this.#describe();
+    const started = this.#now();
     let next = this.options.ttlMs / 3;
     try {
       next = Math.min(next, await this.#compete());
       this.#reachable = true;
+      this.#completeAt = started;
     } catch (error) {
+      if (this.#end.signal.aborted) return;
       if (this.#reachable !== false) {
         this.options.logger.warn(
           `Reliable: Redis does not answer, sweeping goes on without the lease, slower: ${reasonOf(error)}`
@@ -156,14 +168,17 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
         this.emit("unreachable", error);
       }
       this.#reachable = false;
+      // One shard of a Redis cluster is down: nobody gets its partitions, and who goes on holding the others would not
+      // sweep them.
+      if (started - this.#completeAt >= this.options.ttlMs) this.#held.clear();
     }
+    if (this.#end.signal.aborted) return;
     const now = this.#now();
     for (const [partition, lease] of this.#held) if (lease.validUntil <= now) this.#held.delete(partition);
     if (this.#describe() !== before) {
       this.changes++;
       this.emit("changed");
     }
-    if (this.#end.signal.aborted) return;
     if (!this.#held.size) next = Math.min(next, ROUND_MS);
     const pauseMs = Math.max(20, next * (0.9 + Math.random() * 0.2));
     this.#timer = this.options.clock.after(pauseMs, () => void this.renew());
@@ -172,7 +187,9 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   /** Returns after how many ms another try makes sense. */
   async #compete(): Promise<number> {
     const { partitions, owner, ttlMs } = this.options;
-    const [alive, left] = (await this.#ask(PRESENCE, [this.#presence], owner, ttlMs)) as [number, number];
+    const [alive, left] = (await this.#ask(PRESENCE, [this.#presence], [owner, ttlMs], () =>
+      this.#leaveIfStopped()
+    )) as [number, number];
     const share = Math.ceil(partitions / Math.max(1, Number(alive)));
     let soonest = Math.min(ttlMs, Math.max(1, Number(left)));
     for (const partition of this.#held.keys()) await this.#acquire(partition);
@@ -189,20 +206,27 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   /** Returns the ms until it may become free (more than 0), or the lease's ttl if it is ours. */
   async #acquire(partition: number): Promise<number> {
     const { owner, ttlMs } = this.options;
+    if (this.#end.signal.aborted) return ttlMs;
     const asked = this.#now();
-    const answer = (await this.#ask(ACQUIRE, this.#keys(partition), owner, ttlMs)) as [number, string, number];
-    if (Number(answer[0]) !== 1) {
+    const answer = await this.#ask(ACQUIRE, this.#keys(partition), [owner, ttlMs], late => {
+      // One that renews what is still held is left alone.
+      if (Number((late as Acquired)[0]) === 1 && !this.held().has(partition)) void this.#release(partition);
+      this.#leaveIfStopped();
+    });
+    const [granted, token, left] = answer as Acquired;
+    if (Number(granted) !== 1) {
       this.#held.delete(partition);
-      return Math.max(1, Number(answer[2]));
+      return Math.max(1, Number(left));
     }
-    this.#held.set(partition, { token: String(answer[1]), validUntil: asked + ttlMs - ttlMs / 10 });
+    if (!this.#end.signal.aborted)
+      this.#held.set(partition, { token: String(token), validUntil: asked + ttlMs - ttlMs / 10 });
     return ttlMs;
   }
 
   async #release(partition: number): Promise<void> {
     this.#held.delete(partition);
     try {
-      await this.#ask(RELEASE, this.#keys(partition).slice(0, 1), this.options.owner);
+      await this.#ask(RELEASE, this.#keys(partition).slice(0, 1), [this.options.owner]);
     } catch (error) {
       this.options.logger.debug(
         `Reliable: lease ${partition} was not released, it expires by itself: ${reasonOf(error)}`
@@ -213,13 +237,24 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   /** It leaves, so that the shares of the others grow at once. */
   async #leave(): Promise<void> {
     try {
-      await this.#ask(LEAVE, [this.#presence], this.options.owner);
+      await this.#ask(LEAVE, [this.#presence], [this.options.owner]);
     } catch (error) {
       this.options.logger.debug(`Reliable: this node still counts as a sweeper for a while: ${reasonOf(error)}`);
     }
   }
 
-  async #ask(script: string, keys: string[], ...args: (string | number)[]): Promise<unknown> {
+  /** What the stop could not send, since an answer was owed. */
+  #leaveIfStopped(): void {
+    if (this.#end.signal.aborted) void this.#leave();
+  }
+
+  /** `late` gets an answer that is not waited for any more, before any other command is sent. */
+  async #ask(
+    script: string,
+    keys: string[],
+    args: (string | number)[] = [],
+    late?: (answer: unknown) => void
+  ): Promise<unknown> {
     if (this.#owed) throw new Error("it still owes the answer to an earlier command");
     const { clock, ttlMs } = this.options;
     const limitMs = Math.min(ANSWER_MS, ttlMs / 3);
@@ -227,9 +262,18 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     const answer = await withTimeout(asked, limitMs, clock);
     if (answer !== TIMED_OUT) return answer;
     this.#owed++;
-    const answered = () => void this.#owed--;
-    asked.then(answered, answered);
+    asked.then(
+      value => {
+        this.#owed--;
+        late?.(value);
+      },
+      () => void this.#owed--
+    );
     throw new Error(`no answer within ${limitMs} ms`);
+  }
+
+  get #partitions(): number[] {
+    return [...Array(this.options.partitions).keys()];
   }
 
   get #presence(): string {

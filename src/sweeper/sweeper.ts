@@ -13,8 +13,6 @@ const PRUNE_EVERY_MS = 60_000;
 const PRUNE_PAGE = 1000;
 /** Pages per run. What is left is pruned after the next pass, so that due messages do not wait for it. */
 const PRUNE_PAGES = 20;
-/** Two commands to Redis, which are given up after a second each. */
-const LEAVE_MS = 2500;
 
 export interface SweeperOptions {
   everyMs: number;
@@ -74,7 +72,7 @@ export class Sweeper {
         deadline.left,
         clock
       );
-    if (this.leases) await withTimeout(this.leases.stop(), Math.min(LEAVE_MS, deadline.toClose), clock);
+    if (this.leases) await withTimeout(this.leases.stop(), deadline.toClose, clock);
   }
 
   /** This node sweeps now: it is started and does not wait for another node's lease. */

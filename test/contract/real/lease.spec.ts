@@ -3,6 +3,7 @@ import { Redis } from "ioredis";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { systemClock } from "../../../src/platform/clock";
 import { type LeaseOptions, Leases, type RedisClient } from "../../../src/sweeper/lease";
+import { until } from "../../support/brokers";
 import { silent } from "../../support/messages";
 import { urls } from "../../support/servers";
 
@@ -273,4 +274,111 @@ describe("without Redis", () => {
     await a.leases.renew();
     expect([a.held(), b.held()]).toEqual([[], [0]]);
   });
+});
+
+describe("an answer that comes late", () => {
+  const isAcquire = ([, keys]: unknown[]) => keys === 2;
+
+  /** A client that keeps scripts back, before or after Redis has run them, until the test lets them go. */
+  function keeping(when: "before" | "after", kept: (call: unknown[]) => boolean) {
+    let letGo = () => {};
+    const calls: unknown[][] = [];
+    const gate = new Promise<void>(resolve => (letGo = resolve));
+    const client: RedisClient = {
+      eval: async (...call) => {
+        calls.push(call);
+        const keep = kept(call);
+        if (keep && when === "before") await gate;
+        const answer = await redis.eval(...(call as Parameters<Redis["eval"]>));
+        if (keep && when === "after") await gate;
+        return answer;
+      }
+    };
+    return { client, calls, letGo: () => letGo() };
+  }
+
+  it("is no lease, and what it grants is given back", async () => {
+    const prefix = newPrefix();
+    const { client, letGo } = keeping("after", isAcquire);
+    const a = contender(prefix, "a", {}, client);
+    await a.leases.renew();
+    expect([a.leases.mode, a.held(), await redis.get(leaseKey(prefix))]).toEqual(["unlocked", [], "a"]);
+    letGo();
+    await until(
+      () => redis.get(leaseKey(prefix)),
+      holder => holder === null
+    );
+    expect(a.held()).toEqual([]);
+  });
+
+  it("to a renewal ends no lease that is still held", async () => {
+    const prefix = newPrefix();
+    let late = false;
+    const { client, calls, letGo } = keeping("after", call => late && isAcquire(call));
+    const a = contender(prefix, "a", {}, client);
+    await a.leases.renew();
+    late = true;
+    await a.leases.renew();
+    letGo();
+    await redis.ping();
+    expect([a.leases.mode, await redis.get(leaseKey(prefix))]).toEqual(["held", "a"]);
+    expect(calls.filter(isAcquire)).toHaveLength(2);
+  });
+
+  it.each([
+    ["the presence", (call: unknown[]) => call[1] === 1],
+    ["the lease", isAcquire]
+  ] as const)("after the stop leaves nothing behind: %s", async (_, kept) => {
+    const prefix = newPrefix();
+    const { client, letGo } = keeping("before", kept);
+    const a = contender(prefix, "a", {}, client);
+    await a.leases.renew();
+    await a.leases.stop();
+    letGo();
+    await until(
+      async () => [await redis.get(leaseKey(prefix)), await redis.zcard(`{${prefix}:sweepers}`)],
+      left => left[0] === null && left[1] === 0
+    );
+  });
+
+  it("is not waited for by a stop, which ends the round and gives back what it has asked for", async () => {
+    const prefix = newPrefix();
+    const { client, calls, letGo } = keeping("after", isAcquire);
+    const a = contender(prefix, "a", { partitions: 4 }, client);
+    const round = a.leases.renew();
+    await until(
+      () => a.leases.holders(),
+      holders => holders.includes("a")
+    );
+    await a.leases.stop();
+    expect(await contender(prefix, "b", { partitions: 4 }).leases.holders()).toEqual([null, null, null, null]);
+    letGo();
+    await round;
+    expect(calls.filter(isAcquire)).toHaveLength(1);
+    expect(a.held()).toEqual([]);
+  });
+});
+
+it("one shard of a Redis cluster is down: after a lease without a whole round all is swept, unlocked", async () => {
+  let down: string | undefined;
+  const client: RedisClient = {
+    eval: (...call) =>
+      down !== undefined && call[2] === down
+        ? Promise.reject(new Error("CLUSTERDOWN The cluster is down"))
+        : redis.eval(...(call as Parameters<Redis["eval"]>))
+  };
+  const prefix = newPrefix();
+  const a = contender(prefix, "a", { partitions: 2 }, client);
+  await a.leases.renew();
+  expect(a.held()).toEqual([0, 1]);
+  // The one that is renewed last.
+  down = leaseKey(prefix, [...a.leases.held().keys()].at(-1));
+  for (let round = 0; round < 4; round++) {
+    a.clock.now += 20_000;
+    await a.leases.renew();
+  }
+  expect([a.leases.mode, a.held()]).toEqual(["unlocked", []]);
+  down = undefined;
+  await a.leases.renew();
+  expect([a.leases.mode, a.held()]).toEqual(["held", [0, 1]]);
 });

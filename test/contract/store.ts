@@ -223,6 +223,45 @@ export function transitions(kind: StoreKind): void {
     });
   });
 
+  describe("upsertFromChecks", () => {
+    one(
+      "puts a new emission in place of a withdrawn one that is known in part only, with all of its own",
+      async store => {
+        const callback = { strategy: "callback", body: Buffer.alloc(0), partial: true } as const;
+        const old = await put(store, { ...callback, status: "intended", createdAt: at(1) });
+        await store.intents.withdraw(old._id, { at: at(2), by: "shop", act: "withdraw" }, old.createdAt);
+        const fresh = messageOf({
+          _id: old._id,
+          strategy: "callback",
+          status: "published",
+          publishedAt: at(3),
+          createdAt: at(3)
+        });
+        expect(await store.messages.upsertFromChecks([fresh])).toMatchObject([
+          { status: "published", createdAt: at(3) }
+        ]);
+        const row = await get(store, old._id);
+        expect(row).toMatchObject({
+          status: "published",
+          open: true,
+          createdAt: at(3),
+          publishedAt: at(3),
+          body: fresh.body
+        });
+        expect(row).not.toHaveProperty("partial");
+      }
+    );
+
+    one("completes a row of the same emission that is known in part only", async store => {
+      const fresh = messageOf({ strategy: "callback", status: "published", createdAt: at(3) });
+      await store.messages.insertFromReceipts([{ ...fresh, body: Buffer.alloc(0), partial: true }]);
+      await store.messages.upsertFromChecks([fresh]);
+      const row = await get(store, fresh._id);
+      expect(row.body).toEqual(fresh.body);
+      expect(row).not.toHaveProperty("partial");
+    });
+  });
+
   describe("insertFromReceipts", () => {
     one("stores what is new, and leaves what has a row as it is", async store => {
       const known = await put(store, { status: "published", waiting: ["mail"] });

@@ -18,8 +18,7 @@ const NOT_IN_RECEIPTS = [
   "source",
   "intent",
   "resend",
-  "delays",
-  "createdAt"
+  "delays"
 ] as const;
 
 /** Rows of messages of strategy `callback`, which no emit stores. */
@@ -101,7 +100,8 @@ function emissionOf(id: string, createdAt: Date): string {
 /** The changes that an existing row needs after what is known now. */
 function changesBy(row: Message, there: Message | undefined): Operation[] {
   if (!there) return [];
-  const completes = !row.partial && there.partial;
+  const same = there.createdAt.getTime() === row.createdAt.getTime();
+  const completes = same && !row.partial && there.partial;
   const happened = row.intent && row.status !== STATUS.intended && there.status === STATUS.intended;
   return [...(completes ? [completing(row)] : []), ...(happened ? [sent(row)] : [])];
 }
@@ -111,7 +111,11 @@ function completing(row: Message): Operation {
   const $set = Object.fromEntries(
     NOT_IN_RECEIPTS.filter(field => doc[field] !== undefined).map(field => [field, doc[field]])
   );
-  return { filter: { _id: row._id, partial: true }, change: { $set, $unset: { partial: true } } };
+  // Not the row of an earlier emission of this id, which was withdrawn: that one is replaced.
+  return {
+    filter: { _id: row._id, partial: true, createdAt: row.createdAt },
+    change: { $set, $unset: { partial: true } }
+  };
 }
 
 /** The message was sent, so the business write happened before, no matter who is asking about it. */

@@ -32,11 +32,13 @@ async function world(checkDelaysMs = [1500, 3000, 6000]): Promise<World> {
   const told: ReliableError[] = [];
   const watch = {
     name: "watch",
-    events: { "$reliable.error": ({ params }: { params: Told }) => void told.push(params.error) }
+    events: { "$reliable.error": (ctx: { params: Told }) => void told.push(ctx.params.error) }
   };
   const options = { checkDelaysMs, receiptTimeoutMs: 1500 };
   const home = await made.node("home", [emitter(made.mixin(options)), watch]);
-  const handler = async ({ params: { n } }: { params: { n: number } }) => {
+  // Moleculer 0.14.12 tells by the name `ctx` that a handler takes a context.
+  const handler = async (ctx: { params: { n: number } }) => {
+    const { n } = ctx.params;
     await new Promise(resolve => setTimeout(resolve, SLOW_MS));
     handled.add(n);
   };

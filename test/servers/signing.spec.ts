@@ -19,7 +19,8 @@ it("nodes that change from no signatures to required ones, and to another key, u
   type Role = (typeof roles)[number];
   const nodes = new Map<Role, ServiceBroker>();
   let started = 0;
-  const handler = ({ params: { n } }: Context<{ n: number }>) => {
+  const handler = (ctx: Context<{ n: number }>) => {
+    const { n } = ctx.params;
     // Some are sent again.
     if (n % 7 === 0 && !handled.has(n + 0.5)) {
       handled.add(n + 0.5);

@@ -89,7 +89,8 @@ export default defineConfig({
         more: { globalSetup: [...servers, "./test/support/package-setup.ts"] }
       }),
       project({ name: "own-servers", include: folder("own-servers"), more: { globalSetup: servers } }),
-      project({ name: "chaos", include: folder("chaos"), more: alone(1) })
+      project({ name: "chaos", include: folder("chaos"), more: alone(1) }),
+      project({ name: "fuzz", include: folder("fuzz"), more: { ...alone(2), globalSetup: servers } })
     ]
   }
 });

@@ -203,7 +203,10 @@ it(`${SECONDS} s of forged and mutated messages of every kind into every queue, 
       const statuses = await statusesOf(db, prefix);
       const open = [...promised.keys()].filter(id => statuses.get(id) !== "consumed");
       const kept = [...(await queuesIn(vhost))].filter(([name, queue]) => keeps(name, queue));
-      left = [...open, ...kept.map(([name, queue]) => `${queue.messages} in ${name}`)];
+      left = [
+        ...(open.length ? [`${open.length} promised messages, the first: ${open.slice(0, 5).join(", ")}`] : []),
+        ...kept.map(([name, queue]) => `${queue.messages} in ${name}`)
+      ];
       return left.length;
     },
     count => count === 0,

@@ -11,6 +11,7 @@ import {
   type ReliableOptions
 } from "../../src";
 import { onTold, tell } from "../support/parent";
+import { runtimeOf } from "../support/runtime";
 import { JOBS, LIVING } from "./load";
 
 /** A node of the load, in a process of its own: `FUZZ_NODE` says which. */
@@ -132,6 +133,8 @@ function front(): void {
   let open = true;
   const flying = new Set<Promise<void>>();
   const load = async () => {
+    // A group that is new to this node is owed nothing by its first emits.
+    await runtimeOf(broker).storage?.subscriptions.refresh();
     for (let n = 0, from = performance.now(); open; ) {
       for (; n < ((performance.now() - from) / 1000) * rate && flying.size < 200; n++) {
         const one = emit(n).finally(() => flying.delete(one));

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import type { Db } from "mongodb";
-import { matches, namesGroup } from "../../src/message/pattern";
+import { isExact, matches, namesGroup } from "../../src/message/pattern";
 import { keyOf, readJournals } from "../chaos/journal";
 import { GROUPS, OWING, type Places } from "./load";
 import { type Forged, idOf, MARK } from "./stranger";
@@ -97,10 +97,15 @@ function strangersOf(journals: string[]): string[] {
 
 /** Acked by every consumer, by its words: another group is meant, or the pattern does not match. */
 function isForNobody({ exchange, routingKey, properties, headers }: Forged, places: Places): boolean {
-  if (exchange) return !GROUPS.some(({ name, pattern }) => takes(name, pattern, routingKey, headers));
+  const type = String(properties["type"]);
+  // A wildcard's binding may bring what its pattern does not name. An exact pattern's reader parks that.
+  if (exchange)
+    return GROUPS.filter(({ pattern }) => matches(routingKey, pattern)).every(
+      ({ name, pattern }) => (isExact(pattern) ? type === pattern : true) && !takes(name, pattern, type, headers)
+    );
   const at = places.groups.indexOf(routingKey);
   const group = GROUPS[at];
-  if (group) return !takes(group.name, group.pattern, String(properties["type"]), headers);
+  if (group) return !takes(group.name, group.pattern, type, headers);
   // A job needs no group, but may name one; and its queue has nowhere to leave what has expired.
   if (routingKey === places.jobs) return "x-reliable-only" in headers || "expiration" in properties;
   // The same as is known, or a later one of the same group and pattern: they have no id of their own in the store.

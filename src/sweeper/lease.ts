@@ -66,7 +66,10 @@ return out`;
 /** Longer than Redis takes for anything when it is well. Of a short lease a third, so that it can still be renewed. */
 const ANSWER_MS = 1000;
 
-/** A node without the lease asks so often at least, so that it sweeps on soon after Redis has gone. */
+/**
+ * A node without the lease asks so often at least, so that it sweeps on soon after Redis has gone; and a round, of any
+ * number of partitions, takes no longer: a Redis so slow counts as one that does not answer.
+ */
 const ROUND_MS = 3000;
 
 interface Held {
@@ -100,6 +103,8 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   #renewing: Promise<void> | undefined;
   /** Start of the last round in which everything was answered. */
   #completeAt = -Infinity;
+  /** By when the running round must have all its answers. */
+  #roundEnds = Infinity;
   /** Commands that were given up and have no answer yet. */
   #owed = 0;
   changes = 0;
@@ -117,6 +122,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
    */
   async stop(): Promise<void> {
     this.#end.abort();
+    this.#roundEnds = Infinity;
     this.#timer?.stop();
     const mine = this.#renewing ? this.#partitions : [...this.#held.keys()];
     await Promise.all([this.#leave(), ...mine.map(partition => this.#release(partition))]);
@@ -154,6 +160,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     this.#timer?.stop();
     const before = this.#describe();
     const started = this.#now();
+    this.#roundEnds = started + ROUND_MS;
     let next = this.options.ttlMs / 3;
     try {
       next = Math.min(next, await this.#compete());
@@ -171,6 +178,8 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
       // One shard of a Redis cluster is down: nobody gets its partitions, and who goes on holding the others would not
       // sweep them.
       if (started - this.#completeAt >= this.options.ttlMs) this.#held.clear();
+    } finally {
+      this.#roundEnds = Infinity;
     }
     if (this.#end.signal.aborted) return;
     const now = this.#now();
@@ -257,7 +266,8 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   ): Promise<unknown> {
     if (this.#owed) throw new Error("it still owes the answer to an earlier command");
     const { clock, ttlMs } = this.options;
-    const limitMs = Math.min(ANSWER_MS, ttlMs / 3);
+    const limitMs = Math.min(ANSWER_MS, ttlMs / 3, this.#roundEnds - this.#now());
+    if (limitMs <= 0) throw new Error(`its answers took more than ${ROUND_MS} ms together`);
     const asked = this.redis.eval(script, keys.length, ...keys, ...args);
     const answer = await withTimeout(asked, limitMs, clock);
     if (answer !== TIMED_OUT) return answer;

@@ -9,12 +9,13 @@ import type { RedisClient } from "./lease";
 
 /**
  * A client that fails at once instead of queueing. With ioredis' own defaults a command on a dead Redis fails after
- * more than a minute (measured), too late for a lease.
+ * more than a minute (measured), too late for a lease. The limit of each command is the lease's; a connection that owes
+ * an answer for five seconds is made anew (ioredis below 5.5 leaves that to TCP).
  */
 const FAIL_FAST = {
   enableOfflineQueue: false,
   maxRetriesPerRequest: 1,
-  commandTimeout: 1000,
+  socketTimeout: 5000,
   connectTimeout: 2000,
   lazyConnect: true
 } as const;

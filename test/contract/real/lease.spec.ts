@@ -144,9 +144,9 @@ describe("one partition", () => {
       );
       return made;
     };
-    const some = slow(10_000);
+    const some = slow(1000);
     await some.leases.renew();
-    some.clock.now += 43_999;
+    some.clock.now += 52_999;
     expect(some.held()).toEqual([0]);
     some.clock.now += 1;
     expect(some.held()).toEqual([]);
@@ -357,6 +357,21 @@ describe("an answer that comes late", () => {
     expect(calls.filter(isAcquire)).toHaveLength(1);
     expect(a.held()).toEqual([]);
   });
+});
+
+it("a Redis so slow that a round would take more than three seconds counts as one that does not answer", async () => {
+  const prefix = newPrefix();
+  let calls = 0;
+  const slow: RedisClient = {
+    eval: (...call) => {
+      calls++;
+      a.clock.now += 500;
+      return redis.eval(...(call as Parameters<Redis["eval"]>));
+    }
+  };
+  const a = contender(prefix, "a", { partitions: 64 }, slow);
+  await a.leases.renew();
+  expect([a.leases.mode, a.held(), calls]).toEqual(["unlocked", [], 6]);
 });
 
 it("one shard of a Redis cluster is down: after a lease without a whole round all is swept, unlocked", async () => {

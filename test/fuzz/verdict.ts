@@ -63,12 +63,13 @@ async function parkedOf(db: Db, prefix: string): Promise<{ marks: Set<number>; i
   const ids = new Set<string>();
   let count = 0;
   const rows = db
-    .collection<{ _id: string; headers: string; reason: string }>(`${prefix}.parked`)
-    .find({}, { projection: { headers: 1, reason: 1 } });
-  for await (const { _id, headers, reason } of rows) {
+    .collection<{ _id: string; properties: string; headers: string; reason: string }>(`${prefix}.parked`)
+    .find({}, { projection: { properties: 1, headers: 1, reason: 1 } });
+  for await (const { _id, properties, headers, reason } of rows) {
     count++;
-    // Of one that says of itself that it is parked.
+    // Of one that says of itself that it is parked; and one that was put back into its queue has its own headers only.
     ids.add(_id);
+    ids.add(String((JSON.parse(properties) as { messageId?: unknown }).messageId));
     const mark = new RegExp(`${MARK}\\W+(\\d+)`).exec(headers);
     if (mark) marks.add(Number(mark[1]));
     else for (const [id] of reason.matchAll(/strange-[\d.]+\d/g)) ids.add(id);

@@ -99,7 +99,8 @@ function payloadOf(message: Message): unknown {
 }
 
 function timeline(message: Message): TimelineEntry[] {
-  // Always the first entry: the others have the time of other clocks, which may be some ms behind the producer's.
+  // Always the first entry, and none comes before it: the others have the time of other clocks, which may be some ms
+  // behind the producer's.
   const created = {
     at: message.createdAt,
     what: `${message.strategy === "callback" ? "emitted" : "stored"} by ${message.producer} for ${groupsText(owing(message), message)}`
@@ -146,7 +147,8 @@ function timeline(message: Message): TimelineEntry[] {
           ? "consumed: its queue has it, and no receipt will come"
           : "consumed: every expected group has handled it"
     });
-  return [created, ...entries.sort((a, b) => a.at.getTime() - b.at.getTime())].map(({ at, what }) => ({
+  const place = ({ at }: { at: Date }) => Math.max(at.getTime(), message.createdAt.getTime());
+  return [created, ...entries.sort((a, b) => place(a) - place(b))].map(({ at, what }) => ({
     at: at.toISOString(),
     // One line each: an error's text must not look like an entry of its own.
     what: printable(what)

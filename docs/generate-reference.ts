@@ -135,7 +135,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
   health: {
     what: "Connections, lease holders and what is in flight on the node that answers. Ask a certain node with `nodeID` in the options of the call.",
     returns:
-      "`{ ok, nodeID, publish, consume, blocked, store, redis, sweeping, leaseHolders, lastSweep, oldestPendingMs, oldestUnconsumedMs, inFlightPublishes, inFlightHandlers, reconnects }`. `ok`: every configured server answers, and RabbitMQ does not block"
+      "`{ ok, failing, degraded, nodeID, publish, consume, blocked, store, redis, signing, sweeping, leaseHolders, lastSweep, oldestPendingMs, oldestUnconsumedMs, inFlightPublishes, inFlightHandlers, reconnects }`. `ok`: promises can be kept and messages handled; `failing`: texts that say why not; `degraded`: texts about what works on without harm"
   },
   subscriptions: {
     what: "The groups, their queues, and how many messages and consumers each queue has now.",
@@ -255,7 +255,7 @@ function actionsPage(): string {
   return page(
     "Actions",
     'Actions of the service `reliable`, which runs on each node with a store (unless `service: false`). Any node may call them: `broker.call("reliable.stats")`, or `call reliable.stats` in the REPL. An unknown param is an error. Their visibility is `public`: not reachable through an API gateway, see [behind an API gateway](../guide/operating.md#behind-an-api-gateway).',
-    "A text's length limit stands in brackets. The REPL command `reliable` has the same names: [operating](../guide/operating.md#dead-messages).",
+    "A text's length limit stands in brackets. The REPL command `reliable` has the same names, but for `stats`, which stands in `reliable` alone: [operating](../guide/operating.md#dead-messages).",
     "They reject with `RELIABLE_NOT_FOUND`, `RELIABLE_ILLEGAL_TRANSITION`, `RELIABLE_BAD_OPTION`, `RELIABLE_GROUP_ACTIVE`, `RELIABLE_NO_STORE` or `RELIABLE_UNAVAILABLE`: see [errors](errors.md).",
     ...sections
   );

@@ -139,7 +139,7 @@ export const ERRORS = {
   },
   RELIABLE_PUBLISH_REFUSED: {
     retryable: false,
-    text: "RabbitMQ closes its channel on this message: too large for its `max_message_size`, or the user may not send it; with `callback` the emit is rejected, with `outbox` the message ends as `dead`"
+    text: "RabbitMQ closes its channel on this message: too large for its `max_message_size`, or the user may not send it; with `callback` the emit is rejected; what is stored is tried again, straight into the queues of its groups, and ends as `dead` if those are refused too"
   },
   RELIABLE_STORE_REFUSED: {
     retryable: false,

@@ -167,6 +167,8 @@ export interface CourierStatus {
   idle: string[];
   /** Queues, or the exchange, that the periodic repair could not declare: why, and how often in a row. */
   unmended: { text: string; times: number }[];
+  /** Rights for publishes that the broker denies, in its words. */
+  denied?: string | undefined;
   reconnects: number;
 }
 

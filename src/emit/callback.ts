@@ -165,7 +165,7 @@ export class Callback implements Strategy {
       throw publishRefused(
         message,
         result,
-        "Its check was taken, so it is tried again when that comes, and ends as dead."
+        "Its check was taken, so it may be sent again when that comes: handled, or dead, and its story tells which."
       );
     if (result.outcome !== "confirmed") throw outcomeUnknown(message, result, "the message");
   }

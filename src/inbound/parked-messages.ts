@@ -4,7 +4,7 @@ import { ReliableError } from "../errors";
 import type { Parked } from "../message/records";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
-import { hasControl } from "../platform/printable";
+import { hasControl, printable } from "../platform/printable";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 import { isCount, PARKED_TYPE } from "../wire/envelope";
@@ -211,10 +211,11 @@ export function toParked(
   const { body, cut } = cutTo(MAX_PARKED_BYTES, delivery);
   return {
     ...kept,
-    // Messages of other programs may have the same id, or none.
-    _id: messageId
-      ? `${queue}/${messageId}#${(cut?.sha256 ?? digestOf(body)).slice(0, 40)}`
-      : `${queue}#${nodeID}#${run}#${epoch}#${tag}`,
+    // Messages of other programs may have the same id, none, or one that nobody can type.
+    _id:
+      messageId && printable(messageId) === messageId
+        ? `${queue}/${messageId}#${(cut?.sha256 ?? digestOf(body)).slice(0, 40)}`
+        : `${queue}#${nodeID}#${run}#${epoch}#${tag}`,
     queue,
     nodeID,
     body,

@@ -7,6 +7,7 @@ import type { Subscription } from "../message/records";
 import type { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
 import type { ReleaseScope } from "../stores/store-records";
+import { eventQueue } from "../wire/names";
 
 export interface ForgetParams {
   /** A group, with its wildcard handlers; or one of them, as `<group>:<pattern>`. */
@@ -43,6 +44,7 @@ interface ForgetParts {
   store: Store;
   courier: Courier;
   progress: Progress;
+  namespace: string;
 }
 
 /**
@@ -67,6 +69,8 @@ export async function forget(parts: ForgetParts, params: ForgetParams, who: stri
   const scopes = scopesOf(group, pattern, gone, living.length > 0);
   const messages = await waitingIn(store, scopes);
   if (!gone.length && living.length) throw active(group, living);
+  const left = force && !meant.length ? await leftOver(parts, group, pattern) : undefined;
+  if (left) gone.push(left);
   if (!gone.length && !messages)
     throw new ReliableError(
       "RELIABLE_NOT_FOUND",
@@ -100,6 +104,28 @@ export async function forget(parts: ForgetParts, params: ForgetParams, who: stri
     if (!stays) each.ready = await removeEmpty(courier, each.queue, force);
   }
   return { group, messages: freed, queues, living, dryRun };
+}
+
+/** The queue of a handler that was forgotten while the queue held messages. */
+async function leftOver(
+  { courier, namespace }: ForgetParts,
+  group: string,
+  pattern: string | undefined
+): Promise<Subscription | undefined> {
+  if (pattern === undefined) return undefined;
+  const queue = eventQueue(namespace, group, pattern);
+  const depth = await courier.depth(queue);
+  if (!depth || depth.consumers) return undefined;
+  const never = new Date(0);
+  return {
+    pattern,
+    group: consumerGroup(group, pattern),
+    queue,
+    nodeID: "",
+    service: "",
+    firstSeenAt: never,
+    seenAt: never
+  };
 }
 
 /** Its messages are released: what is left in the queue are copies that nobody waits for. Returns how many stay. */

@@ -103,6 +103,7 @@ export class NodeHealth {
       ...publishFaults(courier, this.parts.courier.ready),
       ...consumeFaults(courier, all),
       ...(written.up ? [] : [`store: ${written.text}`]),
+      ...deniedIn(courier, false),
       ...courier.unmended.filter(({ times }) => times > 1).map(({ text }) => `RabbitMQ: ${text}`)
     ];
     const { blocked } = courier;
@@ -111,6 +112,7 @@ export class NodeHealth {
       failing,
       degraded: [
         ...(holders && !holders.up ? [`Redis: ${holders.text}; sweeping goes on without a lease`] : []),
+        ...deniedIn(courier, true),
         ...courier.unmended.filter(({ times }) => times === 1).map(({ text }) => `RabbitMQ: ${text}`)
       ],
       nodeID,
@@ -218,6 +220,13 @@ function publishFaults({ publish, blocked, blockedReason, unconfirmedMs }: Couri
   if (!ready) return ["publishing: connected, but there is no channel for it yet"];
   return unconfirmedMs > UNCONFIRMED_MS
     ? [`publishing: connected, but no confirms for ${Math.round(unconfirmedMs / 1000)} s`]
+    : [];
+}
+
+/** A right to one topic is missing for some events only. */
+function deniedIn({ denied }: CourierStatus, topic: boolean): string[] {
+  return denied !== undefined && denied.includes("access to topic") === topic
+    ? [`publishing: RabbitMQ refuses it: ${denied}`]
     : [];
 }
 

@@ -49,6 +49,7 @@ export interface OperationsParts {
   progress: Progress;
   events: Events;
   clock: Clock;
+  namespace: string;
 }
 
 /** As lifecycle events name it. */

@@ -99,14 +99,14 @@ function payloadOf(message: Message): unknown {
 }
 
 function timeline(message: Message): TimelineEntry[] {
-  // Always the first entry, and none comes before it: the others have the time of other clocks, which may be some ms
+  // Always the first entry, and none is dated before it: the others have the time of other clocks, which may be some ms
   // behind the producer's.
   const created = {
     at: message.createdAt,
     what: `${message.strategy === "callback" ? "emitted" : "stored"} by ${message.producer} for ${groupsText(owing(message), message)}`
   };
   const entries: { at: Date; what: string }[] = [];
-  if (message.publishedAt) entries.push({ at: message.publishedAt, what: "published: confirmed and routed" });
+  if (message.publishedAt) entries.push({ at: message.publishedAt, what: publishedText(message) });
   for (const failure of message.failures) {
     const whom = failure.group && failure.group !== ANY_GROUP ? ` in ${failure.group}` : "";
     const where = failure.nodeID ? ` on node ${failure.nodeID}` : "";
@@ -147,9 +147,9 @@ function timeline(message: Message): TimelineEntry[] {
           ? "consumed: its queue has it, and no receipt will come"
           : "consumed: every expected group has handled it"
     });
-  const place = ({ at }: { at: Date }) => Math.max(at.getTime(), message.createdAt.getTime());
-  return [created, ...entries.sort((a, b) => place(a) - place(b))].map(({ at, what }) => ({
-    at: at.toISOString(),
+  const instantOf = ({ at }: { at: Date }) => Math.max(at.getTime(), message.createdAt.getTime());
+  return [created, ...entries.sort((a, b) => instantOf(a) - instantOf(b))].map(({ at, what }) => ({
+    at: new Date(instantOf({ at })).toISOString(),
     // One line each: an error's text must not look like an entry of its own.
     what: printable(what)
   }));
@@ -157,6 +157,13 @@ function timeline(message: Message): TimelineEntry[] {
 
 const whomOf = ({ group, pattern }: { group?: string; pattern?: string }) =>
   `${group === undefined ? "" : ` ${group}`}${pattern === undefined ? "" : ` (${pattern})`}`;
+
+/** A row of `callback` is made from its check: what the broker said to the first publish only the producer knows. */
+function publishedText({ strategy, publishedAt, createdAt }: Message): string {
+  return strategy === "callback" && publishedAt?.getTime() === createdAt.getTime()
+    ? "published by its producer, which was told the outcome"
+    : "published: confirmed and routed";
+}
 
 function groupsText(waiting: string[], message: Message): string {
   const foreign = queueTargetOfMessage(message);

@@ -144,7 +144,8 @@ export const OPTIONS = {
    * calls no other, whatever a message says.
    */
   sources: perService({
-    rule: { type: "array", items: { type: "string", empty: false, max: 255 }, max: 100 },
+    // Not a node's own actions (`$node.…`), and no patterns.
+    rule: { type: "array", items: { type: "string", pattern: /^[^$*][^*]*$/, max: 255 }, max: 100 },
     default: [] as string[]
   }),
   /**

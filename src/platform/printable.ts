@@ -1,8 +1,10 @@
-/** Control characters and line ends: no name or id has them. */
-const CONTROL = /[\p{Cc}\u2028\u2029]/u;
+/**
+ * What a terminal or a log takes for commands or line ends, and what turns the direction of writing. No name or id has
+ * them: nobody could type it.
+ */
+const CONTROL = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
 
-/** What a terminal or a log takes for commands or line ends, and what turns the direction of writing. */
-const UNPRINTABLE = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
+const UNPRINTABLE = new RegExp(CONTROL, "gu");
 
 const ESCAPES = new Map<string, string>();
 

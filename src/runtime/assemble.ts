@@ -136,7 +136,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
     redis && new Leases(redis.client, { prefix, owner, ttlMs: options.leaseMs, partitions, logger, clock });
   leases?.on("unreachable", error => events.emit("error", error, "redis"));
   const sweeper = new Sweeper(sweeping, leases, { everyMs: options.sweepEveryMs, partitions, retainMs });
-  const operations = new Operations({ store, courier, progress, events, clock });
+  const operations = new Operations({ store, courier, progress, events, clock, namespace });
   const health = new NodeHealth({
     nodeID,
     courier,

@@ -55,6 +55,8 @@ export interface ReleaseScope {
   event?: string;
   /** Only under this very name, not under those of its wildcard handlers. */
   exactly?: boolean;
+  /** Only messages that were emitted by then. */
+  emittedBy?: Date;
 }
 
 /** A page of messages that waited for a forgotten group. */

@@ -160,6 +160,8 @@ export interface OperationStore {
    * race against a receipt comes again with the next page.
    */
   release(scope: ReleaseScope, note: Note): Promise<Released | undefined>;
+  /** The last `forget` of each of these groups that was forgotten. */
+  forgotten(groups: string[]): Promise<Map<string, Note>>;
   audits(messageId?: string): Promise<AuditRecord[]>;
 }
 

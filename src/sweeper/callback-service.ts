@@ -4,7 +4,7 @@ import type { Delivery } from "../couriers/courier";
 import { BatchConsumer } from "../inbound/batch-consumer";
 import type { Fault } from "../inbound/parking";
 import { STATUS } from "../message/lifecycle";
-import type { Message } from "../message/message";
+import { ANY_GROUP, type Message } from "../message/message";
 import { type Check, parseCheck } from "../wire/check";
 import { sameJson, Unreadable } from "../wire/json";
 import type { Queues } from "../wire/names";
@@ -75,7 +75,7 @@ export class CallbackService {
     const latest = new Map(
       read.toSorted((a, b) => a.check.round - b.check.round).map(({ check }) => [check.row._id, check.row])
     );
-    const rows = await this.parts.store.messages.upsertFromChecks([...latest.values()]);
+    const rows = await this.#released(await this.parts.store.messages.upsertFromChecks([...latest.values()]));
     const stored = new Map(rows.map(row => [row._id, row]));
     const checks = new Map<string, Check>();
     for (const { check, delivery } of read) {
@@ -91,6 +91,24 @@ export class CallbackService {
       rows.filter(row => row.open && checks.has(row._id) && (row.round ?? 1) <= (checks.get(row._id) as Check).round)
     );
     return faults;
+  }
+
+  /**
+   * Frees what was emitted to groups by name that a human has forgotten since: there was no row yet that he could have
+   * freed. Such a group is known to nobody.
+   */
+  async #released(rows: Message[]): Promise<Message[]> {
+    const { store, subscriptions, progress } = this.parts;
+    const unknown = new Set(
+      rows.flatMap(({ event, groups, waiting }) =>
+        groups ? waiting.filter(group => group !== ANY_GROUP && !subscriptions.queueOf(group, event)) : []
+      )
+    );
+    if (!unknown.size) return rows;
+    const forgotten = await store.operations.forgotten([...unknown]);
+    for (const [group, note] of forgotten)
+      await progress.groupForgotten({ group, exactly: true, emittedBy: note.at }, note);
+    return forgotten.size ? store.messages.find(rows.map(({ _id }) => _id)) : rows;
   }
 
   async #work(rows: Message[]): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
+import type { ReliableOptions } from "../../src";
 import type { Message } from "../../src/message/message";
 import type { Parked } from "../../src/message/records";
 import type { Forgotten } from "../../src/operator/forget";
@@ -7,7 +8,7 @@ import { eventQueue } from "../../src/wire/names";
 import { backend, cluster, until } from "../support/brokers";
 import { deadOf, failureOf, finalOf, messageOf, parkedOf, receiptOf, subscriptionOf } from "../support/messages";
 import { courierOf, rowOf, storeOf } from "../support/runtime";
-import { consumer, emitter, errorOf, oneNode, reaches, story, subscribed } from "../support/services";
+import { consumer, emitter, emitterOf, errorOf, oneNode, reaches, story, subscribed } from "../support/services";
 
 const AGO = (ms: number) => new Date(Date.now() - ms);
 const HOUR = 3_600_000;
@@ -467,6 +468,41 @@ describe("forget", () => {
     await until(async () => (await courierOf(broker).depth(queue))?.ready === 1);
     expect(await act({ group: "stock", note: "gone", force: true })).toMatchObject({ queues: [{ ready: 0 }] });
     expect(await courierOf(broker).depth(queue)).toBeUndefined();
+    // What was left the first time can be deleted later.
+    await once("c");
+    await emit("order.created", {});
+    await until(async () => (await courierOf(broker).depth(queue))?.ready === 1);
+    expect(await act({ group: "stock", note: "gone" })).toMatchObject({ queues: [{ ready: 1 }] });
+    const later = { group: "stock", pattern: "order.created", note: "its queue too", force: true };
+    expect(await act(later)).toMatchObject({ messages: 0, queues: [{ queue, ready: 0 }] });
+    expect(await courierOf(broker).depth(queue)).toBeUndefined();
+  });
+
+  it("frees what `callback` has sent to the group and no store knows yet, as soon as its check comes", async () => {
+    const made = cluster();
+    const own = { strategy: "callback", checkDelaysMs: [600, 1200, 2400] } satisfies ReliableOptions;
+    const broker = await made.node("node-1", [emitter(made.mixin(own))]);
+    const away = await made.node("away", [
+      consumer(made.mixin({ ...own, service: false }), "stock", "order.created", () => undefined)
+    ]);
+    await subscribed(broker, 1);
+    await away.stop();
+    const emit = emitterOf(broker);
+    const waiter = errorOf(
+      emit("order.created", {}, { id: "c1", groups: ["stock"], waitFor: "consumed", timeoutMs: 20_000 })
+    );
+    await until(async () => {
+      const [row] = await broker.call<{ ready: number }[], object>("reliable.subscriptions", {});
+      return row?.ready === 1;
+    });
+    await broker.call("reliable.forget", { group: "stock", note: "gone", by: "ann" });
+    expect(await waiter).toMatchObject({ type: "RELIABLE_RESOLVED" });
+    const { status, timeline } = await story(broker, "c1");
+    expect(status).toBe("resolved");
+    expect(timeline.at(-1)?.what).toBe("forget stock by ann: gone");
+    // What is emitted to it afterwards is not covered by that.
+    await errorOf(emit("order.created", {}, { id: "c2", groups: ["stock"] }));
+    expect((await reaches(broker, "c2", "dead")).reason).toContain("unroutable");
   });
 
   it("repeated after a crash that came between its steps, it frees the rest", async () => {

@@ -60,6 +60,8 @@ describe("unknown options", () => {
 
 describe("wrong type or range", () => {
   it.each<[OptionName, unknown]>([
+    ["sources", ["$node.list"]],
+    ["sources", ["orders.*"]],
     ["maxAttempts", 0],
     ["maxAttempts", 101],
     ["maxAttempts", 1.5],

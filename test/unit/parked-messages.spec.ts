@@ -39,6 +39,12 @@ describe("parked messages", () => {
     expect((raw as string).length).toBe(MAX_PARKED_HEADERS);
   });
 
+  it.each(["bad\u001b[2J", "order\u202e1"])("an id that nobody can type is no part of the row's: %j", messageId => {
+    const { _id, properties } = toParked(deliveryOf({ messageId }), "r", NODE, "run");
+    expect(_id).toBe("q#node-1#run#1#1");
+    expect(properties["messageId"]).toBe(messageId);
+  });
+
   it("a row is far below 16 MiB, whatever comes", () => {
     const control = "\u0001".repeat(100_000);
     const parked = {

@@ -22,7 +22,7 @@ it("a failure that the store's clock dates before the emit comes after the publi
   const message = messageOf({ strategy: "callback", createdAt: at(1000), publishedAt: at(1000), failures: [failure] });
   expect(toStory(message, 2000).timeline.map(({ what }) => what)).toEqual([
     expect.stringMatching(/^emitted by/),
-    "published: confirmed and routed",
+    "published by its producer, which was told the outcome",
     expect.stringMatching(/^attempt 1 failed in stock/)
   ]);
 });

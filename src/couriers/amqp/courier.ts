@@ -268,6 +268,7 @@ export class AmqpCourier implements Courier {
       unconfirmedMs: this.#publisher.unconfirmedMs,
       idle: [...this.#consumptions].filter(({ active }) => !active).map(({ queue }) => queue),
       unmended: this.#declarations.unmended,
+      denied: this.#isolation.denials.text,
       reconnects: this.#publish.reconnects + this.#consume.reconnects
     };
   }
@@ -327,6 +328,7 @@ export class AmqpCourier implements Courier {
 
   #settled(routingKey: string, result: PublishResult | undefined): void {
     this.#unsettled.end();
+    this.#isolation.denials.settled(routingKey, result);
     // Someone deleted a delay queue: the next delayed publish declares it again.
     if (result?.outcome === "returned") this.#delayQueues.missing(routingKey);
   }

@@ -3,6 +3,7 @@ import { reasonOf } from "../../errors";
 import type { Clock, Timer } from "../../platform/clock";
 import { ConfirmChannel, type ConfirmChannelOptions } from "./confirm-channel";
 import { AmqpConnection, type ConnectionOptions } from "./connection";
+import { Denials } from "./denials";
 import type { Entry } from "./outgoing";
 
 /** A connection that nobody needs is closed after this time. */
@@ -27,9 +28,12 @@ export class Isolation {
   #connection: AmqpConnection | undefined;
   #idle: Timer | undefined;
   #count = 0;
+  /** Of all publishes, also those that were alone when they were refused. */
+  readonly denials: Denials;
 
   constructor(private readonly parts: IsolationParts) {
     const { onSettled } = parts.channel;
+    this.denials = new Denials(parts.clock);
     this.#channel = new ConfirmChannel({
       ...parts.channel,
       // Of a broker that does not answer the others need not wait for theirs one by one.

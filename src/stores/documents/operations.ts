@@ -1,7 +1,7 @@
 import { ReliableError } from "../../errors";
 import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle";
 import { ANY_GROUP, type Message, type Note } from "../../message/message";
-import { namesGroup } from "../../message/pattern";
+import { consumerGroup, namesGroup } from "../../message/pattern";
 import type { AuditRecord, Subscription } from "../../message/records";
 import type { OperationStore } from "../store";
 import type { Released, ReleaseScope } from "../store-records";
@@ -83,7 +83,7 @@ export class DocumentOperations implements OperationStore {
     return gone.length ? subscriptions.remove({ _id: { $in: gone.map(subscriptionId) } }) : 0;
   }
 
-  async release({ group, event, exactly }: ReleaseScope, note: Note): Promise<Released | undefined> {
+  async release({ group, event, exactly, emittedBy }: ReleaseScope, note: Note): Promise<Released | undefined> {
     const { messages } = this.db.collections;
     const labelled = exactly ? textOf("group", group) : labelsOf(textOf("group", group));
     const isMeant = (label: string) => (exactly ? label === group : namesGroup(group, label));
@@ -91,7 +91,8 @@ export class DocumentOperations implements OperationStore {
       {
         status: { $in: LIVE },
         $or: [{ waiting: labelled }, { failed: labelled }],
-        ...(event !== undefined && { event: textOf("event", event) })
+        ...(event !== undefined && { event: textOf("event", event) }),
+        ...(emittedBy && { createdAt: { $lte: emittedBy } })
       },
       { limit: RELEASE_PAGE, fields: ["status", "waiting", "failed", "receipts", "reason"] }
     );
@@ -113,6 +114,27 @@ export class DocumentOperations implements OperationStore {
       resolved: ended(STATUS.resolved).map(({ _id }) => _id),
       dead: ended(STATUS.dead).map(deadOf)
     };
+  }
+
+  async forgotten(labels: string[]): Promise<Map<string, Note>> {
+    const groups = labels.flatMap(label => [label, label.split(":", 1)[0] as string]);
+    const acts = (await this.db.collections.audit.find(
+      { act: "forget", group: { $in: groups } },
+      { sort: { at: -1 }, limit: MAX_AUDITS }
+    )) as unknown as Note[];
+    const of = (label: string) =>
+      acts.find(({ group = "", pattern }) =>
+        pattern === undefined ? namesGroup(group, label) : consumerGroup(group, pattern) === label
+      );
+    return new Map(
+      labels.flatMap(label => {
+        const act = of(label);
+        if (!act) return [];
+        const { at, by, group, pattern, note } = act;
+        const story: Note = { at, by, act: "forget", ...(group && { group }) };
+        return [[label, { ...story, ...(note && { note }), ...(pattern && { pattern }) }]];
+      })
+    );
   }
 
   /** Those of the messages that carry the note: some lost their race against a receipt. */

@@ -78,6 +78,11 @@ test("of a text that names what is meant: the others go on at once", async () =>
     const forbidden = (id: string) => ({ ...good(id), to: { event: "forbidden" } });
     await onlyTheBadFail(courier, /topic 'forbidden'/, forbidden);
     expect(courier.status()).toMatchObject({ reconnects: 0, inFlight: 0 });
+    // Told until the same is taken again.
+    expect(courier.status().denied).toMatch(/topic 'forbidden'/);
+    await rabbitmqctl("-q", "clear_topic_permissions", user);
+    await eventually(async () => (await courier.publish(forbidden("now"))).outcome !== "refused");
+    expect(courier.status().denied).toBeUndefined();
   } finally {
     await rabbitmqctl("-q", "delete_user", user);
   }

@@ -142,7 +142,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
     returns: "rows `{ group, pattern, queue, ready, consumers, service, lastNode, firstSeenAt, seenAt }`"
   },
   list: {
-    what: "Pages of messages, the newest first.",
+    what: "Pages of messages, the newest first: open ones by their emit, dead ones by their death, finished ones by their end.",
     returns: "`{ rows, total, page, pageSize, totalPages }`"
   },
   get: {
@@ -196,8 +196,8 @@ const PARAMS: Record<string, string> = {
   pattern: "only its handler of this event or pattern",
   "forget.group": "the group; its wildcard consumers `<group>:<pattern>` are meant too",
   producer: "only messages emitted by this service (its full name)",
-  olderThanMs: "only messages emitted longer ago",
-  youngerThanMs: "only messages emitted since",
+  olderThanMs: "only messages emitted longer ago; `dead` ones: dead for longer; finished ones: finished longer ago",
+  youngerThanMs: "only messages emitted since; `dead` ones: dead since; finished ones: finished since",
   page: "number of the page, from 1 (default 1)",
   pageSize: "rows of a page (default 20)",
   note: "why; kept on the message or in the audit record",

@@ -113,12 +113,9 @@ async function throughput({ namespace, bytes, strategy, inbox: remember, warmMs,
     if (!messages.length) return;
     const ids = messages.flatMap(message => JSON.parse(message.content.toString()));
     const now = new Date();
-    const said = { waiting: [], status: "consumed", consumedAt: now, doneAt: now };
+    const said = { waiting: [], status: "consumed", at: now };
     if (strategy === "outbox")
-      await rows.updateMany(
-        { _id: { $in: ids }, status: "pending" },
-        { $set: said, $unset: { open: true, dueAt: true } }
-      );
+      await rows.updateMany({ _id: { $in: ids }, status: "pending" }, { $set: said, $unset: { dueAt: true } });
     else
       await rows.insertMany(
         ids.map(_id => ({ ...shapes.ours.document({}), _id, ...said })),
@@ -180,12 +177,12 @@ async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, 
     write: async messages => {
       const ids = messages.flatMap(message => JSON.parse(message.content.toString()));
       const now = new Date();
-      const receipt = { "receipts.group-1": { at: now, nodeID: "bench", durationMs: 0, attempt: 1 } };
+      const receipt = { "groups.group-1.receipt": { at: now, nodeID: "bench", durationMs: 0, attempt: 1 } };
       await rows.updateMany(
         { _id: { $in: ids }, status: "pending" },
         {
-          $set: { ...receipt, waiting: [], status: "consumed", consumedAt: now, doneAt: now },
-          $unset: { open: true, dueAt: true }
+          $set: { ...receipt, waiting: [], status: "consumed", at: now },
+          $unset: { dueAt: true }
         }
       );
       tracking.ack(messages.at(-1), true);

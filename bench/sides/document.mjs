@@ -33,9 +33,8 @@ export function callbackHeaders(receipts) {
 }
 
 export const indexesOf = name =>
-  INDEXES[name].map(({ key, openOnly, sparse }) => ({
+  INDEXES[name].map(({ key, sparse }) => ({
     key,
-    ...(openOnly && { partialFilterExpression: { open: true } }),
     ...(sparse && { sparse })
   }));
 

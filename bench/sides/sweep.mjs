@@ -41,12 +41,11 @@ const dueDocument = () => encodeMessage(messageOf(PAYLOAD, ["group-1"], { dueAt:
 function finishedDocument() {
   const now = new Date();
   const receipt = { at: now, nodeID: "bench", durationMs: 1, attempt: 1 };
-  const { open, dueAt, ...message } = messageOf(PAYLOAD, [], {
+  const { dueAt, ...message } = messageOf(PAYLOAD, [], {
     status: "consumed",
     receipts: { "group-1": receipt },
     publishedAt: now,
-    consumedAt: now,
-    doneAt: now
+    at: now
   });
   return encodeMessage(message);
 }
@@ -93,10 +92,10 @@ async function once({ namespace, due }) {
       $in: (
         await collection
           .find(
-            { status: "consumed", doneAt: { $gte: new Date(Date.now() - 600_000) } },
+            { status: "consumed", at: { $gte: new Date(Date.now() - 600_000) } },
             { projection: { _id: 1 }, limit: 0 }
           )
-          .sort({ createdAt: -1 })
+          .sort({ at: -1 })
           .limit(due + 100)
           .toArray()
       ).map(({ _id }) => _id)

@@ -60,6 +60,11 @@ export function sourcesOf(to: Status | "discarded"): Status[] {
   return STATUSES.filter(from => TRANSITIONS[from].includes(to));
 }
 
+/** The sweeper may have to act on it: it is neither final nor `dead`, where only a human may. */
+export function isOpen({ status }: { status: Status }): boolean {
+  return !isFinal(status) && status !== STATUS.dead;
+}
+
 export function isFinal(status: Status): boolean {
   return TRANSITIONS[status].length === 0;
 }

@@ -112,7 +112,7 @@ export interface Source {
 export interface Message {
   /** UUIDv7, or the caller's `id`: messageId on the wire, dedupe key everywhere. */
   _id: string;
-  v: 1;
+  v: 2;
   event: string;
   body: Buffer;
   meta: Record<string, unknown>;
@@ -124,9 +124,10 @@ export interface Message {
   /** The emit's `groups` option: sent and resent to these queues only. Absent = every subscribed group. */
   groups?: string[];
   status: Status;
-  /** Present (true) while the sweeper may have to act; absent on `dead` and final messages, so indexes stay flat. */
-  open?: true;
-  /** When the sweeper must look at it next: schedule and claim lease in one field. Absent unless `open`. */
+  /**
+   * When the sweeper must look at it next: schedule and claim lease in one field. Only on open messages, so the index on
+   * it stays flat.
+   */
   dueAt?: Date;
   /** Id of the sweep pass that holds it until `dueAt`. */
   claim?: string;
@@ -177,10 +178,13 @@ export interface Message {
   unreachableSince?: Date;
   createdAt: Date;
   publishedAt?: Date;
-  consumedAt?: Date;
-  deadAt?: Date;
-  /** Set on final statuses only (never on `dead`): retention counts from here. */
-  doneAt?: Date;
+  /**
+   * The instant that lists, ages and retention go by: of its emit while it is open, of its death while it is `dead`, of
+   * its end when it is final.
+   */
+  at: Date;
+  /** Of an operator's last retry. */
+  retriedAt?: Date;
   notes: Note[];
 }
 

@@ -38,7 +38,7 @@ export function queryOf(filter: Filter, now: number): ListQuery {
   if (filter.event !== undefined) query.event = filter.event;
   if (filter.group !== undefined) query.group = filter.group;
   if (filter.producer !== undefined) query.producer = filter.producer;
-  if (filter.olderThanMs !== undefined) query.createdBefore = new Date(now - filter.olderThanMs);
-  if (filter.youngerThanMs !== undefined) query.createdAfter = new Date(now - filter.youngerThanMs);
+  if (filter.olderThanMs !== undefined) query.before = new Date(now - filter.olderThanMs);
+  if (filter.youngerThanMs !== undefined) query.after = new Date(now - filter.youngerThanMs);
   return query;
 }

@@ -137,11 +137,10 @@ function timeline(message: Message): TimelineEntry[] {
   }
   for (const note of message.notes)
     entries.push({ at: note.at, what: `${note.act}${whomOf(note)} by ${note.by}${note.note ? `: ${note.note}` : ""}` });
-  if (message.deadAt && message.status === STATUS.dead)
-    entries.push({ at: message.deadAt, what: `dead: ${message.reason ?? ""}` });
-  if (message.consumedAt)
+  if (message.status === STATUS.dead) entries.push({ at: message.at, what: `dead: ${message.reason ?? ""}` });
+  if (message.status === STATUS.consumed)
     entries.push({
-      at: message.consumedAt,
+      at: message.at,
       what:
         queueTargetOfMessage(message)?.settle === "confirm"
           ? "consumed: its queue has it, and no receipt will come"

@@ -1,5 +1,5 @@
 import { reasonOf } from "../errors";
-import { STATUS } from "../message/lifecycle";
+import { isOpen, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Failure, type Message, type Note } from "../message/message";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Logger } from "../platform/logger";
@@ -92,7 +92,9 @@ export class Progress {
    * `answered`: groups that have just answered, by id.
    */
   async resolveRecipients(messages: Message[], answered: { id: string; group: string }[] = []): Promise<void> {
-    const open = messages.filter(({ open, waiting }) => open && (!waiting.length || waiting.includes(ANY_GROUP)));
+    const open = messages.filter(
+      message => isOpen(message) && (!message.waiting.length || message.waiting.includes(ANY_GROUP))
+    );
     if (!open.length) return;
     const { store, subscriptions } = this.parts;
     await subscriptions.refresh();

@@ -128,16 +128,16 @@ export interface ListQuery {
   /** Matches groups that wait, have failed or have handled. */
   group?: string;
   producer?: string;
-  /** Bounds on createdAt. */
-  createdBefore?: Date;
-  createdAfter?: Date;
+  /** Bounds on `at`. */
+  before?: Date;
+  after?: Date;
   ids?: string[];
 }
 
 export interface StoreStats {
   byStatus: Record<Status, number>;
   parked: number;
-  /** The oldest createdAt of a `pending` message, of a `published` one, of a `dead` one. */
+  /** The oldest `at` of a `pending` message, of a `published` one, of a `dead` one. */
   oldestPendingAt?: Date;
   oldestPublishedAt?: Date;
   oldestDeadAt?: Date;

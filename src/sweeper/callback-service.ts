@@ -3,8 +3,8 @@ import type { Deadline } from "../async/deadline";
 import type { Delivery } from "../couriers/courier";
 import { BatchConsumer } from "../inbound/batch-consumer";
 import type { Fault } from "../inbound/parking";
-import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
+import { isOpen, STATUS } from "../message/lifecycle";
 import { type Check, parseCheck } from "../wire/check";
 import { sameJson, Unreadable } from "../wire/json";
 import type { Queues } from "../wire/names";
@@ -88,7 +88,7 @@ export class CallbackService {
       else if ((checks.get(_id)?.round ?? 0) < check.round) checks.set(_id, check);
     }
     await this.#work(
-      rows.filter(row => row.open && checks.has(row._id) && (row.round ?? 1) <= (checks.get(row._id) as Check).round)
+      rows.filter(row => isOpen(row) && checks.has(row._id) && (row.round ?? 1) <= (checks.get(row._id) as Check).round)
     );
     return faults;
   }

@@ -3,7 +3,7 @@ import { Batcher } from "../async/batcher";
 import type { QueueDepth } from "../couriers/courier";
 import { ReliableError, reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
-import { STATUS } from "../message/lifecycle";
+import { isOpen, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { ClaimQuery, NamingRecord, RescheduleRecord } from "../stores/store-records";
 import { askIntent } from "./ask-producer";
@@ -188,7 +188,7 @@ async function withoutAnswered({ store, progress }: SweepParts, page: Message[],
   const rows = await store.messages.find(answered.map(({ _id }) => _id));
   return [
     ...page.filter(message => !answered.includes(message)),
-    ...rows.filter(row => row.open && row.claim === claim)
+    ...rows.filter(row => isOpen(row) && row.claim === claim)
   ];
 }
 

@@ -1,6 +1,7 @@
 import type { Delivery, QueueDepth } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
 import { backoffMs } from "../message/backoff";
+import { isOpen } from "../message/lifecycle";
 import type { Message } from "../message/message";
 import { offlinePauseMs } from "../message/offline";
 import type { DisplacedRecord } from "../stores/store-records";
@@ -100,7 +101,7 @@ export class Displaced {
     const [stored] = await store.messages.find([id]);
     const message = stored ?? (await this.#fromEnvelope(envelope, delivery));
     // Handled by others, resolved, or dead by now: what is left in the broker is not needed any more.
-    if (!message.open) return;
+    if (!isOpen(message)) return;
     const now = store.now();
     const online = (await this.#depthOf(queue))?.consumers;
     const pauseMs = online ? backoffMs(message.backoff, 1) : offlinePauseMs(message);

@@ -2,6 +2,7 @@ import type { Delivery } from "../couriers/courier";
 import { isParkedMessage } from "../inbound/parked-messages";
 import type { Fault } from "../inbound/parking";
 import { highestAttempt, judgeFailure } from "../message/attempts";
+import { isOpen } from "../message/lifecycle";
 import type { FailureError } from "../message/message";
 import type { FailedRecord } from "../stores/store-records";
 import { parseEnvelope } from "../wire/envelope";
@@ -49,7 +50,7 @@ export class ParkedQueue {
       this.parts.signatures?.check(delivery, "event");
       const { id, attempt } = parseEnvelope(delivery);
       const [message] = await store.messages.find([id]);
-      if (!message?.open || attempt > highestAttempt(message, group)) return undefined;
+      if (!message || !isOpen(message) || attempt > highestAttempt(message, group)) return undefined;
       return judgeFailure(message, group, attempt, "crash-loop", failureOf(death), { now: store.now() });
     } catch (error) {
       if (error instanceof Unreadable) return undefined;

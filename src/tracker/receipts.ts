@@ -2,7 +2,7 @@ import type { Delivery } from "../couriers/courier";
 import type { Fault } from "../inbound/parking";
 import { highestAttempt, judgeFailure } from "../message/attempts";
 import { describeError } from "../message/failure-text";
-import { STATUS } from "../message/lifecycle";
+import { isOpen, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message, type Receipt } from "../message/message";
 import type { FailedRecord } from "../stores/store-records";
 import { messageOfEcho, withReceipts } from "../wire/check";
@@ -197,7 +197,7 @@ function objection(message: Message, { group, item }: Answer): { text: string; c
       text: `failed receipt of group ${group} for attempt ${item.attempt} of message ${item.id}, of which at most ${highest} can have been sent`,
       counts: false
     };
-  if (!message.open && !message.receipts[group] && !message.failed.includes(group))
+  if (!isOpen(message) && !message.receipts[group] && !message.failed.includes(group))
     return {
       text: `failed receipt of group ${group}, which message ${item.id} (${message.status}) did not expect`,
       counts: true

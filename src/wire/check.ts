@@ -87,8 +87,8 @@ export function withReceipts(row: Message, receipts: Map<string, Receipt>, now: 
   const waiting = row.waiting.filter(group => !receipts.has(group));
   const answered = { ...row, receipts: Object.fromEntries(receipts), waiting };
   if (waiting.length) return answered;
-  const { open: _open, dueAt: _dueAt, ...closed } = answered;
-  return { ...closed, status: STATUS.consumed, consumedAt: now, doneAt: now };
+  const { dueAt: _dueAt, ...closed } = answered;
+  return { ...closed, status: STATUS.consumed, at: now };
 }
 
 function callbackMessage(
@@ -101,14 +101,13 @@ function callbackMessage(
   const [first = 0] = delays;
   return {
     _id: known.id,
-    v: 1,
+    v: 2,
     event: known.event,
     ...rest,
     strategy: "callback",
     producer: known.producer,
     ...(only && { groups: only }),
     status: STATUS.published,
-    open: true,
     // The producer's clock may be ahead, but its emit is in the past.
     dueAt: new Date(Math.max(now.getTime(), Math.min(at, now.getTime()) + first) + LOST_CHECK_MARGIN_MS),
     bucket: bucketOf(known.id),
@@ -129,6 +128,7 @@ function callbackMessage(
     delays,
     round: 1,
     createdAt: new Date(at),
+    at: new Date(at),
     publishedAt: new Date(at),
     notes: []
   };

@@ -26,7 +26,7 @@ function dead(id: string, fields: Partial<Message> = {}): Message {
   return deadOf({
     _id: id,
     createdAt: AGO(HOUR),
-    deadAt: AGO(1000),
+    at: AGO(1000),
     failures: [failureOf({ group: "stock", attempt: 3 })],
     ...fields
   });
@@ -211,7 +211,7 @@ describe("resolve and discard", () => {
     await act("resolve", { id: "d2" }, { $repl: true });
     expect(await rowOf(broker, "d1")).toMatchObject({
       status: "resolved",
-      doneAt: expect.any(Date),
+      at: expect.any(Date),
       notes: [{ act: "resolve", by: "ann", note: "refunded by hand" }]
     });
     expect((await rowOf(broker, "d2")).notes).toMatchObject([{ by: "REPL on node-1" }]);

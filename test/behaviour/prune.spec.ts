@@ -18,7 +18,7 @@ it("prunes final messages and inbox rows after retainMs, and never dead or open 
     finalOf("resolved", AGO(2 * HOUR), { _id: "resolved-old", ...old }),
     finalOf("withdrawn", AGO(2 * HOUR), { _id: "withdrawn-old", ...old }),
     finalOf("consumed", AGO(HOUR / 2), { _id: "consumed-young", ...old }),
-    deadOf({ _id: "dead-old", deadAt: AGO(900 * HOUR), ...old }),
+    deadOf({ _id: "dead-old", at: AGO(900 * HOUR), ...old }),
     messageOf({ _id: "pending-old", dueAt: AGO(-HOUR), ...old }),
     messageOf({ _id: "published-old", status: "published", publishedAt: AGO(900 * HOUR), dueAt: AGO(-HOUR), ...old })
   ]);

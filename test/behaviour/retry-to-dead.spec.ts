@@ -79,7 +79,7 @@ describe("a handler that fails", () => {
         code
       ])
     ).toEqual([1, 2, 3].map(n => ["handler", "stock", n, "node-1", "no stock", "E_STOCK"]));
-    expect(row.open).toBeUndefined();
+    expect(row.dueAt).toBeUndefined();
     expect(await told).toEqual({ id: "order-1", reason: row.reason });
   });
 
@@ -148,7 +148,7 @@ describe("a handler that takes too long", () => {
     release();
     const row = await reaches(broker, id, "consumed").then(() => rowOf(broker, id));
     expect(row).toMatchObject({ waiting: [], failed: [], receipts: { stock: { attempt: 1 } } });
-    expect(row.deadAt ?? row.reason).toBeUndefined();
+    expect(row.reason).toBeUndefined();
   });
 });
 

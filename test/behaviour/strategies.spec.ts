@@ -171,7 +171,7 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     expect(row.failures.map(({ cause, group, attempt, error: { code } }) => [cause, group, attempt, code])).toEqual(
       [1, 2, 3].map(n => ["handler", "stock", n, "E_STOCK"])
     );
-    expect(row.open).toBeUndefined();
+    expect(row.dueAt).toBeUndefined();
     expect(attempts).toEqual([1, 2, 3]);
     expect(await told).toEqual({ id: "order 1", reason });
   });

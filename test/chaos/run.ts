@@ -196,7 +196,7 @@ async function drain(servers: Servers, namespace: string, queues: string[], run:
     let last = "";
     let quiet = 0;
     for (let since = performance.now(); performance.now() - since < STUCK_MS; ) {
-      const open = await messages.countDocuments({ open: true, status: { $ne: "dead" } });
+      const open = await messages.countDocuments({ dueAt: { $exists: true } });
       const depths = await depthsOf(amqp, queues);
       // What is in the hands of a node is in neither for a moment.
       if (open + depths.length === 0 && ++quiet >= 4) return [];
@@ -207,9 +207,7 @@ async function drain(servers: Servers, namespace: string, queues: string[], run:
       run.progress(`drains: ${seen}`);
       await run.sleep(300);
     }
-    const rows = await messages
-      .find({ open: true, status: { $ne: "dead" } }, { limit: 3, projection: { body: 0 } })
-      .toArray();
+    const rows = await messages.find({ dueAt: { $exists: true } }, { limit: 3, projection: { body: 0 } }).toArray();
     return [`not drained, ${STUCK_MS / 1000} s without a change: ${last}; ${JSON.stringify(rows)}`];
   } finally {
     await client.close();

@@ -48,7 +48,7 @@ export function operations(kind: StoreKind): void {
         { event: "a" },
         { producer: "p" },
         { group: "x.y" },
-        { createdAfter: at(5), createdBefore: at(20) },
+        { after: at(5), before: at(20) },
         { ids: [wanted._id, "unknown"] }
       ];
       for (const query of queries) expect(idsOf((await store.messages.list(query, 0, 10)).rows)).toEqual([wanted._id]);
@@ -70,8 +70,8 @@ export function operations(kind: StoreKind): void {
         messageOf({ waiting: ["auditor"] }),
         messageOf({ waiting: ["my:audit"] })
       ]);
-      expect(idsOf((await store.messages.list({ group: "audit" }, 0, 10)).rows)).toEqual(
-        idsOf([waiting, failed, handled, labelled])
+      expect(idsOf((await store.messages.list({ group: "audit" }, 0, 10)).rows).sort()).toEqual(
+        idsOf([waiting, failed, handled, labelled]).sort()
       );
     });
 
@@ -83,7 +83,7 @@ export function operations(kind: StoreKind): void {
         { producer: /./ },
         { status: { $ne: "dead" } },
         { ids: [{ $gt: "" }] },
-        { createdAfter: { $gt: 0 } }
+        { after: { $gt: 0 } }
       ]) {
         await expect(store.messages.list(query as never, 0, 10)).rejects.toMatchObject({ type: "RELIABLE_BAD_OPTION" });
       }
@@ -118,14 +118,14 @@ export function operations(kind: StoreKind): void {
         parked: 1,
         oldestPendingAt: at(1),
         oldestPublishedAt: at(3),
-        oldestDeadAt: at(4)
+        oldestDeadAt: at(500)
       });
     });
 
     one("tells when the oldest were emitted, and the lives of consumed ones alone", async store => {
       expect(await store.messages.oldest()).toEqual({ pending: undefined, published: undefined });
       const pending = messageOf({ createdAt: at(1) });
-      const consumed = finalOf("consumed", at(9), { event: "order.paid", createdAt: at(2), consumedAt: at(9) });
+      const consumed = finalOf("consumed", at(9), { event: "order.paid", createdAt: at(2) });
       await store.messages.insert([
         messageOf({ createdAt: at(5) }),
         pending,
@@ -154,7 +154,6 @@ export function operations(kind: StoreKind): void {
       const again = await get(store, dead._id);
       expect(again).toMatchObject({
         status: "pending",
-        open: true,
         dueAt: at(7000),
         waiting: ["a.b", "stock"],
         failed: [],
@@ -163,7 +162,7 @@ export function operations(kind: StoreKind): void {
         next: {},
         notes: [noteOf("retry", { note: "fixed" })]
       });
-      for (const field of ["deadAt", "reason"]) expect(again).not.toHaveProperty(field);
+      expect(again).not.toHaveProperty("reason");
       expect(await store.operations.retry(dead, at(8000), noteOf("retry"))).toBe(false);
       expect(await get(store, dead._id)).toEqual(again);
       expect(await store.messages.failed([failedBy(dead._id, { group: "a.b", attempt: 4 })])).toMatchObject({
@@ -177,7 +176,7 @@ export function operations(kind: StoreKind): void {
       expect(await store.operations.resolve(dead, noteOf("resolve"))).toBe(true);
       expect(await get(store, dead._id)).toMatchObject({
         status: "resolved",
-        doneAt: at(9000),
+        at: at(9000),
         notes: [noteOf("resolve")]
       });
       expect(await store.operations.resolve(dead, noteOf("resolve"))).toBe(false);
@@ -268,23 +267,21 @@ export function operations(kind: StoreKind): void {
       const consumed = await get(store, handled._id);
       expect(consumed).toMatchObject({
         status: "consumed",
-        consumedAt: at(9000),
-        doneAt: at(9000),
+        at: at(9000),
         waiting: [],
         notes: [note]
       });
       for (const field of ["open", "dueAt"]) expect(consumed).not.toHaveProperty(field);
-      expect(await get(store, nobody._id)).toMatchObject({ status: "resolved", doneAt: at(9000), waiting: [] });
+      expect(await get(store, nobody._id)).toMatchObject({ status: "resolved", at: at(9000), waiting: [] });
       expect(await get(store, others._id)).toMatchObject({
         status: "pending",
-        open: true,
         waiting: ["mail"],
         notes: [note]
       });
-      expect(await get(store, dying._id)).toMatchObject({ status: "dead", deadAt: at(9000), failed: ["mail"] });
+      expect(await get(store, dying._id)).toMatchObject({ status: "dead", at: at(9000), failed: ["mail"] });
       expect(await get(store, dead._id)).toMatchObject({ status: "resolved", failed: [] });
       expect(await get(store, deadStill._id)).toMatchObject({ status: "dead", failed: ["mail"] });
-      expect(await get(store, intended._id)).toMatchObject({ status: "intended", open: true, waiting: [ANY_GROUP] });
+      expect(await get(store, intended._id)).toMatchObject({ status: "intended", waiting: [ANY_GROUP] });
       expect(await store.messages.find(idsOf(untouched))).toEqual(untouched);
       expect(await store.operations.release({ group: "audit" }, note)).toBeUndefined();
       expect(await store.operations.forget(gone, note)).toBe(0);

@@ -1,6 +1,7 @@
 import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it } from "vitest";
 import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../src/message/message";
+import { pathOf } from "../../src/stores/documents/codec";
 import type { Collections } from "../../src/stores/documents/collection";
 import type { Store, StoreFeatures } from "../../src/stores/store";
 import type { RescheduleRecord } from "../../src/stores/store-records";
@@ -243,7 +244,6 @@ export function transitions(kind: StoreKind): void {
         const row = await get(store, old._id);
         expect(row).toMatchObject({
           status: "published",
-          open: true,
           createdAt: at(3),
           publishedAt: at(3),
           body: fresh.body
@@ -270,8 +270,7 @@ export function transitions(kind: StoreKind): void {
         status: "consumed",
         receipts: { stock: receiptOf() },
         waiting: [],
-        doneAt: at(5),
-        consumedAt: at(5),
+        at: at(5),
         partial: true
       });
       expect(await store.messages.insertFromReceipts([{ ...fresh, _id: known._id }, fresh])).toEqual(
@@ -310,7 +309,7 @@ export function transitions(kind: StoreKind): void {
     });
 
     two("is done by one of two at the same time", async (store, other) => {
-      const rows = Array.from({ length: 20 }, () => messageOf({ status: "consumed", waiting: [], doneAt: at(5) }));
+      const rows = Array.from({ length: 20 }, () => messageOf({ status: "consumed", waiting: [], at: at(5) }));
       const [mine, theirs] = await Promise.all([
         store.messages.insertFromReceipts(rows),
         other.messages.insertFromReceipts(rows)
@@ -331,7 +330,6 @@ export function transitions(kind: StoreKind): void {
       });
       expect(await get(store, id)).toMatchObject({
         status: "published",
-        open: true,
         waiting: ["stock"],
         receipts: { mail: receiptOf() }
       });
@@ -348,8 +346,8 @@ export function transitions(kind: StoreKind): void {
         waiting: [],
         receipts: { mail: receiptOf(), stock: receiptOf() }
       });
-      expect(done.doneAt).toEqual(done.consumedAt);
-      for (const field of ["open", "dueAt", "claim"]) expect(done).not.toHaveProperty(field);
+      expect(done.at.getTime()).toBeGreaterThan(done.createdAt.getTime());
+      for (const field of ["dueAt", "claim"]) expect(done).not.toHaveProperty(field);
     });
 
     one("forgets what was wrong before, by whichever way it is consumed", async store => {
@@ -439,7 +437,7 @@ export function transitions(kind: StoreKind): void {
       expect((await store.messages.handled([handledBy(id)])).consumed).toEqual([id]);
       const done = await get(store, id);
       expect(done).toMatchObject({ status: "consumed", failed: [] });
-      for (const field of ["reason", "deadAt"]) expect(done).not.toHaveProperty(field);
+      expect(done).not.toHaveProperty("reason");
     });
 
     one("leaves it dead while another group has not handled it", async store => {
@@ -453,7 +451,7 @@ export function transitions(kind: StoreKind): void {
       expect((await store.messages.handled([handledBy(id, "mail")])).consumed).toEqual([]);
       const dead = await get(store, id);
       expect(dead).toMatchObject({ status: "dead", failed: ["stock"] });
-      for (const field of ["open", "dueAt"]) expect(dead).not.toHaveProperty(field);
+      expect(dead).not.toHaveProperty("dueAt");
     });
 
     one("keeps resolved and withdrawn as they are, but remembers the receipt", async store => {
@@ -465,10 +463,10 @@ export function transitions(kind: StoreKind): void {
       );
       expect(await get(store, resolved._id)).toMatchObject({
         status: "resolved",
-        doneAt: at(0),
+        at: at(0),
         receipts: { stock: receiptOf() }
       });
-      expect(await get(store, withdrawn._id)).toMatchObject({ status: "withdrawn", doneAt: at(0) });
+      expect(await get(store, withdrawn._id)).toMatchObject({ status: "withdrawn", at: at(0) });
     });
 
     one("keeps awkward group names apart", async store => {
@@ -488,8 +486,14 @@ export function transitions(kind: StoreKind): void {
     one("heals a crash after the receipt was written and before the message was moved on", async store => {
       const { _id: id } = await put(store);
       const dying = await put(store, { waiting: ["mail"], failed: ["stock"] });
-      await rawOf(store).messages.update({ _id: id }, { $set: { "receipts.stock": receiptOf(), waiting: [] } });
-      await rawOf(store).messages.update({ _id: dying._id }, { $set: { "receipts.mail": receiptOf(), waiting: [] } });
+      await rawOf(store).messages.update(
+        { _id: id },
+        { $set: { [pathOf("receipts", "stock")]: receiptOf(), waiting: [] } }
+      );
+      await rawOf(store).messages.update(
+        { _id: dying._id },
+        { $set: { [pathOf("receipts", "mail")]: receiptOf(), waiting: [] } }
+      );
       expect(await store.messages.handled([handledBy(id), handledBy(dying._id, "mail")])).toEqual({
         unknown: [],
         duplicates: 2,
@@ -559,7 +563,6 @@ export function transitions(kind: StoreKind): void {
       });
       expect(await get(store, id)).toMatchObject({
         status: "published",
-        open: true,
         waiting: ["mail"],
         failed: ["stock"],
         spent: { stock: 3 }
@@ -575,8 +578,8 @@ export function transitions(kind: StoreKind): void {
         failed: ["stock", "mail"],
         reason: "handler (mail): boom"
       });
-      expect(dead.deadAt).toBeInstanceOf(Date);
-      for (const field of ["open", "dueAt", "claim", "doneAt"]) expect(dead).not.toHaveProperty(field);
+      expect(dead.at.getTime()).toBeGreaterThan(dead.createdAt.getTime());
+      for (const field of ["dueAt", "claim"]) expect(dead).not.toHaveProperty(field);
       expect(await store.messages.failed([failedBy(id, { attempt: 9, nextAt: null })])).toEqual({
         applied: 0,
         dead: []
@@ -596,7 +599,7 @@ export function transitions(kind: StoreKind): void {
         failedBy(silent._id, { group: ANY_GROUP })
       ]);
       expect(new Set((await get(store, again._id)).waiting)).toEqual(new Set([ANY_GROUP, "stock"]));
-      expect(await get(store, spent._id)).toMatchObject({ open: true, waiting: [ANY_GROUP], failed: ["stock"] });
+      expect(await get(store, spent._id)).toMatchObject({ waiting: [ANY_GROUP], failed: ["stock"] });
       expect((await get(store, silent._id)).waiting).toEqual([ANY_GROUP]);
       expect((await store.messages.resolveRecipients([{ id: spent._id, groups: [] }])).dead).toMatchObject([
         { id: spent._id }
@@ -642,7 +645,7 @@ export function transitions(kind: StoreKind): void {
       const { _id: id } = await put(store);
       await rawOf(store).messages.update(
         { _id: id },
-        { $set: { waiting: [], failed: ["stock"], "spent.stock": 1, reason: "r" } }
+        { $set: { waiting: [], failed: ["stock"], [pathOf("spent", "stock")]: 1, reason: "r" } }
       );
       expect(await store.messages.failed([failedBy(id, { nextAt: null })])).toEqual({
         applied: 0,
@@ -743,7 +746,7 @@ export function transitions(kind: StoreKind): void {
       const { _id: id } = await put(store, { status: "published", dueAt: at(0) });
       await claim(store, "c");
       await store.messages.rescheduled([{ id, claim: "c", status: "pending", dueAt: at(40_000) }]);
-      expect(await get(store, id)).toMatchObject({ status: "pending", open: true, dueAt: at(40_000) });
+      expect(await get(store, id)).toMatchObject({ status: "pending", dueAt: at(40_000) });
     });
 
     two("does not apply a stale claim", async (store, other) => {
@@ -791,8 +794,8 @@ export function transitions(kind: StoreKind): void {
       }
     );
 
-    one("never touches a dead message, however old, even one with a doneAt", async store => {
-      const dead = [deadOf({ createdAt: at(-1e9), deadAt: at(-1e9) }), deadOf({ doneAt: at(-1e9) })];
+    one("never touches a dead message, however old", async store => {
+      const dead = [deadOf({ createdAt: at(-1e9), at: at(-1e9) }), deadOf({ at: at(-1e9) })];
       await store.messages.insert(dead);
       expect(await store.prune(at(1e9), 100)).toEqual({ messages: 0, more: false });
       expect(await store.messages.find(dead.map(({ _id }) => _id))).toHaveLength(2);

@@ -24,41 +24,53 @@ export { match };
  */
 export function normal(doc: Doc): Doc {
   const come = (at: unknown) => ((at as Date) > NOW ? LATER : EARLIER);
-  const map = (field: string, change: (value: unknown) => unknown) =>
+  const sorted = <T>(map: unknown, change: (value: T) => unknown) =>
     Object.fromEntries(
-      Object.entries((doc[field] ?? {}) as object)
+      Object.entries((map ?? {}) as Record<string, T>)
         .sort()
         .map(([key, value]) => [key, change(value)])
     );
   const failures = ((doc.failures ?? []) as (string | { group?: string; attempt?: number })[])
     .map(failure => (typeof failure === "string" ? failure : `${failure.group} ${failure.attempt}`))
     .sort();
-  const { dueAt, publishedAt, consumedAt, deadAt, doneAt, reason, unreachableSince, notes, ...rest } = doc;
+  const { dueAt, publishedAt, retriedAt, reason, unreachableSince, notes, next, groups, failed, ...rest } = doc;
+  const waitsFor = sorted(next, come);
   const result: Doc = {
     ...rest,
     createdAt: NOW,
+    at: NOW,
     ...(dueAt !== undefined && { dueAt: come(dueAt) }),
     ...(publishedAt !== undefined && { publishedAt: (publishedAt as Date) < NOW ? EARLIER : NOW }),
-    ...(deadAt !== undefined && { deadAt: NOW }),
+    ...(retriedAt !== undefined && { retriedAt: NOW }),
     ...(unreachableSince !== undefined && { unreachableSince: NOW }),
-    ...(Array.isArray(doc.waiting) && {
-      waiting: [...doc.waiting].sort(),
-      failed: [...(doc.failed as string[])].sort()
-    }),
-    next: map("next", come),
-    spent: map("spent", n => n),
-    attempts: map("attempts", n => n),
-    receipts: map("receipts", () => ({ at: NOW, nodeID: "", durationMs: 0, attempt: 1 })),
+    ...(Array.isArray(doc.waiting) && { waiting: [...doc.waiting].sort() }),
+    ...((failed as string[] | undefined)?.length && { failed: [...(failed as string[])].sort() }),
+    ...(Object.keys(waitsFor).length && { next: waitsFor }),
+    groups: sorted<Record<string, unknown>>(groups, ({ receipt, ...of }) => ({
+      ...sorted(of, n => n),
+      ...(receipt !== undefined && { receipt: { at: NOW, nodeID: "", durationMs: 0, attempt: 1 } })
+    })),
     failures,
     notes: []
   };
   return Object.fromEntries(Object.entries(result).sort(([a], [b]) => (a < b ? -1 : 1))) as Doc;
 }
 
+/** Groups of which a receipt is there. */
+export function answeredIn(doc: Doc | undefined): string[] {
+  return Object.entries((doc?.groups ?? {}) as Record<string, object>).flatMap(([group, of]) =>
+    "receipt" in of ? group : []
+  );
+}
+
 export function changed(doc: Doc, change: Change): Doc {
   const { body } = change.$set ?? {};
+  const lists = Object.fromEntries(Object.keys(change.$pull ?? {}).map(list => [list, doc[list] ?? []]));
   return normal(
-    modify(doc, Buffer.isBuffer(body) ? { ...change, $set: { ...change.$set, body: body.toString("base64") } } : change)
+    modify(
+      { ...doc, ...lists },
+      Buffer.isBuffer(body) ? { ...change, $set: { ...change.$set, body: body.toString("base64") } } : change
+    )
   );
 }
 
@@ -72,7 +84,7 @@ export function read(doc: Doc): Doc {
 
 /** Rows after time has passed for this field of it, or for all. */
 export function later(doc: Doc): [what: string, doc: Doc][] {
-  const next = doc.next as Record<string, Date>;
+  const next = (doc.next ?? {}) as Record<string, Date>;
   const open = Object.keys(next).filter(group => (next[group] as Date) > NOW);
   const all = normal({
     ...doc,

@@ -1,7 +1,7 @@
 import { type Status, TRANSITIONS } from "../../src/message/lifecycle";
 import type { Change, Doc, Filter } from "../../src/stores/documents/collection";
 import { RECEIPT_TYPE } from "../../src/wire/receipt";
-import { changed, match, read, stored } from "./database";
+import { answeredIn, changed, match, read, stored } from "./database";
 import { groupsOf, ID, QUEUES, queueOf, type Wire } from "./parts";
 import type { Answer, Effect } from "./stage";
 import { Pool } from "./values";
@@ -149,7 +149,7 @@ export class Effects {
       throw new Broken("intent: withdrawn, though its business write is committed");
     to.row = this.rows.id(after);
     const slot = to.slots[name] as Slot;
-    if (change?.$set?.claim) to.slots[name] = { ...slot, answered: Object.keys(after.receipts as object) };
+    if (change?.$set?.claim) to.slots[name] = { ...slot, answered: answeredIn(after) };
   }
 
   #publish(state: State, name: string, slot: Slot, effect: Effect): Way[] {
@@ -204,8 +204,7 @@ export class Effects {
     const { type, body } = this.wires.get((slot.held as [string, number])[1]);
     if (type !== RECEIPT_TYPE) return;
     const { group, items } = JSON.parse(body.toString()) as { group: string; items: { outcome: string }[] };
-    const receipts = this.row(state)?.receipts as object | undefined;
-    if (items[0]?.outcome === "handled" && !(receipts && group in receipts))
+    if (items[0]?.outcome === "handled" && !answeredIn(this.row(state)).includes(group))
       throw new Broken(`law 2: a receipt of ${group} was acked and is nowhere`);
   }
 

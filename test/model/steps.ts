@@ -213,14 +213,14 @@ export class Steps {
       }
     }
     const row = this.effects.row(state);
-    if (row?.open && row.dueAt && (row.dueAt as Date) < NOW)
+    if (row?.dueAt && (row.dueAt as Date) < NOW)
       for (let n = 1; n <= (this.model.sweepers ?? 1); n++)
         await start(`sweeper-${n}`, "pass", { nodeID: `sweeper-${n}` });
   }
 
   #time(state: State, steps: Step[]): void {
     const row = this.effects.row(state);
-    if (!row?.open) return;
+    if (!row?.dueAt) return;
     const busy = isBusy(state);
     const now = state.row as number;
     const rows =

@@ -13,7 +13,7 @@ export function messageOf(fields: Partial<Message> = {}): Message {
   const _id = fields._id ?? uuidv7();
   return {
     _id,
-    v: 1,
+    v: 2,
     event: "order.created",
     body: Buffer.from('{"n":1}'),
     meta: {},
@@ -22,7 +22,6 @@ export function messageOf(fields: Partial<Message> = {}): Message {
     strategy: "outbox",
     producer: "orders",
     status: "pending",
-    open: true,
     dueAt: at(30_000),
     bucket: bucketOf(_id),
     waiting: ["stock"],
@@ -37,6 +36,7 @@ export function messageOf(fields: Partial<Message> = {}): Message {
     receiptTimeoutMs: 60_000,
     failures: [],
     createdAt: at(0),
+    at: fields.createdAt ?? at(0),
     notes: [],
     ...fields
   };
@@ -49,11 +49,10 @@ export function deadOf(fields: Partial<Message> = {}): Message {
     waiting: [],
     failed: ["stock"],
     spent: { stock: 3 },
-    deadAt: at(500),
+    at: at(500),
     reason: "handler: boom",
     ...fields
   });
-  delete dead.open;
   delete dead.dueAt;
   return dead;
 }
@@ -63,8 +62,7 @@ export function finalOf(
   doneAt: Date,
   fields: Partial<Message> = {}
 ): Message {
-  const final = messageOf({ status, waiting: [], doneAt, ...fields });
-  delete final.open;
+  const final = messageOf({ status, waiting: [], at: doneAt, ...fields });
   delete final.dueAt;
   return final;
 }

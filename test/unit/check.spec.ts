@@ -71,7 +71,7 @@ it("a row that is known from receipts is stored as what they leave of it", () =>
   const receipt = { at: now, nodeID: "n", durationMs: 1, attempt: 1 };
   const half = withReceipts(row, new Map([["mail", receipt]]), now);
   expect(half).toEqual({ ...row, waiting: ["stock"], receipts: { mail: receipt } });
-  const { open: _open, dueAt: _dueAt, ...closed } = row;
+  const { dueAt: _dueAt, ...closed } = row;
   const all = new Map(["mail", "stock"].map(group => [group, receipt]));
   // What nobody looks at any more is in no index of the sweeper's.
   expect(withReceipts(row, all, now)).toEqual({
@@ -79,8 +79,7 @@ it("a row that is known from receipts is stored as what they leave of it", () =>
     waiting: [],
     receipts: { mail: receipt, stock: receipt },
     status: "consumed",
-    consumedAt: now,
-    doneAt: now
+    at: now
   });
   expect(withReceipts(row, new Map([["late", receipt]]), now)).toMatchObject({
     status: "published",

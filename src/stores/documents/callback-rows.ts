@@ -1,4 +1,4 @@
-import { STATUS } from "../../message/lifecycle";
+import { isOpen, STATUS } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
 import { decodeMessage, encodeMessage } from "./codec";
 import type { Database, Operation } from "./collection";
@@ -12,7 +12,7 @@ const NOT_IN_RECEIPTS = [
   "headers",
   "origin",
   "producer",
-  "groups",
+  "only",
   "maxAttempts",
   "backoff",
   "source",
@@ -28,7 +28,7 @@ export class CallbackRows {
   async insertFromReceipts(given: Message[]): Promise<Set<string>> {
     const rows = await this.#notDiscarded(given);
     // With several groups most messages have a row by now, and a read costs less than an insert that is refused.
-    const known = rows.some(({ open }) => open) ? await this.#known(rows) : new Set();
+    const known = rows.some(isOpen) ? await this.#known(rows) : new Set();
     return this.#insertNew(rows.filter(row => !known.has(row._id)));
   }
 
@@ -108,13 +108,13 @@ function changesBy(row: Message, there: Message | undefined): Operation[] {
 
 function completing(row: Message): Operation {
   const doc = encodeMessage(row);
-  const $set = Object.fromEntries(
-    NOT_IN_RECEIPTS.filter(field => doc[field] !== undefined).map(field => [field, doc[field]])
-  );
+  const [there, none] = [true, false].map(has => NOT_IN_RECEIPTS.filter(field => (doc[field] !== undefined) === has));
+  const $set = Object.fromEntries((there as string[]).map(field => [field, doc[field]]));
+  const $unset = Object.fromEntries(["partial", ...(none as string[])].map(field => [field, true as const]));
   // Not the row of an earlier emission of this id, which was withdrawn: that one is replaced.
   return {
     filter: { _id: row._id, partial: true, createdAt: row.createdAt },
-    change: { $set, $unset: { partial: true } }
+    change: { $set, $unset }
   };
 }
 

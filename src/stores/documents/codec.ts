@@ -1,16 +1,46 @@
-import type { Message } from "../../message/message";
+import type { Backoff, Message } from "../../message/message";
 import type { Parked } from "../../message/records";
 import { isEmpty } from "../../wire/json";
 import type { Doc } from "./collection";
 
-/** Maps keyed by group: their keys are parts of field paths. */
-const MAPS = ["receipts", "attempts", "spent", "base", "next"] as const;
+/** Of what one group has done, in `groups.<key>`: map of the message → field. */
+const OF_GROUP = { attempts: "attempts", spent: "spent", base: "base", receipts: "receipt" } as const;
+type GroupMap = keyof typeof OF_GROUP;
+
+/**
+ * What a row of this version means when the field is not there, for ever: not the options' defaults, which may change.
+ */
+const ROW_DEFAULTS = {
+  strategy: "outbox",
+  maxAttempts: 3,
+  backoff: { initialMs: 1000, maxMs: 300_000, jitter: "half" },
+  receiptTimeoutMs: 60_000
+} as const;
+
+/** Stored as they are, where they are there. */
+const PLAIN = [
+  "dueAt",
+  "claim",
+  "reason",
+  "intent",
+  "resend",
+  "asks",
+  "delays",
+  "round",
+  "partial",
+  "unreachableSince",
+  "publishedAt",
+  "retriedAt"
+] as const;
+
+/** Stored where they are not empty. */
+const LISTS = ["failed", "failures", "notes"] as const;
 
 /**
  * Free-form objects are stored as JSON, like on the wire: keys with `$` and dots, and values without a database type,
- * then come back as they would arrive at a consumer.
+ * then come back as they would arrive at a consumer. Not stored where they are empty.
  */
-const TEXTS = ["meta", "headers", "source"] as const;
+const TEXTS = ["meta", "headers"] as const;
 
 function escaped(char: string): string {
   return `%${char.charCodeAt(0).toString(16).toUpperCase().padStart(2, "0")}`;
@@ -29,10 +59,9 @@ export function groupOf(key: string): string {
   return decodeURIComponent(key);
 }
 
-function mapKeys(map: Record<string, unknown>, rename: (key: string) => string): Record<string, unknown> {
-  // In most messages nothing has happened yet.
-  if (isEmpty(map)) return map;
-  return Object.fromEntries(Object.entries(map).map(([key, value]) => [rename(key), value]));
+/** The path of what stands in one of the message's maps for the group. */
+export function pathOf(map: GroupMap, group: string): string {
+  return `groups.${keyOf(group)}.${OF_GROUP[map]}`;
 }
 
 function withoutUndefined(doc: Doc): Doc {
@@ -40,19 +69,77 @@ function withoutUndefined(doc: Doc): Doc {
   return doc;
 }
 
+/** Only what differs from a row's defaults. Written without spreads: it runs for every emit. */
 export function encodeMessage(message: Message): Doc {
-  const doc: Doc = { ...message };
-  for (const field of MAPS) doc[field] = mapKeys(message[field], keyOf);
-  for (const field of TEXTS)
-    if (message[field]) doc[field] = isEmpty(message[field]) ? "{}" : JSON.stringify(message[field]);
-  return withoutUndefined(doc);
+  const { _id, v, event, body, producer, status, bucket, waiting, createdAt, at } = message;
+  const doc: Doc = { _id, v, event, body, producer, status, bucket, waiting, createdAt, at };
+  for (const field of PLAIN) if (message[field] !== undefined) doc[field] = message[field];
+  for (const field of LISTS) if (message[field].length) doc[field] = message[field];
+  for (const field of TEXTS) if (!isEmpty(message[field])) doc[field] = JSON.stringify(message[field]);
+  if (message.source) doc.source = JSON.stringify(message.source);
+  if (!isEmpty(message.origin)) doc.origin = message.origin;
+  if (message.groups) doc.only = message.groups;
+  if (message.strategy !== ROW_DEFAULTS.strategy) doc.strategy = message.strategy;
+  if (message.maxAttempts !== ROW_DEFAULTS.maxAttempts) doc.maxAttempts = message.maxAttempts;
+  if (message.receiptTimeoutMs !== ROW_DEFAULTS.receiptTimeoutMs) doc.receiptTimeoutMs = message.receiptTimeoutMs;
+  if (!isDefault(message.backoff)) doc.backoff = message.backoff;
+  const groups = groupsOf(message);
+  if (groups) doc.groups = groups;
+  if (!isEmpty(message.next)) doc.next = withKeys(message.next);
+  return doc;
+}
+
+function isDefault({ initialMs, maxMs, jitter }: Backoff): boolean {
+  const { backoff } = ROW_DEFAULTS;
+  return initialMs === backoff.initialMs && maxMs === backoff.maxMs && jitter === backoff.jitter;
+}
+
+function groupsOf(message: Message): Record<string, Record<string, unknown>> | undefined {
+  let groups: Record<string, Record<string, unknown>> | undefined;
+  for (const map in OF_GROUP)
+    for (const group in message[map as GroupMap])
+      ((groups ??= {})[keyOf(group)] ??= {})[OF_GROUP[map as GroupMap]] = message[map as GroupMap][group];
+  return groups;
+}
+
+function withKeys(map: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(map).map(([group, value]) => [keyOf(group), value]));
 }
 
 export function decodeMessage(doc: Doc): Message {
-  const message: Doc = { ...doc, body: bufferOf(doc.body) };
-  for (const field of MAPS) message[field] = mapKeys(doc[field] as Record<string, unknown>, groupOf);
-  for (const field of TEXTS) if (doc[field] !== undefined) message[field] = JSON.parse(doc[field] as string);
+  const { groups = {}, only, next = {}, meta, headers, source, body, ...rest } = doc as Doc & Stored;
+  const message: Record<string, unknown> = {
+    ...ROW_DEFAULTS,
+    failed: [],
+    failures: [],
+    notes: [],
+    origin: {},
+    ...rest,
+    body: bufferOf(body),
+    meta: meta === undefined ? {} : JSON.parse(meta),
+    headers: headers === undefined ? {} : JSON.parse(headers),
+    next: Object.fromEntries(Object.entries(next).map(([key, at]) => [groupOf(key), at]))
+  };
+  if (only) message.groups = only;
+  if (source !== undefined) message.source = JSON.parse(source);
+  for (const map in OF_GROUP)
+    message[map] = Object.fromEntries(
+      Object.entries(groups).flatMap(([key, of]) => {
+        const value = of[OF_GROUP[map as GroupMap]];
+        return value === undefined ? [] : [[groupOf(key), value]];
+      })
+    );
   return message as unknown as Message;
+}
+
+interface Stored {
+  groups?: Record<string, Record<string, unknown>>;
+  only?: string[];
+  next?: Record<string, Date>;
+  meta?: string;
+  headers?: string;
+  source?: string;
+  body: unknown;
 }
 
 export function encodeParked(parked: Parked): Doc {

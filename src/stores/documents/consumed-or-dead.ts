@@ -1,12 +1,12 @@
 import { STATUS, sourcesOf } from "../../message/lifecycle";
 import { ANY_GROUP, FAILURES_KEPT } from "../../message/message";
 import type { DeadMessage, FailedRecord, HandledRecord, HandledResult, RecipientsRecord } from "../store-records";
-import { keyOf } from "./codec";
+import { keyOf, pathOf } from "./codec";
 import type { Change, Database, Operation } from "./collection";
-import { CLOSED, deadOf, groupIdentical, idsOf } from "./rows";
+import { CLOSED, deadOf, groupIdentical, hasNone, idsOf, OPEN } from "./rows";
 
 /** Fields that a consumed message does not need any more. */
-const SETTLED = { ...CLOSED, reason: true, deadAt: true, unreachableSince: true } as const;
+const SETTLED = { ...CLOSED, reason: true, unreachableSince: true } as const;
 
 /**
  * Writes how groups handled their messages; the last answer makes a message `consumed` or `dead`. Failures, and
@@ -39,10 +39,7 @@ export class ConsumedOrDead {
         )
       };
     const rows = new Map(
-      (await messages.find({ _id: { $in: ids } }, { fields: ["status", "waiting", "consumedAt"] })).map(doc => [
-        doc._id,
-        doc
-      ])
+      (await messages.find({ _id: { $in: ids } }, { fields: ["status", "waiting", "at"] })).map(doc => [doc._id, doc])
     );
     // A duplicate receipt names a message that was consumed before.
     const instants = [
@@ -56,7 +53,7 @@ export class ConsumedOrDead {
       duplicates: Math.max(0, known - recorded),
       consumed: ids.filter(id => {
         const row = rows.get(id);
-        return row?.status === STATUS.consumed && (row.consumedAt as Date).getTime() >= since;
+        return row?.status === STATUS.consumed && (row.at as Date).getTime() >= since;
       }),
       dead,
       unresolved: ids.filter(id => (rows.get(id)?.waiting as string[] | undefined)?.includes(ANY_GROUP))
@@ -72,7 +69,7 @@ export class ConsumedOrDead {
     await messages.bulk(
       records.flatMap(({ id, groups }) =>
         groups.map(group => ({
-          filter: { _id: String(id), waiting: ANY_GROUP, [`receipts.${keyOf(group)}`]: { $exists: false } },
+          filter: { _id: String(id), waiting: ANY_GROUP, [pathOf("receipts", group)]: { $exists: false } },
           change: { $addToSet: { waiting: group } }
         }))
       )
@@ -96,8 +93,8 @@ export class ConsumedOrDead {
   async #settle(ids: string[]): Promise<{ settled: number; dead: DeadMessage[]; at: Date }> {
     const now = this.db.now();
     const settled = await this.db.collections.messages.update(
-      { _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, waiting: [], failed: [] },
-      { $set: { status: STATUS.consumed, consumedAt: now, doneAt: now }, $unset: SETTLED }
+      { _id: { $in: ids }, status: { $in: sourcesOf(STATUS.consumed) }, ...hasNone("waiting"), ...hasNone("failed") },
+      { $set: { status: STATUS.consumed, at: now }, $unset: SETTLED }
     );
     return { settled, dead: settled < ids.length ? await this.#makeDead(ids, now) : [], at: now };
   }
@@ -108,29 +105,28 @@ export class ConsumedOrDead {
     const died = await messages.update(
       {
         _id: { $in: ids },
-        open: true,
         status: { $in: sourcesOf(STATUS.dead) },
-        waiting: [],
+        ...hasNone("waiting"),
         "failed.0": { $exists: true }
       },
-      { $set: { status: STATUS.dead, deadAt: now }, $unset: CLOSED }
+      { $set: { status: STATUS.dead, at: now }, $unset: CLOSED }
     );
     if (!died) return [];
-    const rows = await messages.find({ _id: { $in: ids }, status: STATUS.dead, deadAt: now }, { fields: ["reason"] });
+    const rows = await messages.find({ _id: { $in: ids }, status: STATUS.dead, at: now }, { fields: ["reason"] });
     return rows.map(deadOf);
   }
 }
 
 function recordingReceipt(records: HandledRecord[]): Operation {
   const [{ group, receipt }] = records as [HandledRecord];
-  const key = keyOf(group);
+  const path = pathOf("receipts", group);
   const out = { $in: [group] };
   return {
-    filter: { _id: { $in: idsOf(records) }, [`receipts.${key}`]: { $exists: false } },
+    filter: { _id: { $in: idsOf(records) }, [path]: { $exists: false } },
     change: {
-      $set: { [`receipts.${key}`]: receipt },
+      $set: { [path]: receipt },
       $pull: { waiting: out, failed: out },
-      $unset: { [`next.${key}`]: true }
+      $unset: { [`next.${keyOf(group)}`]: true }
     },
     many: true
   };
@@ -139,24 +135,18 @@ function recordingReceipt(records: HandledRecord[]): Operation {
 /** Records the receipt and moves on the messages that wait for no other group. */
 function closingReceipt(records: HandledRecord[]): Operation {
   const [{ group, receipt }] = records as [HandledRecord];
-  const key = keyOf(group);
+  const path = pathOf("receipts", group);
   return {
     filter: {
       _id: { $in: idsOf(records) },
       status: { $in: sourcesOf(STATUS.consumed) },
       waiting: [group],
-      failed: [],
-      [`receipts.${key}`]: { $exists: false }
+      ...hasNone("failed"),
+      [path]: { $exists: false }
     },
     change: {
-      $set: {
-        [`receipts.${key}`]: receipt,
-        waiting: [],
-        status: STATUS.consumed,
-        consumedAt: receipt.at,
-        doneAt: receipt.at
-      },
-      $unset: { ...SETTLED, [`next.${key}`]: true }
+      $set: { [path]: receipt, waiting: [], status: STATUS.consumed, at: receipt.at },
+      $unset: { ...SETTLED, [`next.${keyOf(group)}`]: true }
     },
     many: true
   };
@@ -164,7 +154,7 @@ function closingReceipt(records: HandledRecord[]): Operation {
 
 function recordingFailure({ id, group, attempt, failure, nextAt, reason }: FailedRecord): Operation {
   const key = keyOf(group);
-  const spent = `spent.${key}`;
+  const spent = pathOf("spent", group);
   const $push = { failures: { $each: [failure], $slice: -FAILURES_KEPT } };
   const change: Change = nextAt
     ? {
@@ -185,8 +175,8 @@ function recordingFailure({ id, group, attempt, failure, nextAt, reason }: Faile
     // A group that has answered has replaced ANY_GROUP: its failure comes too late to restore it.
     filter: {
       _id: String(id),
-      open: true,
-      [`receipts.${key}`]: { $exists: false },
+      ...OPEN,
+      [pathOf("receipts", group)]: { $exists: false },
       ...(group === ANY_GROUP && { waiting: ANY_GROUP }),
       $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }]
     },

@@ -1,16 +1,16 @@
 import { STATUS } from "../../message/lifecycle";
 import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../message/message";
 import type { ClaimQuery, DisplacedRecord, DueQuery, NamingRecord, RescheduleRecord } from "../store-records";
-import { decodeMessage, keyOf } from "./codec";
+import { decodeMessage, keyOf, pathOf } from "./codec";
 import { type Change, type Database, EPOCH, type Filter, type Operation } from "./collection";
-import { groupIdentical, idsOf, inOrder } from "./rows";
+import { groupIdentical, idsOf, inOrder, OPEN } from "./rows";
 
 /** Messages that are due, and what a sweep writes about the messages it has claimed. */
 export class DueMessages {
   constructor(private readonly db: Database) {}
 
   async due({ now, limit, buckets }: DueQuery): Promise<string[]> {
-    const filter = { open: true, dueAt: { $gte: EPOCH, $lte: now }, ...(buckets && { bucket: { $in: buckets } }) };
+    const filter = { dueAt: { $gte: EPOCH, $lte: now }, ...(buckets && { bucket: { $in: buckets } }) };
     return (await this.db.collections.messages.find(filter, { sort: { dueAt: 1 }, limit, fields: ["_id"] })).map(
       doc => doc._id
     );
@@ -22,7 +22,7 @@ export class DueMessages {
     const past = { dueAt: { $gte: EPOCH, $lte: now } };
     const due = checked ? { $or: [{ claim: { $exists: false } }, past] } : past;
     const _id = { $in: ids.map(String) };
-    if (!(await messages.update({ _id, open: true, ...due }, { $set: { claim, dueAt: until } }))) return [];
+    if (!(await messages.update({ _id, ...OPEN, ...due }, { $set: { claim, dueAt: until } }))) return [];
     return inOrder(ids, (await messages.find({ _id, claim })).map(decodeMessage));
   }
 
@@ -32,7 +32,7 @@ export class DueMessages {
     const all = new Set(idsOf(records));
     if ((await messages.bulk(records.map(naming))) === records.length) return all;
     const rows = new Map(
-      (await messages.find({ _id: { $in: [...all] }, open: true }, { fields: ["claim", "waiting"] })).map(doc => [
+      (await messages.find({ _id: { $in: [...all] }, ...OPEN }, { fields: ["claim", "waiting"] })).map(doc => [
         doc._id,
         doc
       ])
@@ -57,7 +57,7 @@ export class DueMessages {
     if (plain === records.length || !overtaken.length) return plain;
     // Most of the others were handled in the meantime and need no update.
     const rows = new Map(
-      (await messages.find({ _id: { $in: idsOf(overtaken) }, open: true }, { fields: ["claim"] })).map(doc => [
+      (await messages.find({ _id: { $in: idsOf(overtaken) }, ...OPEN }, { fields: ["claim"] })).map(doc => [
         doc._id,
         doc.claim
       ])
@@ -73,19 +73,17 @@ export class DueMessages {
 }
 
 function displacing({ id, group, attempt, failure, nextAt }: DisplacedRecord): Operation {
-  const key = keyOf(group);
-  const made = `attempts.${key}`;
+  const made = pathOf("attempts", group);
   return {
     filter: {
       _id: String(id),
-      open: true,
       status: { $in: [STATUS.pending, STATUS.published] },
-      [`receipts.${key}`]: { $exists: false },
+      [pathOf("receipts", group)]: { $exists: false },
       $and: [notFailed(group, attempt), { $or: [{ [made]: { $exists: false } }, { [made]: { $lte: attempt } }] }]
     },
     change: {
       // It was not made: the next one has its number.
-      $set: { [made]: attempt - 1, [`next.${key}`]: nextAt },
+      $set: { [made]: attempt - 1, [`next.${keyOf(group)}`]: nextAt },
       $min: { dueAt: nextAt },
       $push: { failures: { $each: [failure], $slice: -FAILURES_KEPT } }
     }
@@ -94,7 +92,7 @@ function displacing({ id, group, attempt, failure, nextAt }: DisplacedRecord): O
 
 function claimed({ id, claim, status }: RescheduleRecord): Filter {
   const from = status === STATUS.published ? [STATUS.pending, STATUS.published] : undefined;
-  return { _id: String(id), claim, open: true, ...(from && { status: { $in: from } }) };
+  return { _id: String(id), claim, ...(from ? { status: { $in: from } } : OPEN) };
 }
 
 function rescheduling(records: RescheduleRecord[]): Operation {
@@ -127,9 +125,9 @@ function reschedulingOvertaken(record: RescheduleRecord): Operation {
 function naming({ id, claim, from, to }: NamingRecord): Operation {
   const unanswered = to
     .filter(group => !from.includes(group))
-    .map(group => [`receipts.${keyOf(group)}`, { $exists: false }]);
+    .map(group => [pathOf("receipts", group), { $exists: false }]);
   return {
-    filter: { _id: String(id), claim, open: true, waiting: from, ...Object.fromEntries(unanswered) },
+    filter: { _id: String(id), claim, ...OPEN, waiting: from, ...Object.fromEntries(unanswered) },
     change: { $set: { waiting: to } }
   };
 }
@@ -148,7 +146,7 @@ function reschedule(record: RescheduleRecord): Change {
     ...(unreachableSince && { unreachableSince })
   };
   const $unset: Record<string, true> = { claim: true, ...(unreachableSince === null && { unreachableSince: true }) };
-  for (const [group, n] of Object.entries(attempts)) $set[`attempts.${keyOf(group)}`] = n;
+  for (const [group, n] of Object.entries(attempts)) $set[pathOf("attempts", group)] = n;
   return { ...(Object.keys($set).length && { $set }), $unset };
 }
 
@@ -157,7 +155,7 @@ function reschedule(record: RescheduleRecord): Change {
  * replaced ANY_GROUP.
  */
 function notFailed(group: string, attempt: number): Filter {
-  const spent = `spent.${keyOf(group)}`;
+  const spent = pathOf("spent", group);
   return {
     $or: [{ [spent]: { $exists: false } }, { [spent]: { $lt: attempt } }],
     ...(group === ANY_GROUP && { waiting: ANY_GROUP })

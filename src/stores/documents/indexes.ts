@@ -2,8 +2,6 @@ import type { CollectionName } from "./collection";
 
 export interface Index {
   key: Record<string, 1>;
-  /** Only documents with `open: true`: the index stays as small as the open messages, whatever the history. */
-  openOnly?: true;
   /** Only documents that have the field. */
   sparse?: true;
 }
@@ -15,14 +13,11 @@ export interface Index {
  */
 export const INDEXES: Record<CollectionName, Index[]> = {
   messages: [
-    // claim: open, dueAt <= now, oldest first
-    { key: { dueAt: 1 }, openOnly: true },
-    // list by status, newest first; stats: counts and oldest per status; forget: live statuses only
-    { key: { status: 1, createdAt: 1 } },
-    // list without a status, newest first
-    { key: { createdAt: 1 } },
-    // prune: doneAt < before
-    { key: { doneAt: 1 }, sparse: true }
+    // claim: dueAt <= now, oldest first. Only open messages have it: the index stays as small, whatever the history
+    { key: { dueAt: 1 }, sparse: true },
+    // lists, by status or merged from all, newest first; stats: counts and oldest per status; forget: live statuses
+    // only; prune: final, at < before
+    { key: { status: 1, at: 1 } }
   ],
   // A row per group and pattern: always read whole.
   subscriptions: [],

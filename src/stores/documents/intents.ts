@@ -23,7 +23,7 @@ export class DocumentIntents implements IntentStore {
   withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean> {
     return this.#leaveIntended(
       id,
-      { $set: { status: STATUS.withdrawn, doneAt: note.at }, $unset: CLOSED, $push: { notes: note } },
+      { $set: { status: STATUS.withdrawn, at: note.at }, $unset: CLOSED, $push: { notes: note } },
       createdAt && { createdAt }
     );
   }
@@ -35,7 +35,7 @@ export class DocumentIntents implements IntentStore {
     // Groups in `waiting` still owe a receipt; an operator's retry gives them new attempts.
     const failed = [...new Set([...message.waiting, ...message.failed])];
     return this.#leaveIntended(id, {
-      $set: { status: STATUS.dead, deadAt: failure.at, reason, waiting: [], failed },
+      $set: { status: STATUS.dead, at: failure.at, reason, waiting: [], failed },
       $unset: CLOSED,
       $push: { failures: failure }
     });

@@ -1,9 +1,15 @@
 import { STATUS, STATUSES, type Status } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
 import type { ListQuery, StoreStats } from "../store-records";
-import { decodeMessage, keyOf } from "./codec";
+import { decodeMessage, pathOf } from "./codec";
 import type { Database, Filter } from "./collection";
 import { instantOf, labelsOf, textOf } from "./queries";
+
+const NEWEST = { at: -1 } as const;
+
+function statusesOf({ status = [...STATUSES] }: ListQuery): string[] {
+  return [...new Set([status].flat())].map(each => textOf("status", each));
+}
 
 /** The messages as an operator sees them. */
 export class MessageLists {
@@ -12,11 +18,17 @@ export class MessageLists {
   async list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }> {
     const filter = await this.#filterOf(query);
     const { messages } = this.db.collections;
-    const [docs, total] = await Promise.all([
-      messages.find(filter, { sort: { createdAt: -1, _id: -1 }, skip: offset, limit }),
+    const [pages, total] = await Promise.all([
+      Promise.all(
+        // The index serves the order within one status only. Asked for by id they are few.
+        (query.ids ? [filter] : statusesOf(query).map(status => ({ ...filter, status }))).map(each =>
+          messages.find(each, { sort: NEWEST, limit: offset + limit })
+        )
+      ),
       messages.count(filter)
     ]);
-    return { rows: docs.map(decodeMessage), total };
+    const newest = pages.flat().sort((a, b) => (b.at as Date).getTime() - (a.at as Date).getTime());
+    return { rows: newest.slice(offset, offset + limit).map(decodeMessage), total };
   }
 
   async stats(): Promise<StoreStats> {
@@ -43,23 +55,20 @@ export class MessageLists {
   }
 
   async #oldest(status: Status): Promise<Date | undefined> {
-    const [doc] = await this.db.collections.messages.find(
-      { status },
-      { sort: { createdAt: 1 }, limit: 1, fields: ["createdAt"] }
-    );
-    return doc?.createdAt as Date | undefined;
+    const [doc] = await this.db.collections.messages.find({ status }, { sort: { at: 1 }, limit: 1, fields: ["at"] });
+    return doc?.at as Date | undefined;
   }
 
   async #filterOf(query: ListQuery): Promise<Filter> {
     const filter: Filter = {};
     if (query.ids) filter._id = { $in: query.ids.map(id => textOf("ids", id)) };
-    if (query.status) filter.status = { $in: [query.status].flat().map(status => textOf("status", status)) };
+    if (query.status) filter.status = { $in: statusesOf(query) };
     if (query.event !== undefined) filter.event = textOf("event", query.event);
     if (query.producer !== undefined) filter.producer = textOf("producer", query.producer);
-    if (query.createdAfter || query.createdBefore) {
-      filter.createdAt = {
-        ...(query.createdAfter && { $gte: instantOf("createdAfter", query.createdAfter) }),
-        ...(query.createdBefore && { $lt: instantOf("createdBefore", query.createdBefore) })
+    if (query.after || query.before) {
+      filter.at = {
+        ...(query.after && { $gte: instantOf("after", query.after) }),
+        ...(query.before && { $lt: instantOf("before", query.before) })
       };
     }
     if (query.group !== undefined) {
@@ -70,7 +79,7 @@ export class MessageLists {
         doc => doc.group as string
       );
       const receipts = [...new Set([group, ...known])].map(label => ({
-        [`receipts.${keyOf(label)}`]: { $exists: true }
+        [pathOf("receipts", label)]: { $exists: true }
       }));
       filter.$or = [{ waiting: labelled }, { failed: labelled }, ...receipts];
     }

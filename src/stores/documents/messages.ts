@@ -27,6 +27,9 @@ import { MessageLists } from "./lists";
 import { groupIdentical, idsOf, inOrder } from "./rows";
 import type { Transactions } from "./transactions";
 
+/** No group has a step of its own to wait for. */
+const NOTHING_NEXT: Filter = { $or: [{ next: { $exists: false } }, { next: {} }] };
+
 /** From this many confirms on, the rows are read first. */
 const SAMPLE = 100;
 
@@ -80,7 +83,7 @@ export class DocumentMessages implements MessageStore {
     const sample = all.slice(0, SAMPLE);
     const written =
       all.length > 2 * SAMPLE && (await this.#unconfirmed(sample)).length * 2 > SAMPLE
-        ? await this.#writePublished(all, { next: {} })
+        ? await this.#writePublished(all, NOTHING_NEXT)
         : 0;
     if (written === all.length) return written;
     const rows = await this.#unconfirmed(all);
@@ -96,7 +99,7 @@ export class DocumentMessages implements MessageStore {
       }))
     );
     const records = among(STATUS.pending);
-    const plain = await this.#writePublished(records, { next: {} });
+    const plain = await this.#writePublished(records, NOTHING_NEXT);
     // A failure that came before the confirm has scheduled the next attempt already, and that is earlier.
     return written + plain + (plain === records.length ? 0 : await this.#writePublished(records, {}, false));
   }
@@ -113,8 +116,8 @@ export class DocumentMessages implements MessageStore {
     const operations = groups.map((group): Operation => {
       const [{ at, dueAt }] = group as [PublishedRecord];
       return {
-        // A `base` is there after a human's retry: the confirm is of an attempt before it, and the new one is still due.
-        filter: { _id: { $in: idsOf(group) }, status: STATUS.pending, base: {}, ...filter },
+        // After a human's retry the confirm is of an attempt before it, and the new one is still due.
+        filter: { _id: { $in: idsOf(group) }, status: STATUS.pending, retriedAt: { $exists: false }, ...filter },
         change: { $set: { status: STATUS.published, publishedAt: at, ...(withDue && { dueAt }) } },
         many: true
       };
@@ -179,9 +182,9 @@ export class DocumentMessages implements MessageStore {
   async timings(ids: string[]): Promise<Timing[]> {
     const docs = await this.db.collections.messages.find(
       { _id: { $in: ids.map(String) }, status: STATUS.consumed },
-      { fields: ["event", "createdAt", "consumedAt"] }
+      { fields: ["event", "createdAt", "at"] }
     );
-    return docs.map(({ _id: id, event, createdAt, consumedAt }) => ({ id, event, createdAt, consumedAt }) as Timing);
+    return docs.map(({ _id: id, event, createdAt, at }) => ({ id, event, createdAt, consumedAt: at }) as Timing);
   }
 
   list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }> {

@@ -5,10 +5,10 @@ import { consumerGroup, namesGroup } from "../../message/pattern";
 import type { AuditRecord, Subscription } from "../../message/records";
 import type { OperationStore } from "../store";
 import type { Released, ReleaseScope } from "../store-records";
-import { keyOf } from "./codec";
+import { pathOf } from "./codec";
 import type { Change, Database, Doc, Filter, Operation } from "./collection";
 import { labelsOf, textOf } from "./queries";
-import { CLOSED, deadOf, NOT_ASKED } from "./rows";
+import { CLOSED, deadOf, isExactly, NOT_ASKED } from "./rows";
 import { subscriptionId } from "./subscriptions";
 
 /** Statuses with few rows that matter to an operator; the others are history. */
@@ -27,25 +27,24 @@ export class DocumentOperations implements OperationStore {
     const waiting = [...new Set([...message.waiting, ...message.failed])];
     const base = message.failed
       .filter(group => message.spent[group] !== undefined)
-      .map(group => [`base.${keyOf(group)}`, message.spent[group]]);
+      .map(group => [pathOf("base", group), message.spent[group]]);
     return this.#leaveDead(message, {
       $set: {
         status: STATUS.pending,
-        open: true,
+        at: message.createdAt,
+        retriedAt: at,
         dueAt: at,
         waiting,
-        failed: [],
-        next: {},
         ...Object.fromEntries(base)
       },
       // Attempts counted up to here do not count any more.
-      $unset: { ...NOT_ASKED, deadAt: true, reason: true },
+      $unset: { ...NOT_ASKED, failed: true, next: true, reason: true },
       $push: { notes: note }
     });
   }
 
   async resolve(message: Message, note: Note): Promise<boolean> {
-    return this.#leaveDead(message, { $set: { status: STATUS.resolved, doneAt: note.at }, $push: { notes: note } });
+    return this.#leaveDead(message, { $set: { status: STATUS.resolved, at: note.at }, $push: { notes: note } });
   }
 
   async discard(message: Message, record: AuditRecord): Promise<boolean> {
@@ -94,11 +93,11 @@ export class DocumentOperations implements OperationStore {
         ...(event !== undefined && { event: textOf("event", event) }),
         ...(emittedBy && { createdAt: { $lte: emittedBy } })
       },
-      { limit: RELEASE_PAGE, fields: ["status", "waiting", "failed", "receipts", "reason"] }
+      { limit: RELEASE_PAGE, fields: ["status", "waiting", "failed", "groups", "reason"] }
     );
     // The databases' regular expressions differ in details (a name that ends in a newline). Labels that do not belong
     // to the group must not be read again and again.
-    const docs = page.filter(doc => [...(doc.waiting as string[]), ...(doc.failed as string[])].some(isMeant));
+    const docs = page.filter(doc => owedBy(doc).some(isMeant));
     if (!docs.length) return undefined;
     const releases = docs.map(doc => releaseOf(doc, isMeant, note));
     const freed = await messages.bulk(releases.map(({ operation }) => operation));
@@ -143,7 +142,7 @@ export class DocumentOperations implements OperationStore {
     const rows = await this.db.collections.messages.find({ _id: { $in: ids } }, { fields: ["notes"] });
     const same = (other: Note) =>
       other.act === note.act && other.by === note.by && other.at.getTime() === note.at.getTime();
-    return new Set(rows.filter(({ notes }) => (notes as Note[]).some(same)).map(({ _id }) => _id));
+    return new Set(rows.filter(({ notes = [] }) => (notes as Note[]).some(same)).map(({ _id }) => _id));
   }
 
   #leaveDead(message: Message, change: Change): Promise<boolean> {
@@ -159,9 +158,13 @@ export class DocumentOperations implements OperationStore {
   }
 }
 
+function owedBy({ waiting, failed = [] }: Doc): string[] {
+  return [...(waiting as string[]), ...(failed as string[])];
+}
+
 /** Still dead, and for the same groups that the operator saw. */
 function asGiven(message: Message): Filter {
-  return { _id: String(message._id), status: STATUS.dead, failed: [...message.failed] };
+  return { _id: String(message._id), status: STATUS.dead, ...isExactly("failed", message.failed) };
 }
 
 /**
@@ -175,27 +178,26 @@ function releaseOf(
 ): { doc: Doc; operation: Operation; ends?: Status } {
   const status = doc.status as Status;
   const waiting = (doc.waiting as string[]).filter(label => !isMeant(label));
-  const failed = (doc.failed as string[]).filter(label => !isMeant(label));
-  const filter = { _id: doc._id, status, waiting: doc.waiting, failed: doc.failed };
+  const failedBefore = (doc.failed ?? []) as string[];
+  const failed = failedBefore.filter(label => !isMeant(label));
+  const filter = { _id: doc._id, status, waiting: doc.waiting, ...isExactly("failed", failedBefore) };
   const $push = { notes: note };
   const staysAs = (left: string[]) => ({
     doc,
     operation: { filter, change: { $set: { waiting: left, failed }, $push } }
   });
-  const endsAs = (ends: Status, instants: Record<string, Date>) => ({
+  const endsAs = (ends: Status) => ({
     doc,
     ends,
     operation: {
       filter,
-      change: { $set: { waiting, failed, status: ends, ...instants }, $unset: { ...CLOSED }, $push }
+      change: { $set: { waiting, failed, status: ends, at: note.at }, $unset: { ...CLOSED }, $push }
     }
   });
   if (waiting.length) return staysAs(waiting);
-  if (failed.length) return status === STATUS.dead ? staysAs(waiting) : endsAs(STATUS.dead, { deadAt: note.at });
+  if (failed.length) return status === STATUS.dead ? staysAs(waiting) : endsAs(STATUS.dead);
   // Not sent yet: groups that subscribe before it is sent may still get it.
   if (status === STATUS.intended) return staysAs([ANY_GROUP]);
-  const handled = Object.keys(doc.receipts as object).length > 0;
-  return handled
-    ? endsAs(STATUS.consumed, { consumedAt: note.at, doneAt: note.at })
-    : endsAs(STATUS.resolved, { doneAt: note.at });
+  const handled = Object.values((doc.groups ?? {}) as Record<string, object>).some(of => "receipt" in of);
+  return endsAs(handled ? STATUS.consumed : STATUS.resolved);
 }

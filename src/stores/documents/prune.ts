@@ -11,7 +11,7 @@ export async function prune(
 ): Promise<{ messages: number; more: boolean }> {
   const { messages, inbox, barriers } = collections;
   const old = { $gte: EPOCH, $lt: before };
-  const removed = await removePage(messages, { doneAt: old, status: { $in: FINAL } }, limit);
+  const removed = await removePage(messages, { status: { $in: FINAL }, at: old }, limit);
   let more = removed >= limit;
   for (const collection of [inbox, barriers])
     if ((await removePage(collection, { at: old }, limit)) >= limit) more = true;

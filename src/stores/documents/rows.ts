@@ -1,9 +1,22 @@
+import { isOpen, STATUSES } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
 import type { DeadMessage } from "../store-records";
-import type { Doc } from "./collection";
+import type { Doc, Filter } from "./collection";
 
 /** Fields that only an open message has. Without them it leaves the sweeper's index. */
-export const CLOSED = { open: true, dueAt: true, claim: true } as const;
+export const CLOSED = { dueAt: true, claim: true } as const;
+
+/** The sweeper may have to act. */
+export const OPEN: Filter = { status: { $in: STATUSES.filter(status => isOpen({ status })) } };
+
+/** An empty list is stored as none, but may have become empty. */
+export function hasNone(list: "waiting" | "failed"): Filter {
+  return { [`${list}.0`]: { $exists: false } };
+}
+
+export function isExactly(list: "waiting" | "failed", values: string[]): Filter {
+  return values.length ? { [list]: values } : hasNone(list);
+}
 
 /** Fields about the questions to a producer. A message that is pending again has neither these nor a claim. */
 export const NOT_ASKED = { claim: true, asks: true, unreachableSince: true } as const;

@@ -11,7 +11,7 @@ import type { Index } from "../documents/indexes";
 const COMPACT_AT_LEAST = 5000;
 
 /** Fields that hold instants; see `open`. */
-const DATES = ["dueAt", "doneAt", "at"];
+const DATES = ["dueAt", "at"];
 
 /** NeDB has no type for bytes, so every collection with a `body` holds it as base64. */
 function toStored<T extends Record<string, unknown>>(doc: T): T {
@@ -109,9 +109,16 @@ export class EmbeddedCollection implements Collection {
     }
   }
 
-  #update(filter: Filter, change: Change, upsert: boolean): Promise<number> {
+  async #update(filter: Filter, change: Change, upsert: boolean): Promise<number> {
     // NeDB keeps the objects of a change themselves, in every document that it changes.
     const own = structuredClone(change);
+    // MongoDB pulls nothing out of a list that is not there; NeDB throws.
+    for (const list of Object.keys(own.$pull ?? {}))
+      await this.#db.updateAsync(
+        { $and: [filter, { [list]: { $exists: false } }] },
+        { $set: { [list]: [] } },
+        { multi: true }
+      );
     return this.#write(
       async () => (await this.#db.updateAsync(filter, own, { multi: true, upsert })).numAffected,
       matched => matched

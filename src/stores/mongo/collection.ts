@@ -39,11 +39,7 @@ export class MongoCollection implements Collection {
   ) {}
 
   async createIndexes(indexes: Index[]): Promise<void> {
-    const wanted = indexes.map(({ key, openOnly, sparse }) => ({
-      key,
-      ...(openOnly && { partialFilterExpression: { open: true } }),
-      ...(sparse && { sparse })
-    }));
+    const wanted = indexes.map(({ key, sparse }) => ({ key, ...(sparse && { sparse }) }));
     if (wanted.length) await this.#answer(this.#what("createIndexes"), this.driver.createIndexes(wanted));
   }
 

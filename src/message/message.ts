@@ -188,6 +188,12 @@ export interface Message {
   notes: Note[];
 }
 
+/** A message without its payload. */
+export type MessageHead = Omit<Message, "body">;
+
+/** `bytes`: the payload's length. */
+export type ListedMessage = MessageHead & { bytes: number };
+
 /** Failures kept on a message: enough to see a pattern, and limited so that a row cannot grow without end. */
 export const FAILURES_KEPT = 20;
 

@@ -1,9 +1,9 @@
-import type { Message, Note } from "../message/message";
+import type { ListedMessage, Note } from "../message/message";
 import type { AuditRecord, Parked } from "../message/records";
 import { lengthOf } from "./views";
 
-export function auditOf(message: Message, note: Note): AuditRecord {
-  const { _id: id, event, producer, createdAt, reason, failed, body } = message;
+export function auditOf(message: ListedMessage, note: Note): AuditRecord {
+  const { _id: id, event, producer, createdAt, reason, failed, bytes } = message;
   return {
     // The instant makes it the record of this row: an id may be emitted and discarded again.
     _id: `discard:${id}@${createdAt.getTime()}`,
@@ -11,7 +11,7 @@ export function auditOf(message: Message, note: Note): AuditRecord {
     by: note.by,
     act: "discard",
     ...(note.note ? { note: note.note } : {}),
-    message: { id, event, producer, createdAt, ...(reason ? { reason } : {}), failed, bytes: body.length }
+    message: { id, event, producer, createdAt, ...(reason ? { reason } : {}), failed, bytes }
   };
 }
 

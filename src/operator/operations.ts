@@ -2,7 +2,7 @@ import type { Courier } from "../couriers/courier";
 import { type StatusSeen, statusesOf } from "../emit/status-waiter";
 import { ReliableError } from "../errors";
 import { STATUS, type Status, sourcesOf } from "../message/lifecycle";
-import type { Message, Note } from "../message/message";
+import type { ListedMessage, Message, Note } from "../message/message";
 import type { Parked } from "../message/records";
 import type { Clock } from "../platform/clock";
 import type { Progress } from "../progress/progress";
@@ -201,21 +201,23 @@ export class Operations {
     act: Act,
     params: ActParams,
     who: string,
-    apply: (message: Message, note: Note) => Promise<boolean>
+    apply: (message: ListedMessage, note: Note) => Promise<boolean>
   ): Promise<ActResult> {
     const { dryRun = false } = params;
     const byId = [...new Set([...(params.id !== undefined ? [params.id] : []), ...(params.ids ?? [])])];
     const { limit = byId.length || DEFAULT_LIMIT } = params;
     // `forget` may resolve other statuses too. By hand, only `dead` messages can be changed.
     const from: Status[] = sourcesOf(TARGET[act]).filter(status => status === STATUS.dead);
-    let messages: Message[];
+    let messages: ListedMessage[];
     if (byId.length) {
       // A filter beside ids looks like a restriction, and would not be one.
       if (hasFilter(params))
         throw new ReliableError("RELIABLE_BAD_OPTION", `'${act}' takes either ids or a filter, not both.`, {
           option: "id"
         });
-      messages = await Promise.all(byId.slice(0, limit).map(id => this.#find(id)));
+      messages = await Promise.all(
+        byId.slice(0, limit).map(id => this.#find(id).then(message => ({ ...message, bytes: message.body.length })))
+      );
       const wrong = messages.find(message => !from.includes(message.status));
       if (wrong)
         throw new ReliableError(

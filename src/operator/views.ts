@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import { isFinal, STATUS } from "../message/lifecycle";
-import { ANY_GROUP, type Message } from "../message/message";
+import { ANY_GROUP, type Message, type MessageHead } from "../message/message";
 import { queueTargetOf, queueTargetOfMessage, type Settle } from "../message/queue-target";
 import type { AuditRecord, Parked } from "../message/records";
 import { printable } from "../platform/printable";
@@ -46,9 +46,9 @@ export interface MessageStory extends MessageRow {
   timeline: TimelineEntry[];
 }
 
-const owing = (message: Message): string[] => [...message.waiting, ...message.failed];
+const owing = (message: MessageHead): string[] => [...message.waiting, ...message.failed];
 
-export function toRow(message: Message, now: number): MessageRow {
+export function toRow(message: MessageHead, now: number): MessageRow {
   // A receipt may name an attempt whose publish was never recorded.
   const answered = Object.values(message.receipts).map(receipt => receipt.attempt);
   const made = [
@@ -98,7 +98,7 @@ function payloadOf(message: Message): unknown {
   }
 }
 
-function timeline(message: Message): TimelineEntry[] {
+function timeline(message: MessageHead): TimelineEntry[] {
   // Always the first entry, and none is dated before it: the others have the time of other clocks, which may be some ms
   // behind the producer's.
   const created = {
@@ -158,13 +158,13 @@ const whomOf = ({ group, pattern }: { group?: string; pattern?: string }) =>
   `${group === undefined ? "" : ` ${group}`}${pattern === undefined ? "" : ` (${pattern})`}`;
 
 /** A row of `callback` is made from its check: what the broker said to the first publish only the producer knows. */
-function publishedText({ strategy, publishedAt, createdAt }: Message): string {
+function publishedText({ strategy, publishedAt, createdAt }: MessageHead): string {
   return strategy === "callback" && publishedAt?.getTime() === createdAt.getTime()
     ? "published by its producer, which was told the outcome"
     : "published: confirmed and routed";
 }
 
-function groupsText(waiting: string[], message: Message): string {
+function groupsText(waiting: string[], message: MessageHead): string {
   const foreign = queueTargetOfMessage(message);
   if (foreign)
     return `queue ${foreign.queue}, settled by ${foreign.settle === "confirm" ? "the broker's confirm" : "its worker's receipt"}`;

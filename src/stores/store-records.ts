@@ -157,6 +157,12 @@ export interface DueQuery {
   buckets?: number[];
 }
 
+/** `bytes`: of its payload. */
+export interface Due {
+  id: string;
+  bytes: number;
+}
+
 export interface ClaimQuery {
   ids: string[];
   now: Date;

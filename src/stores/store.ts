@@ -1,9 +1,10 @@
-import type { Failure, Message, Note } from "../message/message";
+import type { Failure, ListedMessage, Message, MessageHead, Note } from "../message/message";
 import type { AuditRecord, Parked, Subscription } from "../message/records";
 import type {
   ClaimQuery,
   DeadMessage,
   DisplacedRecord,
+  Due,
   DueQuery,
   FailedRecord,
   HandledRecord,
@@ -87,10 +88,10 @@ export interface MessageStore {
    */
   upsertFromChecks(rows: Message[]): Promise<Message[]>;
   /**
-   * Ids of messages that are due, oldest first, to be claimed. The query is expensive where a server sorts all that is
+   * Messages that are due, oldest first, to be claimed. The query is expensive where a server sorts all that is
    * due, so it reads ahead for many pages at once.
    */
-  due(query: DueQuery): Promise<string[]>;
+  due(query: DueQuery): Promise<Due[]>;
   /**
    * Claims those of the given messages that are (still) due. Two callers never get the same message for the same due
    * instant.
@@ -105,7 +106,7 @@ export interface MessageStore {
   rescheduled(records: RescheduleRecord[]): Promise<number>;
   find(ids: string[]): Promise<Message[]>;
   /** Newest first. */
-  list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }>;
+  list(query: ListQuery, offset: number, limit: number): Promise<{ rows: ListedMessage[]; total: number }>;
   stats(): Promise<StoreStats>;
   /** When the oldest `pending` and the oldest `published` message were emitted: one row each, by index. */
   oldest(): Promise<{ pending?: Date; published?: Date }>;
@@ -144,11 +145,11 @@ export interface IntentStore {
 /** An operator's acts, each with its record. */
 export interface OperationStore {
   /** dead → pending with new attempts, for the groups that failed. False = the message is no longer as given. */
-  retry(message: Message, at: Date, note: Note): Promise<boolean>;
+  retry(message: MessageHead, at: Date, note: Note): Promise<boolean>;
   /** dead → resolved. */
-  resolve(message: Message, note: Note): Promise<boolean>;
+  resolve(message: MessageHead, note: Note): Promise<boolean>;
   /** dead → deleted; the audit record is written first. */
-  discard(message: Message, audit: AuditRecord): Promise<boolean>;
+  discard(message: MessageHead, audit: AuditRecord): Promise<boolean>;
   /**
    * Deletes the group's subscriptions and returns their number. Before `release`, so that no new message waits for the
    * group while the old ones are freed.

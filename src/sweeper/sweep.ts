@@ -5,7 +5,7 @@ import { ReliableError, reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import { isOpen, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
-import type { ClaimQuery, NamingRecord, RescheduleRecord } from "../stores/store-records";
+import type { ClaimQuery, Due, NamingRecord, RescheduleRecord } from "../stores/store-records";
 import { askIntent } from "./ask-producer";
 import { newCounts, type SweepCounts } from "./counts";
 import { planSweep, type SweepPlan, silentGroups } from "./plan";
@@ -26,12 +26,16 @@ type Depths = Map<string, Promise<QueueDepth | undefined | "unseen">>;
 interface Claimed {
   page: Message[];
   claim: string;
+  /** All that was asked for: there may be a backlog. */
+  full: boolean;
   /** The store found nothing that is due. */
   nothing: boolean;
 }
 
-/** Ids are looked for this many pages at a time. */
+/** Messages are looked for this many pages at a time. */
 const PAGES_AHEAD = 10;
+/** Of payloads in one page, so that a page of large messages is read in time. A single one may be larger. */
+const PAGE_BYTES = 8 * 1024 * 1024;
 
 /** One pass over all due messages, page by page. The loop, the REPL action and the tests call it. */
 export async function sweep(parts: SweepParts, scope: SweepScope): Promise<SweepCounts> {
@@ -40,7 +44,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
   const depths: Depths = new Map();
   // A message that is claimed and cannot be published would only be hidden until the claim runs out.
   const refusal = () => (parts.courier.ready ? (scope.stillHeld() ? undefined : "lease lost") : "broker not ready");
-  const found: string[] = [];
+  const found: Due[] = [];
   let ahead: Promise<Claimed> | undefined;
   let owed: RescheduleRecord[] = [];
   try {
@@ -48,7 +52,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
       const early = ahead !== undefined;
       counts.stopped = early ? undefined : refusal();
       if (counts.stopped) return counts;
-      const { page, claim, nothing } = await (ahead ?? claimNext(parts, scope, found));
+      const { page, claim, full, nothing } = await (ahead ?? claimNext(parts, scope, found));
       ahead = undefined;
       // A short page does not end the pass: another sweeper may have taken the rest of what was found, and there may be
       // more. A page that was claimed ahead does not end it either: some messages of the last page may be due again.
@@ -57,7 +61,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
       counts.pages++;
       counts.claimed += page.length;
       // In a backlog the store looks for the next page while the broker takes this one.
-      if (page.length === parts.pageSize && !refusal()) {
+      if (full && !refusal()) {
         ahead = claimNext(parts, scope, found);
         // If this page fails, the claim of the next one runs out by itself.
         ahead.catch(() => undefined);
@@ -72,14 +76,23 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
   }
 }
 
-/** `found`: ids that were due and are not claimed yet. */
-async function claimNext(parts: SweepParts, { token, buckets }: SweepScope, found: string[]): Promise<Claimed> {
+/** `found`: what was due and is not claimed yet. */
+async function claimNext(parts: SweepParts, { token, buckets }: SweepScope, found: Due[]): Promise<Claimed> {
   const { store, nodeID, pageSize } = parts;
   if (!found.length)
     found.push(...(await store.messages.due({ now: store.now(), limit: PAGES_AHEAD * pageSize, buckets })));
   const claim = `${nodeID}#${token}#${randomUUID()}`;
   const nothing = !found.length;
-  return { page: await claimPage(parts, { claim, ids: found.splice(0, pageSize) }), claim, nothing };
+  const wanted = found.splice(0, pageLength(found, pageSize));
+  const page = await claimPage(parts, { claim, ids: wanted.map(({ id }) => id) });
+  const full = page.length === wanted.length && (found.length > 0 || page.length === pageSize);
+  return { page, claim, full, nothing };
+}
+
+function pageLength(found: Due[], pageSize: number): number {
+  let bytes = 0;
+  const over = found.slice(0, pageSize).findIndex((due, i) => (bytes += due.bytes) > PAGE_BYTES && i > 0);
+  return over < 0 ? pageSize : over;
 }
 
 /** The claim lasts for `claimMs` from now, by the store's clock. */

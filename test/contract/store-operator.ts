@@ -24,7 +24,7 @@ export function operations(kind: StoreKind): void {
   const two = (name: string, test: (store: Store, other: Store) => Promise<void>) =>
     it(name, () => withStores(kind, 2, test));
   const get = async (store: Store, id: string): Promise<Message> => (await store.messages.find([id]))[0] as Message;
-  const idsOf = (rows: Message[]) => rows.map(({ _id }) => _id);
+  const idsOf = (rows: { _id: string }[]) => rows.map(({ _id }) => _id);
 
   describe("list, stats", () => {
     one("lists newest first, by pages, with the total", async store => {

@@ -64,7 +64,13 @@ export function transitions(kind: StoreKind): void {
       until = at(90_000),
       ...query
     }: { now?: Date; until?: Date; limit?: number; buckets?: number[] } = {}
-  ) => store.messages.claim({ ids: await store.messages.due({ now, limit: 10, ...query }), now, until, claim: name });
+  ) =>
+    store.messages.claim({
+      ids: (await store.messages.due({ now, limit: 10, ...query })).map(({ id }) => id),
+      now,
+      until,
+      claim: name
+    });
 
   afterAll(() => kind.drop());
 

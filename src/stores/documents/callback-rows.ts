@@ -8,6 +8,7 @@ import { NOT_ASKED } from "./rows";
 const NOT_IN_RECEIPTS = [
   "event",
   "body",
+  "bytes",
   "meta",
   "headers",
   "origin",

@@ -1,4 +1,4 @@
-import type { Backoff, Message } from "../../message/message";
+import type { Backoff, ListedMessage, Message } from "../../message/message";
 import type { Parked } from "../../message/records";
 import { isEmpty } from "../../wire/json";
 import type { Doc } from "./collection";
@@ -72,7 +72,7 @@ function withoutUndefined(doc: Doc): Doc {
 /** Only what differs from a row's defaults. Written without spreads: it runs for every emit. */
 export function encodeMessage(message: Message): Doc {
   const { _id, v, event, body, producer, status, bucket, waiting, createdAt, at } = message;
-  const doc: Doc = { _id, v, event, body, producer, status, bucket, waiting, createdAt, at };
+  const doc: Doc = { _id, v, event, body, bytes: body.length, producer, status, bucket, waiting, createdAt, at };
   for (const field of PLAIN) if (message[field] !== undefined) doc[field] = message[field];
   for (const field of LISTS) if (message[field].length) doc[field] = message[field];
   for (const field of TEXTS) if (!isEmpty(message[field])) doc[field] = JSON.stringify(message[field]);
@@ -106,8 +106,17 @@ function withKeys(map: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(map).map(([group, value]) => [keyOf(group), value]));
 }
 
-export function decodeMessage(doc: Doc): Message {
-  const { groups = {}, only, next = {}, meta, headers, source, body, ...rest } = doc as Doc & Stored;
+export function decodeMessage({ body, bytes: _bytes, ...doc }: Doc): Message {
+  return { ...decode(doc), body: bufferOf(body) } as unknown as Message;
+}
+
+/** Of a row that was read without its body. */
+export function decodeListed(doc: Doc): ListedMessage {
+  return decode(doc) as unknown as ListedMessage;
+}
+
+function decode(doc: Record<string, unknown>): Record<string, unknown> {
+  const { groups = {}, only, next = {}, meta, headers, source, ...rest } = doc as Stored;
   const message: Record<string, unknown> = {
     ...ROW_DEFAULTS,
     failed: [],
@@ -115,7 +124,6 @@ export function decodeMessage(doc: Doc): Message {
     notes: [],
     origin: {},
     ...rest,
-    body: bufferOf(body),
     meta: meta === undefined ? {} : JSON.parse(meta),
     headers: headers === undefined ? {} : JSON.parse(headers),
     next: Object.fromEntries(Object.entries(next).map(([key, at]) => [groupOf(key), at]))
@@ -129,7 +137,7 @@ export function decodeMessage(doc: Doc): Message {
         return value === undefined ? [] : [[groupOf(key), value]];
       })
     );
-  return message as unknown as Message;
+  return message;
 }
 
 interface Stored {
@@ -139,7 +147,6 @@ interface Stored {
   meta?: string;
   headers?: string;
   source?: string;
-  body: unknown;
 }
 
 export function encodeParked(parked: Parked): Doc {

@@ -37,6 +37,8 @@ export interface Page {
   skip?: number;
   limit?: number;
   fields?: string[];
+  /** Instead of `fields`: all but these. */
+  without?: string[];
 }
 
 /**

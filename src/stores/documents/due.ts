@@ -1,6 +1,6 @@
 import { STATUS } from "../../message/lifecycle";
 import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../message/message";
-import type { ClaimQuery, DisplacedRecord, DueQuery, NamingRecord, RescheduleRecord } from "../store-records";
+import type { ClaimQuery, DisplacedRecord, Due, DueQuery, NamingRecord, RescheduleRecord } from "../store-records";
 import { decodeMessage, keyOf, pathOf } from "./codec";
 import { type Change, type Database, EPOCH, type Filter, type Operation } from "./collection";
 import { groupIdentical, idsOf, inOrder, OPEN } from "./rows";
@@ -9,11 +9,10 @@ import { groupIdentical, idsOf, inOrder, OPEN } from "./rows";
 export class DueMessages {
   constructor(private readonly db: Database) {}
 
-  async due({ now, limit, buckets }: DueQuery): Promise<string[]> {
+  async due({ now, limit, buckets }: DueQuery): Promise<Due[]> {
     const filter = { dueAt: { $gte: EPOCH, $lte: now }, ...(buckets && { bucket: { $in: buckets } }) };
-    return (await this.db.collections.messages.find(filter, { sort: { dueAt: 1 }, limit, fields: ["_id"] })).map(
-      doc => doc._id
-    );
+    const docs = await this.db.collections.messages.find(filter, { sort: { dueAt: 1 }, limit, fields: ["bytes"] });
+    return docs.map(({ _id: id, bytes }) => ({ id, bytes: Number(bytes) }));
   }
 
   async claim({ ids, now, until, claim, checked }: ClaimQuery): Promise<Message[]> {

@@ -15,7 +15,7 @@ export class DocumentIntents implements IntentStore {
 
   happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean> {
     return this.#leaveIntended(id, {
-      $set: { status: STATUS.pending, dueAt, ...(body && { body }) },
+      $set: { status: STATUS.pending, dueAt, ...(body && { body, bytes: body.length }) },
       $unset: NOT_ASKED
     });
   }

@@ -1,7 +1,7 @@
 import { STATUS, STATUSES, type Status } from "../../message/lifecycle";
-import type { Message } from "../../message/message";
+import type { ListedMessage } from "../../message/message";
 import type { ListQuery, StoreStats } from "../store-records";
-import { decodeMessage, pathOf } from "./codec";
+import { decodeListed, pathOf } from "./codec";
 import type { Database, Filter } from "./collection";
 import { instantOf, labelsOf, textOf } from "./queries";
 
@@ -15,20 +15,20 @@ function statusesOf({ status = [...STATUSES] }: ListQuery): string[] {
 export class MessageLists {
   constructor(private readonly db: Database) {}
 
-  async list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }> {
+  async list(query: ListQuery, offset: number, limit: number): Promise<{ rows: ListedMessage[]; total: number }> {
     const filter = await this.#filterOf(query);
     const { messages } = this.db.collections;
     const [pages, total] = await Promise.all([
       Promise.all(
         // The index serves the order within one status only. Asked for by id they are few.
         (query.ids ? [filter] : statusesOf(query).map(status => ({ ...filter, status }))).map(each =>
-          messages.find(each, { sort: NEWEST, limit: offset + limit })
+          messages.find(each, { sort: NEWEST, limit: offset + limit, without: ["body"] })
         )
       ),
       messages.count(filter)
     ]);
     const newest = pages.flat().sort((a, b) => (b.at as Date).getTime() - (a.at as Date).getTime());
-    return { rows: newest.slice(offset, offset + limit).map(decodeMessage), total };
+    return { rows: newest.slice(offset, offset + limit).map(decodeListed), total };
   }
 
   async stats(): Promise<StoreStats> {

@@ -1,10 +1,11 @@
 import { STATUS } from "../../message/lifecycle";
-import type { Message } from "../../message/message";
+import type { ListedMessage, Message } from "../../message/message";
 import type { MessageStore } from "../store";
 import type {
   ClaimQuery,
   DeadMessage,
   DisplacedRecord,
+  Due,
   DueQuery,
   FailedRecord,
   HandledRecord,
@@ -157,7 +158,7 @@ export class DocumentMessages implements MessageStore {
     return this.#callbackRows.upsertFromChecks(rows);
   }
 
-  due(query: DueQuery): Promise<string[]> {
+  due(query: DueQuery): Promise<Due[]> {
     return this.#due.due(query);
   }
 
@@ -187,7 +188,7 @@ export class DocumentMessages implements MessageStore {
     return docs.map(({ _id: id, event, createdAt, at }) => ({ id, event, createdAt, consumedAt: at }) as Timing);
   }
 
-  list(query: ListQuery, offset: number, limit: number): Promise<{ rows: Message[]; total: number }> {
+  list(query: ListQuery, offset: number, limit: number): Promise<{ rows: ListedMessage[]; total: number }> {
     return this.#lists.list(query, offset, limit);
   }
 

@@ -1,6 +1,6 @@
 import { ReliableError } from "../../errors";
 import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle";
-import { ANY_GROUP, type Message, type Note } from "../../message/message";
+import { ANY_GROUP, type MessageHead, type Note } from "../../message/message";
 import { consumerGroup, namesGroup } from "../../message/pattern";
 import type { AuditRecord, Subscription } from "../../message/records";
 import type { OperationStore } from "../store";
@@ -23,7 +23,7 @@ const MAX_AUDITS = 1000;
 export class DocumentOperations implements OperationStore {
   constructor(private readonly db: Database) {}
 
-  async retry(message: Message, at: Date, note: Note): Promise<boolean> {
+  async retry(message: MessageHead, at: Date, note: Note): Promise<boolean> {
     const waiting = [...new Set([...message.waiting, ...message.failed])];
     const base = message.failed
       .filter(group => message.spent[group] !== undefined)
@@ -43,11 +43,11 @@ export class DocumentOperations implements OperationStore {
     });
   }
 
-  async resolve(message: Message, note: Note): Promise<boolean> {
+  async resolve(message: MessageHead, note: Note): Promise<boolean> {
     return this.#leaveDead(message, { $set: { status: STATUS.resolved, at: note.at }, $push: { notes: note } });
   }
 
-  async discard(message: Message, record: AuditRecord): Promise<boolean> {
+  async discard(message: MessageHead, record: AuditRecord): Promise<boolean> {
     const { messages, audit } = this.db.collections;
     const [first] = await audit.insert([{ ...record }]);
     if ((await messages.remove(asGiven(message))) > 0) return true;
@@ -145,7 +145,7 @@ export class DocumentOperations implements OperationStore {
     return new Set(rows.filter(({ notes = [] }) => (notes as Note[]).some(same)).map(({ _id }) => _id));
   }
 
-  #leaveDead(message: Message, change: Change): Promise<boolean> {
+  #leaveDead(message: MessageHead, change: Change): Promise<boolean> {
     return this.db.collections.messages.update(asGiven(message), change).then(matched => matched > 0);
   }
 
@@ -163,7 +163,7 @@ function owedBy({ waiting, failed = [] }: Doc): string[] {
 }
 
 /** Still dead, and for the same groups that the operator saw. */
-function asGiven(message: Message): Filter {
+function asGiven(message: MessageHead): Filter {
   return { _id: String(message._id), status: STATUS.dead, ...isExactly("failed", message.failed) };
 }
 

@@ -75,10 +75,13 @@ export class EmbeddedCollection implements Collection {
     return matched.reduce((sum, n) => sum + n, 0);
   }
 
-  async find(filter: Filter, { sort, skip, limit, fields }: Page = {}): Promise<Doc[]> {
+  async find(filter: Filter, { sort, skip, limit, fields, without = [] }: Page = {}): Promise<Doc[]> {
     if (limit === 0) return [];
     // NeDB treats a projection on `_id` alone as none.
-    const projection = fields && fields.join() !== "_id" ? Object.fromEntries(fields.map(field => [field, 1])) : {};
+    const projection =
+      fields && fields.join() !== "_id"
+        ? Object.fromEntries(fields.map(field => [field, 1]))
+        : Object.fromEntries(without.map(field => [field, 0]));
     const cursor = this.#db.findAsync<Doc>(filter, projection).sort(sort);
     if (skip) cursor.skip(skip);
     if (limit) cursor.limit(limit);

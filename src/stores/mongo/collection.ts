@@ -32,6 +32,11 @@ interface WriteErrors {
   result?: { getWriteConcernError?(): unknown };
 }
 
+function projectionOf(fields?: string[], without?: string[]): Record<string, 0 | 1> | undefined {
+  if (fields) return Object.fromEntries(fields.map(field => [field, 1]));
+  return without && Object.fromEntries(without.map(field => [field, 0]));
+}
+
 export class MongoCollection implements Collection {
   constructor(
     private readonly driver: DriverCollection<Doc>,
@@ -117,10 +122,10 @@ export class MongoCollection implements Collection {
     return this.driver.bulkWrite(models, { ordered: false });
   }
 
-  async find(filter: Filter, { sort, skip, limit, fields }: Page = {}): Promise<Doc[]> {
+  async find(filter: Filter, { sort, skip, limit, fields, without }: Page = {}): Promise<Doc[]> {
     // For MongoDB a limit of 0 means no limit.
     if (limit === 0) return [];
-    const projection = fields && Object.fromEntries(fields.map(field => [field, 1]));
+    const projection = projectionOf(fields, without);
     return this.#answer(
       this.#what("find"),
       this.driver.find(filter, { sort, skip, limit, projection }).toArray()

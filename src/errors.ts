@@ -145,6 +145,10 @@ export const ERRORS = {
     retryable: false,
     text: "the store refused the message; nothing was stored"
   },
+  RELIABLE_UNREADABLE_ROW: {
+    retryable: false,
+    text: "a row in the store is damaged, or was written by another version of this library; it is left as it is, and no other waits for it"
+  },
   RELIABLE_OUTCOME_UNKNOWN: {
     retryable: true,
     text: "the store was asked and did not answer; emit again with the same `id`"

@@ -1,5 +1,5 @@
 import { STATUS } from "../message/lifecycle";
-import { bucketOf, type Message, type Origin } from "../message/message";
+import { bucketOf, type Message, type Origin, ROW_VERSION } from "../message/message";
 import type { ServiceOptions } from "../options/options";
 import { checkEvent, checkHeaders } from "../wire/envelope";
 import { isEmpty, serialize } from "../wire/json";
@@ -50,7 +50,7 @@ export function newMessage(
   // Written without spreads: this runs for every emit, and spreads are several times slower in V8.
   const message: Message = {
     _id,
-    v: 2,
+    v: ROW_VERSION,
     event,
     body,
     meta,

@@ -112,7 +112,7 @@ export interface Source {
 export interface Message {
   /** UUIDv7, or the caller's `id`: messageId on the wire, dedupe key everywhere. */
   _id: string;
-  v: 2;
+  v: typeof ROW_VERSION;
   event: string;
   body: Buffer;
   meta: Record<string, unknown>;
@@ -191,8 +191,11 @@ export interface Message {
 /** A message without its payload. */
 export type MessageHead = Omit<Message, "body">;
 
-/** `bytes`: the payload's length. */
-export type ListedMessage = MessageHead & { bytes: number };
+/** `bytes`: the payload's length. `unreadable`: why the row cannot be read; then the rest is what can be. */
+export type ListedMessage = MessageHead & { bytes: number; unreadable?: string };
+
+/** Of the rows that this version of the library writes. Rows of another one are not touched. */
+export const ROW_VERSION = 2;
 
 /** Failures kept on a message: enough to see a pattern, and limited so that a row cannot grow without end. */
 export const FAILURES_KEPT = 20;

@@ -4,6 +4,7 @@ import { ReliableError } from "../errors";
 import { STATUS, type Status, sourcesOf } from "../message/lifecycle";
 import type { ListedMessage, Message, Note } from "../message/message";
 import type { Parked } from "../message/records";
+import { unreadableRow } from "../message/unreadable";
 import type { Clock } from "../platform/clock";
 import type { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
@@ -142,6 +143,8 @@ export class Operations {
   async #find(id: string): Promise<Message> {
     const [message] = await this.parts.store.messages.find([id]);
     if (message) return message;
+    const [listed] = (await this.parts.store.messages.list({ ids: [id] }, 0, 1)).rows;
+    if (listed?.unreadable !== undefined) throw unreadableRow(id, listed.unreadable);
     const [audit] = await this.parts.store.operations.audits(id);
     if (audit)
       throw new ReliableError(

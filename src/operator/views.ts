@@ -48,7 +48,7 @@ export interface MessageStory extends MessageRow {
 
 const owing = (message: MessageHead): string[] => [...message.waiting, ...message.failed];
 
-export function toRow(message: MessageHead, now: number): MessageRow {
+export function toRow(message: MessageHead & { unreadable?: string }, now: number): MessageRow {
   // A receipt may name an attempt whose publish was never recorded.
   const answered = Object.values(message.receipts).map(receipt => receipt.attempt);
   const made = [
@@ -72,6 +72,7 @@ export function toRow(message: MessageHead, now: number): MessageRow {
   };
   if (message.dueAt && !isFinal(message.status)) row.dueAt = message.dueAt.toISOString();
   if (message.reason) row.reason = message.reason;
+  if (message.unreadable !== undefined) row.reason = `unreadable: ${message.unreadable}`;
   return row;
 }
 

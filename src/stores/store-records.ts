@@ -171,4 +171,6 @@ export interface ClaimQuery {
   claim: string;
   /** Due or not, unless another claim is still valid: their checks have come. */
   checked?: boolean;
+  /** Told of each row that cannot be read (RELIABLE_UNREADABLE_ROW). It is not due any more. */
+  unreadable?: (error: Error) => void;
 }

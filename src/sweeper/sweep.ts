@@ -97,11 +97,15 @@ function pageLength(found: Due[], pageSize: number): number {
 
 /** The claim lasts for `claimMs` from now, by the store's clock. */
 export function claimPage(
-  { store, claimMs }: SweepParts,
-  query: Omit<ClaimQuery, "now" | "until">
+  { store, claimMs, logger, events }: SweepParts,
+  query: Omit<ClaimQuery, "now" | "until" | "unreadable">
 ): Promise<Message[]> {
   const now = store.now();
-  return store.messages.claim({ ...query, now, until: new Date(now.getTime() + claimMs) });
+  const unreadable = (error: Error) => {
+    logger.error(`Reliable: ${error.message} It is set aside.`);
+    events.emit("error", error, "sweeper");
+  };
+  return store.messages.claim({ ...query, now, until: new Date(now.getTime() + claimMs), unreadable });
 }
 
 interface PageOptions {

@@ -1,5 +1,5 @@
 import { STATUS } from "../message/lifecycle";
-import { bucketOf, type Message, type Receipt } from "../message/message";
+import { bucketOf, type Message, type Receipt, ROW_VERSION } from "../message/message";
 import { HEADER, isCount, parseEnvelope, type Wire } from "./envelope";
 import { Unreadable } from "./json";
 import { isQuestion, parsePlan } from "./plan";
@@ -101,7 +101,7 @@ function callbackMessage(
   const [first = 0] = delays;
   return {
     _id: known.id,
-    v: 2,
+    v: ROW_VERSION,
     event: known.event,
     ...rest,
     strategy: "callback",

@@ -13,6 +13,7 @@ import { urls } from "../support/servers";
 import { type StoreKind, transitions } from "./store";
 import { operations } from "./store-operator";
 import { overtaken } from "./store-overtaken";
+import { unreadable } from "./store-unreadable";
 
 const database = `reliable_test_${uuidv7()}`;
 const folder = mkdtempSync(join(tmpdir(), "reliable-store-"));
@@ -49,4 +50,5 @@ describe.each(backend === "real" ? REAL : EMBEDDED)("$name", kind => {
   transitions(kind);
   operations(kind);
   overtaken(kind);
+  unreadable(kind);
 });

@@ -1,8 +1,8 @@
 import { isOpen, STATUS } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
-import { decodeMessage, encodeMessage } from "./codec";
+import { encodeMessage } from "./codec";
 import type { Database, Operation } from "./collection";
-import { NOT_ASKED } from "./rows";
+import { NOT_ASKED, readable } from "./rows";
 
 /** Fields that a row lacks if it is known from receipts only. */
 const NOT_IN_RECEIPTS = [
@@ -71,7 +71,7 @@ export class CallbackRows {
     const docs = rows.length
       ? await this.db.collections.messages.find({ _id: { $in: rows.map(row => String(row._id)) } })
       : [];
-    return new Map(docs.map(decodeMessage).map(row => [row._id, row]));
+    return new Map(readable(docs).map(row => [row._id, row]));
   }
 
   /**

@@ -1,7 +1,9 @@
-import type { Backoff, ListedMessage, Message } from "../../message/message";
+import { reasonOf } from "../../errors";
+import { type Backoff, type ListedMessage, type Message, ROW_VERSION } from "../../message/message";
 import type { Parked } from "../../message/records";
+import { unreadableRow } from "../../message/unreadable";
 import { isEmpty } from "../../wire/json";
-import type { Doc } from "./collection";
+import { type Doc, EPOCH } from "./collection";
 
 /** Of what one group has done, in `groups.<key>`: map of the message → field. */
 const OF_GROUP = { attempts: "attempts", spent: "spent", base: "base", receipts: "receipt" } as const;
@@ -106,13 +108,44 @@ function withKeys(map: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(map).map(([group, value]) => [keyOf(group), value]));
 }
 
+/** Throws RELIABLE_UNREADABLE_ROW. */
 export function decodeMessage({ body, bytes: _bytes, ...doc }: Doc): Message {
-  return { ...decode(doc), body: bufferOf(body) } as unknown as Message;
+  try {
+    assertReadable(doc);
+    return { ...decode(doc), body: bufferOf(body) } as unknown as Message;
+  } catch (thrown) {
+    throw unreadableRow(String(doc._id), reasonOf(thrown));
+  }
 }
 
-/** Of a row that was read without its body. */
+/** Of a row that was read without its body. One that cannot be read is shown as far as it can be. */
 export function decodeListed(doc: Doc): ListedMessage {
-  return decode(doc) as unknown as ListedMessage;
+  try {
+    assertReadable(doc);
+    return decode(doc) as unknown as ListedMessage;
+  } catch (thrown) {
+    const texts = Object.fromEntries(["event", "producer", "status"].map(field => [field, String(doc[field])]));
+    const [createdAt, at] = [doc.createdAt, doc.at].map(value => (value instanceof Date ? value : EPOCH));
+    const known = decode({ _id: doc._id, ...texts, createdAt, at, bytes: Number(doc.bytes ?? 0), waiting: [] });
+    return { ...known, unreadable: reasonOf(thrown) } as unknown as ListedMessage;
+  }
+}
+
+/** What the code relies on. The rest is read where it is there. */
+const KINDS: [kind: string, is: (value: unknown) => boolean, fields: string[], needed: boolean][] = [
+  ["text", value => typeof value === "string", ["event", "producer", "status"], true],
+  ["an instant", value => value instanceof Date, ["createdAt", "at"], true],
+  ["a list", Array.isArray, ["waiting"], true],
+  ["a list", Array.isArray, ["failed", "failures", "notes", "delays", "only"], false],
+  ["an instant", value => value instanceof Date, ["dueAt", "publishedAt", "retriedAt", "unreachableSince"], false],
+  ["a map", value => typeof value === "object" && value !== null, ["groups", "next", "origin", "backoff"], false]
+];
+
+function assertReadable(doc: Record<string, unknown>): void {
+  if (doc.v !== ROW_VERSION) throw new Error(`it is of version ${String(doc.v).slice(0, 20)}, not ${ROW_VERSION}`);
+  for (const [kind, is, fields, needed] of KINDS)
+    for (const field of fields)
+      if (doc[field] === undefined ? needed : !is(doc[field])) throw new Error(`its '${field}' is not ${kind}`);
 }
 
 function decode(doc: Record<string, unknown>): Record<string, unknown> {
@@ -173,6 +206,7 @@ export function decodeParked(doc: Doc): Parked {
  */
 function bufferOf(bytes: unknown): Buffer {
   if (Buffer.isBuffer(bytes)) return bytes;
+  if (typeof bytes !== "object" || bytes === null) throw new Error("its 'body' is not bytes");
   const { buffer, position } = bytes as { buffer: Uint8Array; position: number };
   return Buffer.from(buffer.subarray(0, position));
 }

@@ -1,28 +1,45 @@
 import { STATUS } from "../../message/lifecycle";
-import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../message/message";
+import { ANY_GROUP, FAILURES_KEPT, type Message, ROW_VERSION } from "../../message/message";
 import type { ClaimQuery, DisplacedRecord, Due, DueQuery, NamingRecord, RescheduleRecord } from "../store-records";
 import { decodeMessage, keyOf, pathOf } from "./codec";
-import { type Change, type Database, EPOCH, type Filter, type Operation } from "./collection";
-import { groupIdentical, idsOf, inOrder, OPEN } from "./rows";
+import { type Change, type Database, type Doc, EPOCH, type Filter, type Operation } from "./collection";
+import { CLOSED, groupIdentical, idsOf, inOrder, OPEN, readable } from "./rows";
 
 /** Messages that are due, and what a sweep writes about the messages it has claimed. */
 export class DueMessages {
   constructor(private readonly db: Database) {}
 
   async due({ now, limit, buckets }: DueQuery): Promise<Due[]> {
-    const filter = { dueAt: { $gte: EPOCH, $lte: now }, ...(buckets && { bucket: { $in: buckets } }) };
+    // Rows of another version are left to nodes that know it, and hold up nothing here.
+    const filter = {
+      v: ROW_VERSION,
+      dueAt: { $gte: EPOCH, $lte: now },
+      ...(buckets && { bucket: { $in: buckets } })
+    };
     const docs = await this.db.collections.messages.find(filter, { sort: { dueAt: 1 }, limit, fields: ["bytes"] });
     return docs.map(({ _id: id, bytes }) => ({ id, bytes: Number(bytes) }));
   }
 
-  async claim({ ids, now, until, claim, checked }: ClaimQuery): Promise<Message[]> {
+  async claim({ ids, now, until, claim, checked, unreadable }: ClaimQuery): Promise<Message[]> {
     if (!ids.length) return [];
     const { messages } = this.db.collections;
     const past = { dueAt: { $gte: EPOCH, $lte: now } };
     const due = checked ? { $or: [{ claim: { $exists: false } }, past] } : past;
     const _id = { $in: ids.map(String) };
     if (!(await messages.update({ _id, ...OPEN, ...due }, { $set: { claim, dueAt: until } }))) return [];
-    return inOrder(ids, (await messages.find({ _id, claim })).map(decodeMessage));
+    const docs = await messages.find({ _id, claim });
+    const page = readable(docs);
+    if (page.length < docs.length) await this.#setAside(docs, page, unreadable);
+    return inOrder(ids, page);
+  }
+
+  /** A row that cannot be read is not due any more: it would come again and again. */
+  async #setAside(docs: Doc[], page: Message[], tell: ClaimQuery["unreadable"]): Promise<void> {
+    const read = new Set(page.map(({ _id }) => _id));
+    for (const doc of docs.filter(({ _id }) => !read.has(_id))) {
+      await this.db.collections.messages.update({ _id: doc._id, claim: doc.claim }, { $unset: CLOSED });
+      tell?.(errorOf(() => decodeMessage(doc)));
+    }
   }
 
   async named(records: NamingRecord[]): Promise<Set<string>> {
@@ -69,6 +86,15 @@ export class DueMessages {
     );
     return plain + (await messages.bulk(held.map(reschedulingOvertaken)));
   }
+}
+
+function errorOf(work: () => unknown): Error {
+  try {
+    work();
+  } catch (thrown) {
+    return thrown as Error;
+  }
+  throw new Error("It was to fail.");
 }
 
 function displacing({ id, group, attempt, failure, nextAt }: DisplacedRecord): Operation {

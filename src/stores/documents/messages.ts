@@ -25,7 +25,7 @@ import type { Database, Doc, Filter, Operation } from "./collection";
 import { ConsumedOrDead } from "./consumed-or-dead";
 import { DueMessages } from "./due";
 import { MessageLists } from "./lists";
-import { groupIdentical, idsOf, inOrder } from "./rows";
+import { groupIdentical, idsOf, inOrder, readable } from "./rows";
 import type { Transactions } from "./transactions";
 
 /** No group has a step of its own to wait for. */
@@ -58,7 +58,10 @@ export class DocumentMessages implements MessageStore {
       const stored = await this.db.collections.messages.insert(open.map(i => encodeMessage(messages[i] as Message)));
       const taken = open.filter((_, at) => !stored[at]);
       for (const [at, i] of open.entries()) if (stored[at]) outcomes.set(i, { stored: true });
-      const rows = new Map((await this.find(taken.map(i => (messages[i] as Message)._id))).map(row => [row._id, row]));
+      const there = taken.length
+        ? await this.db.collections.messages.find({ _id: { $in: taken.map(i => String(messages[i]?._id)) } })
+        : [];
+      const rows = new Map(there.map(doc => [doc._id, decodeMessage(doc)]));
       for (const i of taken) {
         const existing = rows.get((messages[i] as Message)._id);
         if (existing) outcomes.set(i, { stored: false, existing });
@@ -177,7 +180,7 @@ export class DocumentMessages implements MessageStore {
   async find(ids: string[]): Promise<Message[]> {
     if (!ids.length) return [];
     const docs = await this.db.collections.messages.find({ _id: { $in: ids.map(String) } });
-    return inOrder(ids, docs.map(decodeMessage));
+    return inOrder(ids, readable(docs));
   }
 
   async timings(ids: string[]): Promise<Timing[]> {

@@ -1,6 +1,8 @@
+import type { ReliableError } from "../../errors";
 import { isOpen, STATUSES } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
 import type { DeadMessage } from "../store-records";
+import { decodeMessage } from "./codec";
 import type { Doc, Filter } from "./collection";
 
 /** Fields that only an open message has. Without them it leaves the sweeper's index. */
@@ -20,6 +22,18 @@ export function isExactly(list: "waiting" | "failed", values: string[]): Filter 
 
 /** Fields about the questions to a producer. A message that is pending again has neither these nor a claim. */
 export const NOT_ASKED = { claim: true, asks: true, unreachableSince: true } as const;
+
+/** Rows that cannot be read are left out. */
+export function readable(docs: Doc[]): Message[] {
+  return docs.flatMap(doc => {
+    try {
+      return decodeMessage(doc);
+    } catch (thrown) {
+      if ((thrown as ReliableError).type !== "RELIABLE_UNREADABLE_ROW") throw thrown;
+      return [];
+    }
+  });
+}
 
 export function deadOf({ _id: id, reason }: Doc): DeadMessage {
   return { id, reason: typeof reason === "string" ? reason : "" };

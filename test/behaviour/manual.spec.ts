@@ -26,7 +26,7 @@ function dead(id: string, fields: Partial<Message> = {}): Message {
   return deadOf({
     _id: id,
     createdAt: AGO(HOUR),
-    at: AGO(1000),
+    at: fields.createdAt ?? AGO(HOUR),
     failures: [failureOf({ group: "stock", attempt: 3 })],
     ...fields
   });
@@ -112,6 +112,7 @@ describe("get", () => {
   it("tells the whole story, in order", async () => {
     const { act } = await operator([
       dead("d1", {
+        at: AGO(1000),
         body: Buffer.from('{"n":7}'),
         publishedAt: AGO(HOUR - 10),
         receipts: { mail: receiptOf({ at: AGO(HOUR - 20) }) },

@@ -1,5 +1,8 @@
-/** Control characters and line ends: no name or id has them. */
-const CONTROL = /[\p{Cc}\u2028\u2029]/u;
+/**
+ * Control characters and line ends: no name or id has them. Nor has one half a surrogate pair, which every server would
+ * store as U+FFFD, so that two names could become one.
+ */
+const CONTROL = /[\p{Cc}\p{Cs}\u2028\u2029]/u;
 
 /** What a terminal or a log takes for commands or line ends, and what turns the direction of writing. */
 const UNPRINTABLE = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;

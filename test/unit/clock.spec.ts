@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
-import { MAX_TIMER_MS, systemClock } from "../../src/platform/clock";
+import { systemClock } from "../../src/platform/clock";
 
 const DAY = 86_400_000;
 

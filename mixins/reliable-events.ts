@@ -4,6 +4,7 @@ import type { ConsumerOptions, ServiceOptions } from "../src/options/options";
 import { consumerOptions } from "../src/options/resolve";
 import { hasControl } from "../src/platform/printable";
 import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/wire/announcement";
+import { eventQueue, MAX_NAME_BYTES } from "../src/wire/names";
 
 /** The part of a service schema that both Moleculer lines type in their own way. */
 export interface Schema {
@@ -44,7 +45,8 @@ export function groupByVersion(schema: Schema): void {
 /** The reliable events of a schema, checked. Throws RELIABLE_BAD_CONSUMER. */
 export function reliableEvents(
   schema: Schema,
-  defaults: ServiceOptions
+  defaults: ServiceOptions,
+  namespace = ""
 ): { pattern: string; base: string; options: ConsumerOptions }[] {
   return Object.entries((schema.events ?? {}) as Record<string, ReliableEvent>).flatMap(([key, event]) => {
     if (typeof event !== "object" || event === null || event.reliable === undefined || event.reliable === false)
@@ -69,6 +71,11 @@ export function reliableEvents(
     if (Buffer.byteLength(pattern) > MAX_BYTES.pattern || Buffer.byteLength(base) > MAX_BYTES.group)
       throw bad(
         `cannot be reliable: the event pattern may have ${MAX_BYTES.pattern} bytes and the group ${MAX_BYTES.group}, since both are part of the queue's name`
+      );
+    const bytes = Buffer.byteLength(eventQueue(namespace, base, pattern));
+    if (bytes > MAX_NAME_BYTES)
+      throw bad(
+        `cannot be reliable: the name of its queue, of namespace, group and pattern, would have ${bytes} bytes, of ${MAX_NAME_BYTES}`
       );
     return [{ pattern, base, options: consumer }];
   });

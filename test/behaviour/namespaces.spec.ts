@@ -56,3 +56,23 @@ it("two namespaces on the same servers never meet", async () => {
     [true, true]
   ]);
 });
+
+it.each([
+  ["with a line end", (namespace: string) => `${namespace}\n`],
+  ["with half a character", (namespace: string) => `${namespace}\ud83d`]
+])("a namespace %s ends the start with an error that names it", async (_, named) => {
+  const made = cluster();
+  const error = await errorOf(made.node("node-1", [emitter(made.mixin())], { namespace: named(made.namespace) }));
+  expect(error).toMatchObject({ type: "RELIABLE_BAD_OPTION", data: { option: "namespace" } });
+});
+
+it("a handler whose queue's name would be too long with the namespace is refused where its service is made", async () => {
+  const made = cluster();
+  const handler = consumer(made.mixin(), "stock", "p".repeat(120), () => undefined, { group: "g".repeat(60) });
+  const creation = (bytes: number) => made.broker("node-1", { namespace: "n".repeat(bytes) }).createService(handler);
+  creation(61);
+  expect(await errorOf(() => creation(62))).toMatchObject({
+    type: "RELIABLE_BAD_CONSUMER",
+    message: expect.stringContaining("256 bytes")
+  });
+});

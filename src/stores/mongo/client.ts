@@ -64,19 +64,19 @@ export function databaseOf({ url, client, database }: MongoAddress): string | un
 
 /** The database of the store. Throws RELIABLE_BAD_OPTION for one that the server refuses, or keeps for itself. */
 export function openDatabase(client: MongoClient, address: MongoAddress, namespace: string, options: DbOptions): Db {
-  const bad = (text: string, option: string, thrown?: unknown) =>
-    new ReliableError("RELIABLE_BAD_OPTION", text, { option }, thrown);
-  const where = "Option 'database', or the database in the URL of 'mongo'";
-  let db: Db;
-  try {
-    db = client.db(databaseOf(address), options);
-  } catch (thrown) {
-    throw bad(`${where}: ${reasonOf(thrown)}`, "database", thrown);
-  }
-  const { databaseName } = db;
-  const fault = databaseFault(databaseName);
-  if (fault) throw bad(`${where}: '${databaseName}' ${fault}.`, "database");
-  const strange = collectionNameFault(namespace, databaseName);
-  if (strange) throw bad(`Moleculer's option 'namespace' ${strange}.`, "namespace");
+  const refuse = (option: string, text: string) => {
+    throw new ReliableError("RELIABLE_BAD_OPTION", text, { option });
+  };
+  const checkDatabase = (name: string) => {
+    const fault = databaseFault(name);
+    if (fault) refuse("database", `Option 'database', or the database in the URL of 'mongo': '${name}' ${fault}.`);
+  };
+  const given = databaseOf(address);
+  // Before the driver, whose versions refuse some of them in other words.
+  if (given !== undefined) checkDatabase(given);
+  const db = client.db(given, options);
+  checkDatabase(db.databaseName);
+  const fault = collectionNameFault(namespace, db.databaseName);
+  if (fault) refuse("namespace", `Moleculer's option 'namespace' ${fault}.`);
   return db;
 }

@@ -1,4 +1,4 @@
-interface Rule {
+export interface Rule {
   type: string;
   [setting: string]: unknown;
 }

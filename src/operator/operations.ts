@@ -39,6 +39,8 @@ export interface ActResult {
   lost: number;
   dryRun: boolean;
   ids: string[];
+  /** How many more the filter finds, beyond `limit`; not there where there are none. */
+  more?: number;
 }
 
 type Act = "retry" | "resolve" | "discard";
@@ -216,6 +218,7 @@ export class Operations {
     // `forget` may resolve other statuses too. By hand, only `dead` messages can be changed.
     const from: Status[] = sourcesOf(TARGET[act]).filter(status => status === STATUS.dead);
     let messages: Message[];
+    let more = 0;
     if (byId.length) {
       // A filter beside ids looks like a restriction, and would not be one.
       if (hasFilter(params))
@@ -246,14 +249,17 @@ export class Operations {
           `Cannot ${act} messages that are ${illegal}; only ${from.join(", ")} ones can be.`,
           { status: illegal, act }
         );
-      messages = (await this.parts.store.messages.list({ ...query, status: asked }, 0, limit)).rows;
+      const { rows, total } = await this.parts.store.messages.list({ ...query, status: asked }, 0, limit);
+      messages = rows;
+      more = Math.max(0, total - rows.length);
     }
     const result: ActResult = {
       matched: messages.length,
       done: 0,
       lost: 0,
       dryRun,
-      ids: messages.map(message => message._id)
+      ids: messages.map(message => message._id),
+      ...(more && { more })
     };
     if (dryRun) return result;
     const by = params.by ?? who;

@@ -297,7 +297,8 @@ describe.each(["retry", "resolve", "discard"])("%s", act => {
       broker,
       all.map(({ _id }) => _id)
     );
-    expect(await call(act, { event: "a", limit: "2" })).toMatchObject({ matched: 2, done: 2, ids: ["m2", "m1"] });
+    const limited = { matched: 2, done: 2, ids: ["m2", "m1"], more: 1 };
+    expect(await call(act, { event: "a", limit: "2" })).toMatchObject(limited);
     expect(await call(act, { ids: ["m3", "m4", "m3"] })).toMatchObject({ matched: 2, done: 2 });
     expect(await call(act, { ids: "m5" })).toMatchObject({ matched: 1, done: 1 });
     await untouched(broker, ["m0"]);

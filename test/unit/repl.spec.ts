@@ -104,6 +104,10 @@ describe("tables", () => {
     [
       { matched: 2, done: 1, lost: 1, dryRun: false, ids: ["a", "b"] },
       "1 of 2 message(s) discarded; 1 had changed meanwhile and were left alone."
+    ],
+    [
+      { matched: 100, done: 100, lost: 0, dryRun: false, ids: ["a"], more: 150 },
+      "150 more match, beyond the limit of 100: repeat it, or give --limit"
     ]
   ])("act %j", (result, expected) => expect(actTable("discard", result)).toContain(expected));
 

@@ -1,5 +1,5 @@
 import { ReliableError } from "../src/errors";
-import { isPattern } from "../src/message/pattern";
+import { isObjectKey, isPattern } from "../src/message/pattern";
 import type { ConsumerOptions, ServiceOptions } from "../src/options/options";
 import { consumerOptions } from "../src/options/resolve";
 import { hasControl } from "../src/platform/printable";
@@ -67,6 +67,8 @@ export function reliableEvents(
       throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
     if (hasControl(pattern) || hasControl(base))
       throw bad("cannot be reliable: its pattern or its group has control characters");
+    if (isObjectKey(base))
+      throw bad(`cannot be reliable: no group can have the name '${base}', which every object has`);
     if (RESERVED_IN_GROUPS.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
     if (Buffer.byteLength(pattern) > MAX_BYTES.pattern || Buffer.byteLength(base) > MAX_BYTES.group)
       throw bad(

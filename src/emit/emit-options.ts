@@ -1,5 +1,6 @@
 import { ReliableError } from "../errors";
 import type { Backoff } from "../message/message";
+import { isObjectKey } from "../message/pattern";
 import { msRule } from "../options/option";
 import { check } from "../options/validate";
 import { hasControl } from "../platform/printable";
@@ -129,10 +130,10 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
   }
   if (id !== undefined) checkId(id);
   // They travel as one text, with commas between them.
-  if ([rest.groups ?? []].flat().some(group => hasControl(group) || group.includes(",")))
+  if ([rest.groups ?? []].flat().some(group => hasControl(group) || group.includes(",") || isObjectKey(group)))
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",
-      `The emit option 'groups' of '${event}' has a name with a comma or control characters; several groups are a list.`,
+      `The emit option 'groups' of '${event}' has a name that no group can have: with a comma or control characters, or one that every object has ('constructor'); several groups are a list.`,
       { option: "groups", event }
     );
   if (session && rest.waitFor !== undefined && rest.waitFor !== "stored") {

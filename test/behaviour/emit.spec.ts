@@ -229,6 +229,7 @@ it("bad emit options are refused with a suggestion, and nothing is stored", () =
     [{ headers: { a: [/x/] } }, "headers.a[0] is a RegExp"],
     [{ headers: [1] }, "'headers'"],
     [{ groups: "stock,mail" }, "'groups'"],
+    [{ groups: ["stock", "constructor"] }, "'groups'"],
     [{ groups: ["stock", "a\ud800"] }, "'groups'"],
     [{ id: "a\ud800" }, "'id'"],
     [{ backoff: { maxMs: 1e17 } }, "backoff.maxMs"],

@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { emitOptionsOf } from "../../src/amqp-queue/queues";
 import { delayQueueName, eventsExchange } from "../../src/couriers/amqp/topology";
 import { databaseFault } from "../../src/options/addresses";
 import { LONGEST_MS } from "../../src/options/option";
@@ -108,6 +109,14 @@ describe("a file name of the embedded store", () => {
     expect(`${fileNameOf("n".repeat(most))}.subscriptions.db.torn~`).toHaveLength(255);
     expect(fileNameFault("ä".repeat(60))).toContain("too long");
   });
+});
+
+it("a queue for jobs has none of RabbitMQ's own names", async () => {
+  expect(await errorOf(() => emitOptionsOf("amq.gen-1", {}, {}, "shop"))).toMatchObject({
+    type: "RELIABLE_BAD_EVENT",
+    message: expect.stringContaining("'amq.'")
+  });
+  expect(emitOptionsOf("amqp.jobs", {}, {}, "shop").groups).toEqual(["queue-confirm/amqp.jobs"]);
 });
 
 describe("a name of a database", () => {

@@ -124,7 +124,8 @@ interface ActionText {
   returns: string;
 }
 
-const BULK = "`{ matched, done, lost, dryRun, ids }`; `lost`: changed meanwhile, and left alone";
+const BULK =
+  "`{ matched, done, lost, dryRun, ids, more? }`; `lost`: changed meanwhile, and left alone; `more`: found by the filter, beyond `limit`";
 
 const ACTIONS: Record<ActionName, ActionText> = {
   stats: {

@@ -1,12 +1,34 @@
+export interface Rule {
+  type: string;
+  [setting: string]: unknown;
+}
+
+/** What the validator says of these rules, whichever one is broken: all limits at once. */
+function saying(says: string, rules: Rule[]): Rule[] {
+  const kinds = ["required", "string", "stringEmpty", "stringMax", "stringPattern", "number", "numberInteger"];
+  const all = [...kinds, "numberMin", "numberMax", "array", "arrayMin", "arrayMax"];
+  const messages = Object.fromEntries(all.map(kind => [kind, `'{field}' must be ${says}.`]));
+  return rules.map(rule => ({ ...rule, messages }));
+}
+
 /** The REPL makes numbers of what looks like one, so text may come as a number; `asParams` takes it back. */
-const textOrNumber = (max: number, empty: boolean) => [{ type: "string", empty, max }, { type: "number" }];
+const textOrNumber = (max: number, empty: boolean): Rule[] =>
+  saying(`text of ${empty ? "at most" : "1 to"} ${max} characters`, [
+    { type: "string", empty, max },
+    { type: "number" }
+  ]);
 
 export const textOf = (max: number, empty: boolean) => ({ type: "multi", rules: textOrNumber(max, empty) });
+
+const MAX_IDS = 500;
 
 /** One alone, too; the validator that comes with the oldest Moleculer cannot make a list of it. */
 export const listOf = (max: number) => ({
   type: "multi",
-  rules: [{ type: "array", items: textOf(max, false), min: 1, max: 500 }, ...textOrNumber(max, false)],
+  rules: saying(`an id of 1 to ${max} characters, or a list of 1 to ${MAX_IDS} of them`, [
+    { type: "array", items: textOf(max, false), min: 1, max: MAX_IDS },
+    ...textOrNumber(max, false)
+  ]),
   optional: true
 });
 
@@ -18,10 +40,10 @@ export const text = { ...textOf(300, false), optional: true };
  */
 const numberOf = (min: number, max: number, pattern: string) => ({
   type: "multi",
-  rules: [
+  rules: saying(`a whole number from ${min} to ${max}`, [
     { type: "number", integer: true, min, max },
     { type: "string", pattern }
-  ],
+  ]),
   optional: true
 });
 

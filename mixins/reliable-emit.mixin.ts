@@ -70,7 +70,7 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
       });
       const { options: service } = this.$reliable as unknown as State;
       if (service.groupByVersion) groupByVersion(schema);
-      reliableEvents(schema, service);
+      reliableEvents(schema, service, this.broker.namespace);
       // Of several ReliableEmit in `mixins` one start and one stop.
       schema.started = [...new Set(hooks(schema.started))];
       schema.stopped = [...new Set(hooks(schema.stopped))];

@@ -1,9 +1,10 @@
 import { ReliableError } from "../src/errors";
-import { isPattern } from "../src/message/pattern";
+import { isObjectKey, isPattern } from "../src/message/pattern";
 import type { ConsumerOptions, ServiceOptions } from "../src/options/options";
 import { consumerOptions } from "../src/options/resolve";
 import { hasControl } from "../src/platform/printable";
 import { MAX_BYTES, RESERVED_IN_GROUPS } from "../src/wire/announcement";
+import { eventQueue, MAX_NAME_BYTES } from "../src/wire/names";
 
 /** The part of a service schema that both Moleculer lines type in their own way. */
 export interface Schema {
@@ -44,7 +45,8 @@ export function groupByVersion(schema: Schema): void {
 /** The reliable events of a schema, checked. Throws RELIABLE_BAD_CONSUMER. */
 export function reliableEvents(
   schema: Schema,
-  defaults: ServiceOptions
+  defaults: ServiceOptions,
+  namespace = ""
 ): { pattern: string; base: string; options: ConsumerOptions }[] {
   return Object.entries((schema.events ?? {}) as Record<string, ReliableEvent>).flatMap(([key, event]) => {
     if (typeof event !== "object" || event === null || event.reliable === undefined || event.reliable === false)
@@ -65,10 +67,17 @@ export function reliableEvents(
       throw bad("cannot be reliable together with debounce or throttle: its handler might never run");
     if (hasControl(pattern) || hasControl(base))
       throw bad("cannot be reliable: its pattern or its group has control characters");
+    if (isObjectKey(base))
+      throw bad(`cannot be reliable: no group can have the name '${base}', which every object has`);
     if (RESERVED_IN_GROUPS.test(base)) throw bad(`cannot be reliable: the group '${base}' contains one of : / , * #`);
     if (Buffer.byteLength(pattern) > MAX_BYTES.pattern || Buffer.byteLength(base) > MAX_BYTES.group)
       throw bad(
         `cannot be reliable: the event pattern may have ${MAX_BYTES.pattern} bytes and the group ${MAX_BYTES.group}, since both are part of the queue's name`
+      );
+    const bytes = Buffer.byteLength(eventQueue(namespace, base, pattern));
+    if (bytes > MAX_NAME_BYTES)
+      throw bad(
+        `cannot be reliable: the name of its queue, of namespace, group and pattern, would have ${bytes} bytes, of ${MAX_NAME_BYTES}`
       );
     return [{ pattern, base, options: consumer }];
   });

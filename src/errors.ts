@@ -11,7 +11,7 @@ export const ERRORS = {
   },
   RELIABLE_BAD_OPTION: {
     retryable: false,
-    text: "an option, of the mixin, of an emit or of an action, is unknown, of the wrong type or out of range"
+    text: "an option, of the mixin, of an emit or of an action, is unknown, of the wrong type or out of range; or a name (of the namespace or the database) is one that a server would change or refuse"
   },
   RELIABLE_BAD_EVENT: {
     retryable: false,
@@ -19,7 +19,7 @@ export const ERRORS = {
   },
   RELIABLE_BAD_PAYLOAD: {
     retryable: false,
-    text: "JSON cannot carry the payload"
+    text: "JSON cannot carry the payload; the text names the place (`payload.order.total is a Promise: was an await forgotten?`)"
   },
   RELIABLE_PAYLOAD_TOO_LARGE: {
     retryable: false,

@@ -96,6 +96,7 @@ function checkQueue(queue: unknown, namespace: string): asserts queue is string 
   // The queue's name is the message's event, too.
   const fault = eventFault(queue);
   if (fault !== undefined || typeof queue !== "string") throw bad(`name ${fault}`);
+  if (queue.startsWith("amq.")) throw bad(`RabbitMQ keeps names that begin with 'amq.' for itself`);
   if (queue.startsWith(`${prefixOf(namespace)}.`)) throw bad(`'${queue}' is the library's own`);
 }
 

@@ -1,8 +1,11 @@
 import { ReliableError } from "../errors";
 import type { Backoff } from "../message/message";
+import { isObjectKey } from "../message/pattern";
+import { msRule } from "../options/option";
 import { check } from "../options/validate";
 import { hasControl } from "../platform/printable";
 import { checkId } from "../wire/envelope";
+import { stringify } from "../wire/json";
 
 /** Options of one `reliableEmit`. All optional. */
 export interface EmitOptions {
@@ -100,8 +103,8 @@ const EMIT_RULES = {
     type: "object",
     strict: true,
     properties: {
-      initialMs: { type: "number", integer: true, min: 1, optional: true },
-      maxMs: { type: "number", integer: true, min: 1, optional: true },
+      initialMs: { ...msRule(), optional: true },
+      maxMs: { ...msRule(), optional: true },
       jitter: { type: "enum", values: ["none", "half", "full"], optional: true }
     }
   },
@@ -126,10 +129,11 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
       });
   }
   if (id !== undefined) checkId(id);
-  if ([rest.groups ?? []].flat().some(hasControl))
+  // They travel as one text, with commas between them.
+  if ([rest.groups ?? []].flat().some(group => hasControl(group) || group.includes(",") || isObjectKey(group)))
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",
-      `The emit option 'groups' of '${event}' has a name with control characters.`,
+      `The emit option 'groups' of '${event}' has a name that no group can have: with a comma or control characters, or one that every object has ('constructor'); several groups are a list.`,
       { option: "groups", event }
     );
   if (session && rest.waitFor !== undefined && rest.waitFor !== "stored") {
@@ -171,14 +175,11 @@ export function checkSource(
       `The emit option 'source' of '${event}' names '${action}', which is not in the service's option 'sources'; list it there, so that nothing else can be called.`,
       { option: "source", event, action }
     );
-  try {
-    if (JSON.stringify(params ?? {}).length <= MAX_SOURCE_BYTES) return;
-  } catch {
-    // circular, or a BigInt
-  }
-  throw new ReliableError(
-    "RELIABLE_BAD_OPTION",
-    `The emit option 'source' of '${event}' must have params that are JSON of at most ${MAX_SOURCE_BYTES} characters.`,
-    { option: "source", event }
-  );
+  const fail = (where: string) =>
+    new ReliableError("RELIABLE_BAD_OPTION", `The emit option 'source' of '${event}': ${where}.`, {
+      option: "source",
+      event
+    });
+  if (stringify(params ?? {}, fail, "source.params").length > MAX_SOURCE_BYTES)
+    throw fail(`source.params may have ${MAX_SOURCE_BYTES} characters as JSON`);
 }

@@ -105,6 +105,11 @@ export function consumerGroup(group: string, pattern: string): string {
   return isWildcard(pattern) ? `${group}:${pattern}` : group;
 }
 
+/** `constructor`, `toString`, `__proto__`: every object seems to have them, so attempts by group would be none. */
+export function isObjectKey(group: string): boolean {
+  return group in {};
+}
+
 /** Whether a group named by an operator or by the `groups` option is this consumer group. */
 export function namesGroup(named: string, group: string): boolean {
   return group === named || group.startsWith(`${named}:`);

@@ -1,7 +1,7 @@
 import type { Courier } from "../couriers/courier";
 import { type StatusSeen, statusesOf } from "../emit/status-waiter";
 import { ReliableError } from "../errors";
-import { STATUS, type Status, sourcesOf } from "../message/lifecycle";
+import { isFinal, STATUS, STATUSES, type Status, sourcesOf } from "../message/lifecycle";
 import type { ListedMessage, Message, Note } from "../message/message";
 import type { Parked } from "../message/records";
 import { unreadableRow } from "../message/unreadable";
@@ -40,6 +40,8 @@ export interface ActResult {
   lost: number;
   dryRun: boolean;
   ids: string[];
+  /** How many more the filter finds, beyond `limit`; not there where there are none. */
+  more?: number;
 }
 
 type Act = "retry" | "resolve" | "discard";
@@ -71,11 +73,7 @@ export class Operations {
     filter: Filter & { page?: number; pageSize?: number }
   ): Promise<{ rows: MessageRow[]; total: number; page: number; pageSize: number; totalPages: number }> {
     const { page = 1, pageSize = 20 } = filter;
-    const { rows, total } = await this.parts.store.messages.list(
-      queryOf(filter, this.parts.clock.now()),
-      (page - 1) * pageSize,
-      pageSize
-    );
+    const { rows, total } = await this.#found(filter, (page - 1) * pageSize, pageSize);
     return {
       rows: rows.map(row => toRow(row, this.parts.clock.now())),
       total,
@@ -83,6 +81,18 @@ export class Operations {
       pageSize,
       totalPages: Math.ceil(total / pageSize)
     };
+  }
+
+  /** Without a filter, what is not final stands first: in millions of consumed messages nobody would find the others. */
+  async #found(filter: Filter, offset: number, limit: number): Promise<{ rows: ListedMessage[]; total: number }> {
+    const { messages } = this.parts.store;
+    if (hasFilter(filter)) return messages.list(queryOf(filter, this.parts.clock.now()), offset, limit);
+    const open = await messages.list({ status: STATUSES.filter(status => !isFinal(status)) }, offset, limit);
+    const left = limit - open.rows.length;
+    // Of a full page one row is read in vain, since some stores take a limit of 0 for none.
+    const skip = Math.max(0, offset - open.total);
+    const final = await messages.list({ status: STATUSES.filter(isFinal) }, skip, Math.max(1, left));
+    return { rows: [...open.rows, ...final.rows.slice(0, left)], total: open.total + final.total };
   }
 
   /** Rejects with RELIABLE_NOT_FOUND. For a discarded message the error tells who discarded it and when. */
@@ -212,6 +222,7 @@ export class Operations {
     // `forget` may resolve other statuses too. By hand, only `dead` messages can be changed.
     const from: Status[] = sourcesOf(TARGET[act]).filter(status => status === STATUS.dead);
     let messages: ListedMessage[];
+    let more = 0;
     if (byId.length) {
       // A filter beside ids looks like a restriction, and would not be one.
       if (hasFilter(params))
@@ -244,14 +255,17 @@ export class Operations {
           `Cannot ${act} messages that are ${illegal}; only ${from.join(", ")} ones can be.`,
           { status: illegal, act }
         );
-      messages = (await this.parts.store.messages.list({ ...query, status: asked }, 0, limit)).rows;
+      const { rows, total } = await this.parts.store.messages.list({ ...query, status: asked }, 0, limit);
+      messages = rows;
+      more = Math.max(0, total - rows.length);
     }
     const result: ActResult = {
       matched: messages.length,
       done: 0,
       lost: 0,
       dryRun,
-      ids: messages.map(message => message._id)
+      ids: messages.map(message => message._id),
+      ...(more && { more })
     };
     if (dryRun) return result;
     const by = params.by ?? who;

@@ -1,4 +1,5 @@
 import { ReliableError } from "../errors";
+import { hasControl } from "../platform/printable";
 import type { Values } from "./validate";
 import { isPlain } from "./validate";
 
@@ -14,7 +15,22 @@ export function withTls(option: unknown): Secured | undefined {
   return isPlain(option) && "url" in option ? (option as unknown as Secured) : undefined;
 }
 
+/** Where MongoDB keeps its own: not replicated, or closed to transactions. */
+const OWN_DATABASES = ["admin", "local", "config"];
+
+/** Why it cannot be the name of our database, as the end of a sentence. */
+export function databaseFault(name: string): string | undefined {
+  if (OWN_DATABASES.includes(name.toLowerCase())) return "is one of MongoDB's own";
+  if (/[/\\. "$]/.test(name) || hasControl(name))
+    return 'contains one of / \\ . " $, a space or a control character, which MongoDB does not allow';
+  if (Buffer.byteLength(name) > 63) return "is longer than 63 bytes";
+  return undefined;
+}
+
 export function checkAddresses(values: Values): void {
+  const { database } = values;
+  const fault = typeof database === "string" ? databaseFault(database) : undefined;
+  if (fault) throw new ReliableError("RELIABLE_BAD_OPTION", `The option 'database' ${fault}.`, { option: "database" });
   const bad = (option: string, want: string) => {
     throw new ReliableError("RELIABLE_BAD_OPTION", `The option '${option}' must be ${want}.`, { option });
   };

@@ -1,4 +1,5 @@
 import { type Backoff, JITTERS, MAX_PAYLOAD_BYTES, STRATEGIES } from "../message/message";
+import { MAX_TIMER_MS } from "../platform/clock";
 import {
   address,
   count,
@@ -90,8 +91,8 @@ export const OPTIONS = {
   emitTimeoutMs: perNode(ms(30 * SECOND)),
   /** Emits that may wait for the store at once (and 64 MiB); more reject at once. */
   maxPending: perNode(count(10_000)),
-  /** How long the callback service waits for a producer's answer. */
-  askTimeoutMs: perNode(ms(10 * SECOND, { min: 100 })),
+  /** How long the callback service waits for a producer's answer. 24 days at most, since Moleculer's own timer ends it. */
+  askTimeoutMs: perNode(ms(10 * SECOND, { min: 100, max: MAX_TIMER_MS })),
   /** A message is `dead` when no instance of its producer has answered for this long. */
   producerGoneMs: perNode(ms(DAY, { min: SECOND })),
   /**

@@ -17,6 +17,15 @@ function checkerOf(schema: Record<string, object>): (values: object) => unknown 
   return checker;
 }
 
+/** What a mistyped name may have been meant to be. */
+export function nearest(name: string, names: readonly string[]): string | undefined {
+  const [near] = names.toSorted((a, b) => distance(a, name) - distance(b, name));
+  if (near === undefined) return undefined;
+  const apart = distance(near.toLowerCase(), name.toLowerCase());
+  // Of two short names all letters may differ.
+  return apart <= Math.max(2, near.length / 3) && apart < near.length ? near : undefined;
+}
+
 /**
  * Checks given values against a schema. Throws RELIABLE_BAD_OPTION naming the option, with a suggestion for an unknown
  * one. Returns a copy with strings from the environment converted.
@@ -29,14 +38,11 @@ export function check(
 ): Values {
   for (const name of Object.keys(values)) {
     if (name in schema) continue;
-    const near = Object.keys(schema).sort((a, b) => distance(a, name) - distance(b, name))[0];
-    const hint =
-      near && distance(near.toLowerCase(), name.toLowerCase()) <= Math.max(2, near.length / 3)
-        ? ` Did you mean '${near}'?`
-        : "";
+    const near = nearest(name, Object.keys(schema));
+    const hint = near === undefined ? "" : ` Did you mean '${near}'?`;
     throw new ReliableError(type, `Unknown option '${name}' in ${where}.${hint}`, {
       option: name,
-      suggestion: hint ? near : undefined
+      suggestion: near
     });
   }
   const copy = structuredCopy(values);

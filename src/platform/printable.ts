@@ -1,8 +1,9 @@
 /**
  * What a terminal or a log takes for commands or line ends, and what turns the direction of writing. No name or id has
- * them: nobody could type it.
+ * them: nobody could type it. Nor has one half a surrogate pair, which every server would store as U+FFFD, so that two
+ * names could become one.
  */
-const CONTROL = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
+const CONTROL = /[\p{Cc}\p{Cs}\u2028\u2029\u202a-\u202e\u2066-\u2069]/u;
 
 const UNPRINTABLE = new RegExp(CONTROL, "gu");
 

@@ -20,6 +20,7 @@ import { systemQueues } from "../wire/names";
 import type { ResendAnswer, ResendRequest } from "../wire/resend";
 import { assemble, type Identity, type NodeParts, type Storage } from "./assemble";
 import { type Backends, backendsOf, describeBackends, newCourier, newSignatures, newStore } from "./backends";
+import { checkNamespace } from "./names";
 import { Services } from "./services";
 import { shutDown } from "./shutdown";
 import { Traps } from "./traps";
@@ -163,6 +164,7 @@ export class Runtime {
     const { identity, metrics, events, clock } = this;
     const options = (this.#options = nodeOptions(this.#values));
     const { logger, namespace } = identity;
+    checkNamespace(namespace, options);
     const signatures = (this.#signatures = newSignatures(options, { metrics, clock }));
     const courier = (this.#courier = newCourier(options, { ...identity, clock }, signatures));
     const store = (this.#store = newStore(options, { ...identity, clock }));

@@ -1,4 +1,4 @@
-import { consumerGroup, isPattern, isWildcard } from "../message/pattern";
+import { consumerGroup, isObjectKey, isPattern, isWildcard } from "../message/pattern";
 import { hasControl } from "../platform/printable";
 import { describe, WIRE_VERSION } from "./envelope";
 import { parseJson, Unreadable } from "./json";
@@ -46,6 +46,7 @@ export function parseAnnouncement(body: Buffer, prefix: string): Announcement {
   const [base = ""] = group.split(":");
   if (
     !base ||
+    isObjectKey(base) ||
     RESERVED_IN_GROUPS.test(base) ||
     Buffer.byteLength(base) > MAX_BYTES.group ||
     group !== consumerGroup(base, pattern)

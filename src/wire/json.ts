@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { ReliableError } from "../errors";
 import { boundedText } from "../message/failure-text";
+import { lossOf, type Part, pathOf } from "./json-loss";
 
 /** Deeper or circular payloads are left to JSON.stringify. */
 const MAX_PLAIN_DEPTH = 32;
@@ -23,7 +24,7 @@ export function serialize(event: string, payload: unknown, maxBytes: number): Bu
   const json = stringify(
     payload,
     where => new ReliableError("RELIABLE_BAD_PAYLOAD", `Cannot emit '${event}' reliably: ${where}.`, { event }),
-    "the payload"
+    "payload"
   );
   const body = Buffer.from(json);
   if (body.length > maxBytes) {
@@ -36,13 +37,14 @@ export function serialize(event: string, payload: unknown, maxBytes: number): Bu
   return body;
 }
 
-export function stringify(value: unknown, fail: (where: string) => Error, what: string): string {
+/** Throws `fail(where)` for what JSON cannot carry. `name` is where the path to it begins: payload, meta, … */
+export function stringify(value: unknown, fail: (where: string) => Error, name: string): string {
   try {
     if (isPlainJson(value, MAX_PLAIN_DEPTH)) return JSON.stringify(value);
   } catch {
     // A getter has thrown; it is reported below.
   }
-  return stringifyWatched(value, fail, what);
+  return stringifyWatched(value, fail, name);
 }
 
 /**
@@ -67,32 +69,28 @@ function isPlainJson(value: unknown, depth: number): boolean {
   }
 }
 
-function stringifyWatched(value: unknown, fail: (where: string) => Error, what: string): string {
+function stringifyWatched(value: unknown, fail: (where: string) => Error, name: string): string {
   let refused: string | undefined;
   let json: string | undefined;
+  // What is being written, from outside to inside.
+  const open: Part[] = [];
   try {
-    json = JSON.stringify(value, (key, at: unknown) => {
-      if (typeof at === "bigint" || typeof at === "function" || typeof at === "symbol") {
-        refused ??= `${key ? `'${key}' in ${what}` : what} is a ${typeof at}, which JSON cannot carry`;
-        return undefined;
-      }
-      // These would silently arrive as something else: {} and null.
-      const lost =
-        at instanceof Map || at instanceof Set || at instanceof Error
-          ? at.constructor.name
-          : typeof at === "number" && !Number.isFinite(at)
-            ? String(at)
-            : undefined;
-      if (lost) refused ??= `${key ? `'${key}' in ${what}` : what} is ${lost}, which JSON cannot carry`;
-      return at;
+    json = JSON.stringify(value, function (this: Record<string, unknown>, key, at: unknown) {
+      const loss = lossOf(at, this[key]);
+      if (loss === undefined && (typeof at !== "object" || at === null)) return at;
+      while (open.length && open.at(-1)?.holder !== this) open.pop();
+      open.push({ holder: at, key });
+      if (loss === undefined) return at;
+      refused ??= `${pathOf(name, open)} is ${loss}`;
+      return undefined;
     });
   } catch (error) {
     throw fail(
-      `${what} cannot be turned into JSON (${boundedText(error instanceof Error ? error.message.split("\n")[0] : error, 200)})`
+      `${name} cannot be turned into JSON (${boundedText(error instanceof Error ? error.message.split("\n")[0] : error, 200)})`
     );
   }
   if (refused) throw fail(refused);
-  if (json === undefined) throw fail(`${what} is ${value === undefined ? "undefined" : typeof value}`);
+  if (json === undefined) throw fail(`${name} is ${value === undefined ? "undefined" : typeof value}`);
   return json;
 }
 

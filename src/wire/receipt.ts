@@ -1,4 +1,5 @@
 import { ANY_GROUP, type FailureError, MAX_PAYLOAD_BYTES } from "../message/message";
+import { isObjectKey } from "../message/pattern";
 import { hasControl } from "../platform/printable";
 import { describe, isCount, WIRE_VERSION } from "./envelope";
 import { parseJson, Unreadable } from "./json";
@@ -72,7 +73,7 @@ export function parseReceipts(body: Buffer): ReadReceipts {
   if (!isText(group) || !isText(nodeID)) throw new Unreadable("receipt without group or nodeID");
   if (!isName(group) || !isName(nodeID)) throw new Unreadable("receipt whose group or nodeID has control characters");
   // The name stands for groups that are not known yet. No group has it.
-  if (group === ANY_GROUP) throw new Unreadable(`receipt of group '${ANY_GROUP}', which is none`);
+  if (group === ANY_GROUP || isObjectKey(group)) throw new Unreadable(`receipt of group '${group}', which is none`);
   if (Buffer.byteLength(group) > MAX_GROUP_BYTES)
     throw new Unreadable(`receipt of a group whose name is longer than ${MAX_GROUP_BYTES} bytes`);
   if (!Array.isArray(items) || !items.length) throw new Unreadable("receipt without items");

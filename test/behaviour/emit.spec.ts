@@ -139,11 +139,13 @@ it("payloads that JSON cannot carry are refused, and nothing is stored", () => {
   const rows: [unknown, string][] = [
     [undefined, "undefined"],
     [circular, "circular"],
-    [{ price: { cents: 10n } }, "'cents'"],
+    [{ price: { cents: 10n } }, "payload.price.cents is a bigint"],
     [10n, "bigint"],
-    [{ items: [{ toString: () => "" }] }, "'toString'"],
+    [{ items: [{ toString: () => "" }] }, "payload.items[0].toString is a function"],
     [() => undefined, "function"],
     [Symbol("s"), "symbol"],
+    [Promise.resolve({}), "payload is a Promise: was an await forgotten?"],
+    [{ order: { total: Promise.resolve(5) } }, "payload.order.total is a Promise: was an await forgotten?"],
     [
       {
         get bad() {
@@ -222,8 +224,15 @@ it("bad emit options are refused with a suggestion, and nothing is stored", () =
     [{ backoff: 5 }, "'backoff'"],
     [{ strategy: "inbox" }, "'strategy'"],
     [{ meta: "x" }, "'meta'"],
-    [{ meta: { f: () => 1 } }, "'f' in meta"],
+    [{ meta: { f: () => 1 } }, "meta.f is a function"],
+    [{ meta: { user: Promise.resolve() } }, "meta.user is a Promise"],
+    [{ headers: { a: [/x/] } }, "headers.a[0] is a RegExp"],
     [{ headers: [1] }, "'headers'"],
+    [{ groups: "stock,mail" }, "'groups'"],
+    [{ groups: ["stock", "constructor"] }, "'groups'"],
+    [{ groups: ["stock", "a\ud800"] }, "'groups'"],
+    [{ id: "a\ud800" }, "'id'"],
+    [{ backoff: { maxMs: 1e17 } }, "backoff.maxMs"],
     [{ headers: 5 }, "'headers'"],
     [{ ctx: "x" }, "'ctx'"],
     [{ id: "" }, "'id'"],

@@ -91,6 +91,42 @@ describe("list", () => {
     });
   });
 
+  it("without a filter shows what is not final first, each newest first, over all pages", async () => {
+    const rows = [
+      ...["c1", "c2", "c3"].map((id, n) => messageOf({ _id: id, status: "consumed", createdAt: AGO(1000 * (n + 1)) })),
+      ...["d1", "d2", "d3", "d4"].map((id, n) => dead(id, { createdAt: AGO(HOUR + 1000 * n) }))
+    ];
+    const { act } = await operator(rows);
+    const page = async (params: object) => {
+      const { rows, total, totalPages } = await act<Page>("list", params);
+      return [rows.map(({ id }) => id).join(), total, totalPages];
+    };
+    expect(await page({})).toEqual(["d1,d2,d3,d4,c1,c2,c3", 7, 1]);
+    expect(await page({ pageSize: 2 })).toEqual(["d1,d2", 7, 4]);
+    expect(await page({ pageSize: 2, page: 2 })).toEqual(["d3,d4", 7, 4]);
+    expect(await page({ pageSize: 3, page: 2 })).toEqual(["d4,c1,c2", 7, 3]);
+    expect(await page({ pageSize: 3, page: 3 })).toEqual(["c3", 7, 3]);
+    expect(await page({ pageSize: 3, page: 4 })).toEqual(["", 7, 3]);
+    expect(await page({ olderThanMs: 0 })).toEqual(["c1,c2,c3,d1,d2,d3,d4", 7, 1]);
+  });
+
+  it.each([
+    ["list", { pageSize: 501 }, "'pageSize' must be a whole number from 1 to 500."],
+    ["list", { page: "x" }, "'page' must be a whole number from 1 to 1000000000."],
+    ["retry", { status: "dead", limit: 0 }, "'limit' must be a whole number from 1 to 10000."],
+    ["get", { id: "x".repeat(301) }, "'id' must be text of 1 to 300 characters."],
+    ["resolve", { id: "a", note: "x".repeat(2001) }, "'note' must be text of at most 2000 characters."],
+    [
+      "retry",
+      { ids: Array(501).fill("a") },
+      "'ids' must be an id of 1 to 300 characters, or a list of 1 to 500 of them."
+    ]
+  ])("%s: the limit is told in the error, and nothing else", async (action, params, says) => {
+    const { act } = await operator([dead("d1")]);
+    const { data } = await errorOf(act(action, params));
+    expect(new Set((data as unknown as { message: string }[]).map(({ message }) => message))).toEqual(new Set([says]));
+  });
+
   it("shows parked messages and audits", async () => {
     const { broker, act } = await operator([dead("d1")]);
     await storeOf(broker).parked.add([parkedOf({ reason: "not JSON", body: Buffer.from("{broken") }) satisfies Parked]);
@@ -261,7 +297,8 @@ describe.each(["retry", "resolve", "discard"])("%s", act => {
       broker,
       all.map(({ _id }) => _id)
     );
-    expect(await call(act, { event: "a", limit: "2" })).toMatchObject({ matched: 2, done: 2, ids: ["m2", "m1"] });
+    const limited = { matched: 2, done: 2, ids: ["m2", "m1"], more: 1 };
+    expect(await call(act, { event: "a", limit: "2" })).toMatchObject(limited);
     expect(await call(act, { ids: ["m3", "m4", "m3"] })).toMatchObject({ matched: 2, done: 2 });
     expect(await call(act, { ids: "m5" })).toMatchObject({ matched: 1, done: 1 });
     await untouched(broker, ["m0"]);

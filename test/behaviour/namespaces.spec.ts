@@ -1,4 +1,6 @@
 import { expect, it } from "vitest";
+import { parseAnnouncement } from "../../src/wire/announcement";
+import { parseReceipts } from "../../src/wire/receipt";
 import { cluster } from "../support/brokers";
 import { storeOf } from "../support/runtime";
 import { consumer, emitter, emitterOf, errorOf, story, subscribed } from "../support/services";
@@ -55,4 +57,37 @@ it("two namespaces on the same servers never meet", async () => {
     [true, true],
     [true, true]
   ]);
+});
+
+it.each([
+  ["with a line end", (namespace: string) => `${namespace}\n`],
+  ["with half a character", (namespace: string) => `${namespace}\ud83d`]
+])("a namespace %s ends the start with an error that names it", async (_, named) => {
+  const made = cluster();
+  const error = await errorOf(made.node("node-1", [emitter(made.mixin())], { namespace: named(made.namespace) }));
+  expect(error).toMatchObject({ type: "RELIABLE_BAD_OPTION", data: { option: "namespace" } });
+});
+
+it.each(["constructor", "__proto__", "toString"])("no group has the name %s, which every object has", async group => {
+  const made = cluster();
+  const handler = consumer(made.mixin(), "stock", "order.created", () => undefined, { group });
+  expect(await errorOf(() => made.broker("node-1").createService(handler))).toMatchObject({
+    type: "RELIABLE_BAD_CONSUMER",
+    message: expect.stringContaining(`'${group}'`)
+  });
+  const announcement = { v: 1, pattern: "order.created", group, queue: "q", nodeID: "n", service: "s" };
+  expect(() => parseAnnouncement(Buffer.from(JSON.stringify(announcement)), "reliable")).toThrow("group");
+  const receipt = { v: 1, group, nodeID: "n", items: [] };
+  expect(() => parseReceipts(Buffer.from(JSON.stringify(receipt)))).toThrow("which is none");
+});
+
+it("a handler whose queue's name would be too long with the namespace is refused where its service is made", async () => {
+  const made = cluster();
+  const handler = consumer(made.mixin(), "stock", "p".repeat(120), () => undefined, { group: "g".repeat(60) });
+  const creation = (bytes: number) => made.broker("node-1", { namespace: "n".repeat(bytes) }).createService(handler);
+  creation(61);
+  expect(await errorOf(() => creation(62))).toMatchObject({
+    type: "RELIABLE_BAD_CONSUMER",
+    message: expect.stringContaining("256 bytes")
+  });
 });

@@ -82,10 +82,15 @@ it("what is wrong is said plainly in a REPL session", async () => {
   const session = await startSession();
   const wrong: [command: string, answer: RegExp][] = [
     ["reliable get nope", /Error RELIABLE_NOT_FOUND: No message 'nope' is in the store/],
-    ["reliable lst", /There is no 'reliable lst'\. There are: overview, list/],
-    ["reliable list --stauts dead", /Unknown option 'stauts' in 'reliable list'\. Did you mean 'status'\?/],
+    ["reliable lst", /There is no 'reliable lst'\. Did you mean 'list'\? There are: overview, list/],
+    ["reliable list --stauts dead", /'reliable list' has no --stauts\. Did you mean --status\?/],
+    ["reliable list --page-sise 5", /'reliable list' has no --page-sise\. Did you mean --page-size\?/],
+    ["reliable list --page-size 501", /--page-size must be a whole number from 1 to 500\./],
+    ["reliable retry --status dead --limit 10001", /--limit must be a whole number from 1 to 10000\./],
+    ["reliable help retry", /reliable retry \[id\.\.\.\][\s\S]*--dry-run/],
+    ["reliable retry --help", /reliable help <what>/],
     ["reliable list --status gone", /Unknown status 'gone'/],
-    ["reliable list --page x", /'page' field must be a number/],
+    ["reliable list --page x", /--page must be a whole number from 1 to 1000000000\./],
     ["reliable retry", /'retry' needs an id, ids, or a filter/],
     ["reliable parked", /Nothing is parked/],
     ["reliable parked q/m#1", /Error RELIABLE_NOT_FOUND: No parked message 'q\/m#1' is in the store/],

@@ -104,6 +104,10 @@ describe("tables", () => {
     [
       { matched: 2, done: 1, lost: 1, dryRun: false, ids: ["a", "b"] },
       "1 of 2 message(s) discarded; 1 had changed meanwhile and were left alone."
+    ],
+    [
+      { matched: 100, done: 100, lost: 0, dryRun: false, ids: ["a"], more: 150 },
+      "150 more match, beyond the limit of 100: repeat it, or give --limit"
     ]
   ])("act %j", (result, expected) => expect(actTable("discard", result)).toContain(expected));
 
@@ -206,16 +210,59 @@ describe("the command", () => {
   });
 
   it.each([
-    ["toString", [], {}, /There is no 'reliable toString'/],
-    ["retry", ["a"], { pge: 1 }, /Unknown option 'pge'/],
-    ["get", [], {}, /needs an id/],
-    ["forget", [], {}, /needs a group/],
+    ["toString", [], {}, /There is no 'reliable toString'\. There are: overview, list, .*, help\./],
+    ["lsit", [], {}, /There is no 'reliable lsit'\. Did you mean 'list'\? There are/],
+    ["Retry", [], {}, /Did you mean 'retry'\?/],
+    ["help", ["parkd"], {}, /There is no 'reliable parkd'\. Did you mean 'parked'\?/],
+    ["list", [], { "page-sise": 5, pageSise: 5 }, /'reliable list' has no --page-sise\. Did you mean --page-size\?/],
+    ["list", [], { stauts: "dead" }, /'reliable list' has no --stauts\. Did you mean --status\?/],
+    ["list", [], { note: "x" }, /'reliable list' has no --note\. It has: --status, .*--page-size, --node\./],
+    ["list", [], { x: true }, /'reliable list' has no -x\. It has/],
+    ["get", [], {}, /needs an id: reliable get <id>\./],
+    ["forget", [], {}, /needs a group: reliable forget <group> \[pattern\]\./],
     ["discard", [], { parked: true }, /--parked' needs an id/],
-    ["retry", ["a"], { parked: true }, /Unknown option 'parked'/],
+    ["retry", ["a"], { parked: true }, /'reliable retry' has no --parked\. It has/],
     ["parked", ["a", "b"], {}, /does not know what 'b' is for/],
     ["get", ["a", "b"], {}, /does not know what 'b' is for/]
   ])("reliable %s %j %j says what is wrong", async (what, ids, options, expected) => {
     expect(await reliableCommand(broker, { what, ids, options })).toMatch(expected);
+  });
+
+  it.each(["overview", "list", "get", "retry", "resolve", "discard", "subscriptions", "forget", "health", "sweep"])(
+    "help of %s: what it does, its flags and their limits",
+    async what => {
+      calls.length = 0;
+      const text = await reliableCommand(broker, { what: "help", ids: [what] });
+      expect(text).toMatch(new RegExp(`^reliable ${what}`));
+      expect(text).toContain("--node <nodeID>");
+      expect(await reliableCommand(broker, { what, options: { help: true } })).toBe(text);
+      expect(calls).toEqual([]);
+    }
+  );
+
+  it("help tells the limits, and of all their names", async () => {
+    expect(await reliableCommand(broker, { what: "help", ids: ["list"] })).toMatch(/--page-size <number> .*1 to 500/);
+    const retry = await reliableCommand(broker, { what: "help", ids: ["retry"] });
+    for (const part of [
+      /^reliable retry \[id\.\.\.\]\n/,
+      /up to 500 ids/,
+      /acts on 100 messages/,
+      /--limit .*1 to 10000/
+    ])
+      expect(retry).toMatch(part);
+    expect(retry).not.toContain("--page");
+    const all = await reliableCommand(broker, { what: "help" });
+    for (const what of ["overview", "list", "parked [id]", "audits"]) expect(all).toContain(`\n  ${what}`);
+    expect(all).toContain("reliable help <what>");
+  });
+
+  it("the validator's words are told once, with the flags that were typed", async () => {
+    const message = "'pageSize' must be a whole number from 1 to 500.";
+    const error = Object.assign(new Error("x"), { type: "VALIDATION_ERROR", data: [{ message }, { message }] });
+    const refusing = { call: () => Promise.reject(error) } as unknown as ServiceBroker;
+    expect(await reliableCommand(refusing, { what: "list", options: { pageSize: 1000 } })).toBe(
+      "Error VALIDATION_ERROR: --page-size must be a whole number from 1 to 500."
+    );
   });
 
   it("prints nothing that a terminal would obey, of a row, a story, a parked message or an error", async () => {

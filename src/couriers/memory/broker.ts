@@ -8,9 +8,6 @@ import { DEFAULT_DELIVERY_LIMIT, type QueueSpec } from "../courier";
  */
 const TURN = 256;
 
-/** setTimeout fires at once if asked for more. */
-const MAX_TIMER_MS = 2_147_483_647;
-
 /** A message in one queue. */
 export interface Queued {
   readonly messageId: string;
@@ -138,16 +135,12 @@ export class MemoryBroker {
 
   putLater(queue: MemoryQueue, queued: Queued, delayMs: number): void {
     this.#enter(queued);
-    const arm = (remaining: number) => {
-      const timer = this.clock.after(Math.min(remaining, MAX_TIMER_MS), () => {
-        queue.timers.delete(timer);
-        if (remaining > MAX_TIMER_MS) return arm(remaining - MAX_TIMER_MS);
-        queue.ready.push(queued);
-        this.schedule(queue);
-      });
-      queue.timers.set(timer, queued);
-    };
-    arm(delayMs);
+    const timer = this.clock.after(delayMs, () => {
+      queue.timers.delete(timer);
+      queue.ready.push(queued);
+      this.schedule(queue);
+    });
+    queue.timers.set(timer, queued);
   }
 
   ack(consumer: MemoryConsumer, tag: number): boolean {

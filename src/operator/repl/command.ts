@@ -1,20 +1,10 @@
 import type { ServiceBroker } from "moleculer";
 import { ReliableError, reasonOf } from "../../errors";
-import { check } from "../../options/validate";
+import { nearest } from "../../options/validate";
 import { printableLines } from "../../platform/printable";
-import {
-  actTable,
-  auditsTable,
-  countsTable,
-  forgottenTable,
-  healthTable,
-  listTable,
-  overviewTable,
-  parkedTable,
-  parkedText,
-  storyText,
-  subscriptionsTable
-} from "./tables";
+import { FLAGS, flagOf, paramOf } from "./flags";
+import { verbHelp, wholeHelp } from "./help";
+import { type Call, VERBS, type Verb, WORDS } from "./verbs";
 
 /**
  * A custom command of moleculer-repl: fits `replCommands` of Moleculer 0.14 and `replOptions.customCommands` of 0.15.
@@ -44,83 +34,46 @@ interface Commander {
   parseOptions(args: string[]): { operands: string[]; unknown: string[] };
 }
 
-const FILTER = ["status", "event", "group", "producer", "olderThanMs", "youngerThanMs"];
-const ACT = [...FILTER, "note", "by", "dryRun", "limit"];
-
-interface Verb {
-  /** Options it takes, `node` aside. */
-  options: string[];
-  /** What the words after the verb are. A group may be followed by a pattern. */
-  takes: "nothing" | "id" | "maybe id" | "ids" | "group";
-  run(call: Call, params: Record<string, unknown>): Promise<string>;
+function bad(text: string, option: string, suggestion?: string): ReliableError {
+  return new ReliableError("RELIABLE_BAD_OPTION", text, { option, suggestion });
 }
 
-type Call = <T>(action: string, params?: Record<string, unknown>) => Promise<T>;
+const meant = (near: string | undefined) => (near === undefined ? "" : ` Did you mean ${near}?`);
 
-const act = (name: "retry" | "resolve" | "discard"): Verb => ({
-  options: ACT,
-  takes: "ids",
-  run: async (call, params) => actTable(name, await call(name, params))
-});
+/** Throws RELIABLE_BAD_OPTION for what is no subcommand. */
+function verbOf(what: string): Verb {
+  const verb = Object.hasOwn(VERBS, what) ? VERBS[what] : undefined;
+  if (verb) return verb;
+  const names = [...Object.keys(VERBS), "help"];
+  const near = nearest(what, names);
+  throw bad(`There is no 'reliable ${what}'.${meant(near && `'${near}'`)} There are: ${names.join(", ")}.`, what, near);
+}
 
-const VERBS: Record<string, Verb> = {
-  overview: {
-    options: [],
-    takes: "nothing",
-    run: async call => overviewTable(await call("stats"), await call("health"))
-  },
-  list: {
-    options: [...FILTER, "page", "pageSize"],
-    takes: "nothing",
-    run: async (call, params) => listTable(await call("list", params))
-  },
-  get: { options: [], takes: "id", run: async (call, params) => storyText(await call("get", params)) },
-  retry: act("retry"),
-  resolve: act("resolve"),
-  discard: {
-    options: [...ACT, "parked"],
-    takes: "ids",
-    run: async (call, params) => actTable("discard", await call("discard", parkedParams(params)))
-  },
-  subscriptions: { options: [], takes: "nothing", run: async call => subscriptionsTable(await call("subscriptions")) },
-  forget: {
-    options: ["note", "by", "dryRun", "force"],
-    takes: "group",
-    run: async (call, params) => forgottenTable(await call("forget", params))
-  },
-  health: { options: [], takes: "nothing", run: async call => healthTable(await call("health")) },
-  sweep: { options: [], takes: "nothing", run: async call => countsTable(await call("sweep")) },
-  parked: {
-    options: ["page", "pageSize"],
-    takes: "maybe id",
-    run: async (call, params) =>
-      params["id"] === undefined ? parkedTable(await call("parked", params)) : parkedText(await call("parked", params))
-  },
-  audits: { options: [], takes: "nothing", run: async call => auditsTable(await call("audits")) }
-};
-
-/** With `--parked` the ids are those of parked messages. */
-function parkedParams({ parked, id, ids = id, ...rest }: Record<string, unknown>): Record<string, unknown> {
-  if (!parked) return { ...rest, ...(id !== undefined ? { id } : ids !== undefined ? { ids } : {}) };
-  if (ids === undefined)
-    throw new ReliableError("RELIABLE_BAD_OPTION", "'reliable discard --parked' needs an id.", { option: "parked" });
-  return { ...rest, parked: ids };
+/** Throws RELIABLE_BAD_OPTION for a flag that the subcommand does not have. */
+function checkFlags(what: string, verb: Verb, options: Record<string, unknown>): void {
+  const names: string[] = [...verb.options, "node"];
+  const unknown = Object.keys(options).find(name => options[name] !== undefined && !names.includes(name));
+  if (unknown === undefined) return;
+  // One that another subcommand has is not mistyped.
+  const near = Object.hasOwn(FLAGS, unknown) ? undefined : nearest(paramOf(unknown), names);
+  throw bad(
+    `'reliable ${what}' has no ${flagOf(unknown)}.${meant(near && flagOf(near))} It has: ${names.map(flagOf).join(", ")}.`,
+    unknown,
+    near
+  );
 }
 
 /** The params of the verb's action. Throws RELIABLE_BAD_OPTION. */
-function paramsOf(what: string, verb: Verb, ids: string[], options: Record<string, unknown>): Record<string, unknown> {
-  const schema = Object.fromEntries(verb.options.map(name => [name, { type: "any" }]));
-  const params = check(`'reliable ${what}'`, schema, options);
-  const most = { ids: Infinity, nothing: 0, group: 2, id: 1, "maybe id": 1 }[verb.takes];
-  if (ids.length > most)
-    throw new ReliableError("RELIABLE_BAD_OPTION", `'reliable ${what}' does not know what '${ids[most]}' is for.`, {
-      option: ids[most]
-    });
+function paramsOf(what: string, verb: Verb, ids: string[], params: Record<string, unknown>): Record<string, unknown> {
+  const { most } = WORDS[verb.takes];
+  if (ids.length > most) {
+    const word = ids[most] as string;
+    throw bad(`'reliable ${what}' does not know what '${word}' is for; see: reliable help ${what}.`, word);
+  }
   if (ids.length === 0 && (verb.takes === "id" || verb.takes === "group"))
-    throw new ReliableError(
-      "RELIABLE_BAD_OPTION",
-      `'reliable ${what}' needs ${verb.takes === "id" ? "an id" : "a group"}.`,
-      { option: verb.takes }
+    throw bad(
+      `'reliable ${what}' needs ${verb.takes === "id" ? "an id" : "a group"}: reliable ${what}${WORDS[verb.takes].text}.`,
+      verb.takes
     );
   if (!ids.length) return params;
   const [first, pattern] = ids;
@@ -134,13 +87,10 @@ export async function reliableCommand(
   { what = "overview", ids = [], options = {} }: ReplArgs
 ): Promise<string> {
   try {
-    const verb = Object.hasOwn(VERBS, what) ? VERBS[what] : undefined;
-    if (!verb)
-      throw new ReliableError(
-        "RELIABLE_BAD_OPTION",
-        `There is no 'reliable ${what}'. There are: ${Object.keys(VERBS).join(", ")}.`,
-        { option: what }
-      );
+    if (what === "help") return ids[0] === undefined ? wholeHelp() : verbHelp(ids[0], verbOf(ids[0]));
+    const verb = verbOf(what);
+    if (options["help"]) return verbHelp(what, verb);
+    checkFlags(what, verb, options);
     const { node, ...rest } = options;
     const params = paramsOf(what, verb, ids, rest);
     const call: Call = (action, given = {}) =>
@@ -161,35 +111,24 @@ function errorText(thrown: unknown): string {
   // Moleculer's validation error has what is wrong in its data only.
   const details =
     type === "VALIDATION_ERROR" && Array.isArray(data)
-      ? (data as { message?: string }[]).map(({ message }) => message ?? "").join(" ")
+      ? withFlags([...new Set((data as { message?: string }[]).map(({ message }) => message ?? ""))].join(" "))
       : reasonOf(thrown);
   return `Error${type ? ` ${type}` : ""}: ${details}`;
+}
+
+/** The validator names params; here they were typed as flags. */
+function withFlags(text: string): string {
+  return text.replace(/'(\w+)'/g, (quoted, name: string) => (Object.hasOwn(FLAGS, name) ? flagOf(name) : quoted));
 }
 
 export const reliableReplCommands: ReplCommand[] = [
   {
     command: "reliable [what] [id]",
-    description: `Guaranteed events: ${Object.keys(VERBS).join(", ")}`,
+    description: `Guaranteed events: ${Object.keys(VERBS).join(", ")}. More of each: reliable help <what>`,
     alias: [],
-    // `check` reports an unknown option, with a suggestion.
+    // `checkFlags` reports an unknown one, with a suggestion.
     allowUnknownOptions: true,
-    options: [
-      { option: "-s, --status <status>", description: "Only messages of this status, or of several: dead,pending" },
-      { option: "-e, --event <event>", description: "Only messages of this event" },
-      { option: "-g, --group <group>", description: "Only messages this group waits for, has failed or handled" },
-      { option: "-p, --producer <service>", description: "Only messages emitted by this service" },
-      { option: "--older-than-ms <ms>", description: "Only messages older than this" },
-      { option: "--younger-than-ms <ms>", description: "Only messages younger than this" },
-      { option: "--page <number>", description: "Page of a list" },
-      { option: "--page-size <number>", description: "Rows of a page" },
-      { option: "-n, --note <text>", description: "Why; kept on the message (retry, resolve, discard, forget)" },
-      { option: "--by <name>", description: "Who; kept on the message" },
-      { option: "--dry-run", description: "Only tell what would be done" },
-      { option: "--limit <number>", description: "Act on so many messages at most" },
-      { option: "--parked", description: "Discard parked messages: the ids are theirs" },
-      { option: "--force", description: "Forget: delete the group's queue although it holds messages" },
-      { option: "--node <nodeID>", description: "Ask this node" }
-    ],
+    options: Object.values(FLAGS),
     parse(command) {
       const { operands, unknown } = command.parseOptions(command.args);
       command.params = { what: operands[0], ids: operands.slice(1), options: { ...this(unknown), ...command.opts() } };

@@ -117,13 +117,16 @@ export function storyText({ timeline, payload, meta, ...row }: MessageStory): st
 
 const DONE = { retry: "retried", resolve: "resolved", discard: "discarded" };
 
-export function actTable(act: keyof typeof DONE, { matched, done, lost, dryRun, ids }: ActResult): string {
+export function actTable(act: keyof typeof DONE, { matched, done, lost, dryRun, ids, more }: ActResult): string {
   if (!matched) return "No such messages.";
   const said = dryRun
     ? `Dry run: ${matched} message(s) would be ${DONE[act]}.`
     : `${done} of ${matched} message(s) ${DONE[act]}${lost ? `; ${lost} had changed meanwhile and were left alone` : ""}.`;
   return [
     said,
+    ...(more
+      ? [`${more} more match, beyond the limit of ${matched}: repeat it, or give --limit (10000 at most).`]
+      : []),
     grid(
       ["id"],
       ids.map(id => [id])

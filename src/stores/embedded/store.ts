@@ -4,7 +4,7 @@ import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import { processShared, sameVersion, VERSION } from "../../platform/process-shared";
-import { prefixOf } from "../../wire/names";
+import { fileNameFault, fileNameOf } from "../../wire/names";
 import { COLLECTION_NAMES, type CollectionName, type Collections, type Database } from "../documents/collection";
 import { Documents } from "../documents/documents";
 import { INDEXES } from "../documents/indexes";
@@ -139,8 +139,12 @@ export class EmbeddedStore extends Documents implements Store {
 
   async #open(): Promise<{ data: Data; lock?: FileLock }> {
     const { path, namespace, logger, clock } = this.#options;
-    // A namespace may have characters that a file name may not.
-    const base = path === undefined ? undefined : join(resolve(path), encodeURIComponent(prefixOf(namespace)));
+    const base = path === undefined ? undefined : join(resolve(path), fileNameOf(namespace));
+    const fault = path === undefined ? undefined : fileNameFault(namespace);
+    if (fault)
+      throw new ReliableError("RELIABLE_BAD_OPTION", `Moleculer's option 'namespace' ${fault}.`, {
+        option: "namespace"
+      });
     let lock: FileLock | undefined;
     try {
       if (path !== undefined) await mkdir(path, { recursive: true });

@@ -1,5 +1,7 @@
-import type { MongoClient, MongoClientOptions } from "mongodb";
+import type { Db, DbOptions, MongoClient, MongoClientOptions } from "mongodb";
 import { ReliableError, reasonOf, redact } from "../../errors";
+import { databaseFault } from "../../options/addresses";
+import { collectionNameFault } from "../../wire/names";
 
 /** Options of a client made here; a client that is handed in keeps its own. */
 const CLIENT_OPTIONS: MongoClientOptions = {
@@ -56,5 +58,25 @@ export async function openClient({ url, tls, client }: MongoAddress): Promise<Mo
 /** Not the driver's own default, `test`. */
 export function databaseOf({ url, client, database }: MongoAddress): string | undefined {
   if (database ?? client) return database;
-  return /^mongodb(?:\+srv)?:\/\/[^/]+\/([^?]+)/.exec(url ?? "")?.[1] ?? "reliable";
+  // As the driver does, which has read the URL before.
+  return decodeURIComponent(/^mongodb(?:\+srv)?:\/\/[^/]+\/([^?]+)/.exec(url ?? "")?.[1] ?? "reliable");
+}
+
+/** The database of the store. Throws RELIABLE_BAD_OPTION for one that the server refuses, or keeps for itself. */
+export function openDatabase(client: MongoClient, address: MongoAddress, namespace: string, options: DbOptions): Db {
+  const refuse = (option: string, text: string) => {
+    throw new ReliableError("RELIABLE_BAD_OPTION", text, { option });
+  };
+  const checkDatabase = (name: string) => {
+    const fault = databaseFault(name);
+    if (fault) refuse("database", `Option 'database', or the database in the URL of 'mongo': '${name}' ${fault}.`);
+  };
+  const given = databaseOf(address);
+  // Before the driver, whose versions refuse some of them in other words.
+  if (given !== undefined) checkDatabase(given);
+  const db = client.db(given, options);
+  checkDatabase(db.databaseName);
+  const fault = collectionNameFault(namespace, db.databaseName);
+  if (fault) refuse("namespace", `Moleculer's option 'namespace' ${fault}.`);
+  return db;
 }

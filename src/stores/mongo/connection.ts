@@ -16,7 +16,7 @@ import { prefixOf } from "../../wire/names";
 import { COLLECTION_NAMES, type CollectionName, type Database, type Doc } from "../documents/collection";
 import { INDEXES } from "../documents/indexes";
 import type { StoreFeatures } from "../store";
-import { databaseOf, type MongoAddress, openClient } from "./client";
+import { type MongoAddress, openClient, openDatabase } from "./client";
 import { answerWithin, MongoCollection } from "./collection";
 import { isBadAddress, mongoError, unavailable } from "./errors";
 
@@ -30,6 +30,9 @@ const SKEW_MS = 2000;
  * after a failover, and batches make them cheap. The wait is limited; after it the outcome is unknown.
  */
 export const WRITE_CONCERN = { w: "majority", j: true, wtimeoutMS: 10_000 } as const;
+
+/** InvalidNamespace; DatabaseDifferCase, since two databases may not differ in case only. */
+const BAD_NAME_CODES = [73, 13297];
 
 const WRITABLE = ["RSPrimary", "Standalone", "Mongos", "LoadBalancer"];
 
@@ -90,14 +93,15 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
     const client = await openClient(this.options);
     // A client that has never connected holds nothing.
     if (this.#closed) return;
-    this.#client = client;
-    this.#db = client.db(databaseOf(this.options), {
+    const { namespace } = this.options;
+    this.#db = openDatabase(client, this.options, namespace, {
       writeConcern: WRITE_CONCERN,
       readPreference: "primary",
       ignoreUndefined: true,
       promoteBuffers: true
     });
-    const prefix = prefixOf(this.options.namespace).replace(/[$\0]/g, "_");
+    this.#client = client;
+    const prefix = prefixOf(namespace);
     const entries = COLLECTION_NAMES.map(name => [
       name,
       new MongoCollection((this.#db as Db).collection<Doc>(`${prefix}.${name}`), this.options.clock)
@@ -182,7 +186,15 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
       await this.collections[name].createIndexes(INDEXES[name]);
     } catch (thrown) {
       const { type, retryable } = thrown as ReliableError;
-      const conflict = [85, 86].includes((thrown as { cause?: { code?: number } }).cause?.code ?? 0);
+      const code = (thrown as { cause?: { code?: number } }).cause?.code ?? 0;
+      if (BAD_NAME_CODES.includes(code))
+        throw new ReliableError(
+          "RELIABLE_BAD_OPTION",
+          `Option 'database': MongoDB refuses the name (is there one that differs in case only?): ${reasonOf(thrown)}`,
+          { option: "database" },
+          thrown
+        );
+      const conflict = [85, 86].includes(code);
       if (!conflict && (retryable || type === "RELIABLE_ACCESS_REFUSED")) throw thrown;
       this.options.logger.warn(`${reasonOf(thrown)}. The store works without that index, slower.`);
     }

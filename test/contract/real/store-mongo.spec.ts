@@ -3,6 +3,7 @@ import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { systemClock } from "../../../src/platform/clock";
 import type { Logger } from "../../../src/platform/logger";
+import { databaseOf } from "../../../src/stores/mongo/client";
 import { mongoError } from "../../../src/stores/mongo/errors";
 import { MongoStore, type MongoStoreOptions } from "../../../src/stores/mongo/store";
 import { at, messageOf, silent } from "../../support/messages";
@@ -66,6 +67,41 @@ describe("start", () => {
     await expect(withStore({ url }, async () => undefined)).rejects.toMatchObject({
       type: "RELIABLE_BAD_OPTION",
       retryable: false
+    });
+  });
+
+  it.each([
+    ["a database of MongoDB's own", { database: "admin" }, "database", "MongoDB's own"],
+    ["a database with a dot", { database: "a.b" }, "database", "MongoDB does not allow"],
+    ["a namespace with a $", { namespace: "a$b" }, "namespace", "'$'"],
+    ["a namespace with an empty word", { namespace: "a..b" }, "namespace", "empty word"],
+    ["a namespace below system", { namespace: "system.a" }, "namespace", "'system.'"],
+    ["a namespace that is too long", { namespace: "n".repeat(250) }, "namespace", "250 bytes"]
+  ])("refuses %s, by the option's name", async (_, odd, option, says) => {
+    await expect(withStore({ url: urls().mongo, ...odd }, async () => undefined)).rejects.toMatchObject({
+      type: "RELIABLE_BAD_OPTION",
+      message: expect.stringContaining(says),
+      data: { option }
+    });
+  });
+
+  it("refuses a database of MongoDB's own in the URL, and reads its name there as the driver does", async () => {
+    const url = (database: string) => urls().mongo.replace("/?", `/${database}?`);
+    await expect(withStore({ url: url("admin"), database: undefined }, async () => undefined)).rejects.toMatchObject({
+      type: "RELIABLE_BAD_OPTION",
+      data: { option: "database" }
+    });
+    expect(databaseOf({ url: url("caf%C3%A9") })).toBe("caf\u00e9");
+  });
+
+  it("refuses a database whose name differs from another's in case only", async () => {
+    await client.db(database).collection("here").insertOne({});
+    await expect(
+      withStore({ url: urls().mongo, database: database.toUpperCase() }, async () => undefined)
+    ).rejects.toMatchObject({
+      type: "RELIABLE_BAD_OPTION",
+      message: expect.stringContaining("case"),
+      data: { option: "database" }
     });
   });
 

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { withTimeout } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
@@ -128,8 +129,8 @@ export class EmbeddedStore extends Documents implements Store {
     this.#tell(this.#ready);
   }
 
-  /** Never rejects, and gives the folder back in any case. */
-  async close(): Promise<void> {
+  /** Never rejects, and gives the folder back in any case: what is still being written then is rejected. */
+  async close(withinMs?: number): Promise<void> {
     const place = this.#shared;
     if (!place) return;
     this.#shared = undefined;
@@ -140,7 +141,7 @@ export class EmbeddedStore extends Documents implements Store {
     if (--place.users > 0) return;
     if (places.get(this.#place) === place) places.delete(this.#place);
     // One that could not be opened holds nothing.
-    const end = place.opened.then(opened => this.#release(opened)).catch(() => undefined);
+    const end = place.opened.then(opened => this.#release(opened, withinMs)).catch(() => undefined);
     closing.set(this.#place, end);
     await end;
     if (closing.get(this.#place) === end) closing.delete(this.#place);
@@ -167,15 +168,15 @@ export class EmbeddedStore extends Documents implements Store {
     for (const listener of [...listeners]) listener(...args);
   }
 
-  async #release({ data, lock }: Partial<Opened>): Promise<void> {
-    try {
-      // Each on its own: what one of them says must not keep the others open.
-      const closed = await Promise.allSettled(Object.values(data ?? {}).map(collection => collection.close()));
-      for (const end of closed)
-        if (end.status === "rejected") this.#options.logger.error(`Reliable: ${reasonOf(end.reason)}`);
-    } finally {
-      await lock?.release();
-    }
+  async #release({ data, lock }: Opened, withinMs?: number): Promise<void> {
+    const { logger, clock } = this.#options;
+    // Each on its own: what one of them says must not keep the others open.
+    const closes = Object.values(data).map(collection =>
+      collection.close().catch(thrown => logger.error(`Reliable: the embedded store closes: ${reasonOf(thrown)}`))
+    );
+    const closed = Promise.all(closes).then(() => undefined);
+    await (withinMs === undefined ? closed : withTimeout(closed, withinMs, clock));
+    await lock?.release();
   }
 
   async #open(faults: Faults): Promise<Opened> {

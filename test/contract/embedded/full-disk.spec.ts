@@ -1,6 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import { type Context, type Service, ServiceBroker, type ServiceSchema } from "moleculer";
+import { uuidv7 } from "uuidv7";
 import { beforeEach, describe, expect, it, vi } from "vitest";
+import { ReliableEmit } from "../../../src";
 import { systemClock } from "../../../src/platform/clock";
 import { folders, lockFile, messagesFile, recorder, storeAt, using } from "../../support/embedded";
 import { messageOf } from "../../support/messages";
@@ -9,7 +12,8 @@ import { messageOf } from "../../support/messages";
 const disk = vi.hoisted(() => ({
   room: Number.POSITIVE_INFINITY,
   synced: new Map<string, number>(),
-  fails: {} as Record<string, string | undefined>
+  fails: {} as Record<string, string | undefined>,
+  frozen: undefined as Promise<void> | undefined
 }));
 
 vi.mock("node:fs/promises", async original => {
@@ -36,6 +40,7 @@ vi.mock("node:fs/promises", async original => {
       },
       async datasync() {
         mayFail("datasync");
+        await disk.frozen;
         await datasync.call(handle);
         reached();
       },
@@ -287,6 +292,57 @@ describe("close", () => {
     await insert;
     expect(existsSync(lockFile(folder))).toBe(false);
   });
+});
+
+it("a disk that does not answer keeps neither the stop nor the lock; what is still being written is not confirmed", async () => {
+  const folder = newFolder();
+  const store = storeAt(folder);
+  await store.start();
+  const message = messageOf();
+  let thaw: () => void = () => undefined;
+  disk.frozen = new Promise(resolve => (thaw = resolve));
+  const insert = expect(store.messages.insert([message])).rejects.toMatchObject({ type: "RELIABLE_LOCK_LOST" });
+  await store.close(50);
+  expect(existsSync(lockFile(folder))).toBe(false);
+  disk.frozen = undefined;
+  await using(storeAt(folder), async () => {
+    thaw();
+    await insert;
+  });
+});
+
+it("a node tells a full disk in $reliable.error and in health, and goes on when there is room", async () => {
+  const broker = new ServiceBroker({ namespace: uuidv7(), logger: false });
+  const heard: { module: string; error: Error }[] = [];
+  broker.createService({
+    name: "watch",
+    events: { "$reliable.error": (ctx: Context<{ module: string; error: Error }>) => void heard.push(ctx.params) }
+  } as unknown as ServiceSchema);
+  const mixins = [ReliableEmit({ path: newFolder(), emitTimeoutMs: 400 })];
+  const orders = broker.createService({ name: "orders", mixins } as unknown as ServiceSchema) as Service & {
+    reliableEmit(event: string, payload: object): Promise<unknown>;
+  };
+  await broker.start();
+  try {
+    await orders.reliableEmit("order.created", {});
+    disk.room = 200;
+    await expect(orders.reliableEmit("order.created", {})).rejects.toMatchObject({
+      type: "RELIABLE_OUTCOME_UNKNOWN",
+      message: expect.stringContaining("ENOSPC")
+    });
+    expect(await broker.call("reliable.health", {})).toMatchObject({
+      ok: false,
+      failing: [expect.stringMatching(/^store: takes no writes \(embedded\): .*ENOSPC/)]
+    });
+    expect(heard.filter(({ module }) => module === "store")).toEqual([
+      expect.objectContaining({ error: expect.objectContaining({ type: "RELIABLE_UNAVAILABLE" }) })
+    ]);
+    disk.room = 1e9;
+    await orders.reliableEmit("order.created", {});
+    expect(await broker.call("reliable.health", {})).toMatchObject({ ok: true, failing: [], degraded: [] });
+  } finally {
+    await broker.stop();
+  }
 });
 
 it("a failed touch of the lock is not the last one", async () => {

@@ -350,7 +350,7 @@ it("a failed touch of the lock is not the last one", async () => {
   const touches: (() => void)[] = [];
   const every = (_: number, touch: () => void) => {
     touches.push(touch);
-    return { stop: () => undefined };
+    return { stop: () => void touches.splice(touches.indexOf(touch), 1) };
   };
   await using(storeAt(folder, "", { clock: { ...systemClock, every } }), async () => {
     const before = statSync(lockFile(folder)).mtimeMs;

@@ -149,6 +149,10 @@ export const ERRORS = {
     retryable: false,
     text: "a row in the store is damaged, or was written by another version of this library; it is left as it is, and no other waits for it"
   },
+  RELIABLE_LOCK_LOST: {
+    retryable: false,
+    text: "another process has taken the folder of the embedded store (`path`), because this one was paused for too long; nothing more is written, and emits are rejected; restart it"
+  },
   RELIABLE_OUTCOME_UNKNOWN: {
     retryable: true,
     text: "the store was asked and did not answer; emit again with the same `id`"

@@ -19,6 +19,8 @@ interface Pending {
   deadline: number;
   /** Sent to the store at least once: from then on a missing answer means "unknown". */
   tried: boolean;
+  /** What the store answered last. */
+  reason?: string;
   expired: boolean;
   expire(): void;
   /** Called when the message turns out to be stored after its caller was told that this is not known. */
@@ -101,12 +103,12 @@ export class InsertQueue {
     this.#wakeUp();
   }
 
-  #expired({ message, tried }: Pending, timeoutMs: number): Error {
+  #expired({ message, tried, reason }: Pending, timeoutMs: number): Error {
     const data = { id: message._id, event: message.event, timeoutMs };
     return tried
       ? new ReliableRetryableError(
           "RELIABLE_OUTCOME_UNKNOWN",
-          `The store did not answer whether it has '${message.event}' (${message._id}); emit it again with this id, that cannot duplicate it.`,
+          `The store did not answer whether it has '${message.event}' (${message._id}); emit it again with this id, that cannot duplicate it.${reason ? ` Its last answer: ${reason}` : ""}`,
           data
         )
       : new ReliableRetryableError(
@@ -144,8 +146,10 @@ export class InsertQueue {
           if (item.expired && results[i]?.stored) item.late();
         });
       } catch (error) {
-        if ((error as { retryable?: boolean }).retryable) await this.#pause(RETRY_MS);
-        else if (live.length === 1)
+        if ((error as { retryable?: boolean }).retryable) {
+          for (const item of live) item.reason = reasonOf(error);
+          await this.#pause(RETRY_MS);
+        } else if (live.length === 1)
           outcomes.set(live[0] as Pending, this.#refused((live[0] as Pending).message, error));
         // A message that the store refuses must not fail the others of its batch.
         else for (const item of live) outcomes.set(item, (await this.#write([item]))[0] as InsertOutcome | Error);

@@ -15,7 +15,8 @@ export interface ParkingParts extends ParkingNode {
 /** True if the store may take the same later, or takes nothing at all now. Any other error is about this message. */
 export function mayPass(error: unknown, store: Pick<Store, "ready">): boolean {
   const { retryable, type } = error as { retryable?: boolean; type?: string };
-  return retryable === true || type === "RELIABLE_ACCESS_REFUSED" || !store.ready;
+  const takesNothing = type === "RELIABLE_ACCESS_REFUSED" || type === "RELIABLE_LOCK_LOST";
+  return retryable === true || takesNothing || !store.ready;
 }
 
 /**

@@ -113,6 +113,7 @@ export class NodeHealth {
       degraded: [
         ...(holders && !holders.up ? [`Redis: ${holders.text}; sweeping goes on without a lease`] : []),
         ...deniedIn(courier, true),
+        ...store.degraded.map(text => `store: ${text}`),
         ...courier.unmended.filter(({ times }) => times === 1).map(({ text }) => `RabbitMQ: ${text}`)
       ],
       nodeID,
@@ -198,13 +199,17 @@ type InTime = <T>(asked: Promise<T>) => Promise<T>;
 function probeOf(store: Store, inTime: InTime): Promise<Answer> {
   return inTime(store.probe()).then(
     ms => ({ up: true, text: `up (${store.name}, takes a write in ${ms.toFixed(1)} ms)` }),
-    error => ({ up: false, text: `${isAway(error) ? "down" : "takes no writes"} (${store.name}): ${reasonOf(error)}` })
+    error => ({
+      up: false,
+      text: `${isAway(error, store) ? "down" : "takes no writes"} (${store.name}): ${reasonOf(error)}`
+    })
   );
 }
 
 /** It cannot be reached or does not answer; else it refuses the write. */
-function isAway(error: unknown): boolean {
-  return error instanceof NoAnswer || (error as { type?: unknown }).type === "RELIABLE_UNAVAILABLE";
+function isAway(error: unknown, store: Store): boolean {
+  const unavailable = (error as { type?: unknown }).type === "RELIABLE_UNAVAILABLE";
+  return error instanceof NoAnswer || (unavailable && (store.name !== "embedded" || !store.ready));
 }
 
 function holdersOf(leases: NonNullable<SweeperView["leases"]>, inTime: InTime): Promise<Answer> {

@@ -29,7 +29,7 @@ import type {
  * outcome of a write is unknown; doing the same again is then safe. There is no timeout-less call.
  */
 export interface StoreFeatures {
-  /** Data survives the end of the process (embedded: only with a path, and not a power loss). */
+  /** Data survives the end of the process, and a power loss (embedded: only with a path). */
   durable: boolean;
   /** Other processes see the data. */
   shared: boolean;
@@ -207,6 +207,8 @@ export interface Store {
   readonly features: StoreFeatures;
   /** True while the store answers. */
   readonly ready: boolean;
+  /** What is not as it should be, and does no harm yet; for `health`. */
+  readonly degraded: string[];
   readonly messages: MessageStore;
   readonly intents: IntentStore;
   readonly operations: OperationStore;
@@ -227,7 +229,10 @@ export interface Store {
   probe(): Promise<number>;
   /** Called each time the store becomes reachable. Returns the unsubscribe function. */
   onReady(listener: () => void): () => void;
-  /** Called when the store stops being reachable, or could not be reached at first. */
+  /**
+   * Called when the store stops being reachable, or could not be reached at first; and when it takes no writes, or is
+   * degraded.
+   */
   onUnavailable(listener: (error: Error) => void): void;
   /**
    * Deletes a page of `limit` each of final messages (never `dead`), inbox rows and barrier rows that are older than

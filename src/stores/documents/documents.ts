@@ -30,6 +30,10 @@ export class Documents {
     this.inbox = new DocumentInbox(db, transactions);
   }
 
+  get degraded(): string[] {
+    return [];
+  }
+
   async probe(): Promise<number> {
     const { barriers } = this.db.collections;
     const from = performance.now();

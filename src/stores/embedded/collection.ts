@@ -1,14 +1,24 @@
-import { appendFile, copyFile, readFile, truncate } from "node:fs/promises";
 import Datastore from "@seald-io/nedb";
-import { ReliableRetryableError, reasonOf } from "../../errors";
+import { Batcher } from "../../async/batcher";
+import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
+import type { Clock } from "../../platform/clock";
 import type { Change, Collection, Doc, Filter, Operation, Page } from "../documents/collection";
 import type { Index } from "../documents/indexes";
+import { DataFile, type OpenedFile, type Ownership } from "./data-file";
+import type { Faults } from "./faults";
+import { Journal } from "./journal";
 
 /**
- * NeDB appends every change to its file. The file is rewritten when most of it is history, which keeps the cost per
- * write constant.
+ * Every change is appended to the file. It is written anew when most of it is history, which keeps the cost per write
+ * constant.
  */
 const COMPACT_AT_LEAST = 5000;
+
+/** After a failure. Each try writes up to a whole copy. */
+const COMPACT_AGAIN_MS = 30_000;
+
+/** Changes that share one write and one fsync. */
+const MAX_COMMIT = 500;
 
 /** Fields that hold instants; see `open`. */
 const DATES = ["dueAt", "at"];
@@ -18,61 +28,89 @@ function toStored<T extends Record<string, unknown>>(doc: T): T {
   return Buffer.isBuffer(doc.body) ? { ...doc, body: doc.body.toString("base64") } : doc;
 }
 
-function storable(change: Change): Change {
-  return change.$set ? { ...change, $set: toStored(change.$set) } : change;
-}
-
 function fromStored(doc: Doc): Doc {
   return typeof doc.body === "string" ? { ...doc, body: Buffer.from(doc.body, "base64") } : doc;
 }
 
+/** Where a collection is kept, and who is told what fails there. */
+export interface Place {
+  path: string;
+  owner: Ownership;
+  faults: Faults;
+  clock: Clock;
+}
+
+/** A read may be repeated, and is when the changes beside it had to be taken back. */
+interface Step {
+  reads: boolean;
+  run(journal: Journal | undefined): Promise<unknown>;
+}
+
+type Outcome = { value: unknown } | { thrown: unknown };
+
+/**
+ * Rows in NeDB's memory, and with a place also in a file. Steps are taken in turn: a group of them changes memory, then
+ * the file gets what has changed, then all are answered. So an answer, also of a read, tells of nothing that a crash
+ * could take back. If the file takes nothing, memory is put back.
+ */
 export class EmbeddedCollection implements Collection {
-  readonly #db: Datastore<Doc>;
-  #written = 0;
-  /** A write to the file has failed: memory and file may differ until the file is rewritten. */
-  #torn = false;
+  readonly #db = new Datastore<Doc>({ inMemoryOnly: true });
+  readonly #steps = new Batcher<Step, Outcome>({ maxItems: MAX_COMMIT, write: steps => this.#commit(steps) });
+  #file: DataFile | undefined;
+  #appended = 0;
+  #compactAgainAt = 0;
 
-  constructor(private readonly file?: string) {
-    // One unreadable line must stop the start. NeDB would drop up to a tenth of the lines silently.
-    this.#db = new Datastore<Doc>(file ? { filename: file, corruptAlertThreshold: 0 } : { inMemoryOnly: true });
-  }
+  constructor(private readonly place?: Place) {}
 
-  /** Returns where a torn last line was kept, if there was one. */
-  async open(indexes: Index[]): Promise<string | undefined> {
-    const kept = this.file && (await repairTail(this.file));
-    await this.#db.loadDatabaseAsync();
+  async open(indexes: Index[]): Promise<Pick<OpenedFile, "torn">> {
     // Neither partial nor sparse: NeDB leaves dates out of its sparse indexes. A compound query uses one field anyway.
     for (const { key } of indexes) {
       const [fieldName] = Object.keys(key) as [string];
       // Texts are not indexed: NeDB would prefer such an index even to a query's `_id`.
       if (DATES.includes(fieldName)) await this.#db.ensureIndexAsync({ fieldName });
     }
-    return kept;
+    if (!this.place) return {};
+    const { path, owner, faults } = this.place;
+    const { file, rows, torn, notRewritten } = await DataFile.open(path, owner);
+    this.#file = file;
+    await this.#db.insertAsync([...rows.values()]);
+    if (notRewritten) faults.notCompacted(path, notRewritten);
+    return { torn };
   }
 
   /** Waits for writes under way. */
   async close(): Promise<void> {
-    if (this.file && this.#torn) await this.#db.compactDatafileAsync();
-    await this.#db.countAsync({});
+    await this.#steps.idle();
+    await this.#file?.close();
+  }
+
+  /** Rejects while the last failure would come again. */
+  async tryAgain(): Promise<void> {
+    if (!this.#file || !this.place?.faults.stops(this.place.path)) return;
+    const file = this.#file;
+    await this.#step(false, () => this.#written(() => file.tryAgain(() => this.#rows())));
   }
 
   async insert(docs: Doc[]): Promise<boolean[]> {
     const rows = docs.map(toStored);
-    if (await this.#inserted(rows)) return docs.map(() => true);
-    const stored: boolean[] = [];
-    for (const row of rows) stored.push(await this.#inserted([row]));
-    return stored;
+    return this.#step(false, async journal => {
+      if (await this.#inserted(rows, journal)) return docs.map(() => true);
+      const stored: boolean[] = [];
+      for (const row of rows) stored.push(await this.#inserted([row], journal));
+      return stored;
+    });
   }
 
   async update(filter: Filter, change: Change): Promise<number> {
-    return this.#update(filter, storable(change), false);
+    return this.bulk([{ filter, change }]);
   }
 
   async bulk(operations: Operation[]): Promise<number> {
-    const matched = await Promise.all(
-      operations.map(({ filter, change, upsert }) => this.#update(filter, storable(change), upsert === true))
-    );
-    return matched.reduce((sum, n) => sum + n, 0);
+    return this.#step(false, async journal => {
+      let matched = 0;
+      for (const operation of operations) matched += await this.#updated(operation, journal);
+      return matched;
+    });
   }
 
   async find(filter: Filter, { sort, skip, limit, fields, without = [] }: Page = {}): Promise<Doc[]> {
@@ -82,29 +120,90 @@ export class EmbeddedCollection implements Collection {
       fields && fields.join() !== "_id"
         ? Object.fromEntries(fields.map(field => [field, 1]))
         : Object.fromEntries(without.map(field => [field, 0]));
-    const cursor = this.#db.findAsync<Doc>(filter, projection).sort(sort);
-    if (skip) cursor.skip(skip);
-    if (limit) cursor.limit(limit);
-    return ((await cursor.execAsync()) as unknown as Doc[]).map(fromStored);
+    return this.#step(true, async () => {
+      const cursor = this.#db.findAsync<Doc>(filter, projection).sort(sort);
+      if (skip) cursor.skip(skip);
+      if (limit) cursor.limit(limit);
+      return ((await cursor.execAsync()) as unknown as Doc[]).map(fromStored);
+    });
   }
 
   async count(filter: Filter): Promise<number> {
-    return this.#db.countAsync(filter);
+    return this.#step(true, () => this.#db.countAsync(filter).execAsync() as Promise<unknown> as Promise<number>);
   }
 
   async remove(filter: Filter): Promise<number> {
-    return this.#write(
-      () => this.#db.removeAsync(filter, { multi: true }),
-      removed => removed
-    );
+    return this.#step(false, async journal => {
+      for (const row of journal ? await this.#matching(filter) : []) journal?.removed(row);
+      return this.#db.removeAsync(filter, { multi: true });
+    });
   }
 
-  async #inserted(rows: Doc[]): Promise<boolean> {
+  async #step<T>(reads: boolean, run: (journal: Journal | undefined) => Promise<T>): Promise<T> {
+    const outcome = await this.#steps.add({ reads, run });
+    if ("thrown" in outcome) throw outcome.thrown;
+    return outcome.value as T;
+  }
+
+  async #commit(steps: Step[]): Promise<Outcome[]> {
+    const file = this.#file;
+    const journal = file && new Journal();
+    const outcomes: Outcome[] = [];
+    for (const step of steps) outcomes.push(await outcomeOf(step, journal));
+    if (!file || !journal?.size) return outcomes;
     try {
-      await this.#write(
-        () => this.#db.insertAsync(rows),
-        () => rows.length
-      );
+      await this.#written(() => file.write(journal.lines, () => this.#rows()));
+    } catch (thrown) {
+      await this.#restore(journal);
+      const again: Outcome[] = [];
+      for (const step of steps) again.push(step.reads ? await outcomeOf(step, undefined) : { thrown });
+      return again;
+    }
+    this.#appended += journal.size;
+    await this.#compact(file);
+    return outcomes;
+  }
+
+  async #restore({ before }: Journal): Promise<void> {
+    await this.#db.removeAsync({ _id: { $in: [...before.keys()] } }, { multi: true });
+    await this.#db.insertAsync([...before.values()].filter(row => row !== undefined));
+  }
+
+  async #written(write: () => Promise<void>): Promise<void> {
+    const { path, faults } = this.place as Place;
+    try {
+      await write();
+      faults.written(path);
+    } catch (thrown) {
+      if (thrown instanceof ReliableError) throw thrown;
+      const text = `The embedded store cannot write ${path}: ${reasonOf(thrown)}`;
+      const error = new ReliableRetryableError("RELIABLE_UNAVAILABLE", text, { file: path }, thrown);
+      faults.notWritten(path, error);
+      throw error;
+    }
+  }
+
+  /** History that stays costs room; a write that fails for it would cost a message. */
+  async #compact(file: DataFile): Promise<void> {
+    if (this.#appended <= COMPACT_AT_LEAST || this.#appended <= 2 * this.#db.getAllData().length) return;
+    const { path, faults, clock } = this.place as Place;
+    if (clock.monotonic() < this.#compactAgainAt) return;
+    try {
+      await file.rewrite(this.#rows());
+      this.#appended = 0;
+      faults.compacted(path);
+    } catch (thrown) {
+      // The lock has told it, and every write will.
+      if (thrown instanceof ReliableError) return;
+      this.#compactAgainAt = clock.monotonic() + COMPACT_AGAIN_MS;
+      faults.notCompacted(path, thrown);
+    }
+  }
+
+  async #inserted(rows: Doc[], journal: Journal | undefined): Promise<boolean> {
+    try {
+      await this.#db.insertAsync(rows);
+      for (const row of rows) journal?.wrote(row, undefined);
       return true;
     } catch (thrown) {
       if ((thrown as { errorType?: string }).errorType === "uniqueViolated") return false;
@@ -112,9 +211,10 @@ export class EmbeddedCollection implements Collection {
     }
   }
 
-  async #update(filter: Filter, change: Change, upsert: boolean): Promise<number> {
+  async #updated({ filter, change, upsert = false }: Operation, journal: Journal | undefined): Promise<number> {
     // NeDB keeps the objects of a change themselves, in every document that it changes.
-    const own = structuredClone(change);
+    const own = structuredClone(change.$set ? { ...change, $set: toStored(change.$set) } : change);
+    const before = new Map(journal && (await this.#matching(filter)).map(row => [row._id, row]));
     // MongoDB pulls nothing out of a list that is not there; NeDB throws.
     for (const list of Object.keys(own.$pull ?? {}))
       await this.#db.updateAsync(
@@ -122,60 +222,30 @@ export class EmbeddedCollection implements Collection {
         { $set: { [list]: [] } },
         { multi: true }
       );
-    return this.#write(
-      async () => (await this.#db.updateAsync(filter, own, { multi: true, upsert })).numAffected,
-      matched => matched
-    );
+    const { numAffected, affectedDocuments } = await this.#db.updateAsync<Doc, Datastore.UpdateOptions>(filter, own, {
+      multi: true,
+      upsert,
+      returnUpdatedDocs: journal !== undefined
+    });
+    // What was inserted comes alone, what was changed as a list.
+    for (const row of [(affectedDocuments as Doc | Doc[] | null) ?? []].flat())
+      journal?.wrote(row, before.get(row._id));
+    return numAffected;
   }
 
-  async #write<T>(write: () => Promise<T>, lines: (result: T) => number): Promise<T> {
-    try {
-      if (this.#torn) await this.#rewrite();
-      const result = await write();
-      this.#written += lines(result);
-      if (this.file && this.#written > COMPACT_AT_LEAST && this.#written > 2 * this.#db.getAllData().length)
-        await this.#rewrite();
-      return result;
-    } catch (thrown) {
-      const { code } = thrown as NodeJS.ErrnoException;
-      if (!this.file || typeof code !== "string") throw thrown;
-      this.#torn = true;
-      throw new ReliableRetryableError(
-        "RELIABLE_UNAVAILABLE",
-        `The embedded store cannot write ${this.file}: ${reasonOf(thrown)}`,
-        { file: this.file },
-        thrown
-      );
-    }
+  #rows(): Doc[] {
+    return this.#db.getAllData<Doc>() as Doc[];
   }
 
-  async #rewrite(): Promise<void> {
-    this.#written = 0;
-    await this.#db.compactDatafileAsync();
-    this.#torn = false;
+  async #matching(filter: Filter): Promise<Doc[]> {
+    return (await this.#db.findAsync<Doc>(filter).execAsync()) as unknown as Doc[];
   }
 }
 
-/**
- * A process killed while it writes leaves half a line at the end. That write was never confirmed, so the half line is
- * moved into another file. Damage anywhere else makes loading fail.
- */
-async function repairTail(file: string): Promise<string | undefined> {
-  const bytes = await readFile(file).catch((thrown: NodeJS.ErrnoException) => {
-    if (thrown.code === "ENOENT") return Buffer.alloc(0);
-    throw thrown;
-  });
-  const end = bytes.lastIndexOf("\n") + 1;
-  if (end === bytes.length) return undefined;
+async function outcomeOf(step: Step, journal: Journal | undefined): Promise<Outcome> {
   try {
-    JSON.parse(bytes.subarray(end).toString());
-    await appendFile(file, "\n");
-    return undefined;
+    return { value: await step.run(journal) };
   } catch (thrown) {
-    if (!(thrown instanceof SyntaxError)) throw thrown;
+    return { thrown };
   }
-  const kept = `${file}.torn`;
-  await copyFile(file, kept);
-  await truncate(file, end);
-  return kept;
 }

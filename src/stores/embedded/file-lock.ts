@@ -1,17 +1,18 @@
-import { mkdir, readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
+import { readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { dirname } from "node:path";
 import { threadId } from "node:worker_threads";
 import { uuidv7 } from "uuidv7";
 import { ReliableError } from "../../errors";
 import type { Clock, Timer } from "../../platform/clock";
+import { FILE_MODE, type Ownership } from "./data-file";
+import { type ProcessIdentity, processIdentity, processOf } from "./process-identity";
 
 /** The owner touches the file this often … */
 const TOUCH_MS = 5000;
 
 /**
- * … so that one untouched for this long belongs to a dead process, also on another machine. Longer than any normal
- * pause of an event loop.
+ * … so that one untouched for this long belongs to a dead process, where the process itself cannot be looked at. Longer
+ * than any normal pause of an event loop. Whoever sleeps longer finds out before it writes, see `check`.
  */
 const STALE_MS = 60_000;
 
@@ -20,7 +21,10 @@ const WRITE_MS = 1000;
 /** How often such a file is read again. */
 const LOOK_MS = 20;
 
-/** Locks of this thread, also of another copy of this module in it. */
+/** How often a missing lock is looked for: one who took it by mistake puts it back at once (`takeAway`). */
+const LOOKS = 5;
+
+/** Tokens of the locks of this thread, also of another copy of this module in it. */
 const HELD = ((globalThis as { [key: symbol]: Set<string> | undefined })[
   Symbol.for("moleculer-reliable-emit.locks")
 ] ??= new Set<string>());
@@ -30,67 +34,124 @@ interface Owner {
   thread: number;
   host: string;
   token: string;
+  /** Where the system tells it. */
+  process?: ProcessIdentity;
 }
 
 /**
- * Keeps a second process out of a folder: NeDB holds all data in memory, so two processes would overwrite each other's.
- * A lock of this machine is stale as soon as its process is gone (or had this pid, in a container that was restarted).
+ * Keeps a second process out of a folder: all data is in memory, so two processes would overwrite each other's.
+ *
+ * A lock is kept as long as its process lives, stopped or not, where the system can tell; else as long as it is touched.
+ * So a process that was paused may find its folder taken. `check` stands before each write and after it: what was on the
+ * disk while the lock was there is read by the next owner, and only that is confirmed.
  */
-export class FileLock {
+export class FileLock implements Ownership {
   readonly #touch: Timer;
+  #lost: ReliableError | undefined;
 
   private constructor(
     private readonly file: string,
     private readonly owner: Owner,
-    clock: Clock
+    private readonly clock: Clock,
+    private readonly onLost: (error: Error) => void
   ) {
-    this.#touch = clock.every(TOUCH_MS, () => {
-      const now = new Date(clock.now());
-      utimes(file, now, now).catch(() => this.#touch.stop());
-    });
+    HELD.add(owner.token);
+    // A failed touch is tried again with the next. Another's lock is never touched: it would outlive its owner.
+    this.#touch = clock.every(TOUCH_MS, () => void this.#keep().catch(() => undefined));
   }
 
-  static async acquire(file: string, clock: Clock): Promise<FileLock> {
-    const owner: Owner = { pid: process.pid, thread: threadId, host: hostname(), token: uuidv7() };
-    await mkdir(dirname(file), { recursive: true });
+  get token(): string {
+    return this.owner.token;
+  }
+
+  static async acquire(file: string, clock: Clock, onLost: (error: Error) => void): Promise<FileLock> {
+    const token = uuidv7();
+    const process_ = await processIdentity();
+    const owner: Owner = { pid: process.pid, thread: threadId, host: hostname(), token, process: process_ };
     for (;;) {
       try {
-        await writeFile(file, JSON.stringify(owner), { flag: "wx" });
-        HELD.add(file);
-        return new FileLock(file, owner, clock);
+        await writeFile(file, JSON.stringify(owner), { flag: "wx", mode: FILE_MODE });
+        return new FileLock(file, owner, clock, onLost);
       } catch (thrown) {
-        if ((thrown as NodeJS.ErrnoException).code !== "EEXIST") throw thrown;
+        const { code } = thrown as NodeJS.ErrnoException;
+        if (code !== "EEXIST") {
+          // A full disk takes the name and not the text.
+          if (code === "ENOSPC" || code === "EDQUOT") await unlink(file).catch(() => undefined);
+          throw thrown;
+        }
       }
       const holder = await readOwner(file);
       if (!holder && (await age(file, clock)) < WRITE_MS) {
         await clock.sleep(LOOK_MS);
         continue;
       }
-      if (holder && (await isAlive(file, holder, clock))) {
+      if (holder && (await isAlive(file, holder, owner, clock))) {
         throw new ReliableError(
           "RELIABLE_BAD_OPTION",
           `The embedded store's folder is in use by process ${holder.pid} on ${holder.host} (${file}). One process only; use MongoDB for more.`,
           { option: "path", file }
         );
       }
-      await takeAway(file, owner.token);
+      await takeAway(file, holder?.token, token);
     }
   }
 
+  /** Rejects with RELIABLE_LOCK_LOST, from then on at once; with the file system's error if it cannot be known now. */
+  async check(): Promise<void> {
+    for (let look = 1; !this.#lost; look++) {
+      const holder = await readOwner(this.file);
+      if (holder?.token === this.owner.token) return;
+      if (!holder && look < LOOKS) await this.clock.sleep(LOOK_MS);
+      else this.#lose(holder);
+    }
+    throw this.#lost;
+  }
+
+  /** Never rejects: the lock of a process that is gone, or does not touch it any more, keeps nobody out. */
   async release(): Promise<void> {
     this.#touch.stop();
-    const holder = await readOwner(this.file);
-    if (holder?.token === this.owner.token) await unlink(this.file);
-    HELD.delete(this.file);
+    try {
+      const holder = await readOwner(this.file);
+      if (holder?.token === this.owner.token) await unlink(this.file);
+    } catch {
+      // The next owner finds it and sees that nobody holds it.
+    } finally {
+      HELD.delete(this.owner.token);
+    }
+  }
+
+  async #keep(): Promise<void> {
+    await this.check();
+    const now = new Date(this.clock.now());
+    await utimes(this.file, now, now);
+  }
+
+  #lose(holder: Owner | undefined): void {
+    if (this.#lost) return;
+    this.#touch.stop();
+    const who = holder ? `process ${holder.pid} on ${holder.host} has it` : "somebody has deleted it";
+    const { file } = this;
+    this.#lost = new ReliableError(
+      "RELIABLE_LOCK_LOST",
+      `The embedded store has lost its lock ${file}: ${who}. This process was paused for too long, or the file was touched by others. It writes nothing any more; restart it.`,
+      { file, pid: holder?.pid, host: holder?.host }
+    );
+    this.onLost(this.#lost);
   }
 }
 
-/** Renamed, not unlinked: of two processes that find the same stale lock only one succeeds. */
-async function takeAway(file: string, token: string): Promise<void> {
+/**
+ * Of several processes that find the same stale lock one succeeds. The rename of a slower one may take the new lock of a
+ * quicker one instead: it is put back.
+ */
+async function takeAway(file: string, stale: string | undefined, token: string): Promise<void> {
   const aside = `${file}.${token}`;
   try {
+    if ((await readOwner(file))?.token !== stale) return;
     await rename(file, aside);
-    await unlink(aside);
+    const taken = await readOwner(aside);
+    if (taken && taken.token !== stale) await rename(aside, file);
+    else await unlink(aside);
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code !== "ENOENT") throw thrown;
   }
@@ -106,14 +167,15 @@ async function readOwner(file: string): Promise<Owner | undefined> {
   }
 }
 
-async function isAlive(file: string, { pid, thread, host }: Owner, clock: Clock): Promise<boolean> {
-  if (host === hostname()) {
-    if (pid === process.pid && thread === threadId) return HELD.has(file);
-    try {
-      process.kill(pid, 0);
-    } catch (thrown) {
-      if ((thrown as NodeJS.ErrnoException).code === "ESRCH") return false;
-    }
+async function isAlive(file: string, holder: Owner, own: Owner, clock: Clock): Promise<boolean> {
+  const { pid, thread, host } = holder;
+  const sameSystem = holder.process && own.process && holder.process.system === own.process.system;
+  if (sameSystem || (!holder.process && host === own.host)) {
+    if (pid === own.pid && thread === own.thread) return HELD.has(holder.token);
+    const there = await processOf(pid);
+    if (there === "none") return false;
+    // Its pid may be another's by now. Threads end without their process, so theirs go by the touch.
+    if (sameSystem && pid !== own.pid && there !== "unknown") return there.startedAt === holder.process?.startedAt;
   }
   return (await age(file, clock)) < STALE_MS;
 }

@@ -1,5 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { withTimeout } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
@@ -10,6 +11,7 @@ import { Documents } from "../documents/documents";
 import { INDEXES } from "../documents/indexes";
 import type { Store, StoreFeatures } from "../store";
 import { EmbeddedCollection } from "./collection";
+import { Faults } from "./faults";
 import { FileLock } from "./file-lock";
 import { NO_TRANSACTIONS } from "./no-transactions";
 
@@ -29,9 +31,17 @@ interface Shared {
   /** Version of the package copy that opened it. */
   version: string;
   users: number;
-  data: Promise<Data>;
+  faults: Faults;
+  opened: Promise<Opened>;
+}
+
+interface Opened {
+  data: Data;
   lock?: FileLock;
 }
+
+/** For a folder that is made; one that was there is the user's. */
+const FOLDER_MODE = 0o700;
 
 const places = processShared<Shared>("embedded-stores");
 const closing = processShared<Promise<void>>("embedded-stores-closing");
@@ -54,13 +64,14 @@ class EmbeddedDatabase implements Database {
 
 /**
  * NeDB in memory, and with a path also in files: for development, tests and single processes. All data is in memory; a
- * confirmed write has reached the operating system, so it survives the process but not a power loss. One process at a
- * time has a path.
+ * confirmed write is on the disk (fsync). One process at a time has a path.
  */
 export class EmbeddedStore extends Documents implements Store {
   readonly name = "embedded";
   readonly features: StoreFeatures;
-  readonly #listeners = new Set<() => void>();
+  readonly #ready = new Set<() => void>();
+  readonly #unavailable = new Set<(error: Error) => void>();
+  #unsubscribe: (() => void)[] = [];
   readonly #options: EmbeddedStoreOptions;
   readonly #database: EmbeddedDatabase;
   readonly #place: string;
@@ -80,6 +91,10 @@ export class EmbeddedStore extends Documents implements Store {
     return this.#database.data !== undefined;
   }
 
+  override get degraded(): string[] {
+    return this.#shared?.faults.degraded ?? [];
+  }
+
   now(): Date {
     return this.#database.now();
   }
@@ -91,76 +106,103 @@ export class EmbeddedStore extends Documents implements Store {
     let place = places.get(this.#place);
     if (place) sameVersion(place.version, "The embedded store");
     else {
-      const opened: Shared = {
-        version: VERSION,
-        users: 0,
-        data: this.#open().then(({ data, lock }) => {
-          opened.lock = lock;
-          return data;
-        })
-      };
-      places.set(this.#place, (place = opened));
+      const faults = new Faults(this.#options.logger);
+      places.set(this.#place, (place = { version: VERSION, users: 0, faults, opened: this.#open(faults) }));
     }
     this.#shared = place;
     place.users++;
+    let opened: Opened;
     try {
-      this.#database.data = await place.data;
+      opened = await place.opened;
     } catch (thrown) {
       this.#shared = undefined;
       if (places.get(this.#place) === place) places.delete(this.#place);
       throw thrown;
     }
-    for (const listener of [...this.#listeners]) listener();
+    // Closed in the meantime.
+    if (this.#shared !== place) return;
+    this.#database.data = opened.data;
+    this.#unsubscribe = [
+      place.faults.on("mended", () => this.#tell(this.#ready)),
+      place.faults.on("failing", error => this.#tell(this.#unavailable, error))
+    ];
+    this.#tell(this.#ready);
   }
 
-  async close(): Promise<void> {
+  /** Never rejects, and gives the folder back in any case: what is still being written then is rejected. */
+  async close(withinMs?: number): Promise<void> {
     const place = this.#shared;
     if (!place) return;
     this.#shared = undefined;
     this.#database.data = undefined;
-    this.#listeners.clear();
+    for (const unsubscribe of this.#unsubscribe.splice(0)) unsubscribe();
+    this.#ready.clear();
+    this.#unavailable.clear();
     if (--place.users > 0) return;
-    places.delete(this.#place);
-    const end = place.data.then(async data => {
-      for (const name of COLLECTION_NAMES) await data[name].close();
-      await place.lock?.release();
-    });
+    if (places.get(this.#place) === place) places.delete(this.#place);
+    // One that could not be opened holds nothing.
+    const end = place.opened.then(opened => this.#release(opened, withinMs)).catch(() => undefined);
     closing.set(this.#place, end);
-    await end.finally(() => closing.delete(this.#place));
+    await end;
+    if (closing.get(this.#place) === end) closing.delete(this.#place);
+  }
+
+  /** Also finds out whether files that took no writes take them again. */
+  override async probe(): Promise<number> {
+    const opened = await this.#shared?.opened;
+    for (const name of opened ? COLLECTION_NAMES : []) await opened?.data[name].tryAgain();
+    return super.probe();
   }
 
   onReady(listener: () => void): () => void {
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    this.#ready.add(listener);
+    return () => void this.#ready.delete(listener);
   }
 
-  /** There is no round trip: the data is in this process. */
-  onUnavailable(): void {}
+  /** Files that take no writes, or grow, or were lost: the data can still be read. */
+  onUnavailable(listener: (error: Error) => void): void {
+    this.#unavailable.add(listener);
+  }
 
-  async #open(): Promise<{ data: Data; lock?: FileLock }> {
-    const { path, namespace, logger, clock } = this.#options;
+  #tell<Args extends unknown[]>(listeners: Set<(...args: Args) => void>, ...args: Args): void {
+    for (const listener of [...listeners]) listener(...args);
+  }
+
+  async #release({ data, lock }: Opened, withinMs?: number): Promise<void> {
+    const { logger, clock } = this.#options;
+    // Each on its own: what one of them says must not keep the others open.
+    const closes = Object.values(data).map(collection =>
+      collection.close().catch(thrown => logger.error(`Reliable: the embedded store closes: ${reasonOf(thrown)}`))
+    );
+    const closed = Promise.all(closes).then(() => undefined);
+    await (withinMs === undefined ? closed : withTimeout(closed, withinMs, clock));
+    await lock?.release();
+  }
+
+  async #open(faults: Faults): Promise<Opened> {
+    const { path, namespace, clock } = this.#options;
     const base = path === undefined ? undefined : join(resolve(path), fileNameOf(namespace));
     const fault = path === undefined ? undefined : fileNameFault(namespace);
     if (fault)
       throw new ReliableError("RELIABLE_BAD_OPTION", `Moleculer's option 'namespace' ${fault}.`, {
         option: "namespace"
       });
-    let lock: FileLock | undefined;
+    const opened = { data: {} as Data, lock: undefined as FileLock | undefined };
     try {
-      if (path !== undefined) await mkdir(path, { recursive: true });
-      lock = base === undefined ? undefined : await FileLock.acquire(`${base}.lock`, clock);
-      const data = {} as Data;
+      if (path !== undefined) await mkdir(path, { recursive: true, mode: FOLDER_MODE });
+      if (base !== undefined)
+        opened.lock = await FileLock.acquire(`${base}.lock`, clock, error => faults.folderLost(error));
+      const owner = opened.lock;
       for (const name of COLLECTION_NAMES) {
-        data[name] = new EmbeddedCollection(base && `${base}.${name}.db`);
-        const kept = await data[name].open(INDEXES[name]);
-        if (kept)
-          logger.warn(
-            `${base}.${name}.db ended in half a line, left by a crash in mid-write; the file as it was is kept as ${kept}.`
-          );
+        const file = base && `${base}.${name}.db`;
+        const place = file && owner ? { path: file, owner, faults, clock } : undefined;
+        opened.data[name] = new EmbeddedCollection(place);
+        const { torn } = await opened.data[name].open(INDEXES[name]);
+        if (file && torn) this.#warnOfTorn(file, torn);
       }
-      return { data, lock };
+      return opened;
     } catch (thrown) {
-      await lock?.release();
+      await this.#release(opened);
       if (thrown instanceof ReliableError) throw thrown;
       throw new ReliableError(
         "RELIABLE_BAD_OPTION",
@@ -169,5 +211,12 @@ export class EmbeddedStore extends Documents implements Store {
         thrown
       );
     }
+  }
+
+  #warnOfTorn(file: string, { kept, reason }: { kept?: string; reason?: string }): void {
+    const where = kept ? `that part is kept as ${kept}` : `that part could not be kept (${reason})`;
+    this.#options.logger.warn(
+      `Reliable: ${file} ended in a write that a crash had interrupted. It was never confirmed; ${where}.`
+    );
   }
 }

@@ -1,44 +1,11 @@
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import {
-  appendFileSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  utimesSync,
-  writeFileSync
-} from "node:fs";
-import { hostname, tmpdir } from "node:os";
-import { join } from "node:path";
-import { threadId } from "node:worker_threads";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { uuidv7 } from "uuidv7";
-import { afterAll, describe, expect, it } from "vitest";
-import { systemClock } from "../../../src/platform/clock";
-import { EmbeddedStore } from "../../../src/stores/embedded/store";
-import { handledBy, messageOf, parkedOf, silent } from "../../support/messages";
+import { describe, expect, it } from "vitest";
+import { folders, messagesFile, storeAt, using } from "../../support/embedded";
+import { handledBy, messageOf, parkedOf } from "../../support/messages";
 
-const root = mkdtempSync(join(tmpdir(), "reliable-embedded-"));
-
-afterAll(() => rmSync(root, { recursive: true }));
-
-function storeAt(path: string | undefined, namespace = "", logger = silent): EmbeddedStore {
-  return new EmbeddedStore({ path, namespace, logger, clock: systemClock });
-}
-
-async function using<T>(store: EmbeddedStore, work: (store: EmbeddedStore) => Promise<T>): Promise<T> {
-  await store.start();
-  try {
-    return await work(store);
-  } finally {
-    await store.close();
-  }
-}
-
-const newFolder = () => join(root, uuidv7(), "made", "for it");
-const messagesFile = (folder: string) => join(folder, "reliable.messages.db");
+const newFolder = folders();
 
 describe("files", () => {
   it("keeps everything, bytes included, until it is opened again", async () => {
@@ -100,22 +67,6 @@ describe("files", () => {
     expect(lines).toBeLessThan(6000);
   });
 
-  it("forgives half a line at the end, keeps it, and says so", async () => {
-    const folder = newFolder();
-    const message = messageOf();
-    await using(storeAt(folder), store => store.messages.insert([message]));
-    appendFileSync(messagesFile(folder), '{"_id":"half');
-    const warnings: unknown[] = [];
-    await using(
-      storeAt(folder, "", { ...silent, warn: (...args: unknown[]) => void warnings.push(...args) }),
-      async store => {
-        expect(await store.messages.find([message._id])).toEqual([message]);
-      }
-    );
-    expect(warnings).toEqual([expect.stringContaining(".torn")]);
-    expect(readFileSync(`${messagesFile(folder)}.torn`, "utf8")).toContain('{"_id":"half');
-  });
-
   it("refuses a damaged file instead of dropping what it cannot read", async () => {
     const folder = newFolder();
     await using(storeAt(folder), store => store.messages.insert(Array.from({ length: 50 }, () => messageOf())));
@@ -130,7 +81,8 @@ describe("files", () => {
   });
 
   it("refuses a path that cannot be a folder", async () => {
-    const file = join(root, uuidv7());
+    const file = newFolder();
+    mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, "");
     await expect(storeAt(file).start()).rejects.toMatchObject({
       type: "RELIABLE_BAD_OPTION",
@@ -158,67 +110,6 @@ describe("files", () => {
       await store.messages.insert([message]);
     });
     await using(storeAt(folder), async store => expect(await store.messages.find([message._id])).toEqual([message]));
-  });
-});
-
-describe("lock", () => {
-  const lockOf = (folder: string) => join(folder, "reliable.lock");
-  const leave = async (folder: string, owner: object | string) => {
-    mkdirSync(folder, { recursive: true });
-    writeFileSync(
-      lockOf(folder),
-      typeof owner === "string" ? owner : JSON.stringify({ token: "x", host: hostname(), ...owner })
-    );
-  };
-
-  it("keeps a second process out while the first lives, and not after its death", async () => {
-    const folder = newFolder();
-    const child = spawn(process.execPath, ["-e", "process.stdin.resume()"]);
-    try {
-      await leave(folder, { pid: child.pid });
-      await expect(storeAt(folder).start()).rejects.toMatchObject({
-        type: "RELIABLE_BAD_OPTION",
-        message: expect.stringContaining(`process ${child.pid}`)
-      });
-    } finally {
-      child.kill("SIGKILL");
-      await once(child, "exit");
-    }
-    await using(storeAt(folder), async store => expect(store.ready).toBe(true));
-  });
-
-  it.each([
-    ["this pid in an earlier life of the container", { pid: process.pid, thread: threadId }],
-    ["torn while it was written", '{"pid":']
-  ])("takes over a lock that is nobody's: %s", async (_, owner) => {
-    const folder = newFolder();
-    await leave(folder, owner);
-    await using(storeAt(folder), async store => expect(store.ready).toBe(true));
-  });
-
-  it("waits for an owner that has created the file and is still writing, but not for one that died in it", async () => {
-    const folder = newFolder();
-    await leave(folder, "");
-    // Its owner writes while we wait.
-    const sleep = () => leave(folder, { pid: process.ppid, thread: 0 });
-    const clock = Object.assign(Object.create(systemClock), systemClock, { sleep });
-    await expect(new EmbeddedStore({ path: folder, namespace: "", logger: silent, clock }).start()).rejects.toThrow(
-      `in use by process ${process.ppid}`
-    );
-    writeFileSync(lockOf(folder), "");
-    utimesSync(lockOf(folder), 0, 0);
-    await using(storeAt(folder), async store => expect(store.ready).toBe(true));
-  });
-
-  it("believes another machine's lock while it is touched", async () => {
-    const folder = newFolder();
-    await leave(folder, { pid: 1, host: "elsewhere" });
-    await expect(storeAt(folder).start()).rejects.toMatchObject({
-      type: "RELIABLE_BAD_OPTION",
-      message: expect.stringContaining("elsewhere")
-    });
-    utimesSync(lockOf(folder), 0, 0);
-    await using(storeAt(folder), async store => expect(store.ready).toBe(true));
   });
 });
 

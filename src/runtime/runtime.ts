@@ -22,6 +22,7 @@ import { assemble, type Identity, type NodeParts, type Storage } from "./assembl
 import { type Backends, backendsOf, describeBackends, newCourier, newSignatures, newStore } from "./backends";
 import { Services } from "./services";
 import { shutDown } from "./shutdown";
+import { warnOfLifetime } from "./transaction-lifetime";
 import { Traps } from "./traps";
 
 type Phase = "created" | "starting" | "started" | "stopped";
@@ -229,6 +230,8 @@ export class Runtime {
         { option: "inbox", event: spec.pattern, group: spec.group }
       );
     }
+    if (spec.options.inbox === "transaction" && store)
+      await warnOfLifetime(spec, store, this.identity.logger, this.clock);
     assertSameOptions(spec, this.#consumers);
     const { identity, metrics, events, clock } = this;
     const { logger, nodeID, namespace } = identity;

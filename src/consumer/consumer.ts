@@ -222,12 +222,13 @@ export class Consumer {
     const { clock } = this.parts;
     await this.#inbox?.turn();
     const started = clock.monotonic();
-    const work = this.#handle(delivery, envelope, started + options.handlerTimeoutMs);
+    const counted = { runs: 0 };
+    const work = this.#handle(delivery, envelope, started + options.handlerTimeoutMs, counted);
     const end = await withTimeout(work, options.handlerTimeoutMs, clock);
     if (end === TIMED_OUT) {
       const error = new ReliableRetryableError(
         "RELIABLE_HANDLER_TIMEOUT",
-        `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms.`,
+        `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms${counted.runs > 1 ? `, in ${counted.runs} runs` : ""}.`,
         { id: envelope.id, event: envelope.event, group }
       );
       this.#settle(envelope, { error }, started, delivery);
@@ -242,11 +243,17 @@ export class Consumer {
     await this.#handled(envelope, started, delivery);
   }
 
-  #handle(delivery: Delivery, envelope: Envelope, untilMs: number): Promise<HandlerEnd | "duplicate"> {
+  #handle(
+    delivery: Delivery,
+    envelope: Envelope,
+    untilMs: number,
+    counted: { runs: number }
+  ): Promise<HandlerEnd | "duplicate"> {
     const { spec } = this;
     const inbox = this.#inbox;
     if (inbox?.mode !== "transaction") return HandlerTransaction.outside(() => spec.handle(envelope, {}, delivery));
     return inbox.transaction(envelope.id, untilMs, (session, run) => {
+      counted.runs = run;
       this.parts.metrics.run(envelope.event, spec.group);
       return spec.handle(envelope, { session, run }, delivery);
     });

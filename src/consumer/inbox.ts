@@ -96,17 +96,18 @@ export class Inbox {
     untilMs: number,
     handle: (session: unknown, run: number) => Promise<HandlerEnd>
   ): Promise<HandlerEnd | "duplicate"> {
-    for (let run = 1; ; run++) {
-      const end = await this.#transaction(id, untilMs, session => handle(session, run));
+    let runs = 0;
+    for (let tries = 1; ; tries++) {
+      const end = await this.#transaction(id, untilMs, session => handle(session, ++runs));
       if (end === "duplicate" || !("conflict" in end)) return end;
-      const pauseMs = backoffMs(CONFLICT, run);
-      if (run < MAX_RUNS && this.clock.monotonic() + pauseMs < untilMs && !this.end.aborted) {
+      const pauseMs = backoffMs(CONFLICT, tries);
+      if (runs < MAX_RUNS && this.clock.monotonic() + pauseMs < untilMs && !this.end.aborted) {
         await this.clock.sleep(pauseMs, this.end);
         await this.#limit.enter(true);
         if (this.clock.monotonic() < untilMs && !this.end.aborted) continue;
         this.#limit.leave(false);
       }
-      return { error: conflictError(id, this.group, run, end.conflict) };
+      return { error: conflictError(id, this.group, runs, end.conflict) };
     }
   }
 
@@ -117,6 +118,13 @@ export class Inbox {
   ): Promise<HandlerEnd | "duplicate" | { conflict: unknown }> {
     let end: HandlerEnd = {};
     let conflict = false;
+    let left = false;
+    const leave = () => {
+      if (!left) this.#limit.leave(conflict);
+      left = true;
+    };
+    // A handler that hangs must not keep the others from running.
+    const timer = this.clock.after(untilMs - this.clock.monotonic(), leave);
     try {
       const outcome = await this.store.transaction(this.group, id, this.#now(), async session => {
         const running = new HandlerTransaction(this.store, session as object);
@@ -130,7 +138,8 @@ export class Inbox {
     } catch (error) {
       return end.error !== undefined ? end : { error };
     } finally {
-      this.#limit.leave(conflict);
+      timer.stop();
+      leave();
     }
   }
 
@@ -142,7 +151,7 @@ export class Inbox {
 function conflictError(id: string, group: string, runs: number, cause: unknown): ReliableRetryableError {
   return new ReliableRetryableError(
     "RELIABLE_CONFLICT",
-    `The transaction of ${id} in group ${group} was undone ${runs} times, and then no time or no run was left: ${reasonOf(cause)}`,
+    `The transaction of ${id} in group ${group} was undone by conflicts, and no time or no run is left (runs of the handler: ${runs}): ${reasonOf(cause)}`,
     { id, group, runs },
     cause
   );

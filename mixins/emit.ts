@@ -3,8 +3,16 @@ import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
 import type { Origin } from "../src/message/message";
 import { originOf } from "./emit-origin";
+import type { ReliableLocals } from "./reliable-context";
 
-type Emit = (origin: Origin, meta: Record<string, unknown> | undefined) => Promise<EmitResult>;
+/** What an emit has of its context. */
+interface OfContext {
+  meta: Record<string, unknown> | undefined;
+  /** Of the handler's transaction. */
+  session: unknown;
+}
+
+type Emit = (origin: Origin, context: OfContext) => Promise<EmitResult>;
 
 /**
  * What of the caller's context goes with an emit. Never throws, but not async either, as is all that an emit passes
@@ -15,10 +23,11 @@ export function emit(service: Service, event: string, options: EmitOptions, to: 
     const { broker, fullName } = service;
     const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
     const origin = originOf(ctx, fullName, broker.nodeID, options?.headers);
-    const meta = ctx?.meta as Record<string, unknown> | undefined;
+    const locals = ctx?.locals as { reliable?: ReliableLocals } | undefined;
+    const context = { meta: ctx?.meta as OfContext["meta"], session: locals?.reliable?.session };
     return broker.isTracingEnabled()
-      ? inSpan(service, ctx, event, options, origin, from => to(from, meta))
-      : to(origin, meta);
+      ? inSpan(service, ctx, event, options, origin, from => to(from, context))
+      : to(origin, context);
   } catch (error) {
     return Promise.reject(error);
   }

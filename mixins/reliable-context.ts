@@ -8,6 +8,11 @@ export interface ReliableLocals {
   group: string;
   /** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
   session?: unknown;
+  /**
+   * With `inbox: "transaction"`: number of the run within the attempt, from 1. A run whose transaction lost a conflict
+   * was undone, and the next one follows.
+   */
+  run?: number;
   /** W3C trace context of the emit, where it had one; on 0.15 also in `ctx.headers`. */
   traceparent?: string;
 }

@@ -37,8 +37,8 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
       /** See EmitOptions. Rejects with typed RELIABLE_ errors; resolves when the strategy's promise holds. */
       reliableEmit(this: Mixed, event: string, payload: unknown, emitOptions: EmitOptions = {}): Promise<EmitResult> {
         const { runtime, options: service } = this.$reliable as State;
-        return emit(this, event, emitOptions, (origin, meta) =>
-          runtime.emit({ service: this.fullName, options: service, meta, origin }, event, payload, emitOptions)
+        return emit(this, event, emitOptions, (origin, context) =>
+          runtime.emit({ service: this.fullName, options: service, origin, ...context }, event, payload, emitOptions)
         );
       }
     },

@@ -31,7 +31,7 @@ export const ERRORS = {
   },
   RELIABLE_BAD_SESSION: {
     retryable: false,
-    text: "`session` is not of the client given as `mongo`, or the store has no transactions"
+    text: "`session` is not of the client given as `mongo`, or its transaction was over before the message was stored in it, or the store has no transactions; nothing was stored"
   },
   RELIABLE_DUPLICATE_ID: {
     retryable: false,
@@ -96,6 +96,10 @@ export const ERRORS = {
   RELIABLE_HANDLER_TIMEOUT: {
     retryable: true,
     text: "recorded on a message: the handler did not end within `handlerTimeoutMs`"
+  },
+  RELIABLE_CONFLICT: {
+    retryable: true,
+    text: 'recorded on a message: the transaction of a handler with `inbox: "transaction"` was undone by conflicts, run after run, until its runs or its `handlerTimeoutMs` were used up; `data` names the runs'
   },
   RELIABLE_HANDLER_NOT_REACHED: {
     retryable: false,

@@ -12,6 +12,8 @@ import type { Queues } from "../wire/names";
 export interface HandlerExtras {
   /** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
   session?: unknown;
+  /** Number of the run within the attempt, from 1, with `inbox: "transaction"`. */
+  run?: number;
 }
 
 /** How the handler of an event ended. `rejected`: the handler was not reached. */

@@ -1,5 +1,6 @@
 import { type Deadline, TIMED_OUT, withTimeout } from "../async/deadline";
 import { newEnd } from "../async/end";
+import { HandlerTransaction } from "../async/handler-transaction";
 import { WaitGroup } from "../async/wait-group";
 import { type Consumption, type Delivery, type QueueSpec, systemQueue } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
@@ -219,13 +220,15 @@ export class Consumer {
   async #run(delivery: Delivery, envelope: Envelope): Promise<void> {
     const { group, options } = this.spec;
     const { clock } = this.parts;
+    await this.#inbox?.turn();
     const started = clock.monotonic();
-    const work = this.#handle(delivery, envelope);
+    const counted = { runs: 0 };
+    const work = this.#handle(delivery, envelope, started + options.handlerTimeoutMs, counted);
     const end = await withTimeout(work, options.handlerTimeoutMs, clock);
     if (end === TIMED_OUT) {
       const error = new ReliableRetryableError(
         "RELIABLE_HANDLER_TIMEOUT",
-        `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms.`,
+        `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms${counted.runs > 1 ? `, in ${counted.runs} runs` : ""}.`,
         { id: envelope.id, event: envelope.event, group }
       );
       this.#settle(envelope, { error }, started, delivery);
@@ -240,10 +243,20 @@ export class Consumer {
     await this.#handled(envelope, started, delivery);
   }
 
-  #handle(delivery: Delivery, envelope: Envelope): Promise<HandlerEnd | "duplicate"> {
+  #handle(
+    delivery: Delivery,
+    envelope: Envelope,
+    untilMs: number,
+    counted: { runs: number }
+  ): Promise<HandlerEnd | "duplicate"> {
     const { spec } = this;
-    if (this.#inbox?.mode !== "transaction") return spec.handle(envelope, {}, delivery);
-    return this.#inbox.transaction(envelope.id, session => spec.handle(envelope, { session }, delivery));
+    const inbox = this.#inbox;
+    if (inbox?.mode !== "transaction") return HandlerTransaction.outside(() => spec.handle(envelope, {}, delivery));
+    return inbox.transaction(envelope.id, untilMs, (session, run) => {
+      counted.runs = run;
+      this.parts.metrics.run(envelope.event, spec.group);
+      return spec.handle(envelope, { session, run }, delivery);
+    });
   }
 
   async #handled(envelope: Envelope, started: number, delivery?: Delivery): Promise<void> {

@@ -1,11 +1,22 @@
 import { Batcher } from "../async/batcher";
+import { HandlerTransaction } from "../async/handler-transaction";
+import { ReliableRetryableError, reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import type { Clock } from "../platform/clock";
 import type { InboxStore } from "../stores/store";
+import { AdaptiveLimit } from "./adaptive-limit";
 import { type HandlerEnd, RETRY } from "./consumer-parts";
 
 /** Ids per store command. */
 const MAX_BATCH = 500;
+
+/**
+ * Of one attempt. With the limit on what runs at a time few need more than two; what conflicts so often has other
+ * causes, and the next attempt comes after a longer pause.
+ */
+const MAX_RUNS = 8;
+/** About what a short transaction takes, so that the one that has won is through. */
+const CONFLICT = { initialMs: 10, maxMs: 1000, jitter: "half" } as const;
 
 /** The inbox of one group, many ids at a time. */
 export class Inbox {
@@ -13,6 +24,7 @@ export class Inbox {
   readonly #records: Batcher<string, void>;
   /** By id. A second delivery of an id waits for the first, so that the message is handled once. */
   readonly #running = new Map<string, Promise<void>>();
+  readonly #limit = new AdaptiveLimit();
 
   constructor(
     private readonly store: InboxStore,
@@ -68,21 +80,79 @@ export class Inbox {
     return this.#records.add(id);
   }
 
-  /** Runs the handler in a transaction with its inbox row. Never rejects. */
-  async transaction(id: string, handle: (session: unknown) => Promise<HandlerEnd>): Promise<HandlerEnd | "duplicate"> {
+  /**
+   * Waits until the handler may run in a transaction; `transaction` must follow. The handler's time begins after that.
+   */
+  async turn(): Promise<void> {
+    if (this.mode === "transaction") await this.#limit.enter(false);
+  }
+
+  /**
+   * Runs the handler in a transaction with its inbox row, and again when that has lost a conflict: at most MAX_RUNS
+   * times, and never begins after `untilMs` (monotonic). `handle` gets the number of the run, from 1. Never rejects.
+   */
+  async transaction(
+    id: string,
+    untilMs: number,
+    handle: (session: unknown, run: number) => Promise<HandlerEnd>
+  ): Promise<HandlerEnd | "duplicate"> {
+    let runs = 0;
+    for (let tries = 1; ; tries++) {
+      const end = await this.#transaction(id, untilMs, session => handle(session, ++runs));
+      if (end === "duplicate" || !("conflict" in end)) return end;
+      const pauseMs = backoffMs(CONFLICT, tries);
+      if (runs < MAX_RUNS && this.clock.monotonic() + pauseMs < untilMs && !this.end.aborted) {
+        await this.clock.sleep(pauseMs, this.end);
+        await this.#limit.enter(true);
+        if (this.clock.monotonic() < untilMs && !this.end.aborted) continue;
+        this.#limit.leave(false);
+      }
+      return { error: conflictError(id, this.group, runs, end.conflict) };
+    }
+  }
+
+  async #transaction(
+    id: string,
+    untilMs: number,
+    handle: (session: unknown) => Promise<HandlerEnd>
+  ): Promise<HandlerEnd | "duplicate" | { conflict: unknown }> {
     let end: HandlerEnd = {};
+    let conflict = false;
+    let left = false;
+    const leave = () => {
+      if (!left) this.#limit.leave(conflict);
+      left = true;
+    };
+    // A handler that hangs must not keep the others from running.
+    const timer = this.clock.after(untilMs - this.clock.monotonic(), leave);
     try {
       const outcome = await this.store.transaction(this.group, id, this.#now(), async session => {
-        end = await handle(session);
+        const running = new HandlerTransaction(this.store, session as object);
+        // The store may have taken long to begin. Nobody waits for this any more.
+        if (this.clock.monotonic() >= untilMs) end = { error: new Error("its time was up before it could begin") };
+        else end = await running.run(() => handle(session));
         if (end.error !== undefined) throw end.error;
       });
-      return outcome === "duplicate" ? "duplicate" : {};
+      conflict = typeof outcome === "object";
+      return outcome === "handled" ? {} : outcome;
     } catch (error) {
       return end.error !== undefined ? end : { error };
+    } finally {
+      timer.stop();
+      leave();
     }
   }
 
   #now(): Date {
     return new Date(this.clock.now());
   }
+}
+
+function conflictError(id: string, group: string, runs: number, cause: unknown): ReliableRetryableError {
+  return new ReliableRetryableError(
+    "RELIABLE_CONFLICT",
+    `The transaction of ${id} in group ${group} was undone by conflicts, and no time or no run is left (runs of the handler: ${runs}): ${reasonOf(cause)}`,
+    { id, group, runs },
+    cause
+  );
 }

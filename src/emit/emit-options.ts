@@ -25,6 +25,8 @@ export interface EmitOptions {
   id?: string;
   /**
    * MongoDB ClientSession of the store's client. The message joins its transaction and is published after the commit.
+   * `null`: none, not even that of the handler.
+   * @default in a handler with `inbox: "transaction"` the handler's
    */
   session?: unknown;
   /**
@@ -121,7 +123,8 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
   if (Object.keys(options).length === 0) return;
   const { ctx, parentCtx, session, meta, headers, id, ...rest } = options;
   check(`reliableEmit('${event}')`, EMIT_RULES, rest);
-  for (const [name, value] of Object.entries({ meta, headers, ctx, parentCtx, session })) {
+  const objects = { meta, headers, ctx, parentCtx, session: session ?? undefined };
+  for (const [name, value] of Object.entries(objects)) {
     if (value !== undefined && (typeof value !== "object" || value === null || Array.isArray(value)))
       throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${name}' of '${event}' must be an object.`, {
         option: name,

@@ -1,4 +1,5 @@
 import { uuidv7 } from "uuidv7";
+import { HandlerTransaction } from "../async/handler-transaction";
 import { ReliableError } from "../errors";
 import { ANY_GROUP } from "../message/message";
 import type { Subscriptions } from "../outbound/subscriptions";
@@ -33,15 +34,30 @@ export class Emitter {
   /** See EmitOptions. Throws RELIABLE_NO_STORE, and what `newMessage` and the strategies throw. */
   async emit(source: EmitSource, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
     const { callback, metrics, clock, logger, emitTimeoutMs } = this.parts;
-    const strategy = (options?.strategy ?? source.options.strategy) === "callback" ? callback : this.#outbox();
-    const message = newMessage(source, event, payload, options, this);
+    const run = this.#runOf(source, options);
+    const given = run ? { ...options, strategy: "outbox" as const } : options;
+    const strategy = (given?.strategy ?? source.options.strategy) === "callback" ? callback : this.#outbox();
+    const message = newMessage(source, event, payload, given, this);
     const started = clock.monotonic();
-    const { commit, session, waitFor = "stored", timeoutMs = emitTimeoutMs } = options;
+    const { commit, session = run?.session, waitFor = "stored", timeoutMs = emitTimeoutMs } = given;
     const write = commit && businessWrite(message, payload, commit, { intents: () => this.#store().intents, logger });
-    const result = await strategy.emit(message, { write, session, waitFor, timeoutMs });
+    const emitted = strategy.emit(message, { write, session, joined: Boolean(run), waitFor, timeoutMs });
+    const result = await (run ? run.join(emitted) : emitted);
     metrics.emitted(event);
     metrics.time("emit.time", clock.monotonic() - started, event);
     return result;
+  }
+
+  /**
+   * The handler's transaction, which an emit joins that could be in one. What cannot be stays outside, as it says itself:
+   * with a session of its own or none (null), an intent, a wait for what comes after the commit, strategy `callback`.
+   */
+  #runOf({ session }: EmitSource, options: EmitOptions): HandlerTransaction | undefined {
+    const { store } = this.parts;
+    if (!store || typeof options !== "object" || options === null) return undefined;
+    const { session: given, commit, waitFor = "stored", strategy } = options;
+    if (given !== undefined || commit || waitFor !== "stored" || strategy === "callback") return undefined;
+    return HandlerTransaction.of(store.inbox, session);
   }
 
   id(): string {

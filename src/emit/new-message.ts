@@ -12,6 +12,8 @@ export interface EmitSource {
   origin: Origin;
   /** Meta of the context. */
   meta: Record<string, unknown> | undefined;
+  /** Session of the delivery that the emit's context is of. */
+  session?: unknown;
 }
 
 /** What a node gives to each new message. */

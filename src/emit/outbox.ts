@@ -18,6 +18,7 @@ import { assertSame, duplicateId, replaceWithdrawn } from "./duplicate";
 import type { InsertQueue } from "./insert-queue";
 import { type BusinessWrite, StoredIntent } from "./intent";
 import { leftOf } from "./published";
+import { SessionEmits } from "./session-emits";
 import type { StatusWaiter } from "./status-waiter";
 import type { EmitConditions, EmitResult, Strategy } from "./strategy";
 
@@ -54,6 +55,7 @@ export interface OutboxParts {
 export class Outbox implements Strategy {
   readonly #intent: StoredIntent;
   readonly #confirms: ConfirmBuffer;
+  readonly #sessions: SessionEmits;
   readonly #postponed: Batcher<string, void>;
   readonly #failed: Batcher<FailedRecord, void>;
   readonly #publishing = new WaitGroup(error =>
@@ -66,6 +68,11 @@ export class Outbox implements Strategy {
     const { store, progress } = parts;
     this.#intent = new StoredIntent(parts);
     this.#confirms = new ConfirmBuffer(parts);
+    this.#sessions = new SessionEmits(
+      store,
+      rows => this.#startCommitted(rows),
+      work => this.#publishing.track(work)
+    );
     this.#postponed = new Batcher({
       maxItems: MAX_BATCH,
       write: ids => store.messages.postponed(ids, new Date(store.now().getTime() + POSTPONE_MS)).then(() => [])
@@ -85,11 +92,14 @@ export class Outbox implements Strategy {
       ? store.messages.insertIn(session, message)
       : insertQueue.insert(message, conditions.timeoutMs, late));
     if (!outcome.stored) {
+      // Only an insert can join a transaction; and the handler has not asked for one.
+      if (conditions.joined && outcome.existing.status === STATUS.withdrawn)
+        return this.emit(message, { ...conditions, session: undefined, joined: false });
       const existing = session ? outcome.existing : await replaceWithdrawn(store, message, outcome.existing);
       if (existing) return this.#asBefore(message, existing, conditions, until);
     }
     metrics.stored(message.event);
-    if (session) this.#afterSession(session, message._id, conditions);
+    if (session) this.#sessions.add(session as object, message._id);
     else if (direct) this.#startPublish(message, conditions);
     return this.#wait(message, conditions, until);
   }
@@ -154,26 +164,17 @@ export class Outbox implements Strategy {
     return { id, status: await statusWaiter.wait(id, event, waitFor, timeoutMs, leftOf(until, clock)) };
   }
 
-  /**
-   * Committed: the row exists and is pending. Aborted: it does not. The driver has no hook for a commit, only for the
-   * session's end.
-   */
-  #afterSession(session: unknown, id: string, conditions: EmitConditions): void {
-    this.parts.store.messages.onSessionEnd(session, () => {
-      this.#publishing.track(
-        this.parts.store.messages.find([id]).then(([row]) => {
-          if (row?.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready)
-            this.#startPublish(row, conditions);
-        })
-      );
-    });
+  #startCommitted(rows: Message[]): void {
+    for (const row of rows)
+      if (row.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready)
+        this.#startPublish(row, { waitFor: "stored" });
   }
 
-  #startPublish(message: Message, conditions: EmitConditions): void {
+  #startPublish(message: Message, conditions: Pick<EmitConditions, "waitFor">): void {
     this.#publishing.track(this.#publish(message, conditions));
   }
 
-  #publish(message: Message, conditions: EmitConditions): Promise<void> {
+  #publish(message: Message, conditions: Pick<EmitConditions, "waitFor">): Promise<void> {
     const { publisher } = this.parts;
     const { groups, waiting } = message;
     if (groups === undefined || waiting.includes(ANY_GROUP))
@@ -185,7 +186,7 @@ export class Outbox implements Strategy {
   /** `asked`: the groups that the publishes went to; undefined = one publish to all groups. */
   #answered(
     message: Message,
-    { waitFor }: EmitConditions,
+    { waitFor }: Pick<EmitConditions, "waitFor">,
     results: PublishResult[],
     asked?: string[]
   ): void | Promise<void> {

@@ -52,6 +52,8 @@ export interface Strategy {
 export interface EmitConditions {
   /** The caller's MongoDB session. */
   session?: unknown;
+  /** `session` was not given but is that of the handler that emits. */
+  joined?: boolean;
   waitFor: "stored" | Goal;
   /** Runs between the intent and the message. */
   write?: BusinessWrite;

@@ -23,6 +23,7 @@ import { type Backends, backendsOf, describeBackends, newCourier, newSignatures,
 import { checkNamespace } from "./names";
 import { Services } from "./services";
 import { shutDown } from "./shutdown";
+import { warnOfLifetime } from "./transaction-lifetime";
 import { Traps } from "./traps";
 
 type Phase = "created" | "starting" | "started" | "stopped";
@@ -231,6 +232,8 @@ export class Runtime {
         { option: "inbox", event: spec.pattern, group: spec.group }
       );
     }
+    if (spec.options.inbox === "transaction" && store)
+      await warnOfLifetime(spec, store, this.identity.logger, this.clock);
     assertSameOptions(spec, this.#consumers);
     const { identity, metrics, events, clock } = this;
     const { logger, nodeID, namespace } = identity;

@@ -5,6 +5,9 @@ import type { Failure, Message, Receipt } from "../message/message";
 
 export type InsertOutcome = { stored: true } | { stored: false; existing: Message };
 
+/** How one run of a handler in the inbox's transaction has ended. `conflict`: the error; nothing is written. */
+export type InboxOutcome = "handled" | "duplicate" | { conflict: unknown };
+
 /** The broker has confirmed and routed it. */
 export interface PublishedRecord {
   id: string;

@@ -9,6 +9,7 @@ import type {
   FailedRecord,
   HandledRecord,
   HandledResult,
+  InboxOutcome,
   InsertOutcome,
   ListQuery,
   NamingRecord,
@@ -190,16 +191,14 @@ export interface InboxStore {
   handled(group: string, ids: string[]): Promise<Set<string>>;
   add(group: string, ids: string[], at: Date): Promise<void>;
   /**
-   * Runs `work(session)` in a transaction of this store's client that writes the inbox row first. "handled": both are
-   * committed. "duplicate": the id was there already and `work` was not run. Rejects with the error of `work`, and then
-   * nothing is written. Only with features.transactions.
+   * Runs `work(session)` once, in a transaction of this store's client that writes the inbox row first. "handled": both
+   * are committed. "duplicate": the id was there already and `work` was not run. A conflict: nothing is written, and it
+   * may be run again. Rejects with the error of `work`, and then nothing is written either; with RELIABLE_UNAVAILABLE
+   * when it is not known whether the commit has happened. Only with features.transactions.
    */
-  transaction(
-    group: string,
-    id: string,
-    at: Date,
-    work: (session: unknown) => Promise<void>
-  ): Promise<"handled" | "duplicate">;
+  transaction(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<InboxOutcome>;
+  /** After this time the server ends a transaction; undefined = it does not say. Rejects if it cannot be asked. */
+  lifetimeMs(): Promise<number | undefined>;
 }
 
 export interface Store {

@@ -36,6 +36,11 @@ export const METRICS = {
   handled: counter("deliveries whose handler succeeded", "event", "group"),
   failed: counter("deliveries whose handler failed", "event", "group"),
   duplicates: counter("deliveries answered by the inbox, without the handler", "event", "group"),
+  runs: counter(
+    'runs of handlers with `inbox: "transaction"`; more than `handled` and `failed` together: repeats after conflicts',
+    "event",
+    "group"
+  ),
   consumed: counter("messages that every expected group has handled"),
   dead: counter("messages that became dead"),
   parked: counter("deliveries that could not be read and were parked", "queue"),
@@ -141,6 +146,11 @@ export class Metrics {
 
   failed(event: string, group: string): void {
     this.#delivery("failed", event, group);
+  }
+
+  run(event: string, group: string): void {
+    this.begin(["runs"], { event, group });
+    this.count("runs", 1, { event, group });
   }
 
   duplicate(event: string, group: string): void {

@@ -268,7 +268,7 @@ it("every metric and label in the Grafana dashboard is exported by the Prometheu
     .filter(([name, { type, labels }]) => type === "counter" && labels.length && !total(broker, name))
     .map(([name]) => `moleculer_reliable_${name}`);
   expect(silent.toSorted()).toEqual(
-    ["duplicates", "nacked", "parked", "refused", "returned", "unknown", "unsigned"].map(
+    ["duplicates", "nacked", "parked", "refused", "returned", "runs", "unknown", "unsigned"].map(
       name => `moleculer_reliable_${name}`
     )
   );

@@ -1,4 +1,4 @@
-import { MongoClient } from "mongodb";
+import { type ClientSession, MongoClient } from "mongodb";
 import { expect, it, onTestFinished } from "vitest";
 import { prefixOf } from "../../src/wire/names";
 import { cluster } from "../support/brokers";
@@ -133,6 +133,92 @@ it("refuses sessions that cannot carry the promise, and stores nothing", async (
     expect.soft(error.message, what).toMatch(why);
   }
   expect(await store.messages.find(["o1"])).toEqual([]);
+});
+
+type Ending = [
+  what: string,
+  end: (session: ClientSession, next: () => Promise<unknown>) => Promise<unknown>,
+  kept: boolean
+];
+
+const ENDINGS: Ending[] = [
+  ["aborted", session => session.abortTransaction(), false],
+  ["committed", session => session.commitTransaction(), true],
+  ["ended with its session", session => session.endSession(), false],
+  [
+    "aborted, and the next one begun and committed",
+    async (session, next) => {
+      await session.abortTransaction();
+      session.startTransaction();
+      await next();
+      await session.commitTransaction();
+    },
+    false
+  ]
+];
+
+it.each(ENDINGS)(
+  "an emit that nobody awaits, in a transaction that is %s, is in it or nowhere",
+  async (_, end, kept) => {
+    const { emit, mongo, orders, store } = await shop();
+    // At each point of the emit's way: before its look-up, between that and its insert, and after it.
+    for (let turns = 0; turns < 12; turns++) {
+      const id = `o${turns}`;
+      const session = mongo.startSession();
+      session.startTransaction();
+      await orders.insertOne({ _id: id }, { session });
+      const emitted = emit("order.created", { id }, { id, session }).then(
+        () => "stored",
+        (error: { type?: string }) => error.type
+      );
+      for (let turn = 0; turn < turns; turn++) await new Promise(resolve => setImmediate(resolve));
+      await end(session, () => orders.insertOne({ _id: `next-${id}` }, { session })).catch(() => undefined);
+      const outcome = await emitted;
+      await session.endSession();
+      const row = (await store.messages.find([id]))[0] !== undefined;
+      const wrote = (await orders.countDocuments({ _id: id })) === 1;
+      // With what was written beside it, or not at all; and the caller is told so.
+      if (row) expect.soft([kept, wrote], id).toEqual([true, true]);
+      expect.soft(outcome === "stored" && kept, id).toBe(row);
+    }
+  }
+);
+
+it.each<[what: string, end: (session: ClientSession) => Promise<unknown>]>([
+  ["aborted", session => session.abortTransaction()],
+  ["committed", session => session.commitTransaction()],
+  [
+    "aborted, and another one begun",
+    async session => {
+      await session.abortTransaction();
+      session.startTransaction();
+    }
+  ]
+])("an emit is not stored when its transaction was %s before it began", async (_, end) => {
+  const { emit, mongo, orders, store } = await shop();
+  const session = mongo.startSession();
+  onTestFinished(() => session.endSession());
+  session.startTransaction();
+  const error = errorOf(emit("order.created", { id: "o1" }, { id: "o1", session }));
+  // Nothing was sent in it yet, so this needs no answer of the server, and the emit still waits for a connection.
+  await end(session);
+  const again = session.inTransaction();
+  if (again) await orders.insertOne({ _id: "o2" }, { session });
+  expect(await error).toMatchObject({ type: "RELIABLE_BAD_SESSION", retryable: false, data: { id: "o1" } });
+  if (again) await session.commitTransaction();
+  expect(await store.messages.find(["o1"])).toEqual([]);
+  expect(await orders.countDocuments({ _id: "o2" })).toBe(again ? 1 : 0);
+});
+
+it("emits side by side in one transaction, with one listener on its session", async () => {
+  const { broker, emit, mongo } = await shop();
+  const ids = Array.from({ length: 15 }, (_, n) => `o${n}`);
+  await mongo.withSession(async session => {
+    const before = session.listenerCount("ended");
+    await session.withTransaction(() => Promise.all(ids.map(id => emit("order.created", { id }, { id, session }))));
+    expect(session.listenerCount("ended")).toBe(before + 1);
+  });
+  await Promise.all(ids.map(id => reaches(broker, id, "consumed")));
 });
 
 it("cannot wait inside the transaction for what comes after it", async () => {

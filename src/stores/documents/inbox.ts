@@ -1,4 +1,5 @@
 import type { InboxStore } from "../store";
+import type { InboxOutcome } from "../store-records";
 import type { Database, Doc } from "./collection";
 import type { Transactions } from "./transactions";
 
@@ -28,12 +29,11 @@ export class DocumentInbox implements InboxStore {
     if (ids.length) await this.db.collections.inbox.insert(ids.map(id => inboxRow(group, id, at)));
   }
 
-  transaction(
-    group: string,
-    id: string,
-    at: Date,
-    work: (session: unknown) => Promise<void>
-  ): Promise<"handled" | "duplicate"> {
+  transaction(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<InboxOutcome> {
     return this.transactions.inbox(group, id, at, work);
+  }
+
+  lifetimeMs(): Promise<number | undefined> {
+    return this.transactions.lifetimeMs();
   }
 }

@@ -1,5 +1,5 @@
 import type { Message } from "../../message/message";
-import type { InsertOutcome } from "../store-records";
+import type { InboxOutcome, InsertOutcome } from "../store-records";
 
 /** What needs a database's transactions. Without them all but `onSessionEnd` reject with RELIABLE_BAD_SESSION. */
 export interface Transactions {
@@ -8,10 +8,7 @@ export interface Transactions {
   barrier(session: unknown, id: string): Promise<void>;
   fence(id: string): Promise<"committed" | "fenced">;
   rolledBack(id: string): Promise<boolean>;
-  inbox(
-    group: string,
-    id: string,
-    at: Date,
-    work: (session: unknown) => Promise<void>
-  ): Promise<"handled" | "duplicate">;
+  inbox(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<InboxOutcome>;
+  /** See `InboxStore.lifetimeMs`. */
+  lifetimeMs(): Promise<number | undefined>;
 }

@@ -16,5 +16,6 @@ export const NO_TRANSACTIONS: Transactions = {
   barrier: async () => refuse(BARRIER),
   fence: async () => refuse(BARRIER),
   rolledBack: async () => refuse(BARRIER),
-  inbox: async () => refuse('`inbox: "transaction"`')
+  inbox: async () => refuse('`inbox: "transaction"`'),
+  lifetimeMs: async () => undefined
 };

@@ -5,39 +5,60 @@ import { BARRIER, Barriers, barrierRow } from "../documents/barriers";
 import { decodeMessage, encodeMessage } from "../documents/codec";
 import { inboxRow } from "../documents/inbox";
 import type { Transactions } from "../documents/transactions";
-import type { InsertOutcome } from "../store-records";
+import type { InboxOutcome, InsertOutcome } from "../store-records";
 import { type MongoConnection, WRITE_CONCERN } from "./connection";
 import { isDuplicate, isForeignSession, isTransient, mongoError } from "./errors";
+import { OpenTransaction } from "./open-transaction";
 
-class AlreadyHandled extends Error {}
+/** A commit without an answer is repeated, which is harmless; each try may take as long as a write concern's wait. */
+const MAX_COMMITS = 3;
 
 /** The collections inside a transaction: the user's, or the inbox's own. */
 export class MongoTransactions implements Transactions {
   readonly #barriers: Barriers;
+  /** The last insert in each session: a transaction takes one command at a time. */
+  readonly #inserts = new WeakMap<ClientSession, Promise<unknown>>();
 
   constructor(private readonly connection: MongoConnection) {
     this.#barriers = new Barriers(connection);
   }
 
-  /** A write conflict is thrown unchanged, because only then the caller's `withTransaction` repeats. */
+  /**
+   * A write conflict is thrown unchanged, because only then the caller's `withTransaction` repeats. The transaction is
+   * the one that is open at the call.
+   */
   async insertIn(session: unknown, message: Message): Promise<InsertOutcome> {
-    const { messages } = this.connection.collections;
     const theirs = this.#sessionOf(session);
     if (theirs.hasEnded) throw badSession("it has ended");
     if (!theirs.inTransaction())
       throw badSession("it has no transaction open; emit inside `session.withTransaction(…)`");
+    const transaction = new OpenTransaction(theirs);
+    const before = this.#inserts.get(theirs);
+    const work = () => this.#insert(transaction, message);
+    const mine = before ? before.then(work, work) : work();
+    this.#inserts.set(theirs, mine);
+    return mine;
+  }
+
+  async #insert(transaction: OpenTransaction, message: Message): Promise<InsertOutcome> {
+    const { messages } = this.connection.collections;
+    const { session } = transaction;
+    let outcome: InsertOutcome;
     try {
       // Looked up first: a duplicate key error would abort the caller's transaction.
-      const existing = await messages.findIn(theirs, message._id);
-      if (existing) return { stored: false, existing: decodeMessage(existing) };
-      await messages.insertIn(theirs, encodeMessage(message));
-      return { stored: true };
+      const existing = await messages.findIn(session, message._id);
+      if (!existing) await messages.insertIn(session, encodeMessage(message));
+      outcome = existing ? { stored: false, existing: decodeMessage(existing) } : { stored: true };
     } catch (thrown) {
+      if (transaction.over) throw transactionOver(message._id, thrown);
       if (isTransient(thrown)) throw thrown;
       throw isForeignSession(thrown)
         ? badSession(reasonOf(thrown))
         : mongoError(`insert of ${message._id} in the given session`, thrown);
     }
+    // It was over before the answer: the row is there if that was a commit.
+    if (transaction.over && !(await messages.find({ _id: message._id })).length) throw transactionOver(message._id);
+    return outcome;
   }
 
   onSessionEnd(session: unknown, listener: () => void): void {
@@ -56,13 +77,15 @@ export class MongoTransactions implements Transactions {
       throw badSession(
         "it has no transaction open; call `message.barrier(session)` inside the transaction of the business write"
       );
+    const transaction = new OpenTransaction(theirs);
     try {
       await this.connection.collections.barriers.insertIn(
-        theirs,
+        transaction.session,
         barrierRow(id, BARRIER.committed, this.connection.now())
       );
     } catch (thrown) {
       if (isDuplicate(thrown)) throw await this.#barred(id, thrown);
+      if (transaction.over) throw transactionOver(id, thrown);
       if (isTransient(thrown)) throw thrown;
       throw isForeignSession(thrown) ? badSession(reasonOf(thrown)) : mongoError(`the barrier of ${id}`, thrown);
     }
@@ -94,36 +117,35 @@ export class MongoTransactions implements Transactions {
     return this.#barriers.rolledBack(id);
   }
 
-  async inbox(
-    group: string,
-    id: string,
-    at: Date,
-    work: (session: unknown) => Promise<void>
-  ): Promise<"handled" | "duplicate"> {
-    const { inbox } = this.connection.collections;
+  async inbox(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<InboxOutcome> {
     const session = (this.connection.client as MongoClient).startSession();
     let own: { thrown: unknown } | undefined;
-    const attempt = async (): Promise<void> => {
-      own = undefined;
-      await inbox.insertIn(session, inboxRow(group, id, at)).catch((thrown: unknown) => {
-        throw isDuplicate(thrown) ? new AlreadyHandled() : thrown;
-      });
-      try {
-        await work(session);
-      } catch (thrown) {
+    try {
+      session.startTransaction({ readConcern: { level: "snapshot" }, writeConcern: WRITE_CONCERN });
+      await this.connection.collections.inbox.insertIn(session, inboxRow(group, id, at));
+      await work(session).catch((thrown: unknown) => {
         own = { thrown };
         throw thrown;
-      }
-    };
-    try {
-      await session.withTransaction(attempt, { readConcern: { level: "snapshot" }, writeConcern: WRITE_CONCERN });
+      });
+      // The handler may have ended it itself.
+      if (session.inTransaction()) await commit(session);
       return "handled";
     } catch (thrown) {
-      if (thrown instanceof AlreadyHandled) return "duplicate";
+      if (!own && isDuplicate(thrown)) return "duplicate";
+      // A handler may have wrapped it.
+      if (isTransient(thrown) || isTransient((thrown as Error | undefined)?.cause)) return { conflict: thrown };
       throw own ? own.thrown : mongoError(`the transaction for ${id}`, thrown);
     } finally {
+      // Aborts what is not committed.
       await session.endSession();
     }
+  }
+
+  async lifetimeMs(): Promise<number | undefined> {
+    const client = this.connection.client as MongoClient;
+    const answer = await client.db("admin").command({ getParameter: 1, transactionLifetimeLimitSeconds: 1 });
+    const seconds: unknown = answer.transactionLifetimeLimitSeconds;
+    return typeof seconds === "number" ? seconds * 1000 : undefined;
   }
 
   #sessionOf(session: unknown): ClientSession {
@@ -138,4 +160,28 @@ export class MongoTransactions implements Transactions {
 
 function badSession(why: string): ReliableError {
   return new ReliableError("RELIABLE_BAD_SESSION", `The given \`session\` cannot be used: ${why}.`, {});
+}
+
+function transactionOver(id: string, cause?: unknown): ReliableError {
+  return new ReliableError(
+    "RELIABLE_BAD_SESSION",
+    `The given \`session\` cannot be used: its transaction was over before '${id}' was stored in it; nothing was stored. Await the emit inside of the transaction.`,
+    { id },
+    cause
+  );
+}
+
+async function commit(session: ClientSession): Promise<void> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return void (await session.commitTransaction());
+    } catch (thrown) {
+      if (!isUnknownCommit(thrown) || tries === MAX_COMMITS) throw thrown;
+    }
+  }
+}
+
+function isUnknownCommit(thrown: unknown): boolean {
+  const error = thrown as { hasErrorLabel?(label: string): boolean };
+  return error.hasErrorLabel?.("UnknownTransactionCommitResult") === true;
 }

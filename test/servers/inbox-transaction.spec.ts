@@ -1,0 +1,179 @@
+import type { Context, Service } from "moleculer";
+import { type ClientSession, MongoClient, MongoServerError } from "mongodb";
+import { expect, it, onTestFinished } from "vitest";
+import type { ReliableLocals } from "../../mixins/reliable-context";
+import type { EmitOptions, ReliableOptions } from "../../src";
+import { prefixOf } from "../../src/wire/names";
+import { cluster, until } from "../support/brokers";
+import { rowOf, storeOf } from "../support/runtime";
+import { urls } from "../support/servers";
+import { consumer, emitter, emitterOf, reaches, subscribed } from "../support/services";
+
+type Params = Record<string, unknown>;
+
+interface Handler {
+  ctx: Context<Params>;
+  emit(event: string, payload: unknown, options?: EmitOptions): Promise<unknown>;
+  /** In the handler's transaction. */
+  count(): Promise<unknown>;
+  run: number;
+}
+
+/** The group `stock` handles in transactions, on one node with the group `bills`, which hears what it emits. */
+async function handling(handler: (inner: Handler) => unknown, options: ReliableOptions = {}) {
+  const made = cluster();
+  const client = await new MongoClient(urls().mongo).connect();
+  onTestFinished(() => client.close());
+  const counters = client
+    .db("reliable_test")
+    .collection<{ _id: string; n: number }>(`${prefixOf(made.namespace)}.counters`);
+  await counters.insertOne({ _id: "one", n: 0 });
+  const billed: Params[] = [];
+  const mixin = made.mixin({ mongo: client, ...options });
+  const stock = {
+    name: "stock",
+    mixins: [made.mixin({ mongo: client, ...options, inbox: "transaction" })],
+    events: {
+      "order.created": {
+        reliable: true,
+        handler(this: Service, ctx: Context<Params>) {
+          const { session, run } = (ctx.locals as { reliable: ReliableLocals }).reliable;
+          return handler({
+            ctx,
+            emit: (event, payload, more) => this.reliableEmit(event, payload, more),
+            count: () => counters.updateOne({ _id: "one" }, { $inc: { n: 1 } }, { session: session as ClientSession }),
+            run: run as number
+          });
+        }
+      }
+    }
+  };
+  const relay = {
+    name: "relay",
+    mixins: [mixin],
+    actions: {
+      send(this: Service, ctx: Context<Params>) {
+        return this.reliableEmit("bill.due", ctx.params);
+      }
+    }
+  };
+  const bills = consumer(mixin, "bills", "bill.due", ctx => void billed.push(ctx.params as Params));
+  const broker = await made.node("node-1", [emitter(made.mixin({ mongo: client })), stock, relay, bills]);
+  await subscribed(broker, 2);
+  const counted = async () => (await counters.findOne({ _id: "one" }))?.n;
+  return { made, broker, emit: emitterOf(broker), billed, counted, store: storeOf(broker) };
+}
+
+const runsOn = async (broker: Awaited<ReturnType<typeof handling>>["broker"]) =>
+  (await broker.call<{ node: Record<string, number> }, object>("reliable.stats", {})).node["runs"];
+
+const conflict = () => new MongoServerError({ message: "WriteConflict", errorLabels: ["TransientTransactionError"] });
+
+it("100 messages whose handlers write one document and emit an event produce exactly 100 events", async () => {
+  let runs = 0;
+  const { broker, emit, billed, counted } = await handling(async ({ ctx, emit, count }) => {
+    runs++;
+    await emit("bill.due", { order: ctx.params.n }, { ctx });
+    await count();
+  });
+  await Promise.all(Array.from({ length: 100 }, (_, n) => emit("order.created", { n })));
+  const stats = () => broker.call<Record<string, number>, object>("reliable.stats", {});
+  await until(
+    stats,
+    ({ consumed = 0, dead = 0, pending, published }) => dead > 0 || (consumed >= 200 && !pending && !published),
+    60_000
+  );
+  expect(await stats()).toMatchObject({ consumed: 200, dead: 0 });
+  expect(billed.map(({ order }) => order).toSorted((a, b) => (a as number) - (b as number))).toEqual(
+    Array.from({ length: 100 }, (_, n) => n)
+  );
+  expect(await counted()).toBe(100);
+  expect(await runsOn(broker)).toBe(runs);
+  // Without a limit on what runs at a time it were more than a thousand.
+  expect(runs).toBeLessThan(400);
+}, 90_000);
+
+it("an undone run sends nothing, and the next one sends once, however the emit was made", async () => {
+  const seen: number[] = [];
+  const { broker, emit, billed, counted } = await handling(async ({ ctx, emit, count, run }) => {
+    seen.push(run);
+    await count();
+    await Promise.all([emit("bill.due", { by: "ctx" }, { ctx }), emit("bill.due", { by: "async context" })]);
+    await broker.call("relay.send", { by: "a local action" });
+    void emit("bill.due", { by: "nobody's await" });
+    if (run < 3) throw conflict();
+  });
+  const { id } = await emit("order.created", {});
+  const { receipts } = await reaches(broker, id, "consumed").then(() => rowOf(broker, id));
+  expect(receipts["stock"]).toMatchObject({ attempt: 1 });
+  await until(() => billed.length >= 4);
+  expect(billed.map(({ by }) => by).toSorted()).toEqual(["a local action", "async context", "ctx", "nobody's await"]);
+  expect(seen).toEqual([1, 2, 3]);
+  expect(await counted()).toBe(1);
+});
+
+it("an emit goes out of a run that is undone if it asks for that", async () => {
+  const { broker, emit, billed } = await handling(
+    async ({ ctx, emit }) => {
+      await emit("bill.due", { by: "null" }, { ctx, session: null });
+      await emit("bill.due", { by: "wait" }, { ctx, waitFor: "confirmed" });
+      await emit("bill.due", { by: "callback" }, { ctx, strategy: "callback" });
+      await emit("bill.due", { by: "commit" }, { ctx, source: { action: "relay.send" }, commit: () => undefined });
+      await emit("bill.due", { by: "joined" }, { ctx });
+      throw new Error("no");
+    },
+    { sources: ["relay.send"] }
+  );
+  const { id } = await emit("order.created", {}, { maxAttempts: 1 });
+  await reaches(broker, id, "dead");
+  await until(() => billed.length >= 4);
+  expect(billed.map(({ by }) => by).toSorted()).toEqual(["callback", "commit", "null", "wait"]);
+});
+
+it("strategy callback: stored with the handler's writes as outbox", async () => {
+  const { broker, emit, billed, store } = await handling(
+    ({ ctx, emit }) => emit("bill.due", { n: 1 }, { ctx, id: "bill" }),
+    { strategy: "callback" }
+  );
+  const { id } = await emit("order.created", {});
+  await reaches(broker, id, "consumed");
+  await reaches(broker, "bill", "consumed");
+  expect((await store.messages.find(["bill"]))[0]).toMatchObject({ strategy: "outbox", producer: "stock" });
+  expect(billed).toEqual([{ n: 1 }]);
+});
+
+it("an emit after the handler's end goes its own way", async () => {
+  let later: Promise<unknown> = Promise.reject(new Error("never"));
+  later.catch(() => undefined);
+  let release: () => void = () => undefined;
+  const ended = new Promise<void>(resolve => (release = resolve));
+  const { broker, emit, billed } = await handling(({ ctx, emit }) => {
+    later = ended.then(() =>
+      Promise.all([emit("bill.due", { by: "ctx" }, { ctx }), emit("bill.due", { by: "async" })])
+    );
+  });
+  const { id } = await emit("order.created", {});
+  await reaches(broker, id, "consumed");
+  release();
+  await later;
+  await until(() => billed.length === 2);
+});
+
+it("a handler that conflicts for ever is dead after a small number of runs, which are counted and told", async () => {
+  const seen: [attempt: number, run: number][] = [];
+  const { broker, emit, store } = await handling(({ ctx, run }) => {
+    seen.push([(ctx.locals as { reliable: ReliableLocals }).reliable.attempt, run]);
+    throw conflict();
+  });
+  const { id } = await emit("order.created", {}, { maxAttempts: 2 });
+  const { reason } = await reaches(broker, id, "dead");
+  expect(seen).toEqual([1, 2].flatMap(attempt => [1, 2, 3, 4, 5, 6, 7, 8].map(run => [attempt, run])));
+  expect(await runsOn(broker)).toBe(16);
+  expect(reason).toMatch(/runs of the handler: 8/);
+  expect(await store.inbox.handled("stock", [id])).toEqual(new Set());
+});
+
+it("says at start that a handler may take longer than MongoDB lets a transaction live", async () => {
+  const { made } = await handling(() => undefined, { handlerTimeoutMs: 61_000, receiptTimeoutMs: 120_000 });
+  expect(made.logs.filter(line => /stock.*61000 ms.*ends its transaction.*60000 ms/.test(line))).toHaveLength(1);
+});

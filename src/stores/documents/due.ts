@@ -81,6 +81,8 @@ function displacing({ id, group, attempt, failure, nextAt }: DisplacedRecord): O
       open: true,
       status: { $in: [STATUS.pending, STATUS.published] },
       [`receipts.${key}`]: { $exists: false },
+      // Told twice, it is written once.
+      [`next.${key}`]: { $ne: nextAt },
       $and: [notFailed(group, attempt), { $or: [{ [made]: { $exists: false } }, { [made]: { $lte: attempt } }] }]
     },
     change: {

@@ -7,7 +7,14 @@ import { inboxRow } from "../documents/inbox";
 import type { Transactions } from "../documents/transactions";
 import type { InsertOutcome } from "../store-records";
 import { type MongoConnection, WRITE_CONCERN } from "./connection";
-import { isDuplicate, isForeignSession, isTransient, mongoError } from "./errors";
+import { isDuplicate, isForeignSession, isTransient, mongoError, unavailable } from "./errors";
+
+/** How long a row that another transaction has committed may take to be replicated, before this is no answer. */
+const LOOK = { forMs: 5000, everyMs: 100 };
+
+interface Transaction {
+  options?: { writeConcern?: { w?: unknown; j?: boolean; journal?: boolean } };
+}
 
 class AlreadyHandled extends Error {}
 
@@ -26,6 +33,7 @@ export class MongoTransactions implements Transactions {
     if (theirs.hasEnded) throw badSession("it has ended");
     if (!theirs.inTransaction())
       throw badSession("it has no transaction open; emit inside `session.withTransaction(…)`");
+    refuseBelowMajority(theirs);
     try {
       // Looked up first: a duplicate key error would abort the caller's transaction.
       const existing = await messages.findIn(theirs, message._id);
@@ -56,6 +64,7 @@ export class MongoTransactions implements Transactions {
       throw badSession(
         "it has no transaction open; call `message.barrier(session)` inside the transaction of the business write"
       );
+    refuseBelowMajority(theirs);
     try {
       await this.connection.collections.barriers.insertIn(
         theirs,
@@ -70,7 +79,10 @@ export class MongoTransactions implements Transactions {
 
   async #barred(id: string, thrown: unknown): Promise<Error> {
     const [row] = await this.connection.collections.barriers.find({ _id: id });
-    if (!row) return badSession(`its transaction has written the barrier row of ${id} already`);
+    if (!row)
+      return badSession(
+        `the barrier row of ${id} is written already, by its own transaction or by one that may still be undone`
+      );
     return row.state === BARRIER.committed
       ? new ReliableError(
           "RELIABLE_DUPLICATE_ID",
@@ -119,10 +131,27 @@ export class MongoTransactions implements Transactions {
       await session.withTransaction(attempt, { readConcern: { level: "snapshot" }, writeConcern: WRITE_CONCERN });
       return "handled";
     } catch (thrown) {
-      if (thrown instanceof AlreadyHandled) return "duplicate";
+      if (thrown instanceof AlreadyHandled) return await this.#duplicate(group, id, at);
       throw own ? own.thrown : mongoError(`the transaction for ${id}`, thrown);
     } finally {
       await session.endSession();
+    }
+  }
+
+  /**
+   * In a transaction the server tells of a row before it is replicated, and an election may undo that one with the
+   * handler's writes.
+   */
+  async #duplicate(group: string, id: string, at: Date): Promise<"duplicate"> {
+    const { _id } = inboxRow(group, id, at);
+    const { clock } = this.connection;
+    const until = clock.monotonic() + LOOK.forMs;
+    for (;;) {
+      const [row] = await this.connection.collections.inbox.find({ _id }, { fields: ["_id"] });
+      if (row) return "duplicate";
+      if (clock.monotonic() > until)
+        throw unavailable(`the transaction for ${id}`, new Error("another one that handled it is not replicated"));
+      await clock.sleep(LOOK.everyMs);
     }
   }
 
@@ -134,6 +163,15 @@ export class MongoTransactions implements Transactions {
       throw badSession("it is of another MongoClient than the store's; pass your client as the option `mongo`");
     return theirs;
   }
+}
+
+/** What is emitted would be sent, and an election could then undo the transaction and its business data. */
+function refuseBelowMajority(session: ClientSession): void {
+  const { w, j, journal } = (session as { transaction?: Transaction }).transaction?.options?.writeConcern ?? {};
+  if (typeof w === "number" || j === false || journal === false)
+    throw badSession(
+      `its transaction's write concern (${JSON.stringify({ w, j: j ?? journal })}) is below majority, so an election may undo it; use \`{ w: "majority" }\``
+    );
 }
 
 function badSession(why: string): ReliableError {

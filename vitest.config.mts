@@ -89,6 +89,7 @@ export default defineConfig({
         more: { globalSetup: [...servers, "./test/support/package-setup.ts"] }
       }),
       project({ name: "answers-chosen", include: folder("answers"), more: real }),
+      project({ name: "answers-lowest", include: folder("answers"), more: real, ...lowest }),
       project({ name: "answers", include: folder("answers/whole"), more: real }),
       project({ name: "own-servers", include: folder("own-servers"), more: { globalSetup: servers } }),
       project({ name: "chaos", include: folder("chaos"), more: alone(1) }),

@@ -53,6 +53,7 @@ describe("the store beside a MongoDB that answers", () => {
     // Nothing is promised about an index.
     if (fault.command !== "createIndexes") expect(outcome.unmoved).toEqual([]);
     expect(outcome.rows).toBe(faultless.rows);
-    expect(cellOf(outcome)).toBe(writtenOf(fault));
+    // The page is of the newest driver.
+    if (process.env["DEPENDENCIES"] !== "lowest") expect(cellOf(outcome)).toBe(writtenOf(fault));
   });
 });

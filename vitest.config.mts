@@ -88,6 +88,9 @@ export default defineConfig({
         include: folder("package"),
         more: { globalSetup: [...servers, "./test/support/package-setup.ts"] }
       }),
+      project({ name: "answers-chosen", include: folder("answers"), more: real }),
+      project({ name: "answers-lowest", include: folder("answers"), more: real, ...lowest }),
+      project({ name: "answers", include: folder("answers/whole"), more: real }),
       project({ name: "own-servers", include: folder("own-servers"), more: { globalSetup: servers } }),
       project({ name: "chaos", include: folder("chaos"), more: alone(1) }),
       project({ name: "fuzz", include: folder("fuzz"), more: { ...alone(2), globalSetup: servers } })

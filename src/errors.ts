@@ -57,6 +57,10 @@ export const ERRORS = {
     retryable: false,
     text: "a server refuses the credentials, or the user may not do what is needed"
   },
+  RELIABLE_SHARD_KEY: {
+    retryable: false,
+    text: "a collection of the store is sharded by a key that does not keep ids unique (docs/guide/servers.md, Shard key)"
+  },
   RELIABLE_TLS_FAILED: {
     retryable: false,
     text: "a server's certificate is not accepted (authority, host name, dates), or ours is not, or there is no TLS at the other end; see [TLS](../guide/servers.md#tls)"

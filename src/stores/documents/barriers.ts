@@ -26,7 +26,9 @@ export class Barriers {
     const [fenced] = await barriers.insert([barrierRow(id, BARRIER.withdrawn, this.db.now())]);
     if (fenced) return "fenced";
     const [row] = await barriers.find({ _id: id });
-    return row?.state === BARRIER.committed ? "committed" : "fenced";
+    // Pruned since, or not replicated yet: neither says that the business write did not happen.
+    if (!row) return this.fence(id);
+    return row.state === BARRIER.committed ? "committed" : "fenced";
   }
 
   async rolledBack(id: string): Promise<boolean> {

@@ -104,6 +104,8 @@ function displacing({ id, group, attempt, failure, nextAt }: DisplacedRecord): O
       _id: String(id),
       status: { $in: [STATUS.pending, STATUS.published] },
       [pathOf("receipts", group)]: { $exists: false },
+      // Told twice, it is written once.
+      [`next.${keyOf(group)}`]: { $ne: nextAt },
       $and: [notFailed(group, attempt), { $or: [{ [made]: { $exists: false } }, { [made]: { $lte: attempt } }] }]
     },
     change: {

@@ -11,6 +11,9 @@ import { DUPLICATE_KEY, isDuplicate, mongoError, unavailable } from "./errors";
  */
 const DEADLINE_MS = 20_000;
 
+/** A read that its caller has given up ends at the server too, before DEADLINE_MS. */
+const MAX_TIME_MS = 15_000;
+
 /** A later answer is ignored: the outcome is unknown, and every command of this library may be repeated. */
 export async function answerWithin<T>(what: string, command: Promise<T>, clock: Clock): Promise<T> {
   const answer = await withTimeout(command, DEADLINE_MS, clock);
@@ -42,6 +45,10 @@ export class MongoCollection implements Collection {
     private readonly driver: DriverCollection<Doc>,
     private readonly clock: Clock
   ) {}
+
+  get name(): string {
+    return this.driver.collectionName;
+  }
 
   async createIndexes(indexes: Index[]): Promise<void> {
     const wanted = indexes.map(({ key, sparse }) => ({ key, ...(sparse && { sparse }) }));
@@ -83,7 +90,11 @@ export class MongoCollection implements Collection {
   }
 
   findIn(session: ClientSession, id: string): Promise<Doc | null> {
-    return answerWithin(this.#what("find"), this.driver.findOne({ _id: id }, { session }), this.clock);
+    return answerWithin(
+      this.#what("find"),
+      this.driver.findOne({ _id: id }, { session, maxTimeMS: MAX_TIME_MS }),
+      this.clock
+    );
   }
 
   async update(filter: Filter, change: Change): Promise<number> {
@@ -128,12 +139,12 @@ export class MongoCollection implements Collection {
     const projection = projectionOf(fields, without);
     return this.#answer(
       this.#what("find"),
-      this.driver.find(filter, { sort, skip, limit, projection }).toArray()
+      this.driver.find(filter, { sort, skip, limit, projection, maxTimeMS: MAX_TIME_MS }).toArray()
     ) as Promise<Doc[]>;
   }
 
   count(filter: Filter): Promise<number> {
-    return this.#answer(this.#what("count"), this.driver.countDocuments(filter));
+    return this.#answer(this.#what("count"), this.driver.countDocuments(filter, { maxTimeMS: MAX_TIME_MS }));
   }
 
   async remove(filter: Filter): Promise<number> {

@@ -2,6 +2,7 @@ import type {
   Db,
   Document,
   MongoClient,
+  ReadConcern,
   ServerHeartbeatSucceededEvent,
   TopologyDescriptionChangedEvent
 } from "mongodb";
@@ -14,16 +15,15 @@ import type { Logger } from "../../platform/logger";
 import { tlsFailure } from "../../platform/tls";
 import { prefixOf } from "../../wire/names";
 import { COLLECTION_NAMES, type CollectionName, type Database, type Doc } from "../documents/collection";
-import { INDEXES } from "../documents/indexes";
 import type { StoreFeatures } from "../store";
 import { type MongoAddress, openClient, openDatabase } from "./client";
 import { answerWithin, MongoCollection } from "./collection";
 import { isBadAddress, mongoError, unavailable } from "./errors";
+import { IndexMaker } from "./index-maker";
+import { ServerClock } from "./server-clock";
+import { checkShardKeys } from "./shard-keys";
 
 const RECONNECT = { initialMs: 500, maxMs: 15_000, jitter: "half" } as const;
-
-/** Due times and claims use the store's clock. Creation times, and so ages and pruning, use the nodes' clocks. */
-const SKEW_MS = 2000;
 
 /**
  * Majority and journal for every write. For inserts they are the promise itself. For the others they save duplicates
@@ -31,8 +31,17 @@ const SKEW_MS = 2000;
  */
 export const WRITE_CONCERN = { w: "majority", j: true, wtimeoutMS: 10_000 } as const;
 
-/** InvalidNamespace; DatabaseDifferCase, since two databases may not differ in case only. */
-const BAD_NAME_CODES = [73, 13297];
+/**
+ * What is told on the strength of a read (handled before, committed, consumed) may not be taken back by an election.
+ * Our own writes are majority, so such a read sees each of them.
+ */
+const READ_CONCERN = { level: "majority" } as ReadConcern;
+
+/** Where no heartbeats tell the servers' time (behind a load balancer) they are asked. */
+const CLOCK_MS = 10_000;
+
+/** What mongos calls itself in `hello`. */
+const MONGOS = "isdbgrid";
 
 const WRITABLE = ["RSPrimary", "Standalone", "Mongos", "LoadBalancer"];
 
@@ -58,13 +67,19 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
   #collections: MongoCollections | undefined;
   #setUp = false;
   #writable = false;
-  /** ms by which the server's clock is ahead of this node's. */
-  #aheadMs = 0;
+  readonly #time: ServerClock;
+  #asking: Timer | undefined;
+  #indexes: IndexMaker | undefined;
   #retry: Timer | undefined;
   #lastError: string | undefined;
 
   constructor(private readonly options: MongoConnectionOptions) {
     super(options.logger);
+    this.#time = new ServerClock(options.clock, options.logger);
+  }
+
+  get clock(): Clock {
+    return this.options.clock;
   }
 
   get client(): MongoClient | undefined {
@@ -76,7 +91,7 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
   }
 
   now(): Date {
-    return new Date(this.options.clock.now() + this.#aheadMs);
+    return this.#time.now();
   }
 
   get collections(): MongoCollections {
@@ -96,6 +111,7 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
     const { namespace } = this.options;
     this.#db = openDatabase(client, this.options, namespace, {
       writeConcern: WRITE_CONCERN,
+      readConcern: READ_CONCERN,
       readPreference: "primary",
       ignoreUndefined: true,
       promoteBuffers: true
@@ -122,6 +138,8 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
     if (this.#closed) return;
     this.#end.abort();
     this.#retry?.stop();
+    this.#indexes?.stop();
+    this.#asking?.stop();
     this.#client?.off("topologyDescriptionChanged", this.#onTopology);
     this.#client?.off("serverHeartbeatSucceeded", this.#onHeartbeat);
     if (this.options.client || !this.#client) return;
@@ -135,16 +153,25 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
       await answerWithin("connect", client.connect(), clock);
       const hello = await answerWithin("hello", db.command({ hello: 1 }), clock);
       this.#examine(hello);
-      for (const name of COLLECTION_NAMES) await this.#index(name);
+      if (hello.msg === MONGOS) await this.#checkShardKeys(client, db);
+      this.#writable = true;
+      this.#indexes ??= new IndexMaker({ ...this.options, collections: this.collections });
+      await this.#indexes.start();
     } catch (thrown) {
       throw isBadAddress(thrown)
         ? new ReliableError("RELIABLE_BAD_OPTION", `Option 'mongo': ${reasonOf(thrown)}`, { option: "mongo" }, thrown)
         : (tlsFailure("MongoDB", "mongo", client.options.hosts.join(), thrown) ?? mongoError("connect", thrown));
     }
-    this.#become(() => {
-      this.#setUp = true;
-      this.#writable = true;
-    });
+    this.#become(() => (this.#setUp = true));
+    this.#asking?.stop();
+    this.#askTime(db);
+    // The primary has stepped down since. The driver looks for the next one, and tells.
+    if (!this.ready) this.#tellDown(unavailable("connect", new Error("no writable primary")));
+  }
+
+  #checkShardKeys(client: MongoClient, db: Db): Promise<void> {
+    const names = Object.values(this.collections).map(({ name }) => name);
+    return checkShardKeys(client, db.databaseName, names, this.options);
   }
 
   #connectLater(attempt: number, thrown: unknown): void {
@@ -166,55 +193,37 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
   #examine(hello: Document): void {
     const { logger } = this.options;
     if (hello.isWritablePrimary !== true) throw unavailable("connect", new Error("no writable primary"));
-    const replicated = Boolean(hello.setName) || hello.msg === "isdbgrid";
+    const replicated = Boolean(hello.setName) || hello.msg === MONGOS;
     this.features.transactions = replicated;
     if (!replicated) {
       logger.warn(
         "MongoDB is a standalone server, not a replica set: no transactions, and some versions lose confirmed writes in a crash. Start it with --replSet (one member will do) and run rs.initiate()."
       );
     }
-    this.#setClock(hello);
-    const skew = Math.abs(this.#aheadMs);
-    if (skew > SKEW_MS)
-      logger.warn(
-        `The clocks of this node and of MongoDB differ by ${Math.round(skew)} ms. Due times go by MongoDB's; creation times, ages and what is pruned by this node's: check NTP.`
-      );
+    this.#time.heard(hello.localTime);
   }
 
-  async #index(name: CollectionName): Promise<void> {
-    try {
-      await this.collections[name].createIndexes(INDEXES[name]);
-    } catch (thrown) {
-      const { type, retryable } = thrown as ReliableError;
-      const code = (thrown as { cause?: { code?: number } }).cause?.code ?? 0;
-      if (BAD_NAME_CODES.includes(code))
-        throw new ReliableError(
-          "RELIABLE_BAD_OPTION",
-          `Option 'database': MongoDB refuses the name (is there one that differs in case only?): ${reasonOf(thrown)}`,
-          { option: "database" },
-          thrown
-        );
-      const conflict = [85, 86].includes(code);
-      if (!conflict && (retryable || type === "RELIABLE_ACCESS_REFUSED")) throw thrown;
-      this.options.logger.warn(`${reasonOf(thrown)}. The store works without that index, slower.`);
-    }
-  }
-
-  /**
-   * Every answer carries the server's time. It is late by the way back and by this process's own delay, never early.
-   */
-  #setClock({ localTime }: Document): void {
-    if (localTime instanceof Date) this.#aheadMs = localTime.getTime() - this.options.clock.now();
-  }
-
-  readonly #onHeartbeat = ({ reply }: ServerHeartbeatSucceededEvent): void => {
-    if (reply.isWritablePrimary === true) this.#setClock(reply);
+  readonly #onHeartbeat = ({ reply, connectionId }: ServerHeartbeatSucceededEvent): void => {
+    if (reply.isWritablePrimary === true) this.#time.heard(reply.localTime, connectionId);
   };
 
   readonly #onTopology = (event: TopologyDescriptionChangedEvent): void => {
-    const writable = [...event.newDescription.servers.values()].some(server => WRITABLE.includes(server.type));
-    this.#become(() => (this.#writable = writable));
+    const servers = [...event.newDescription.servers.values()].filter(({ type }) => WRITABLE.includes(type));
+    this.#time.keep(new Set(servers.map(({ address }) => address)));
+    this.#become(() => (this.#writable = servers.length > 0));
   };
+
+  #askTime(db: Db): void {
+    if (this.#closed) return;
+    const { clock } = this.options;
+    this.#asking = clock.after(CLOCK_MS, async () => {
+      if (this.#time.silentMs >= CLOCK_MS) {
+        const hello = await answerWithin("hello", db.command({ hello: 1 }), clock).catch(() => undefined);
+        if (hello?.isWritablePrimary === true) this.#time.heard(hello.localTime);
+      }
+      this.#askTime(db);
+    });
+  }
 
   #tellDown(error: Error): void {
     if (!this.#closed) this.emit("down", error);

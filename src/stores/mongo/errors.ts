@@ -7,8 +7,12 @@ interface DriverError extends Error {
   hasErrorLabel?(label: string): boolean;
 }
 
-/** Unauthorized, AuthenticationFailed, Atlas's AtlasError for both. */
-const ACCESS_CODES = [13, 18, 8000];
+/** Unauthorized, AuthenticationFailed. */
+const ACCESS_CODES = [13, 18];
+
+/** Atlas answers so for both, and also for what passes: a quota, a limit of the tier. */
+const ATLAS_CODE = 8000;
+const ATLAS_ACCESS = /auth|not allowed/i;
 
 /**
  * The server has read the command and will always refuse it: BadValue, FailedToParse, TypeMismatch, key and size
@@ -56,6 +60,10 @@ export function unavailable(what: string, cause?: unknown): ReliableRetryableErr
   );
 }
 
+function isAccessRefused({ code, message }: DriverError): boolean {
+  return ACCESS_CODES.includes(code as number) || (code === ATLAS_CODE && ATLAS_ACCESS.test(message));
+}
+
 /**
  * This library's error for a driver's error. An error that is not known to be final may pass, or its outcome is
  * unknown: RELIABLE_UNAVAILABLE.
@@ -63,7 +71,7 @@ export function unavailable(what: string, cause?: unknown): ReliableRetryableErr
 export function mongoError(what: string, thrown: unknown): unknown {
   if (isSystemError(thrown)) return unavailable(what, thrown);
   if (!isDriverError(thrown)) return thrown;
-  if (ACCESS_CODES.includes(thrown.code as number)) {
+  if (isAccessRefused(thrown)) {
     return new ReliableError(
       "RELIABLE_ACCESS_REFUSED",
       `MongoDB refused ${what}: ${reasonOf(thrown)}. Check user, password, authSource and roles (readWrite on the database).`,

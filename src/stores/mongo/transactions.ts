@@ -7,8 +7,15 @@ import { inboxRow } from "../documents/inbox";
 import type { Transactions } from "../documents/transactions";
 import type { InboxOutcome, InsertOutcome } from "../store-records";
 import { type MongoConnection, WRITE_CONCERN } from "./connection";
-import { isDuplicate, isForeignSession, isTransient, mongoError } from "./errors";
+import { isDuplicate, isForeignSession, isTransient, mongoError, unavailable } from "./errors";
 import { OpenTransaction } from "./open-transaction";
+
+/** How long a row that another transaction has committed may take to be replicated, before this is no answer. */
+const LOOK = { forMs: 5000, everyMs: 100 };
+
+interface Transaction {
+  options?: { writeConcern?: { w?: unknown; j?: boolean; journal?: boolean } };
+}
 
 /** A commit without an answer is repeated, which is harmless; each try may take as long as a write concern's wait. */
 const MAX_COMMITS = 3;
@@ -32,6 +39,7 @@ export class MongoTransactions implements Transactions {
     if (theirs.hasEnded) throw badSession("it has ended");
     if (!theirs.inTransaction())
       throw badSession("it has no transaction open; emit inside `session.withTransaction(…)`");
+    refuseBelowMajority(theirs);
     const transaction = new OpenTransaction(theirs);
     const before = this.#inserts.get(theirs);
     const work = () => this.#insert(transaction, message);
@@ -77,6 +85,7 @@ export class MongoTransactions implements Transactions {
       throw badSession(
         "it has no transaction open; call `message.barrier(session)` inside the transaction of the business write"
       );
+    refuseBelowMajority(theirs);
     const transaction = new OpenTransaction(theirs);
     try {
       await this.connection.collections.barriers.insertIn(
@@ -93,7 +102,10 @@ export class MongoTransactions implements Transactions {
 
   async #barred(id: string, thrown: unknown): Promise<Error> {
     const [row] = await this.connection.collections.barriers.find({ _id: id });
-    if (!row) return badSession(`its transaction has written the barrier row of ${id} already`);
+    if (!row)
+      return badSession(
+        `the barrier row of ${id} is written already, by its own transaction or by one that may still be undone`
+      );
     return row.state === BARRIER.committed
       ? new ReliableError(
           "RELIABLE_DUPLICATE_ID",
@@ -131,7 +143,7 @@ export class MongoTransactions implements Transactions {
       if (session.inTransaction()) await commit(session);
       return "handled";
     } catch (thrown) {
-      if (!own && isDuplicate(thrown)) return "duplicate";
+      if (!own && isDuplicate(thrown)) return await this.#duplicate(group, id, at);
       // A handler may have wrapped it.
       if (isTransient(thrown) || isTransient((thrown as Error | undefined)?.cause)) return { conflict: thrown };
       throw own ? own.thrown : mongoError(`the transaction for ${id}`, thrown);
@@ -148,6 +160,23 @@ export class MongoTransactions implements Transactions {
     return typeof seconds === "number" ? seconds * 1000 : undefined;
   }
 
+  /**
+   * In a transaction the server tells of a row before it is replicated, and an election may undo that one with the
+   * handler's writes.
+   */
+  async #duplicate(group: string, id: string, at: Date): Promise<"duplicate"> {
+    const { _id } = inboxRow(group, id, at);
+    const { clock } = this.connection;
+    const until = clock.monotonic() + LOOK.forMs;
+    for (;;) {
+      const [row] = await this.connection.collections.inbox.find({ _id }, { fields: ["_id"] });
+      if (row) return "duplicate";
+      if (clock.monotonic() > until)
+        throw unavailable(`the transaction for ${id}`, new Error("another one that handled it is not replicated"));
+      await clock.sleep(LOOK.everyMs);
+    }
+  }
+
   #sessionOf(session: unknown): ClientSession {
     const theirs = session as (ClientSession & { client?: unknown }) | undefined;
     if (typeof theirs?.inTransaction !== "function" || typeof theirs.once !== "function")
@@ -156,6 +185,15 @@ export class MongoTransactions implements Transactions {
       throw badSession("it is of another MongoClient than the store's; pass your client as the option `mongo`");
     return theirs;
   }
+}
+
+/** What is emitted would be sent, and an election could then undo the transaction and its business data. */
+function refuseBelowMajority(session: ClientSession): void {
+  const { w, j, journal } = (session as { transaction?: Transaction }).transaction?.options?.writeConcern ?? {};
+  if (typeof w === "number" || j === false || journal === false)
+    throw badSession(
+      `its transaction's write concern (${JSON.stringify({ w, j: j ?? journal })}) is below majority, so an election may undo it; use \`{ w: "majority" }\``
+    );
 }
 
 function badSession(why: string): ReliableError {

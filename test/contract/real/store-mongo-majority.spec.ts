@@ -3,7 +3,6 @@ import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it, onTestFinished } from "vitest";
 import { systemClock } from "../../../src/platform/clock";
 import { MongoStore } from "../../../src/stores/mongo/store";
-import { until } from "../../support/brokers";
 import { at, finalOf, messageOf, silent } from "../../support/messages";
 import { type Command, mongoProxy, type Play } from "../../support/mongo-proxy";
 import { urls } from "../../support/servers";

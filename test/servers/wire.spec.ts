@@ -403,8 +403,9 @@ it("the receipt of a group that owes none changes nothing for those that do", as
   const { broker, emit } = await oneNode(made, [consumer(made.mixin(), "stock", "order.created", () => gate)]);
   await subscribed(broker, 1);
   const { id } = await emit("order.created", {}, { waitFor: "confirmed" });
-  const names = ["ghost", "a.b$c/ü", "__proto__", "constructor", "x".repeat(300)];
-  for (const group of names) {
+  const names = ["ghost", "a.b$c/ü", "x".repeat(300)];
+  const noNames = ["__proto__", "constructor"];
+  for (const group of [...names, ...noNames]) {
     await atBroker(async channel => {
       channel.sendToQueue(
         `${made.namespace}.reliable.receipts.outbox`,
@@ -419,6 +420,8 @@ it("the receipt of a group that owes none changes nothing for those that do", as
     () => story(broker, id),
     ({ handled }) => handled.split(", ").length === names.length
   );
+  const parked = () => broker.call<{ total: number }, object>("reliable.parked", {});
+  await until(async () => (await parked()).total === noNames.length);
   expect(await story(broker, id)).toMatchObject({ status: "published", waiting: "stock" });
   open();
   await reaches(broker, id, "consumed");

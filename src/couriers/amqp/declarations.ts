@@ -25,6 +25,7 @@ const MAX_TRIES = 8;
 /** The queues declared here. They are remembered, and declared again after each connect and from time to time. */
 export class Declarations {
   readonly #queues = new Map<string, QueueDeclaration>();
+  #repairing: Promise<void> | undefined;
   /** Queues that cannot be declared at the moment. */
   readonly #failing = new Map<string, { text: string; times: number }>();
   /** Those that were there. One of them that is missing was deleted, with what was in it. */
@@ -132,7 +133,13 @@ export class Declarations {
    * No connection notices that an operator has deleted a binding or an exchange. Until it is back its group gets
    * messages by resends only, and emits of strategy `callback` are refused.
    */
-  async repair(): Promise<void> {
+  repair(): Promise<void> {
+    // A slow broker must not get the next round on top of this one.
+    this.#repairing ??= this.#repairAll().finally(() => (this.#repairing = undefined));
+    return this.#repairing;
+  }
+
+  async #repairAll(): Promise<void> {
     for (const queue of this.#queues.values()) {
       const model = this.#model;
       await this.#assert(queue).catch(thrown => {

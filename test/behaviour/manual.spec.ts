@@ -93,7 +93,9 @@ describe("list", () => {
 
   it("without a filter shows what is not final first, each newest first, over all pages", async () => {
     const rows = [
-      ...["c1", "c2", "c3"].map((id, n) => messageOf({ _id: id, status: "consumed", createdAt: AGO(1000 * (n + 1)) })),
+      ...["c1", "c2", "c3"].map((id, n) =>
+        messageOf({ _id: id, status: "consumed", dueAt: undefined, createdAt: AGO(1000 * (n + 1)) })
+      ),
       ...["d1", "d2", "d3", "d4"].map((id, n) => dead(id, { createdAt: AGO(HOUR + 1000 * n) }))
     ];
     const { act } = await operator(rows);

@@ -682,8 +682,11 @@ export function transitions(kind: StoreKind): void {
         await put(store, { dueAt: at(300), bucket: 1 })
       ];
       await put(store, { dueAt: at(30_001) });
-      await store.messages.insert([deadOf(), finalOf("consumed", at(0))]);
+      // One that should not be there: a sweep would ask for it for ever.
+      const odd = { ...finalOf("consumed", at(0)), dueAt: at(0) };
+      await store.messages.insert([deadOf(), finalOf("consumed", at(0)), odd]);
       expect(await claim(store, "none", { limit: 0 })).toEqual([]);
+      expect(await store.messages.due({ now: at(99), limit: 10 })).toEqual([]);
       expect(await claim(store, "none", { buckets: [] })).toEqual([]);
       expect((await claim(store, "a", { buckets: [1], limit: 1 })).map(({ _id }) => _id)).toEqual([late._id]);
       const rest = await claim(store, "b");

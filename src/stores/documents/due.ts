@@ -10,9 +10,11 @@ export class DueMessages {
   constructor(private readonly db: Database) {}
 
   async due({ now, limit, buckets }: DueQuery): Promise<Due[]> {
-    // Rows of another version are left to nodes that know it, and hold up nothing here.
+    // Rows of another version are left to nodes that know it, and hold up nothing here. Nor does one that `claim` would
+    // not take: it would be found again and again.
     const filter = {
       v: ROW_VERSION,
+      ...OPEN,
       dueAt: { $gte: EPOCH, $lte: now },
       ...(buckets && { bucket: { $in: buckets } })
     };

@@ -125,30 +125,58 @@ interface ActionText {
 }
 
 const BULK =
-  "`{ matched, done, lost, dryRun, ids, more? }`; `lost`: changed meanwhile, and left alone; `more`: found by the filter, beyond `limit`";
+  "`{ matched, done, lost, dryRun, ids, more?, capped?, waiting?, outcomes? }`; `lost`: changed meanwhile, and left alone; `more`: beyond `limit`; `capped`: even more than that; `waiting`: not discarded, since other groups are waited for. With `id`, `ids` or `parked`, `outcomes` has `{ id, outcome, status?, reason? }` for each: `done`, `possible` (dry run), `lost`, `not-found`, `illegal` (its state does not allow it), `unreadable`, `failed` (the store refuses it). One id of a list that is wrong harms no other; `id`, or one text in `parked`, rejects if it is wrong";
+
+const BULK_ACT =
+  "`{ bulkID, act, filter, state, by, onBehalfOf?, note?, startedAt, endedAt?, why?, matched, capped?, done, overtaken, refused, waiting?, skipped?, notReplayable?, perSecond, pace?, left?, leftMs? }`";
+
+const ONE_BULK =
+  "also `nodeID` (who works at it), `changes` (what humans did with it meanwhile), and of a retry or a replay `handled` and `failedAgain` as they are now (`moreOutcomes`: of those there are more than 100,000)";
+
+const CAPPED =
+  ". What is not finished is counted up to 100,000, what is finished up to 10,000, and for 2 s at most: with `capped` there is more than `total` (the REPL shows `10,000+`). With `estimated`, where nothing but statuses was asked for, `total` is reckoned from the database's own number of its rows. `nextCursor`, if there is a next page, is its `cursor`";
+
+const PAUSE =
+  "`{ group, pattern?, since, by, note, marked, queues: [{ pattern, queue, ready, consumers }] }`; `marked`: RabbitMQ has been told (false: it does not answer, and is told later)";
 
 const ACTIONS: Record<ActionName, ActionText> = {
   stats: {
     what: "Messages by status in the namespace, ages, parked messages; and what this node has counted since its start.",
     returns:
-      "`{ pending, published, …, parkedMessages, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs, nodeID, upMs, node }`"
+      "`{ pending, published, …, parkedMessages, paused, capped?, estimated?, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs, nodeID, upMs, node }`. What is not finished is counted up to 100,000, what is finished up to 10,000: `capped` lists the names of those of which there are more, `estimated` those whose number is reckoned from the database's own number of its rows"
   },
   health: {
     what: "Connections, lease holders and what is in flight on the node that answers. Ask a certain node with `nodeID` in the options of the call.",
     returns:
-      "`{ ok, failing, degraded, nodeID, publish, consume, blocked, store, redis, signing, sweeping, leaseHolders, lastSweep, oldestPendingMs, oldestUnconsumedMs, inFlightPublishes, inFlightHandlers, reconnects }`. `ok`: promises can be kept and messages handled; `failing`: texts that say why not; `degraded`: texts about what works on without harm"
+      "`{ ok, failing, degraded, nodeID, publish, consume, blocked, store, redis, signing, sweeping, paused, breakers, leaseHolders, lastSweep, oldestPendingMs, oldestUnconsumedMs, inFlightPublishes, inFlightHandlers, reconnects }`. `ok`: promises can be kept and messages handled; `failing`: texts that say why not; `degraded`: texts about what works on without harm"
+  },
+  overview: {
+    what: "What to do, in one sentence, and how everything is: messages, groups, servers, nodes. One read per node and 5 s serves all who ask; it answers within some 2 s, whatever is away.",
+    returns:
+      "`{ sentence, level, also, at, nodeID, messages, groups, servers, nodes, leaseHolders?, paused, breakers, bulks }`. `level`: `ok`, `watch` (it goes on by itself), `act` (somebody has to do something); `also`: sentences about what else there is; `messages`: `{ byStatus, parked, capped, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs }`, null while the store does not say; `groups`: rows `{ group, ready, consumers, dead, deadCapped?, handledPerMinute, failedPerMinute, lastNode, lastSeenAt, queues }`; `servers`: rows `{ name, ok, text, awaySinceAt? }`; `nodes`: rows `{ nodeID, kind, answers, reason?, lastSeenAt?, health? }`, one that does not answer within 2 s among them"
+  },
+  history: {
+    what: "What was counted, by time. Minutes are kept for 24 h, hours for 30 d.",
+    returns:
+      "`{ fromAt, toAt, stepMs, boundsMs, steps, total, capped? }`. A step: `{ at, emitted, confirmed, handled, failed, duplicates, dead, times, p50Ms, p95Ms, p99Ms }`; `times`: how many handlers took how long, per bucket of `boundsMs` and one above; the percentiles are estimated from them. Without `fromAt` the last hour, in steps of a minute; at most 1,500 steps, and for what is older than 24 h whole hours. Instants are Dates, ISO text or ms since 1970"
   },
   subscriptions: {
-    what: "The groups, their queues, and how many messages and consumers each queue has now.",
-    returns: "rows `{ group, pattern, queue, ready, consumers, service, lastNode, firstSeenAt, seenAt }`"
+    what: "The groups, their queues, and how many messages and consumers each queue has, at most 5 s ago.",
+    returns: "rows `{ group, pattern, queue, ready, consumers, service, lastNode, firstSeenAt, seenAt, paused? }`"
   },
   list: {
-    what: "Pages of messages, the newest first: open ones by their emit, dead ones by their death, finished ones by their end.",
-    returns: "`{ rows, total, page, pageSize, totalPages }`"
+    what: "Pages of messages, the newest first: open ones by their emit, dead ones by their death, finished ones by their end. With `idPrefix` in the order of ids, the greatest first. `errorType`, `cause`, `errorText`, `deadFromAt` and `deadToAt` find dead messages only.",
+    returns: `\`{ rows, total, capped?, estimated?, pageSize, nextCursor? }\`${CAPPED}`
+  },
+  causes: {
+    what: "What messages have died of: the newest 10,000 dead ones of the filter, by group, event, cause and type of the error, the most frequent first. One with several failed groups counts for each.",
+    returns:
+      "`{ rows, messages, capped?, moreRows? }`, rows `{ count, group, event, cause, errorName, errorType, errorText, firstAt, lastAt, nodes, moreNodes?, sampleId }`, 200 at most. `messages`: so many were looked at; `capped`: there are more. `errorType`: of the error, or its code, or its name; `errorText`: its message without numbers and ids"
   },
   get: {
     what: "Everything about one message.",
-    returns: "the message with payload, groups, failures, notes and its `timeline` of `{ at, what }`"
+    returns:
+      "the message with payload, meta, `groups` (rows `{ group, state, attempts, ageMs, nextAt?, reason? }`; `state`: `handled`, `waiting`, `failed`, `resolved`) and its `timeline` of `{ at, what }`"
   },
   statuses: {
     what: "The statuses of many messages at once; for nodes without a store, whose emits wait.",
@@ -156,22 +184,24 @@ const ACTIONS: Record<ActionName, ActionText> = {
   },
   parked: {
     what: "What could not be read from the wire: a page of it, or with `id` all of one.",
-    returns: "`{ rows, total, page, pageSize, totalPages }`, or the one with body, AMQP properties and headers"
+    returns:
+      "`{ rows, total, capped?, page, pageSize, totalPages }` (counted up to 100,000), or the one with body, AMQP properties and headers"
   },
   audits: {
-    what: "What was discarded or forgotten, by whom and why; the newest 1,000.",
-    returns: "rows `{ at, by, act, note, … }`"
+    what: "Who did what, when and why, the newest first: one record for each `retry`, `resolve`, `discard`, `forget`, `erase`, `sweep`, `pause`, `resume`, `replay` and bulk act that had something to do, or with `id` all of one.",
+    returns:
+      "`{ rows, total, page, pageSize, totalPages }`, rows `{ auditID, at, act, by, onBehalfOf, state, note, filter, id, parked, group, pattern, event, queue, reason, endedAt, error, earlier }` and the act's counts (`matched`, `done`, `lost`, `more`, `refused`, `failed`; of a sweep its own). `state`: `begun` (under way, or its process died), `done`, `failed`, `stopped` (a bulk act). Of one also `ids` (500 at most) and `discarded`, rows `{ id, event, producer, queue, reason, createdAt, bytes }`"
   },
   retry: {
     what: "`dead` → `pending`, with fresh attempts, only for the groups that failed.",
     returns: BULK
   },
   resolve: {
-    what: "`dead` → `resolved`: dealt with in another way.",
+    what: "`dead` → `resolved`: dealt with in another way. Only the groups that failed: where others are still waited for, the message goes on, and is `resolved` at its end. Needs a `note`, but for a `dryRun`.",
     returns: BULK
   },
   discard: {
-    what: "Deletes `dead` messages, or with `parked` parked ones. An audit record stays.",
+    what: "Deletes `dead` messages that no group is waited for any more, or with `parked` parked ones. A record of each stays. Needs a `note`, but for a `dryRun`.",
     returns: BULK
   },
   sweep: {
@@ -180,9 +210,48 @@ const ACTIONS: Record<ActionName, ActionText> = {
       "counts: `{ pages, claimed, confirmed, returned, nacked, refused, unknown, waiting, silent, lost, stopped }`"
   },
   forget: {
-    what: "Releases a group that is gone, or one of its patterns: unbinds its queue, deletes its subscription, frees what waits for it alone, and deletes the queue if it is empty. What has consumers stays.",
+    what: "Releases a group that is gone, or one of its patterns: unbinds its queue, deletes its subscription, frees what waits for it alone, and deletes the queue if it is empty. What has consumers stays. Needs a `note`, but for a `dryRun`.",
     returns:
       "`{ group, messages, queues: [{ pattern, queue, ready }], living: [{ pattern, queue, consumers }], dryRun }`"
+  },
+  bulk: {
+    what: "Begins a bulk act: `retry`, `resolve` or `discard` of all dead messages that match, in pages, at a rate, in the background; it survives every process. What dies after its start is left alone. Of one act and filter one is under way at a time (`RELIABLE_BULK_RUNNING`).",
+    returns:
+      "`{ id?, matched, capped?, waiting?, perSecond, dryRun, text, underWay? }`, at once; `text` says in words what it does. No `id` with `dryRun`, and where nothing matches. Counted up to 100,000: with `capped` there are more, and all of them are acted on. With `dryRun`, `underWay: { id, by, startedAt }` is the one of the same act and filter that is under way: it would be refused"
+  },
+  bulks: {
+    what: "Bulk acts, the newest first, or with `id` all of one.",
+    returns: `\`{ rows, total, capped?, page, pageSize, totalPages }\`, rows ${BULK_ACT}; \`state\`: \`running\`, \`paused\`, \`stopping\`, \`stopped\` (\`why\`: by whom, or that too many were dead again), \`done\`, \`failed\` (\`why\`). Of one ${ONE_BULK}`
+  },
+  bulkChange: {
+    what: "Pauses, resumes or stops a bulk act, or changes its rate. A page under way, 500 messages at most, is finished first. It is kept with the bulk act who did it.",
+    returns: `the bulk act: ${BULK_ACT}; ${ONE_BULK}`
+  },
+  replay: {
+    what: "Sends kept messages (finished ones too) that were emitted in a time to one group, new or old: a bulk act (`bulks`, `bulkChange`), in pages, at a rate, in the background. Each goes as a message of its own, so that no status of its original moves; a handler sees `ctx.locals.reliable.replay`. What the group has handled is not handled again, but with `again`.",
+    returns:
+      "`{ id?, matched, capped?, skipped, notReplayable, perSecond, dryRun, text, underWay? }`; without `id` nothing was begun. `skipped`: the group has handled them, waits for them or has failed in them, or they are for others; `notReplayable`: there is no payload (any more); `underWay` as of `bulk`"
+  },
+  bulkLook: {
+    what: "From node to node: there is a bulk act to be worked at, or to be watched until its claim ends.",
+    returns: "nothing"
+  },
+  pause: {
+    what: "The group, or one of its patterns, takes nothing until it is resumed, on all nodes and across restarts. Handlers that run end as usual, what none has begun goes back to its queue; nothing counts as failed. Needs a `note`. Rejects with `RELIABLE_NOT_FOUND`, `RELIABLE_ILLEGAL_TRANSITION` (paused already), `RELIABLE_UNSUPPORTED` (a queue of moleculer-amqp-queue none of whose workers has our mixin).",
+    returns: `${PAUSE}. It answers when nobody consumes any more, or after 5 s: \`consumers\` that are left have handlers that still run, or know no pauses`
+  },
+  resume: {
+    what: "It takes messages again. Rejects with `RELIABLE_NOT_FOUND`, `RELIABLE_ILLEGAL_TRANSITION` (it is not paused itself).",
+    returns: `${PAUSE}. \`since\`, \`by\` and \`note\` are those of the pause`
+  },
+  paused: {
+    what: "What is paused now, the longest first.",
+    returns: "rows `{ group, pattern?, since, pausedMs, by, note, queues, text }`"
+  },
+  erase: {
+    what: "Drops the payloads of all finished messages with this key, with meta, headers and the texts of errors; their rows stay. What is not finished keeps its payload, and is told. Needs a `note`, but for a `dryRun`. See [personal data](../guide/personal-data.md).",
+    returns:
+      "`{ key, erased, already, left: [{ status, messages, why }], capped?, dryRun }`; `already`: finished ones that had no payload any more; `left`: what keeps its payload, and why"
   }
 };
 
@@ -190,22 +259,59 @@ const PARAMS: Record<string, string> = {
   id: "of a message",
   ids: "of messages",
   "parked.id": "of a parked message",
-  "discard.parked": "ids of parked messages; needs a `note`, and takes no ids and filters of messages",
+  "audits.id": "of an act: its `auditID`",
+  "discard.parked": "ids of parked messages; takes no ids and filters of messages",
+  act: "what is done with the messages",
+  "bulk.status": "may be given, and can only be `dead`",
+  "bulks.id": "of a bulk act",
+  "bulkChange.id": "of a bulk act",
+  change: "what is done with it; `rate` takes `perSecond`",
+  perSecond: "messages per second (default 100)",
+  "replay.group": "whom they are sent to: a group that has consumed at least once, or one of its handlers",
+  "replay.event": "only this event; without it all that the group takes",
+  "replay.fromAt": "emitted then or later: ISO text (UTC where it names no zone), or ms since 1970",
+  "replay.toAt": "emitted before then (default: now)",
+  again: "what the group has handled is handled once more; needs a `note`",
+  "bulkChange.perSecond": "messages per second, with `rate`",
+  "causes.status": "may be given, and can only be `dead`",
   status: "only messages of this status, or of these",
   event: "only messages of this event",
-  group: "only messages that this group waits for, has failed or has handled",
+  group: "only messages that have failed in this group; what is done is of all groups that have failed",
+  "list.group": "only messages that this group waits for, has failed or has handled",
   pattern: "only its handler of this event or pattern",
+  "pause.group":
+    "the group; a wildcard consumer of it may be `<group>:<pattern>`; a queue of moleculer-amqp-queue is `queue/<name>`",
+  "resume.group": "as it was paused",
+  "paused.event": "only what keeps groups from taking this event",
   "forget.group": "the group; its wildcard consumers `<group>:<pattern>` are meant too",
   producer: "only messages emitted by this service (its full name)",
+  "erase.key": "a message key, as `name=value`",
   olderThanMs: "only messages emitted longer ago; `dead` ones: dead for longer; finished ones: finished longer ago",
   youngerThanMs: "only messages emitted since; `dead` ones: dead since; finished ones: finished since",
+  idPrefix: "only messages whose id begins so; a list is then in the order of ids",
+  requestID: "only messages emitted in this request",
+  key: "only messages with this key (`order=42`), or with all of these",
+  errorType:
+    "only dead messages of which a group has failed with an error of this type, or code, or name. What is asked about an error, and `group`, is about one and the same",
+  cause:
+    "only dead messages with this cause: `handler`, `rejected`, `silence`, `unroutable`, `refused`, `crash-loop`, `source`, `displaced`",
+  errorText: "only dead messages with this text, as `causes` tells it",
+  deadFromAt: "only messages that died then or later: ISO text (UTC where it names no zone), or ms since 1970",
+  deadToAt: "only messages that died before then",
+  cursor: "`nextCursor` of the page before, with the same filter",
   page: "number of the page, from 1 (default 1)",
   pageSize: "rows of a page (default 20)",
-  note: "why; kept on the message or in the audit record",
-  by: "who; without it `ctx.meta.user`, the REPL, or the calling service",
+  note: "why; kept in the audit record and on the message",
+  by: "who, where `ctx.meta.user` names nobody; without it the REPL, or the calling service. It never takes a user's place: what it says beside one is kept as `onBehalfOf`",
   dryRun: "only tell what would be done",
   limit: "act on so many at most (default: 100 of a filter, all ids)",
-  force: "delete its queue although it holds messages"
+  force: "delete its queue although it holds messages",
+  fromAt:
+    "from then on: ISO text (UTC where it names no zone), or ms since 1970; rounded down to a step (default: an hour before `toAt`)",
+  toAt: "until then (default: now)",
+  stepMs: "length of a step: whole minutes (default: one)",
+  "history.event": "only of this event",
+  "history.group": "only of this group: what has no group, as emits, is left out"
 };
 
 function textOf(action: string, name: string): string {
@@ -222,6 +328,7 @@ function typeOf(rule: Rule): string {
   if (type === "multi") {
     const [list, ...single] = (rules as Rule[]).toSorted((a, b) => rank(a) - rank(b));
     if (list?.type === "array") return `${typeOf({ type: "multi", rules: single })}, or a list of up to ${list.max}`;
+    if (rules?.some(one => one.type === "date")) return "instant";
     const number = rules?.find(one => one.type === "number" && one.min !== undefined);
     return number ? typeOf(number) : `text${lengthOf(rules as Rule[])}`;
   }
@@ -256,7 +363,7 @@ function actionsPage(): string {
   return page(
     "Actions",
     'Actions of the service `reliable`, which runs on each node with a store (unless `service: false`). Any node may call them: `broker.call("reliable.stats")`, or `call reliable.stats` in the REPL. An unknown param is an error. Their visibility is `public`: not reachable through an API gateway, see [behind an API gateway](../guide/operating.md#behind-an-api-gateway).',
-    "A text's length limit stands in brackets. The REPL command `reliable` has the same names, but for `stats`, which stands in `reliable` alone: [operating](../guide/operating.md#dead-messages).",
+    "A text's length limit stands in brackets. The REPL command `reliable` has the same names, but for `stats`, whose counts `reliable` alone has too: [operating](../guide/operating.md#dead-messages).",
     "They reject with `RELIABLE_NOT_FOUND`, `RELIABLE_ILLEGAL_TRANSITION`, `RELIABLE_BAD_OPTION`, `RELIABLE_GROUP_ACTIVE`, `RELIABLE_NO_STORE` or `RELIABLE_UNAVAILABLE`: see [errors](errors.md).",
     ...sections
   );

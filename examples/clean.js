@@ -18,7 +18,7 @@ async function clean({ namespace, folder, options }, queues) {
     name => `${prefix}.${name}`
   );
   for (const queue of [...queues, ...own]) await channel.deleteQueue(queue);
-  await channel.deleteExchange(`${prefix}.events`);
+  for (const exchange of ["events", "control"]) await channel.deleteExchange(`${prefix}.${exchange}`);
   await connection.close();
 
   const mongo = await new MongoClient(options.mongo).connect();

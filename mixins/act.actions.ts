@@ -1,6 +1,7 @@
 import type { Context, Service } from "moleculer";
+import { type Actor, actorOf } from "../src/operator/actor";
+import type { DiscardParams } from "../src/operator/discard-parked";
 import type { ForgetParams } from "../src/operator/forget";
-import type { DiscardParams } from "../src/operator/operations";
 import type { Storage } from "../src/runtime/assemble";
 import { ACT, asParams, flag, listOf, text, textOf } from "./action-params";
 import type { Broker } from "./broker";
@@ -14,46 +15,37 @@ export function storageOf(service: Service): Storage {
   return nodeOf(service.broker as Broker).runtime.needStorage();
 }
 
-/** Who did it, where the call does not say: the REPL, the user the gateway put into meta, or the calling service. */
-function who(ctx: Context): string {
-  const meta = ctx.meta as { $repl?: boolean; user?: { id?: unknown; username?: unknown } };
-  const user = meta.user?.username ?? meta.user?.id;
-  if (typeof user === "string" || typeof user === "number") return String(user);
-  if (meta.$repl) return `REPL on ${ctx.nodeID}`;
-  return ctx.caller ?? `node ${ctx.nodeID}`;
+/** Who calls. */
+export function who(ctx: Context, said: string | undefined): Actor {
+  const { meta, caller, nodeID } = ctx;
+  return actorOf({ meta, caller, nodeID, ...(said !== undefined && { said }) });
 }
+
+type Listed<T> = Omit<T, "ids"> & { ids?: string | string[] };
 
 function act(name: "retry" | "resolve" | "discard") {
   return {
     visibility,
     params: name === "discard" ? { ...ACT, parked: listOf(1000) } : ACT,
-    handler(
-      this: Service,
-      ctx: Context<Omit<DiscardParams, "ids" | "parked"> & { ids?: string | string[]; parked?: string | string[] }>
-    ) {
-      const { ids, parked, ...params } = asParams(ctx.params);
-      return storageOf(this).operations[name](
-        {
-          ...params,
-          ...(ids !== undefined && { ids: [ids].flat() }),
-          ...(parked !== undefined && { parked: [parked].flat() })
-        },
-        who(ctx)
-      );
+    handler(this: Service, ctx: Context<Listed<DiscardParams>>) {
+      const { ids, by, ...params } = asParams(ctx.params);
+      const given = { ...params, ...(ids !== undefined && { ids: [ids].flat() }) };
+      return storageOf(this).operations[name](given, who(ctx, by));
     }
   };
 }
 
-/** What an operator does: each act is kept with who, when and why. */
+/** What an operator does: each act is one audit record, with who, when and why. */
 export const actActions = {
   retry: act("retry"),
   resolve: act("resolve"),
   discard: act("discard"),
   sweep: {
     visibility,
-    params: { $$strict: true },
-    handler(this: Service) {
-      return storageOf(this).sweeper.once();
+    params: { $$strict: true, note: ACT.note, by: text },
+    handler(this: Service, ctx: Context<{ note?: string; by?: string }>) {
+      const { by, ...params } = asParams(ctx.params);
+      return storageOf(this).operations.sweep(params, who(ctx, by));
     }
   },
   forget: {
@@ -68,7 +60,8 @@ export const actActions = {
       force: flag
     },
     handler(this: Service, ctx: Context<ForgetParams>) {
-      return storageOf(this).operations.forget(asParams(ctx.params), who(ctx));
+      const { by, ...params } = asParams(ctx.params);
+      return storageOf(this).operations.forget(params, who(ctx, by));
     }
   }
 };

@@ -1,22 +1,4 @@
-export interface Rule {
-  type: string;
-  [setting: string]: unknown;
-}
-
-/** What the validator says of these rules, whichever one is broken: all limits at once. */
-function saying(says: string, rules: Rule[]): Rule[] {
-  const kinds = ["required", "string", "stringEmpty", "stringMax", "stringPattern", "number", "numberInteger"];
-  const all = [...kinds, "numberMin", "numberMax", "array", "arrayMin", "arrayMax"];
-  const messages = Object.fromEntries(all.map(kind => [kind, `'{field}' must be ${says}.`]));
-  return rules.map(rule => ({ ...rule, messages }));
-}
-
-/** The REPL makes numbers of what looks like one, so text may come as a number; `asParams` takes it back. */
-const textOrNumber = (max: number, empty: boolean): Rule[] =>
-  saying(`text of ${empty ? "at most" : "1 to"} ${max} characters`, [
-    { type: "string", empty, max },
-    { type: "number" }
-  ]);
+import { instant, messageKey, numberOf, saying, textOrNumber } from "./param-rules";
 
 export const textOf = (max: number, empty: boolean) => ({ type: "multi", rules: textOrNumber(max, empty) });
 
@@ -33,19 +15,6 @@ export const listOf = (max: number) => ({
 });
 
 export const text = { ...textOf(300, false), optional: true };
-
-/**
- * Numbers may come as text, too; not by `convert`, which throws on an object with a `toString` of its own. `asParams`
- * makes numbers of them.
- */
-const numberOf = (min: number, max: number, pattern: string) => ({
-  type: "multi",
-  rules: saying(`a whole number from ${min} to ${max}`, [
-    { type: "number", integer: true, min, max },
-    { type: "string", pattern }
-  ]),
-  optional: true
-});
 
 const ms = numberOf(0, 1e13, "^\\d{1,13}$");
 
@@ -69,8 +38,18 @@ export const FILTER = {
   group: text,
   producer: text,
   olderThanMs: ms,
-  youngerThanMs: ms
+  youngerThanMs: ms,
+  idPrefix: text,
+  requestID: text,
+  key: messageKey,
+  errorType: text,
+  cause: text,
+  errorText: text,
+  deadFromAt: instant,
+  deadToAt: instant
 };
+
+export const stepMs = ms;
 
 /** Parked ones bear the names of a queue and of a stranger's message. */
 export const parkedId = textOf(1000, false);
@@ -86,9 +65,12 @@ export const ACT = {
   limit: numberOf(1, 10_000, "^([1-9]\\d{0,3}|10000)$")
 };
 
-const TEXTS = ["id", "ids", "parked", "status", "event", "group", "producer", "note", "by"];
+const TEXTS = [
+  ...["id", "ids", "parked", "status", "event", "group", "producer", "note", "by"],
+  ...["idPrefix", "requestID", "key", "errorType", "cause", "errorText", "cursor"]
+];
 
-const NUMBERS = ["olderThanMs", "youngerThanMs", "page", "pageSize", "limit"];
+const NUMBERS = ["olderThanMs", "youngerThanMs", "page", "pageSize", "limit", "perSecond", "stepMs"];
 
 export function asParams<T>(params: T): T {
   const text = (value: unknown): unknown =>

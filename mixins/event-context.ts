@@ -4,7 +4,7 @@ import { handlerNotReached } from "../src/errors";
 import type { Envelope } from "../src/wire/envelope";
 import type { Broker } from "./broker";
 import { type Recorder, recordErrors, recorders, throwable } from "./handler-errors";
-import { contextOf, type InnerBroker, type InnerEvent } from "./reliable-context";
+import { contextOf, type InnerBroker, type InnerEvent, replayLocals } from "./reliable-context";
 
 interface InnerService {
   _serviceSpecification: { events: Record<string, InnerEvent> };
@@ -43,9 +43,10 @@ export function eventHandler(
     const recorder: Recorder = { reached: false };
     try {
       const ctx = contextOf(inner, service, event, envelope, baseGroup, {
-        id: envelope.id,
+        id: envelope.replay?.of ?? envelope.id,
         attempt: envelope.attempt,
         group,
+        ...(envelope.replay && { replay: replayLocals(envelope.replay, envelope.id) }),
         ...extras
       });
       recorders.set(ctx, recorder);

@@ -25,9 +25,13 @@ export function forwardLifecycle(broker: Broker, runtime: Runtime): void {
   const { events } = runtime;
   events.on("consumed", ids => tell("consumed", { ids }));
   events.on("dead", messages => {
-    for (const { id, reason } of messages) tell("dead", { id, reason });
+    for (const message of messages) tell("dead", message);
   });
   events.on("acted", (act, ids, by) => tell(act, { ids, by }));
+  events.on("bulkStopped", bulk => tell("bulkStopped", bulk));
+  events.on("paused", (what, by, note) => tell("paused", { ...what, by, note }));
+  events.on("resumed", (what, by, note) => tell("resumed", { ...what, by, ...(note !== undefined && { note }) }));
+  events.on("breaker", news => tell("breaker", news));
   // The shape of Moleculer's own $broker.error events, so that a listener on "$**.error" sees them all. An Error stays
   // on its node.
   events.on("error", (thrown, module) =>

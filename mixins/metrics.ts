@@ -1,16 +1,9 @@
+import { BUCKETS_MS } from "../src/message/history";
 import type { Runtime } from "../src/runtime/runtime";
 import { METRICS, type MetricName } from "../src/telemetry/metrics";
 import type { Broker } from "./broker";
 
 const PREFIX = "moleculer.reliable.";
-
-/**
- * From a local round trip to the longest outage that is still a delay and not a failure, in ms. Buckets and no
- * quantiles: those keep every value for a minute.
- */
-const BUCKETS_MS = [
-  1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000
-];
 
 /** However short the registry's own interval is: a refresh reads the store. */
 const MIN_REFRESH_MS = 1000;
@@ -31,6 +24,7 @@ export function connectMetrics(broker: Broker, runtime: Runtime): void {
         labelNames: [...labels],
         description,
         ...rest,
+        // No quantiles: those keep every value for a minute.
         ...(type === "histogram" && { buckets: BUCKETS_MS })
       } as Definition);
     if (metrics.getMetric(PREFIX + name)?.type === type) ours.add(name as MetricName);
@@ -55,7 +49,7 @@ export function connectMetrics(broker: Broker, runtime: Runtime): void {
   runtime.metrics.sink = {
     everyMs: Math.max(MIN_REFRESH_MS, collectInterval * 1000),
     add: (name, value, labels) => safely(name, full => metrics.increment(full, labels, value)),
-    set: (name, value) => safely(name, full => metrics.set(full, value)),
+    set: (name, value, labels) => safely(name, full => metrics.set(full, value, labels)),
     observe: (name, ms, labels) => safely(name, full => metrics.observe(full, ms, labels))
   };
   // What has no labels is there from the start, so that a rate over its first change is not lost.

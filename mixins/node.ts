@@ -7,7 +7,7 @@ import type { Broker } from "./broker";
 import { forwardLifecycle } from "./lifecycle-events";
 import { connectMetrics } from "./metrics";
 import { checkMoleculer } from "./moleculer-version";
-import { servicesOf } from "./registry";
+import { nodesOf, servicesOf } from "./registry";
 
 interface Node {
   /** Of the copy of this package that made it. */
@@ -38,6 +38,7 @@ function newRuntime(broker: Broker): Runtime {
     namespace: broker.namespace ?? "",
     logger: printableLogger(broker.getLogger("reliable")),
     services: () => servicesOf(broker),
+    nodes: () => nodesOf(broker),
     call: (action, params, options) => broker.call(action, params as object, options) as Promise<unknown>
   });
   connectMetrics(broker, runtime);

@@ -1,11 +1,29 @@
 import type { Context, Service } from "moleculer";
+import type { Replay } from "../src/message/message";
 import type { Envelope } from "../src/wire/envelope";
+
+/** Of a delivery by `reliable.replay`. */
+export interface ReplayLocals {
+  /** Of the bulk act: `reliable.bulks { id }` tells by whom, and why. */
+  id: string;
+  /** Of the message that was made for it, which `reliable.get` shows. */
+  messageID: string;
+  /** It is handled even if this group has handled the original. */
+  again: boolean;
+}
+
+export function replayLocals({ bulk: id, again }: Replay, messageID: string): ReplayLocals {
+  return { id, messageID, again: again === true };
+}
 
 /** Kept on `ctx.locals` of a reliable delivery; handlers may read it. */
 export interface ReliableLocals {
+  /** The message's; of a replayed one that of its original. */
   id: string;
   attempt: number;
   group: string;
+  /** There if an operator has sent it again to this group. */
+  replay?: ReplayLocals;
   /** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
   session?: unknown;
   /**

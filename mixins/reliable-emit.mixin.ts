@@ -1,4 +1,4 @@
-import { type Context, ServiceBroker, type ServiceSchema } from "moleculer";
+import { ServiceBroker, type ServiceSchema } from "moleculer";
 import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
 import { bindingKey, consumerGroup } from "../src/message/pattern";
@@ -6,16 +6,16 @@ import { mergeService } from "../src/options/merge";
 import type { ReliableOptions } from "../src/options/options";
 import { readOptions, serviceOptions } from "../src/options/resolve";
 import { eventQueue } from "../src/wire/names";
-import { RESEND_ACTION, RESEND_PARAMS, type ResendAnswer, type ResendRequest } from "../src/wire/resend";
 import type { Broker } from "./broker";
 import { startAll, stopAll } from "./consumers";
 import { emit } from "./emit";
 import { eventHandler } from "./event-context";
 import { checkMoleculer } from "./moleculer-version";
 import { nodeOf } from "./node";
+import { addDeadAction, producerActions } from "./producer.actions";
 import { ensureReliableService } from "./reliable.service";
 import { groupByVersion, reliableEvents, type Schema } from "./reliable-events";
-import { acquire, checkName, hooks, type Mixed, release, type State } from "./service-state";
+import { acquire, bound, checkName, hooks, type Mixed, release, type State } from "./service-state";
 
 /**
  * Mixin that adds `this.reliableEmit()` to a service and makes its `events` with `reliable: true | {…}` consumers that
@@ -43,17 +43,7 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
       }
     },
 
-    actions: {
-      /** Asked by the callback service and the sweeper, never by users: see `src/producer-rpc/client.ts`. */
-      [RESEND_ACTION]: {
-        visibility: "public",
-        params: RESEND_PARAMS,
-        handler(this: Mixed, ctx: Context<ResendRequest>): Promise<ResendAnswer> {
-          const { runtime, options: service } = this.$reliable as State;
-          return runtime.answer(ctx.params, service);
-        }
-      }
-    },
+    actions: producerActions,
 
     merged(this: Mixed, schema: Schema): void {
       checkName(schema);
@@ -66,10 +56,11 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
       // Not enumerable: it holds addresses, which a service that is logged must not show.
       Object.defineProperty(this, "$reliable", {
         configurable: true,
-        value: { runtime, given: merged, options: serviceOptions(merged), consumers: [] } satisfies State
+        value: { runtime, given: merged, options: bound(serviceOptions(merged), this), consumers: [] } satisfies State
       });
       const { options: service } = this.$reliable as unknown as State;
       if (service.groupByVersion) groupByVersion(schema);
+      if (service.onDead) addDeadAction(schema);
       reliableEvents(schema, service, this.broker.namespace);
       // Of several ReliableEmit in `mixins` one start and one stop.
       schema.started = [...new Set(hooks(schema.started))];
@@ -103,7 +94,8 @@ async function startConsumers(this: Mixed): Promise<void> {
           bindings: [bindingKey(pattern)],
           service: this.fullName,
           options,
-          handle: eventHandler(this, pattern, base, group)
+          handle: eventHandler(this, pattern, base, group),
+          decode: state.options.decode
         });
       }
   );

@@ -12,6 +12,7 @@ export interface Schema {
   version?: string | number;
   settings?: { reliable?: Record<string, unknown> };
   events?: Record<string, unknown>;
+  actions?: Record<string, unknown>;
   started?: unknown;
   stopped?: unknown;
 }

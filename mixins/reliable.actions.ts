@@ -1,7 +1,13 @@
 import type { Context, Service } from "moleculer";
 import type { NodeHealth } from "../src/operator/health";
 import { actActions, storageOf, visibility } from "./act.actions";
-import { asParams, FILTER, page, pageSize, parkedId, textOf } from "./action-params";
+import { asParams, FILTER, page, pageSize, parkedId, text, textOf } from "./action-params";
+import { bulkActions } from "./bulk.actions";
+import { causesActions } from "./causes.actions";
+import { eraseActions } from "./erase.actions";
+import { historyActions } from "./history.actions";
+import { pauseActions } from "./pause.actions";
+import { replayActions } from "./replay.actions";
 
 const healthOf = (service: Service): NodeHealth => storageOf(service).health;
 
@@ -33,7 +39,7 @@ export const reliableActions = {
   },
   list: {
     visibility,
-    params: { $$strict: true, ...FILTER, page, pageSize },
+    params: { $$strict: true, ...FILTER, cursor: { ...textOf(1000, false), optional: true }, pageSize },
     handler(this: Service, ctx: Context<object>) {
       return storageOf(this).operations.list(asParams(ctx.params));
     }
@@ -67,10 +73,19 @@ export const reliableActions = {
   },
   audits: {
     visibility,
-    params: { $$strict: true },
-    handler(this: Service) {
-      return storageOf(this).operations.audits();
+    params: { $$strict: true, id: text, page, pageSize },
+    handler(this: Service, ctx: Context<{ id?: string; page?: number; pageSize?: number }>) {
+      const { id, page, pageSize } = asParams(ctx.params);
+      return id === undefined
+        ? storageOf(this).operations.audits(page, pageSize)
+        : storageOf(this).operations.oneAudit(id);
     }
   },
-  ...actActions
+  ...causesActions,
+  ...historyActions,
+  ...actActions,
+  ...bulkActions,
+  ...replayActions,
+  ...pauseActions,
+  ...eraseActions
 };

@@ -30,6 +30,12 @@ export async function release(this: Mixed): Promise<void> {
   await (this.$reliable as State).runtime.release(this);
 }
 
+/** The hooks are called as methods of the service. */
+export function bound(options: ServiceOptions, service: Service): ServiceOptions {
+  const { encode, decode, onDead } = options;
+  return { ...options, encode: encode?.bind(service), decode: decode?.bind(service), onDead: onDead?.bind(service) };
+}
+
 /** Names travel and are shown to people. Throws RELIABLE_BAD_OPTION. */
 export function checkName({ name, version = "" }: Schema): void {
   if (!hasControl(`${version}${name}`)) return;

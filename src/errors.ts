@@ -21,6 +21,14 @@ export const ERRORS = {
     retryable: false,
     text: "JSON cannot carry the payload; the text names the place (`payload.order.total is a Promise: was an await forgotten?`)"
   },
+  RELIABLE_NOT_ENCODED: {
+    retryable: true,
+    text: "the service's hook `encode` has failed, or did not answer in time; nothing was stored; `cause` is its error"
+  },
+  RELIABLE_NOT_DECODED: {
+    retryable: true,
+    text: "recorded on a message: its payload is encoded, and the consuming service's hook `decode` has failed, or it has none; see [personal data](../guide/personal-data.md#encrypt-payloads)"
+  },
   RELIABLE_PAYLOAD_TOO_LARGE: {
     retryable: false,
     text: "over `maxPayloadBytes`; store it and emit a reference"
@@ -85,6 +93,10 @@ export const ERRORS = {
     retryable: false,
     text: "emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): 5,000 groups and patterns are known, and more were announced; `reliable forget` those that are gone, and look who writes to the queue of announcements"
   },
+  RELIABLE_BULK_RUNNING: {
+    retryable: false,
+    text: "a bulk act of the same kind and filter is under way; `data` has its id and who began it"
+  },
   RELIABLE_NOT_FOUND: {
     retryable: false,
     text: "no such message or group"
@@ -131,7 +143,7 @@ export const ERRORS = {
   },
   RELIABLE_DEAD: {
     retryable: false,
-    text: "the message an emit was waiting for (`waitFor`) became dead"
+    text: "the message an emit was waiting for (`waitFor`) became dead: a group has failed for good"
   },
   RELIABLE_RESOLVED: {
     retryable: false,
@@ -151,7 +163,7 @@ export const ERRORS = {
   },
   RELIABLE_STORE_REFUSED: {
     retryable: false,
-    text: "the store refused the message; nothing was stored"
+    text: "the store refused the message for what it is (a validator, a unique index of your own, which `data.index` names); nothing was stored. Emitted as [`$reliable.error`](../guide/metrics-and-tracing.md#lifecycle-events): the store refused a change of a message; the change was made in a short form, or the message is `dead` now"
   },
   RELIABLE_UNREADABLE_ROW: {
     retryable: false,

@@ -32,23 +32,35 @@ export const table = (head, rows) =>
 const packageVersion = name =>
   JSON.parse(readFileSync(new URL(`../../node_modules/${name}/package.json`, import.meta.url), "utf8")).version;
 
+async function engine() {
+  const client = await new MongoClient(urls.mongo).connect();
+  const info = await client.db("admin").command({ buildInfo: 1 });
+  await client.close();
+  return info.storageEngines?.includes("documentdb")
+    ? "DocumentDB on PostgreSQL behind test/servers/gateway.mjs (not MongoDB itself)"
+    : `MongoDB ${info.version}`;
+}
+
+const own = () => JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
+
+const machine = () =>
+  `Node.js ${process.versions.node}, ${os.type()} ${os.release()}, ${os.cpus().length} cores (${os.cpus()[0].model.trim()}), ${Math.round(os.totalmem() / 2 ** 30)} GiB`;
+
+/** Where the store alone was measured. */
+export async function storeBed() {
+  return `moleculer-reliable-emit ${own()}, mongodb ${packageVersion("mongodb")}, ${await engine()}, ${machine()}`;
+}
+
 /** What was measured, with what, on what; in one line. */
 export async function bed() {
   const model = await connect(urls.amqp);
   const { product, version, platform } = model.connection.serverProperties;
   await model.close();
-  const client = await new MongoClient(urls.mongo).connect();
-  const info = await client.db("admin").command({ buildInfo: 1 });
-  await client.close();
-  const engine = info.storageEngines?.includes("documentdb")
-    ? "DocumentDB on PostgreSQL behind test/servers/gateway.mjs (not MongoDB itself)"
-    : `MongoDB ${info.version}`;
   const redis = new Redis(urls.redis);
   const redisVersion = /redis_version:(\S+)/.exec(await redis.info("server"))?.[1];
   redis.disconnect();
-  const own = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
   const packages = ["moleculer", "amqplib", "mongodb", "ioredis", "@moleculer/channels"]
     .map(name => `${name} ${packageVersion(name)}`)
     .join(", ");
-  return `moleculer-reliable-emit ${own}, ${packages}, ${product} ${version} on ${platform}, ${engine}, Redis ${redisVersion}, Node.js ${process.versions.node}, ${os.type()} ${os.release()}, ${os.cpus().length} cores (${os.cpus()[0].model.trim()}), ${Math.round(os.totalmem() / 2 ** 30)} GiB`;
+  return `moleculer-reliable-emit ${own()}, ${packages}, ${product} ${version} on ${platform}, ${await engine()}, Redis ${redisVersion}, ${machine()}`;
 }

@@ -109,9 +109,12 @@ export async function clean(namespace) {
   const channel = await model.createChannel();
   await Promise.all([
     ...queues.map(queue => channel.deleteQueue(queue)),
-    ...[`${prefixOf(namespace)}.events`, rawExchange(namespace), `${namespace}.${EVENT}`].map(exchange =>
-      channel.deleteExchange(exchange)
-    )
+    ...[
+      `${prefixOf(namespace)}.events`,
+      `${prefixOf(namespace)}.control`,
+      rawExchange(namespace),
+      `${namespace}.${EVENT}`
+    ].map(exchange => channel.deleteExchange(exchange))
   ]);
   await model.close();
 }

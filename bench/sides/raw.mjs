@@ -108,4 +108,30 @@ async function insertMany({ namespace, bytes, batch, parallel, warmMs, ms, rows 
   return { perSecond: perSecond * batch, ...rest };
 }
 
-export default { publish, pipeline, latency, insertMany };
+/** Closes what was inserted before: batches of ids, one command each. */
+async function closing({ namespace, bytes, batch, parallel, batches, rows }) {
+  const client = await mongo();
+  const collection = client.db(DATABASE).collection(`${namespace}.rows`, { writeConcern: WRITE_CONCERN });
+  const body = payloadOf(bytes);
+  const { document, closing, indexes } = await import("./document.mjs").then(({ shapes }) => shapes[rows]);
+  await collection.createIndexes(indexes);
+  const open = [];
+  for (let n = 0; n < batches; n++) {
+    const documents = Array.from({ length: batch }, () => document(body));
+    await collection.insertMany(documents, { ordered: false });
+    open.push(documents.map(({ _id }) => _id));
+  }
+  const from = performance.now();
+  const close = async () => {
+    for (let ids = open.pop(); ids; ids = open.pop()) {
+      const { matchedCount } = await collection.bulkWrite(await closing(ids), { ordered: false });
+      if (matchedCount !== ids.length) throw new Error(`${matchedCount} of ${ids.length} rows were closed.`);
+    }
+  };
+  await Promise.all(Array.from({ length: parallel }, close));
+  const perSecond = (batches * batch * 1000) / (performance.now() - from);
+  await client.close();
+  return { perSecond };
+}
+
+export default { publish, pipeline, latency, insertMany, closing };

@@ -50,11 +50,11 @@ run("manual-compensation", async namespace => {
 
   story(await broker.call("reliable.get", { id: "order-2" }));
   const { rows } = await list("consumed,dead,resolved");
-  const audits = await broker.call("reliable.audits");
+  const { rows: acts } = await broker.call("reliable.audits");
   print([
     ["id", "in the end"],
     ...rows.reverse().map(({ id, status }) => [id, status]),
-    ...audits.map(({ id, act, by, note }) => [id, `${act} by ${by}: ${note}`])
+    ...acts.filter(({ act }) => act === "discard").map(({ id, act, by, note }) => [id, `${act} by ${by}: ${note}`])
   ]);
   return [broker];
 });

@@ -48,8 +48,8 @@ function attempts(rows) {
 
 function dead(rows) {
   print([
-    ["id", "waiting for", "attempts", "reason"],
-    ...rows.map(row => [row.id, row.waiting, `${row.attempts} of ${row.maxAttempts}`, row.reason])
+    ["id", "failed in", "attempts", "reason"],
+    ...rows.map(row => [row.id, row.failed, `${row.attempts} of ${row.maxAttempts}`, row.reason])
   ]);
 }
 

@@ -2,7 +2,7 @@
 """A reliable consumer in Python: group `invoices` handles `order.created`. The rules are in docs/wire-contract.md.
 
 Environment: AMQP_URL, NAMESPACE (of the Moleculer brokers; may be empty), SIGNING_KEY (theirs, if they have one). SIGTERM ends it cleanly.
-Announces its queue, consumes with manual acks, and for each message: handle, receipt, confirm, ack. One receipt at a time, for
+Announces its queue, looks whether an operator has paused its group, consumes with manual acks, and for each message: handle, receipt, confirm, ack. One receipt at a time, for
 legibility; a receipt message may hold many items, which is faster. A message may come twice: make `handle` idempotent.
 """
 import base64
@@ -14,7 +14,7 @@ import time
 import uuid
 
 import pika
-from pika.exceptions import AMQPError
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from signature import is_signed, sign
 
@@ -25,8 +25,16 @@ PARKED, DISPLACED = f"{PREFIX}.parked", f"{PREFIX}.displaced"
 # The only two addresses of receipts there are.
 RECEIPTS = (f"{PREFIX}.receipts.outbox", f"{PREFIX}.receipts.callback")
 QUEUE = f"{PREFIX}.on.{GROUP}/{EVENT}"
+# An operator has paused the group, or this event of it, while one of these queues exists. What comes through CONTROL says to look.
+MARKERS, CONTROL = (f"{PREFIX}.paused.{GROUP}", f"{PREFIX}.paused.{GROUP}:{EVENT}"), f"{PREFIX}.control"
+LOOK_EVERY_S, LISTEN_EVERY_S = 60, 1
 SIGNING_KEY = os.environ.get("SIGNING_KEY")
 NODE = f"python-{socket.gethostname()}-{os.getpid()}"
+# Of what this process has counted: tells it from an earlier one.
+START = f"{os.getpid()}-{int(time.time())}"
+BOUNDS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000)
+# By minute (ms since 1970): what was handled, for `reliable.history`. Told with an announcement when the minute is over.
+counted = {}
 
 
 def arguments(limit, dead_letters=PARKED):
@@ -46,11 +54,12 @@ SYSTEM = {name: arguments(UNLIMITED) for name in (DISPLACED, ANNOUNCEMENTS, *REC
 # What kills its consumers 20 times, or is rejected, goes to the parked messages instead of nowhere.
 OURS = arguments(20)
 ANNOUNCE_EVERY_S = 600
+ANNOUNCEMENT = {"v": 1, "pattern": EVENT, "group": GROUP, "queue": QUEUE, "nodeID": NODE, "service": GROUP}
 
 NEEDED = ("x-reliable-receipt", "x-reliable-producer")
 # Headers that are text where they are present; those of OBJECTS have a JSON object in it.
 OBJECTS = ("x-reliable-meta", "x-reliable-headers")
-TEXTS = (*NEEDED, *OBJECTS, "traceparent", *(f"x-reliable-{name}" for name in ("strategy", "echo", "only", "groups", "request-id", "parent-id", "caller", "node")))
+TEXTS = (*NEEDED, *OBJECTS, "traceparent", *(f"x-reliable-{name}" for name in ("strategy", "echo", "only", "groups", "request-id", "parent-id", "caller", "node", "replay", "original")))
 
 
 class Invalid(Exception):
@@ -59,6 +68,8 @@ class Invalid(Exception):
 
 def handle(order, headers):
     """The business. Whatever it raises is a failed attempt; Invalid is the last one."""
+    if headers.get("x-reliable-encoded"):
+        raise RuntimeError("the payload is encoded, and this consumer has no key")
     if "order" not in order:
         raise Invalid("an order needs a number")
     if order.get("fails", 0) >= headers["x-reliable-attempt"]:
@@ -66,6 +77,12 @@ def handle(order, headers):
     print(f"printing the invoice of order {order['order']}", flush=True)
     time.sleep(order.get("takesMs", 0) / 1000)
     print(f"printed the invoice of order {order['order']}", flush=True)
+
+
+def handled_as(properties):
+    """The id under which duplicates are known. Receipts name the message's own, always."""
+    headers = properties.headers or {}
+    return properties.message_id if headers.get("x-reliable-again") else headers.get("x-reliable-original", properties.message_id)
 
 
 def send(channel, queue, kind, body):
@@ -111,6 +128,10 @@ def read(properties, body):
             raise ValueError(f"{name} is no JSON object")
     if not isinstance(headers.get("x-reliable-level", 0), (int, float)) or not isinstance(headers.get("x-reliable-tracing", True), bool):
         raise ValueError("x-reliable-level is no number, or x-reliable-tracing neither true nor false")
+    if not isinstance(headers.get("x-reliable-encoded", False), bool):
+        raise ValueError("x-reliable-encoded is neither true nor false")
+    if not isinstance(headers.get("x-reliable-again", False), bool):
+        raise ValueError("x-reliable-again is neither true nor false")
     if headers["x-reliable-receipt"] not in RECEIPTS:
         raise ValueError(f"nobody takes receipts at {headers['x-reliable-receipt']}")
     return headers, parse(body.decode())
@@ -119,6 +140,7 @@ def read(properties, body):
 def receipt(properties, headers, body, started, error=None):
     item = {"id": properties.message_id, "outcome": "failed" if error else "handled", "attempt": headers["x-reliable-attempt"], "durationMs": round((time.monotonic() - started) * 1000)}
     if error:
+        # "excused" is left out: each failure counts, as there is no breaker here.
         item.update(retryable=not isinstance(error, Invalid), error={"name": type(error).__name__, "message": str(error)})
     if "x-reliable-echo" in headers:
         item["echo"] = {"event": properties.type, "producer": headers["x-reliable-producer"], "plan": headers["x-reliable-echo"]}
@@ -138,6 +160,9 @@ def on_message(channel, method, properties, body):
     only = headers.get("x-reliable-only")
     if only and GROUP not in only.split(","):
         return channel.basic_ack(method.delivery_tag)  # not for us: no receipt
+    if "x-reliable-replay" in headers:
+        # Sent again by an operator. Who keeps the ids that were handled looks for this one there.
+        print(f"a replay, known as {handled_as(properties)}", flush=True)
     started, error = time.monotonic(), None
     try:
         handle(payload, headers)
@@ -146,6 +171,58 @@ def on_message(channel, method, properties, body):
         print(f"failed at attempt {headers['x-reliable-attempt']}: {error}", flush=True)
     send(channel, headers["x-reliable-receipt"], "reliable.receipt", receipt(properties, headers, body, started, error))
     channel.basic_ack(method.delivery_tag)  # only now; if we die before, the message comes again
+    count(error is None, (time.monotonic() - started) * 1000)
+
+
+def count(handled, ms):
+    row = counted.setdefault(this_minute(), {"event": EVENT, "group": GROUP, "handled": 0, "failed": 0, "times": [0] * (len(BOUNDS_MS) + 1)})
+    row["handled" if handled else "failed"] += 1
+    row["times"][sum(ms > bound for bound in BOUNDS_MS)] += 1
+
+
+def this_minute():
+    return int(time.time()) // 60 * 60_000
+
+
+class Pauses:
+    """Listens before it looks for the first time, so that no change is missed."""
+
+    def __init__(self, connection):
+        self.connection, self.channel, self.paused = connection, connection.channel(), None
+        self.channel.exchange_declare(CONTROL, "direct", durable=True)
+        self.queue = f"{CONTROL}.{uuid.uuid4().hex[:15]}"
+        self.channel.queue_declare(self.queue, exclusive=True, auto_delete=True, arguments={"x-queue-type": "classic"})
+        for key in (GROUP, QUEUE):  # by the second one it is asked whether anybody lives who has the queue
+            self.channel.queue_bind(self.queue, CONTROL, key)
+        self.listened = self.looked = time.monotonic()
+        self.look()
+
+    def now(self):
+        told = False
+        if time.monotonic() - self.listened > LISTEN_EVERY_S:
+            self.listened = time.monotonic()
+            while self.channel.basic_get(self.queue, auto_ack=True)[0]:
+                told = True  # whoever sent it: looking harms nothing
+        if told or time.monotonic() - self.looked > LOOK_EVERY_S:
+            self.look()
+        return self.paused
+
+    def look(self):
+        self.looked = time.monotonic()
+        before, self.paused = self.paused, any(self.is_there(marker) for marker in MARKERS)
+        if self.paused != before and (self.paused or before is not None):
+            print("paused" if self.paused else "resumed", flush=True)
+
+    def is_there(self, queue):
+        channel = self.connection.channel()  # of its own: RabbitMQ closes it if there is no such queue
+        try:
+            channel.queue_declare(queue, passive=True)
+            channel.close()
+            return True
+        except ChannelClosedByBroker as closed:
+            if closed.reply_code == 404 and "is down or inaccessible" not in closed.reply_text:
+                return False
+            raise
 
 
 def consume(connection, stopping):
@@ -158,21 +235,39 @@ def consume(connection, stopping):
     channel.queue_bind(QUEUE, EXCHANGE, EVENT)
     channel.basic_qos(prefetch_count=10)  # without it RabbitMQ sends all it has
     announced = announce(channel)
-    # The inactivity timeout lets the loop look at the clock and at `stopping`.
-    for method, properties, body in channel.consume(QUEUE, inactivity_timeout=0.2):
-        if method:
-            on_message(channel, method, properties, body)
-        if stopping:
-            return
+    pauses = Pauses(connection)
+    while not stopping:
         if time.monotonic() - announced > ANNOUNCE_EVERY_S:
             announced = announce(channel)
+        for minute in [minute for minute in counted if minute < this_minute()]:
+            tell(channel, minute)
+        if pauses.now():
+            connection.sleep(0.2)
+            continue
+        # The inactivity timeout lets the loop look at the clock, at `stopping` and at `pauses`.
+        minute = this_minute()
+        for method, properties, body in channel.consume(QUEUE, inactivity_timeout=0.2):
+            if method:
+                on_message(channel, method, properties, body)
+            if stopping or pauses.now() or minute != this_minute() or time.monotonic() - announced > ANNOUNCE_EVERY_S:
+                break
+        if not stopping and pauses.paused:
+            channel.cancel()  # what was not handled goes back into the queue
+    for minute in list(counted):  # the one that has begun, too: a process that follows has another START
+        tell(channel, minute)
 
 
 def announce(channel):
     """Before the first delivery: whoever emits from now on knows that this group owes an answer. Again now and then, as a sign of life."""
-    send(channel, ANNOUNCEMENTS, "reliable.announcement", {"v": 1, "pattern": EVENT, "group": GROUP, "queue": QUEUE, "nodeID": NODE, "service": GROUP})
+    send(channel, ANNOUNCEMENTS, "reliable.announcement", ANNOUNCEMENT)
     print(f"consuming {QUEUE}", flush=True)
     return time.monotonic()
+
+
+def tell(channel, minute):
+    """One minute, beside an announcement. It is forgotten only when the broker has it; told twice it is there once."""
+    send(channel, ANNOUNCEMENTS, "reliable.announcement", {**ANNOUNCEMENT, "counts": {"minute": minute, "start": START, "rows": [counted[minute]]}})
+    del counted[minute]
 
 
 def main():

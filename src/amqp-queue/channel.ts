@@ -1,10 +1,12 @@
 import type { HandlerEnd, HandlerExtras, PlainEnd } from "../consumer/consumer-parts";
+import { decodePayload } from "../consumer/decoding";
 import type { Delivery } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
+import type { Decode } from "../options/hooks";
 import type { Clock } from "../platform/clock";
-import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import type { Events } from "../telemetry/events";
-import type { Envelope } from "../wire/envelope";
+import { type Envelope, HEADER } from "../wire/envelope";
 
 /** The part of a message of amqplib that a handler written for it may read. */
 export interface QueueMessage {
@@ -31,9 +33,11 @@ export interface ManualAckParts {
   maxInFlight: number;
   handlerTimeoutMs: number;
   handler: QueueHandler;
-  logger: Logger;
+  warnings: Warnings;
   events: Events;
   clock: Clock;
+  /** The service's hook. */
+  decode: Decode | undefined;
 }
 
 /** One delivery that a handler is working on. */
@@ -68,7 +72,7 @@ export class ManualAck {
 
   /** Never rejects; the consumer limits how long it waits. */
   async handle(_envelope: Envelope, _extras: HandlerExtras, delivery: Delivery): Promise<HandlerEnd> {
-    const end = await this.#run(delivery, false);
+    const end = await this.#decoded(delivery, false);
     const { queue } = this.parts;
     if ("error" in end) return { error: end.error };
     if (end.act !== "nack") return {};
@@ -95,7 +99,7 @@ export class ManualAck {
         )
       );
     const timer = clock.after(handlerTimeoutMs, late);
-    const end = await this.#run(delivery, true);
+    const end = await this.#decoded(delivery, true);
     timer.stop();
     return end;
   }
@@ -105,8 +109,20 @@ export class ManualAck {
     this.#end.abort();
   }
 
-  #run(delivery: Delivery, plain: boolean): Promise<PlainEnd> {
-    const message = messageOf(delivery);
+  /** Of jobs that the broker's confirm settles, too: their worker may have the mixin. */
+  async #decoded(delivery: Delivery, plain: boolean): Promise<PlainEnd> {
+    const { messageId: id = "", type: event = "", body, headers } = delivery;
+    if (headers[HEADER.encoded] !== true) return this.#run(delivery, plain, body);
+    try {
+      const payload = await decodePayload(JSON.parse(body.toString()), { id, event }, this.parts.decode);
+      return this.#run(delivery, plain, Buffer.from(JSON.stringify(payload)));
+    } catch (error) {
+      return { error };
+    }
+  }
+
+  #run(delivery: Delivery, plain: boolean, content: Buffer): Promise<PlainEnd> {
+    const message = messageOf(delivery, content);
     return new Promise(resolve => {
       const open: Open = {
         delivery,
@@ -157,8 +173,8 @@ export class ManualAck {
 
   /** A mistake or failure that no caller waits for. */
   #report(error: Error): void {
-    const { logger, events } = this.parts;
-    logger.warn(`Reliable: ${error.message}`);
+    const { queue, warnings, events } = this.parts;
+    warnings.warn(`queue ${queue}`, error.message, `Reliable: ${error.message}`);
     events.emit("error", error, "consumer");
   }
 
@@ -190,12 +206,12 @@ export class ManualAck {
   }
 }
 
-function messageOf(delivery: Delivery): QueueMessage {
-  const { queue, body, redelivered, tag, headers, messageId, type, contentType, timestamp, appId } = delivery;
+function messageOf(delivery: Delivery, content: Buffer): QueueMessage {
+  const { queue, redelivered, tag, headers, messageId, type, contentType, timestamp, appId } = delivery;
   // A copy, so that a handler that writes into it changes nothing of the library's.
   const original = delivery.original as QueueMessage | undefined;
   return {
-    content: body,
+    content,
     fields: original ? { ...original.fields } : { deliveryTag: tag, redelivered, exchange: "", routingKey: queue },
     properties: original
       ? { ...original.properties }

@@ -2,7 +2,8 @@ import type { Consumer } from "../consumer/consumer";
 import type { EmitOptions } from "../emit/emit-options";
 import { ReliableError } from "../errors";
 import { queueGroup, type Settle } from "../message/queue-target";
-import { OPTIONS, type ServiceOptions } from "../options/options";
+import { type BreakerOptions, OPTIONS, type ServiceOptions } from "../options/options";
+import { consumerOptions } from "../options/resolve";
 import { check } from "../options/validate";
 import type { Runtime } from "../runtime/runtime";
 import { eventFault } from "../wire/envelope";
@@ -36,6 +37,8 @@ export interface QueueOptions {
   handlerTimeoutMs: number;
   /** Recognise duplicates of messages that a receipt settles. @default the service's */
   inbox: boolean;
+  /** Of the workers of messages that a receipt settles. @default the service's */
+  breaker: boolean | Partial<BreakerOptions>;
 }
 
 export type QueuesOption = Record<string, Partial<QueueOptions>>;
@@ -47,7 +50,8 @@ const QUEUE_RULES = {
   settle: { type: "enum", values: ["confirm", "receipt"] },
   maxInFlight: OPTIONS.maxInFlight.rule,
   handlerTimeoutMs: OPTIONS.handlerTimeoutMs.rule,
-  inbox: { type: "boolean" }
+  inbox: { type: "boolean" },
+  breaker: OPTIONS.breaker.rule
 };
 
 /** Throws RELIABLE_BAD_OPTION. */
@@ -116,16 +120,18 @@ export function consumeQueue(
 ): Promise<Consumer> {
   checkQueue(queue, runtime.identity.namespace);
   const { maxInFlight = 1, handlerTimeoutMs = defaults.handlerTimeoutMs, inbox = defaults.inbox !== false } = options;
-  const { identity, events, clock } = runtime;
-  const { logger } = identity;
-  const manual = new ManualAck({ queue, maxInFlight, handlerTimeoutMs, handler, logger, events, clock });
+  const given = options.breaker === undefined ? {} : { breaker: options.breaker };
+  const { breaker } = consumerOptions(`queues['${queue}']`, given, defaults);
+  const { warnings, events, clock } = runtime;
+  const { decode } = defaults;
+  const manual = new ManualAck({ queue, maxInFlight, handlerTimeoutMs, handler, warnings, events, clock, decode });
   return runtime.consume({
     pattern: queue,
     group: queueGroup({ queue, settle: "receipt" }),
     queue,
     bindings: [],
     service,
-    options: { maxInFlight, handlerTimeoutMs, inbox, deliveryLimit: defaults.deliveryLimit },
+    options: { maxInFlight, handlerTimeoutMs, inbox, breaker, deliveryLimit: defaults.deliveryLimit },
     handle: manual.handle.bind(manual),
     foreign: { plain: manual.plain.bind(manual), close: manual.close.bind(manual) }
   });

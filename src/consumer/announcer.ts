@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { Publication } from "../couriers/courier";
 import { backoffMs } from "../message/backoff";
+import type { HistoryRecord } from "../message/history";
 import type { Timer } from "../platform/clock";
 import { ANNOUNCEMENT_TYPE, type Announcement } from "../wire/announcement";
+import { type Counts, countsOf } from "../wire/counts";
 import { WIRE_VERSION } from "../wire/envelope";
 import { type ConsumerParts, type ConsumerSpec, RETRY } from "./consumer-parts";
 
@@ -55,14 +57,19 @@ export class Announcer {
     this.#unsubscribe?.();
   }
 
-  async #send(): Promise<boolean> {
+  /** What this node has counted in a minute, beside the announcement. False = the broker has not confirmed it. */
+  tellHistory(record: HistoryRecord): Promise<boolean> {
+    return this.#send({ counts: countsOf(record) });
+  }
+
+  async #send(more: { counts?: Counts } = {}): Promise<boolean> {
     const { courier, queues } = this.parts;
     const publication: Publication = {
       to: { queue: queues.announcements },
       messageId: randomUUID(),
       type: ANNOUNCEMENT_TYPE,
       headers: {},
-      body: Buffer.from(JSON.stringify(this.#announcement))
+      body: Buffer.from(JSON.stringify({ ...this.#announcement, ...more }))
     };
     return (await courier.publish(publication)).outcome === "confirmed";
   }

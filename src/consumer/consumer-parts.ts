@@ -1,13 +1,16 @@
 import type { Courier, Delivery } from "../couriers/courier";
 import type { Signatures } from "../inbound/signatures";
+import type { Decode } from "../options/hooks";
 import type { ConsumerOptions } from "../options/options";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import type { InboxStore } from "../stores/store";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 import type { Envelope } from "../wire/envelope";
 import type { Queues } from "../wire/names";
+import type { AnnouncedHistory } from "./announced-history";
 
 export interface HandlerExtras {
   /** MongoDB session of the inbox transaction, with `inbox: "transaction"`. */
@@ -36,6 +39,8 @@ export interface ConsumerSpec {
   bindings: string[];
   service: string;
   options: ConsumerOptions;
+  /** The service's hook, before `handle`. A queue that does not belong to this library decodes by itself. */
+  decode?: Decode | undefined;
   /** Never rejects: an error is part of the returned end. */
   handle(envelope: Envelope, extras: HandlerExtras, delivery: Delivery): Promise<HandlerEnd>;
   /**
@@ -51,12 +56,16 @@ export interface ConsumerParts {
   signatures?: Signatures | undefined;
   /** Undefined on a node without a store. */
   inbox: InboxStore | undefined;
+  /** Only on a node without a store. */
+  announcedHistory?: AnnouncedHistory | undefined;
   queues: Queues;
   metrics: Metrics;
   logger: Logger;
+  warnings: Warnings;
   events: Events;
   clock: Clock;
   nodeID: string;
+  namespace: string;
 }
 
 /** Pause before repeating what the broker or the store did not take. */

@@ -3,41 +3,20 @@ import { newEnd } from "../async/end";
 import { HandlerTransaction } from "../async/handler-transaction";
 import { WaitGroup } from "../async/wait-group";
 import { type Consumption, type Delivery, type QueueSpec, systemQueue } from "../couriers/courier";
-import { ReliableError, ReliableRetryableError, reasonOf } from "../errors";
+import { ReliableRetryableError, reasonOf } from "../errors";
 import { announceParked, toParkedMessage, toShortMessage } from "../inbound/parked-messages";
 import { backoffMs } from "../message/backoff";
 import { isExact, matches, namesGroup } from "../message/pattern";
-import type { ConsumerOptions } from "../options/options";
 import { type Envelope, HEADER, parseEnvelope } from "../wire/envelope";
 import { Unreadable } from "../wire/json";
 import type { ReceiptItem } from "../wire/receipt";
 import { Announcer } from "./announcer";
+import { ConsumerBreaker } from "./consumer-breaker";
 import { type ConsumerParts, type ConsumerSpec, type HandlerEnd, type PlainEnd, RETRY } from "./consumer-parts";
 import { Inbox } from "./inbox";
-import { ReceiptSender } from "./receipt-sender";
+import { Pausing } from "./pausing";
+import { type Owed, ReceiptSender } from "./receipt-sender";
 import { settle } from "./settle";
-
-/**
- * Two services of one group take turns in handling the same event, so their options must agree. Throws
- * RELIABLE_BAD_CONSUMER.
- */
-export function assertSameOptions(
-  { group, pattern, options, service }: ConsumerSpec,
-  consumers: Iterable<Consumer>
-): void {
-  for (const { spec: other } of consumers) {
-    if (other.group !== group || other.pattern !== pattern) continue;
-    const differs = (Object.keys(options) as (keyof ConsumerOptions)[]).find(
-      name => other.options[name] !== options[name]
-    );
-    if (!differs) continue;
-    throw new ReliableError(
-      "RELIABLE_BAD_CONSUMER",
-      `The services '${other.service}' and '${service}' both handle '${pattern}' in group '${group}', with different '${differs}' (${other.options[differs]} and ${options[differs]}).`,
-      { option: differs, group, event: pattern, services: [other.service, service] }
-    );
-  }
-}
 
 /**
  * One group's handler on one queue. A delivery is acked only after its receipt is confirmed, and the receipt is sent
@@ -50,8 +29,10 @@ export function assertSameOptions(
  */
 export class Consumer {
   readonly receipts: ReceiptSender;
+  readonly breaker: ConsumerBreaker | undefined;
   readonly #inbox: Inbox | undefined;
   readonly #announcer: Announcer;
+  readonly #pausing: Pausing;
   readonly #end = newEnd();
   readonly #active: WaitGroup;
   #consumption: Consumption | undefined;
@@ -63,7 +44,9 @@ export class Consumer {
   ) {
     const { group, queue, options } = spec;
     this.receipts = new ReceiptSender(parts, group);
+    if (options.breaker) this.breaker = new ConsumerBreaker(spec, parts, this.receipts, options.breaker);
     this.#announcer = new Announcer(spec, parts);
+    this.#pausing = new Pausing(spec, parts, this.receipts);
     this.#active = new WaitGroup(error => this.#failed(error, `a delivery of ${queue} stays unacked`));
     if (parts.inbox && options.inbox)
       this.#inbox = new Inbox(parts.inbox, group, options.inbox, parts.clock, this.#end.signal);
@@ -77,6 +60,11 @@ export class Consumer {
   /** It takes deliveries. False until its queue could be declared, and after that while RabbitMQ does not deliver. */
   get consuming(): boolean {
     return this.#consumption?.active === true;
+  }
+
+  /** It takes nothing, because its group or its pattern is paused. */
+  get paused(): boolean {
+    return this.#pausing.paused;
   }
 
   get #stopping(): boolean {
@@ -115,13 +103,17 @@ export class Consumer {
       await clock.sleep(backoffMs(RETRY, tries), this.#end.signal);
     if (!foreign && !this.#stopping) await this.#announcer.announce();
     if (this.#stopping) return;
+    if (!foreign) this.parts.announcedHistory?.enter(this.#announcer);
     this.#consumption = await courier.consume({
       queue,
       prefetch: options.maxInFlight,
+      marks: this.#pausing.marks,
       onDelivery: delivery => this.#active.track(this.#process(delivery))
     });
-    logger.info(`Reliable: group ${group} consumes '${pattern}' (${queue.name}).`);
-    if (this.#stopping) await this.#consumption.close();
+    this.breaker?.governs(this.#consumption);
+    if (this.#stopping) return this.#consumption.close();
+    if (!this.#consumption.suspended) logger.info(`Reliable: group ${group} consumes '${pattern}' (${queue.name}).`);
+    this.#pausing.watch(this.#consumption);
   }
 
   /**
@@ -131,6 +123,9 @@ export class Consumer {
   async stop(deadline: Deadline): Promise<void> {
     this.#end.abort();
     this.#announcer.stop();
+    this.#pausing.stop();
+    this.breaker?.stop();
+    this.parts.announcedHistory?.leave(this.#announcer);
     await this.#consumption?.cancel(deadline.toClose);
     const settled = this.#active.idle().then(() => this.receipts.idle());
     await withTimeout(
@@ -144,15 +139,26 @@ export class Consumer {
   }
 
   #failed(error: unknown, what: string): void {
-    const { logger, events } = this.parts;
-    logger.error(`Reliable: ${what}: ${reasonOf(error)}`);
+    const { warnings, events } = this.parts;
+    warnings.error("consumer", what, `Reliable: ${what}: ${reasonOf(error)}`);
     events.emit("error", error, "consumer");
   }
 
   async #process(delivery: Delivery): Promise<void> {
+    if (!this.#pausing.hold(delivery)) return;
+    try {
+      await this.#read(delivery);
+    } finally {
+      this.#pausing.release(delivery);
+    }
+  }
+
+  async #read(delivery: Delivery): Promise<void> {
     const { pattern, group, foreign } = this.spec;
-    if (foreign && delivery.headers[HEADER.receipt] === undefined)
+    if (foreign && delivery.headers[HEADER.receipt] === undefined) {
+      this.#pausing.release(delivery);
       return this.#plain(delivery, foreign.plain(delivery));
+    }
     let envelope: Envelope;
     try {
       this.parts.signatures?.check(delivery, "event");
@@ -162,7 +168,7 @@ export class Consumer {
       if (!(error instanceof Unreadable)) throw error;
       return this.#park(delivery, error.message);
     }
-    const { id, event, only } = envelope;
+    const { id, event, only, handledAs } = envelope;
     if (!foreign && !matches(event, pattern)) {
       if (isExact(pattern))
         return this.#park(delivery, `its type is '${event}', and this queue is for '${pattern}' alone`);
@@ -176,11 +182,11 @@ export class Consumer {
     if (only && !only.some(name => namesGroup(name, group))) return this.receipts.ack(delivery);
     if (!this.#inbox) return this.#run(delivery, envelope);
     const inbox = this.#inbox;
-    const work = inbox.enter(id, () => this.#once(delivery, envelope, inbox));
+    const work = inbox.enter(handledAs, () => this.#once(delivery, envelope, inbox));
     try {
       await work;
     } finally {
-      inbox.leave(id, work);
+      inbox.leave(handledAs, work);
     }
   }
 
@@ -207,7 +213,10 @@ export class Consumer {
   }
 
   async #once(delivery: Delivery, envelope: Envelope, inbox: Inbox): Promise<void> {
-    if (await inbox.handledBefore(envelope.id)) return this.#answerAgain(delivery, envelope);
+    if (await inbox.handledBefore(envelope.handledAs)) {
+      if (this.#pausing.release(delivery)) this.#answerAgain(delivery, envelope);
+      return;
+    }
     await this.#run(delivery, envelope);
   }
 
@@ -220,67 +229,87 @@ export class Consumer {
   async #run(delivery: Delivery, envelope: Envelope): Promise<void> {
     const { group, options } = this.spec;
     const { clock } = this.parts;
+    if (this.breaker?.isOpen()) {
+      if (this.#pausing.release(delivery)) this.#giveBack(delivery);
+      return;
+    }
     await this.#inbox?.turn();
-    const started = clock.monotonic();
-    const counted = { runs: 0 };
-    const work = this.#handle(delivery, envelope, started + options.handlerTimeoutMs, counted);
+    if (!this.#pausing.release(delivery)) return this.#inbox?.pass();
+    if (this.breaker?.isOpen()) {
+      this.#inbox?.pass();
+      return this.#giveBack(delivery);
+    }
+    const course: Course = { started: clock.monotonic(), runs: 0, era: this.breaker?.begin() ?? 0 };
+    const work = this.#handle(delivery, envelope, course);
     const end = await withTimeout(work, options.handlerTimeoutMs, clock);
+    this.breaker?.ended(course.era);
     if (end === TIMED_OUT) {
       const error = new ReliableRetryableError(
         "RELIABLE_HANDLER_TIMEOUT",
-        `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms${counted.runs > 1 ? `, in ${counted.runs} runs` : ""}.`,
+        `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms${course.runs > 1 ? `, in ${course.runs} runs` : ""}.`,
         { id: envelope.id, event: envelope.event, group }
       );
-      this.#settle(envelope, { error }, started, delivery);
+      this.#settle(envelope, { error }, course, delivery);
       // The handler may still end after its timeout. If it succeeds then, a late `handled` receipt says so.
       void work.then(async late => {
-        if (late !== "duplicate" && late.error === undefined) await this.#handled(envelope, started);
+        if (late !== "duplicate" && late.error === undefined) await this.#handled(envelope, course);
       });
       return;
     }
     if (end === "duplicate") return this.#answerAgain(delivery, envelope);
-    if (end.error !== undefined) return this.#settle(envelope, end, started, delivery);
-    await this.#handled(envelope, started, delivery);
+    if (end.error !== undefined) return this.#settle(envelope, end, course, delivery);
+    await this.#handled(envelope, course, delivery);
   }
 
-  #handle(
-    delivery: Delivery,
-    envelope: Envelope,
-    untilMs: number,
-    counted: { runs: number }
-  ): Promise<HandlerEnd | "duplicate"> {
+  #handle(delivery: Delivery, envelope: Envelope, course: Course): Promise<HandlerEnd | "duplicate"> {
     const { spec } = this;
     const inbox = this.#inbox;
     if (inbox?.mode !== "transaction") return HandlerTransaction.outside(() => spec.handle(envelope, {}, delivery));
-    return inbox.transaction(envelope.id, untilMs, (session, run) => {
-      counted.runs = run;
+    const untilMs = course.started + spec.options.handlerTimeoutMs;
+    return inbox.transaction(envelope.handledAs, untilMs, (session, run) => {
+      course.runs = run;
       this.parts.metrics.run(envelope.event, spec.group);
       return spec.handle(envelope, { session, run }, delivery);
     });
   }
 
-  async #handled(envelope: Envelope, started: number, delivery?: Delivery): Promise<void> {
+  async #handled(envelope: Envelope, course: Course, delivery?: Delivery): Promise<void> {
+    // What is handled after its time is up says nothing about now.
+    if (delivery) this.breaker?.succeeded(envelope, course.era);
     if (this.#inbox?.mode === true) {
       // The receipt matters more than the row: without the row a duplicate may be handled again, without the receipt
       // there will be a duplicate. If a stop ends the wait, no receipt is sent either, and the message is delivered
       // again; the closed store is not logged.
-      await this.#inbox.add(envelope.id).catch(error => {
+      await this.#inbox.add(envelope.handledAs).catch(error => {
         if (!this.receipts.stopped) this.#failed(error, `the inbox of group ${this.spec.group} could not be written`);
       });
     }
-    this.#settle(envelope, {}, started, delivery);
+    this.#settle(envelope, {}, course, delivery);
   }
 
-  #settle(envelope: Envelope, end: HandlerEnd, started: number, delivery?: Delivery): void {
+  #settle(envelope: Envelope, end: HandlerEnd, { started, runs, era }: Course, delivery?: Delivery): void {
     const { metrics, clock } = this.parts;
-    const item = echoing(envelope, delivery, settle(envelope, end, clock.monotonic() - started));
-    if (item.outcome === "handled") metrics.handled(envelope.event, this.spec.group);
-    else metrics.failed(envelope.event, this.spec.group);
-    this.receipts.send({ address: envelope.receipt, item, delivery });
+    const item = echoing(envelope, delivery, settle(envelope, end, clock.monotonic() - started, runs));
+    const owed: Owed = { address: envelope.receipt, item, ...(delivery && { delivery }) };
+    if (item.outcome === "handled") {
+      metrics.handled(envelope.event, this.spec.group, item.durationMs);
+    } else {
+      metrics.failed(envelope.event, this.spec.group, item.durationMs);
+      this.breaker?.failed(envelope, era, owed);
+    }
+    this.receipts.send(owed);
+  }
+
+  /** No handler has begun. RabbitMQ 4.3 does not count it towards the delivery limit. */
+  #giveBack(delivery: Delivery): void {
+    delivery.nack(true);
+    // Tells the ack window only.
+    this.receipts.ack(delivery);
   }
 
   /** Into the parking queue with its raw bytes, then acked. The consumer goes on, and an operator can inspect it. */
   async #park(delivery: Delivery, reason: string): Promise<void> {
+    this.#pausing.release(delivery);
     const { courier, queues, nodeID, clock } = this.parts;
     const { queue, body, headers, messageId, type, contentType, timestamp, appId } = delivery;
     const properties = { messageId, type, contentType, timestamp, appId };
@@ -297,6 +326,13 @@ export class Consumer {
       await clock.sleep(backoffMs(RETRY, tries), this.#end.signal);
     }
   }
+}
+
+/** Of one attempt. `runs` are counted with `inbox: "transaction"` alone; `era` is the breaker's. */
+interface Course {
+  readonly started: number;
+  readonly era: number;
+  runs: number;
 }
 
 /** The courier rejects what it cannot encode. */

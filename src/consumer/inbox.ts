@@ -1,6 +1,6 @@
 import { Batcher } from "../async/batcher";
 import { HandlerTransaction } from "../async/handler-transaction";
-import { ReliableRetryableError, reasonOf } from "../errors";
+import { type ReliableError, ReliableRetryableError, reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import type { Clock } from "../platform/clock";
 import type { InboxStore } from "../stores/store";
@@ -21,7 +21,7 @@ const CONFLICT = { initialMs: 10, maxMs: 1000, jitter: "half" } as const;
 /** The inbox of one group, many ids at a time. */
 export class Inbox {
   readonly #lookups: Batcher<string, boolean>;
-  readonly #records: Batcher<string, void>;
+  readonly #records: Batcher<string, ReliableError | undefined>;
   /** By id. A second delivery of an id waits for the first, so that the message is handled once. */
   readonly #running = new Map<string, Promise<void>>();
   readonly #limit = new AdaptiveLimit();
@@ -44,10 +44,7 @@ export class Inbox {
     });
     this.#records = new Batcher({
       maxItems: MAX_BATCH,
-      write: async ids => {
-        await store.add(group, ids, this.#now());
-        return [];
-      }
+      write: ids => store.add(group, ids, this.#now())
     });
   }
 
@@ -76,8 +73,9 @@ export class Inbox {
   }
 
   /** Rejects when the store refuses the row. */
-  add(id: string): Promise<void> {
-    return this.#records.add(id);
+  async add(id: string): Promise<void> {
+    const refused = await this.#records.add(id);
+    if (refused) throw refused;
   }
 
   /**
@@ -85,6 +83,11 @@ export class Inbox {
    */
   async turn(): Promise<void> {
     if (this.mode === "transaction") await this.#limit.enter(false);
+  }
+
+  /** Instead of `transaction`: the handler does not run. */
+  pass(): void {
+    if (this.mode === "transaction") this.#limit.leave(false);
   }
 
   /**

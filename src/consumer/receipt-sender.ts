@@ -4,6 +4,7 @@ import { reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import { WIRE_VERSION } from "../wire/envelope";
 import type { Queues } from "../wire/names";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
@@ -15,11 +16,13 @@ const MAX_ITEMS = 500;
 const MAX_ECHO_BYTES = 1024 * 1024;
 const RETRY = { initialMs: 200, maxMs: 5000, jitter: "half" } as const;
 
-interface Owed {
+export interface Owed {
   address: string;
   item: ReceiptItem;
   /** Absent if the delivery was settled before (a handler that ran longer than its timeout). */
   delivery?: Delivery;
+  /** It may have left this process. */
+  sent?: true;
   /** The broker has refused the message it was in: from now on it goes alone, and not before this monotonic time. */
   alone?: number;
 }
@@ -28,6 +31,7 @@ interface ReceiptParts {
   courier: Courier;
   queues: Queues;
   logger: Logger;
+  warnings: Warnings;
   nodeID: string;
   clock: Clock;
 }
@@ -62,6 +66,12 @@ export class ReceiptSender {
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
   }
 
+  /** Failures that were told as counting do not count, nor does what these messages have failed before. */
+  giveBack(answers: Owed[]): void {
+    for (const { sent, address, item } of answers) if (sent) this.send({ address, item: { ...item, excused: "all" } });
+    for (const { sent, item } of answers) if (!sent) item.excused = "all";
+  }
+
   /** For deliveries that get no receipt (parked, or not for this pattern). */
   ack(delivery: Delivery): void {
     this.#window.settle([delivery]);
@@ -80,7 +90,7 @@ export class ReceiptSender {
   async #run(): Promise<void> {
     await Promise.resolve();
     let failures = 0;
-    const { courier, logger, clock, queues } = this.parts;
+    const { courier, logger, warnings, clock, queues } = this.parts;
     while (this.#owed.length && !this.stopped) {
       const batch = this.#next();
       if (!batch) {
@@ -107,7 +117,12 @@ export class ReceiptSender {
       }
       failures++;
       if (failures === 1 && courier.ready)
-        logger.warn(`Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`);
+        warnings.warn(
+          "receipts",
+          `${this.group} ${outcome}`,
+          `Reliable: receipts of group ${this.group} were ${outcome} (${reason}); they are sent again.`,
+          batch.length
+        );
       // Consumers answer to the library's two queues only (`Consumer`). One that was deleted is made again.
       if (outcome === "returned")
         await courier
@@ -134,12 +149,14 @@ export class ReceiptSender {
 
   /** The others go on. Its delivery stays unacked, so that it is seen in the queue and comes back after a restart. */
   #setApart(batch: Owed[], reason: string | undefined): void {
-    const { clock, logger } = this.parts;
+    const { clock, warnings } = this.parts;
     const [only] = batch;
     // Of many it is not known which one is refused.
     const again = batch.length > 1 ? 0 : RETRY.maxMs;
     if (only?.alone === undefined || batch.length > 1)
-      logger.error(
+      warnings.error(
+        "refused receipts",
+        this.group,
         `Reliable: the broker refuses receipts of group ${this.group} (${batch.length}, first of message ${only?.item.id}): ${reason}; each is sent again alone.`
       );
     for (const owed of batch) owed.alone = clock.monotonic() + again;
@@ -147,6 +164,7 @@ export class ReceiptSender {
   }
 
   #body(batch: Owed[]): Buffer {
+    for (const owed of batch) owed.sent = true;
     return Buffer.from(
       JSON.stringify({
         v: WIRE_VERSION,

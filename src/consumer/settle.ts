@@ -9,16 +9,17 @@ import type { ReceiptItem } from "../wire/receipt";
 export function settle(
   envelope: Envelope,
   end: { error?: unknown; rejected?: boolean },
-  durationMs: number
+  durationMs: number,
+  runs = 1
 ): ReceiptItem {
   const { id, attempt } = envelope;
-  const duration = Math.max(0, Math.round(durationMs));
-  if (end.error === undefined) return { id, outcome: "handled", attempt, durationMs: duration };
+  const took = { durationMs: Math.max(0, Math.round(durationMs)), ...(runs > 1 ? { runs } : {}) };
+  if (end.error === undefined) return { id, outcome: "handled", attempt, ...took };
   return {
     id,
     outcome: "failed",
     attempt,
-    durationMs: duration,
+    ...took,
     retryable: isRetryable(end.error, end.rejected === true),
     ...(end.rejected ? { rejected: true } : {}),
     error: describeError(end.error)

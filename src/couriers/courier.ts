@@ -48,9 +48,10 @@ export function notSent(why: string): PublishResult {
 
 /**
  * To the events exchange under the event's name; or directly to one queue, at once or after a delay (a queue with a
- * TTL).
+ * TTL); or to those who listen for this key at the moment (`Control.listen`), for news that may get lost:
+ * `returned` = nobody does.
  */
-export type Address = { event: string } | { queue: string; delayMs?: number };
+export type Address = { event: string } | { queue: string; delayMs?: number } | { control: string };
 
 export interface Publication {
   to: Address;
@@ -95,6 +96,11 @@ export interface Delivery {
   nack(requeue: boolean): boolean;
 }
 
+/** What came to one who listens. */
+export type Heard = Pick<Delivery, "queue" | "messageId" | "type" | "appId" | "headers" | "body">;
+
+export type Listener = (heard?: Heard) => void;
+
 /** Event bindings on the events exchange, as AMQP topic keys. Declared again after every reconnect. */
 export interface QueueSpec {
   name: string;
@@ -123,6 +129,8 @@ export function systemQueue(name: string, { parked, displaced }: Pick<Queues, "p
 export interface ConsumeSpec {
   queue: QueueSpec;
   prefetch: number;
+  /** Looked for each time before it begins to take: while one of these marks is set it is suspended. */
+  marks?: readonly string[];
   /** Must not throw. Deliveries come one after the other, synchronously. */
   onDelivery(delivery: Delivery): void;
 }
@@ -137,6 +145,20 @@ export interface Consumption {
    * Cancels and returns unacked deliveries to the queue; waits up to `withinMs` for the broker's answer. Idempotent.
    */
   close(withinMs?: number): Promise<void>;
+  /**
+   * Takes nothing until `resume`. Held deliveries can still be acked; what is on its way is given back. Resolves when no
+   * further delivery will come. A new connection looks at the marks, and goes by them alone. Idempotent.
+   */
+  suspend(): Promise<void>;
+  resume(): Promise<void>;
+  readonly suspended: boolean;
+  /**
+   * Holds at most so many deliveries of those that come from now on, and never more than its prefetch; 0 = takes none
+   * until another limit is set. What is on its way when it becomes smaller is given back, what was delivered stays. It
+   * holds over reconnects.
+   */
+  limit(deliveries: number): void;
+  /** It takes deliveries, or would if its limit were not 0. False while it is suspended. */
   readonly active: boolean;
 }
 
@@ -163,13 +185,29 @@ export interface CourierStatus {
   inFlight: number;
   /** For how long publishes have been sent and none was confirmed; 0 = the last one was, or none was sent since. */
   unconfirmedMs: number;
-  /** Queues that are to be consumed and are not, at the moment. */
+  /** Queues that are to be consumed and are not, at the moment; not those of which a consumer is suspended. */
   idle: string[];
   /** Queues, or the exchange, that the periodic repair could not declare: why, and how often in a row. */
   unmended: { text: string; times: number }[];
   /** Rights for publishes that the broker denies, in its words. */
   denied?: string | undefined;
   reconnects: number;
+}
+
+/** What all nodes of the namespace can see, or are told, without a store. */
+export interface Control {
+  /**
+   * A mark is there or not, for all who have the broker, until somebody takes it away: it survives restarts where the
+   * courier is durable. Repeating is harmless. All three reject when the broker cannot be asked.
+   */
+  mark(name: string): Promise<void>;
+  unmark(name: string): Promise<void>;
+  marked(name: string): Promise<boolean>;
+  /**
+   * Hears what is published to `{ control: key }` from now on. Called with nothing whenever it begins to hear, at first
+   * and after each loss: what was said before that was missed. Returns the unsubscribe function.
+   */
+  listen(key: string, listener: Listener): () => void;
 }
 
 export type CourierEvents = { ready: []; down: []; error: [error: Error] };
@@ -218,5 +256,6 @@ export interface Courier {
   consume(spec: ConsumeSpec): Promise<Consumption>;
   /** undefined = there is no such queue. Rejects when the broker cannot be asked. */
   depth(queue: string): Promise<QueueDepth | undefined>;
+  readonly control: Control;
   status(): CourierStatus;
 }

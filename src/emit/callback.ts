@@ -10,9 +10,17 @@ import type { Clock } from "../platform/clock";
 import type { Metrics } from "../telemetry/metrics";
 import { MAX_CHECK_BYTES } from "../wire/check";
 import { SentIntent } from "./intent";
-import { assertCheckConfirmed, LATE, leftOf, outcomeUnknown, publishedBy, publishRefused } from "./published";
+import {
+  assertCheckConfirmed,
+  LATE,
+  leftOf,
+  notRouted,
+  outcomeUnknown,
+  publishedBy,
+  publishRefused
+} from "./published";
 import type { StatusWaiter } from "./status-waiter";
-import type { EmitConditions, EmitResult, Strategy } from "./strategy";
+import { type EmitConditions, type EmitResult, resultOf, type Strategy } from "./strategy";
 
 /** Larger messages are sent one after the other: two copies at once would only fill the line. */
 const MAX_TOGETHER_BYTES = 8192;
@@ -111,7 +119,7 @@ export class Callback implements Strategy {
   #settle({ message, resolve, reject }: Pair, error?: Error): void {
     this.#sending.end();
     if (error) reject(error);
-    else resolve({ id: message._id, status: STATUS.published });
+    else resolve(resultOf(message, STATUS.published));
   }
 
   async #emitInSteps(message: Message, conditions: EmitConditions): Promise<EmitResult> {
@@ -126,8 +134,8 @@ export class Callback implements Strategy {
       this.#sending.end();
     }
     if (conditions.waitFor === "stored" || (conditions.waitFor === "confirmed" && confirmed))
-      return { id, status: confirmed ? STATUS.published : STATUS.pending };
-    return { id, status: await statusWaiter.wait(id, event, conditions.waitFor, leftOf(until, clock)) };
+      return resultOf(message, confirmed ? STATUS.published : STATUS.pending);
+    return resultOf(message, await statusWaiter.wait(id, event, conditions.waitFor, leftOf(until, clock)));
   }
 
   idle(): Promise<void> {
@@ -167,6 +175,7 @@ export class Callback implements Strategy {
         result,
         "Its check was taken, so it may be sent again when that comes: handled, or dead, and its story tells which."
       );
+    if (result.outcome === "returned") throw notRouted(message, result);
     if (result.outcome !== "confirmed") throw outcomeUnknown(message, result, "the message");
   }
 

@@ -6,6 +6,7 @@ import { check } from "../options/validate";
 import { hasControl } from "../platform/printable";
 import { checkId } from "../wire/envelope";
 import { stringify } from "../wire/json";
+import type { MessageKeys } from "./keys";
 
 /** Options of one `reliableEmit`. All optional. */
 export interface EmitOptions {
@@ -21,6 +22,12 @@ export interface EmitOptions {
   groups?: string | string[];
   /** @default the service's */
   strategy?: "outbox" | "callback";
+  /**
+   * By these operators find the message: `reliable list --key order=42`. At most 5; a name has up to 30 characters, a
+   * value is text of up to 100 or a number. They are no secrets: they stand in clear in the store, and with `callback`
+   * in RabbitMQ.
+   */
+  keys?: MessageKeys;
   /** Makes a repeated emit idempotent: the same id with the same event and payload is stored once. @default a UUIDv7 */
   id?: string;
   /**
@@ -50,6 +57,8 @@ export interface EmitOptions {
   maxAttempts?: number;
   /** @default the service's */
   backoff?: Partial<Backoff>;
+  /** How long it costs no attempt that no group is known. @default the service's */
+  unroutableMs?: number;
   /**
    * Limit in ms for storing, and for what `waitFor` waits for. It may be noticed up to 100 ms late.
    * @default emitTimeoutMs
@@ -110,6 +119,7 @@ const EMIT_RULES = {
       jitter: { type: "enum", values: ["none", "half", "full"], optional: true }
     }
   },
+  unroutableMs: msRule({ min: 0 }),
   timeoutMs: { type: "number", integer: true, min: 1, max: 24 * 3_600_000 },
   waitFor: { type: "enum", values: ["stored", "confirmed", "consumed"] }
 };
@@ -121,7 +131,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
     });
   }
   if (Object.keys(options).length === 0) return;
-  const { ctx, parentCtx, session, meta, headers, id, ...rest } = options;
+  const { ctx, parentCtx, session, meta, headers, id, keys: _checkedApart, ...rest } = options;
   check(`reliableEmit('${event}')`, EMIT_RULES, rest);
   const objects = { meta, headers, ctx, parentCtx, session: session ?? undefined };
   for (const [name, value] of Object.entries(objects)) {

@@ -1,10 +1,12 @@
 import { uuidv7 } from "uuidv7";
 import { HandlerTransaction } from "../async/handler-transaction";
 import { ReliableError } from "../errors";
-import { ANY_GROUP } from "../message/message";
+import { ANY_GROUP, type Message } from "../message/message";
+import type { ServiceOptions } from "../options/options";
+import { encodeBody } from "../outbound/encoding";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
-import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import type { Store } from "../stores/store";
 import type { Metrics } from "../telemetry/metrics";
 import type { Callback } from "./callback";
@@ -12,7 +14,8 @@ import type { EmitOptions } from "./emit-options";
 import { businessWrite } from "./intent";
 import { type EmitSource, newMessage } from "./new-message";
 import type { Outbox } from "./outbox";
-import type { EmitResult } from "./strategy";
+import { leftOf } from "./published";
+import type { EmitConditions, EmitResult, Strategy } from "./strategy";
 
 export interface EmitterParts {
   nodeID: string;
@@ -22,7 +25,7 @@ export interface EmitterParts {
   store: Store | undefined;
   subscriptions: Subscriptions | undefined;
   metrics: Metrics;
-  logger: Logger;
+  warnings: Warnings;
   clock: Clock;
   emitTimeoutMs: number;
 }
@@ -33,19 +36,42 @@ export class Emitter {
 
   /** See EmitOptions. Throws RELIABLE_NO_STORE, and what `newMessage` and the strategies throw. */
   async emit(source: EmitSource, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
-    const { callback, metrics, clock, logger, emitTimeoutMs } = this.parts;
+    const { callback, metrics, clock, warnings, emitTimeoutMs } = this.parts;
     const run = this.#runOf(source, options);
     const given = run ? { ...options, strategy: "outbox" as const } : options;
     const strategy = (given?.strategy ?? source.options.strategy) === "callback" ? callback : this.#outbox();
     const message = newMessage(source, event, payload, given, this);
     const started = clock.monotonic();
     const { commit, session = run?.session, waitFor = "stored", timeoutMs = emitTimeoutMs } = given;
-    const write = commit && businessWrite(message, payload, commit, { intents: () => this.#store().intents, logger });
-    const emitted = strategy.emit(message, { write, session, joined: Boolean(run), waitFor, timeoutMs });
+    const write = commit && businessWrite(message, payload, commit, { intents: () => this.#store().intents, warnings });
+    const conditions = { write, session, joined: Boolean(run), waitFor, timeoutMs };
+    const { encode, decode } = source.options;
+    const emitted =
+      encode || decode
+        ? this.#emitEncoded(strategy, message, source.options, conditions)
+        : strategy.emit(message, conditions);
     const result = await (run ? run.join(emitted) : emitted);
     metrics.emitted(event);
     metrics.time("emit.time", clock.monotonic() - started, event);
     return result;
+  }
+
+  /** `decode` alone: the id may be that of an emit before the service has lost its `encode`. */
+  async #emitEncoded(
+    strategy: Strategy,
+    message: Message,
+    { encode, decode, maxPayloadBytes }: ServiceOptions,
+    conditions: EmitConditions
+  ): Promise<EmitResult> {
+    const { clock } = this.parts;
+    const { _id: id, event, body } = message;
+    const until = clock.monotonic() + conditions.timeoutMs;
+    if (encode) {
+      const limits = { maxPayloadBytes, timeoutMs: conditions.timeoutMs, clock };
+      message.body = await encodeBody(encode, body, { id, event }, limits);
+      message.encoded = true;
+    }
+    return strategy.emit(message, { ...conditions, plain: { body, decode }, timeoutMs: leftOf(until, clock) });
   }
 
   /**

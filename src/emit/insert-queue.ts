@@ -142,8 +142,12 @@ export class InsertQueue {
       try {
         const results = await this.store.messages.insert(live.map(item => item.message));
         live.forEach((item, i) => {
-          outcomes.set(item, results[i] as InsertOutcome);
-          if (item.expired && results[i]?.stored) item.late();
+          const result = results[i] as InsertOutcome | Error;
+          if (result instanceof Error) outcomes.set(item, this.#refused(item.message, result));
+          else {
+            outcomes.set(item, result);
+            if (item.expired && result.stored) item.late();
+          }
         });
       } catch (error) {
         if ((error as { retryable?: boolean }).retryable) {
@@ -151,7 +155,7 @@ export class InsertQueue {
           await this.#pause(RETRY_MS);
         } else if (live.length === 1)
           outcomes.set(live[0] as Pending, this.#refused((live[0] as Pending).message, error));
-        // A message that the store refuses must not fail the others of its batch.
+        // A message that cannot even be handed to the store must not fail the others of its batch.
         else for (const item of live) outcomes.set(item, (await this.#write([item]))[0] as InsertOutcome | Error);
       }
     }
@@ -159,11 +163,12 @@ export class InsertQueue {
     return items.map(item => outcomes.get(item) ?? { stored: true });
   }
 
-  #refused(message: Message, error: unknown): Error {
+  #refused({ _id: id, event }: Message, error: unknown): Error {
+    const { index } = ((error as Partial<ReliableError>).data ?? {}) as { index?: unknown };
     return new ReliableError(
       "RELIABLE_STORE_REFUSED",
-      `The store refused '${message.event}' (${message._id}): ${reasonOf(error)}`,
-      { id: message._id, event: message.event },
+      `The store refused '${event}' (${id}): ${reasonOf(error)}`,
+      { id, event, ...(index !== undefined && { index }) },
       error
     );
   }

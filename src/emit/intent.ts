@@ -1,9 +1,10 @@
 import { reasonOf } from "../errors";
 import { STATUS } from "../message/lifecycle";
 import type { Message, Note } from "../message/message";
+import type { PlainPayload } from "../outbound/encoding";
 import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Clock } from "../platform/clock";
-import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import type { IntentStore, Store } from "../stores/store";
 import type { Metrics } from "../telemetry/metrics";
 import { WIRE_VERSION } from "../wire/envelope";
@@ -32,11 +33,15 @@ export function businessWrite(
   { _id: id, event, intent }: Message,
   payload: unknown,
   commit: (message: CommitMessage) => unknown,
-  { intents, logger }: { intents(): IntentStore; logger: Logger }
+  { intents, warnings }: { intents(): IntentStore; warnings: Warnings }
 ): BusinessWrite {
   let fenced = false;
+  /** Of each call: whether its row may be there. */
+  const calls: Promise<boolean>[] = [];
   const barrier = async (session: unknown) => {
-    await intents().barrier(session, id);
+    const written = intents().barrier(session, id);
+    calls.push(written.then(() => true, mayPass));
+    await written;
     fenced = true;
   };
   return {
@@ -45,12 +50,15 @@ export function businessWrite(
       // The write is done and will be announced. But if the process had died during it, nothing could have told whether
       // it happened.
       if (intent === "barrier" && !fenced)
-        logger.error(
+        warnings.error(
+          "no barrier row",
+          event,
           `Reliable: the 'commit' of '${event}' (${id}) announced a barrier row and wrote none; after a crash the message would have been withdrawn.`
         );
     },
     async rolledBack() {
-      if (!fenced) return true;
+      // A call that nobody has awaited may be on its way, and its row would come after the answer.
+      if (!(await Promise.all(calls)).includes(true)) return true;
       // The transaction may have been committed and only the answer lost.
       return intents()
         .rolledBack(id)
@@ -59,12 +67,23 @@ export function businessWrite(
   };
 }
 
+/** What is refused for good was not written. Of the rest, a lost answer for one, that is not known. */
+function mayPass(error: { retryable?: boolean } | undefined): boolean {
+  return error?.retryable !== false;
+}
+
 export interface StoredIntentParts {
   store: Store;
   insertQueue: InsertQueue;
   metrics: Metrics;
-  logger: Logger;
+  warnings: Warnings;
   clock: Clock;
+}
+
+interface StoreConditions {
+  timeoutMs: number;
+  /** See EmitConditions. */
+  plain?: PlainPayload;
 }
 
 /** Strategy `outbox`: the intent is a row `intended`, which the sweeper does not publish. */
@@ -78,10 +97,10 @@ export class StoredIntent {
   async write(
     message: Message,
     { commit, rolledBack }: BusinessWrite,
-    timeoutMs: number,
+    conditions: StoreConditions,
     dueAt: () => Date
   ): Promise<Message | undefined> {
-    await this.#store(message, timeoutMs);
+    await this.#store(message, conditions);
     try {
       await commit();
     } catch (error) {
@@ -89,13 +108,13 @@ export class StoredIntent {
       if (await rolledBack()) await this.#withdraw(message, error);
       throw error;
     }
-    const { store, logger } = this.parts;
+    const { store, warnings } = this.parts;
     const { _id: id } = message;
     const due = dueAt();
     // The business write has happened, so this emit does not fail any more. If this is not confirmed, the sweeper asks
     // about the intent when it comes due.
     const happened = await store.intents.happened(id, due).catch(error => {
-      logger.warn(`Reliable: intent ${id} was not confirmed yet: ${reasonOf(error)}`);
+      warnings.warn("intent", "unconfirmed", `Reliable: intent ${id} was not confirmed yet: ${reasonOf(error)}`);
       return false;
     });
     message.status = STATUS.pending;
@@ -103,27 +122,29 @@ export class StoredIntent {
     return happened ? undefined : this.#overtaken(message);
   }
 
-  async #store(message: Message, timeoutMs: number): Promise<void> {
+  async #store(message: Message, { timeoutMs, plain }: StoreConditions): Promise<void> {
     const { store, insertQueue, metrics } = this.parts;
     message.status = STATUS.intended;
     message.dueAt = new Date(store.now().getTime() + delayOf(message, 1));
     // It was stored too late: its business write was never begun. The sweeper will ask about it and withdraw it.
     const outcome = await insertQueue.insert(message, timeoutMs, () => undefined);
-    const existing = outcome.stored ? undefined : await replaceWithdrawn(store, message, outcome.existing);
+    const existing = outcome.stored ? undefined : await replaceWithdrawn(store, message, outcome.existing, plain);
     if (existing) {
-      assertSame(existing, message);
+      await assertSame(existing, message, plain);
       throw duplicateId(existing, "its business write is not done again");
     }
     metrics.stored(message.event);
   }
 
   async #withdraw({ _id: id, producer, createdAt }: Message, error: unknown): Promise<void> {
-    const { store, clock, logger } = this.parts;
+    const { store, clock, warnings } = this.parts;
     const at = new Date(clock.now());
     const note: Note = { at, by: producer, act: "withdraw", note: `commit failed: ${reasonOf(error)}` };
     await store.intents
       .withdraw(id, note, createdAt)
-      .catch(failed => logger.warn(`Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`));
+      .catch(failed =>
+        warnings.warn("intent", "not withdrawn", `Reliable: intent ${id} was not withdrawn yet: ${reasonOf(failed)}`)
+      );
   }
 
   /**
@@ -132,18 +153,20 @@ export class StoredIntent {
    * publish.
    */
   async #overtaken(message: Message): Promise<Message | undefined> {
-    const { store, clock, logger } = this.parts;
+    const { store, clock, warnings } = this.parts;
     const { _id: id } = message;
     try {
       const [row] = await store.messages.find([id]);
       if (row?.status !== STATUS.withdrawn) return row ?? { ...message, status: STATUS.intended };
-      logger.warn(
+      warnings.warn(
+        "intent",
+        "overtaken",
         `Reliable: message ${id} was withdrawn while its business write was under way, and that write has happened; the message is sent. A barrier row would have stopped the write.`
       );
       message.createdAt = new Date(Math.max(clock.now(), message.createdAt.getTime() + 1));
       return await replace(store, message);
     } catch (error) {
-      logger.warn(`Reliable: intent ${id} was not confirmed yet: ${reasonOf(error)}`);
+      warnings.warn("intent", "unconfirmed", `Reliable: intent ${id} was not confirmed yet: ${reasonOf(error)}`);
       return { ...message, status: STATUS.intended };
     }
   }

@@ -4,6 +4,7 @@ import type { ServiceOptions } from "../options/options";
 import { checkEvent, checkHeaders } from "../wire/envelope";
 import { isEmpty, serialize } from "../wire/json";
 import { checkEmitOptions, checkSource, type EmitOptions } from "./emit-options";
+import { keysOf } from "./keys";
 
 /** The emitting service. */
 export interface EmitSource {
@@ -45,6 +46,7 @@ export function newMessage(
   const meta = options.meta || (source.meta && !isEmpty(source.meta)) ? { ...source.meta, ...options.meta } : EMPTY;
   const headers = options.headers ?? EMPTY;
   const strategy = options.strategy ?? service.strategy;
+  const keys = keysOf(event, options.keys);
   const groups = options.groups === undefined ? undefined : [options.groups].flat();
   checkHeaders(event, meta, headers, source.origin, groups ?? []);
   const _id = options.id ?? defaults.id();
@@ -64,11 +66,16 @@ export function newMessage(
     bucket: bucketOf(_id),
     waiting: defaults.waitingFor(event, groups),
     failed: NONE,
+    resolved: NONE,
+    deadAt: EMPTY,
+    errors: EMPTY,
     receipts: EMPTY,
     attempts: EMPTY,
     spent: EMPTY,
     base: EMPTY,
     next: EMPTY,
+    unroutable: EMPTY,
+    unroutableMs: options.unroutableMs ?? service.unroutableMs,
     maxAttempts: options.maxAttempts ?? (strategy === "callback" ? service.callbackAttempts : service.maxAttempts),
     backoff: options.backoff ? { ...service.backoff, ...options.backoff } : service.backoff,
     receiptTimeoutMs: service.receiptTimeoutMs,
@@ -77,6 +84,7 @@ export function newMessage(
     at: createdAt,
     notes: NONE
   };
+  if (keys) message.keys = keys;
   if (groups) message.groups = groups;
   if (options.source) message.source = { action: options.source.action, params: options.source.params ?? {} };
   if (options.commit) message.intent = options.source ? "source" : "barrier";

@@ -2,15 +2,16 @@ import { Batcher } from "../async/batcher";
 import { WaitGroup } from "../async/wait-group";
 import type { PublishResult } from "../couriers/courier";
 import { reasonOf } from "../errors";
-import { displaced, judgeFailure, refused, unroutable } from "../message/attempts";
+import { displaced, judgeFailure, noRoute, refused, unroutableYet } from "../message/attempts";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import type { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
-import type { FailedRecord } from "../stores/store-records";
+import type { DisplacedRecord, FailedRecord } from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 import { ConfirmBuffer } from "./confirm-buffer";
@@ -20,7 +21,7 @@ import { type BusinessWrite, StoredIntent } from "./intent";
 import { leftOf } from "./published";
 import { SessionEmits } from "./session-emits";
 import type { StatusWaiter } from "./status-waiter";
-import type { EmitConditions, EmitResult, Strategy } from "./strategy";
+import { type EmitConditions, type EmitResult, resultOf, type Strategy } from "./strategy";
 
 /** Status updates per store command. */
 const MAX_BATCH = 500;
@@ -45,6 +46,7 @@ export interface OutboxParts {
   statusWaiter: StatusWaiter;
   metrics: Metrics;
   logger: Logger;
+  warnings: Warnings;
   progress: Progress;
   events: Events;
   clock: Clock;
@@ -58,6 +60,7 @@ export class Outbox implements Strategy {
   readonly #sessions: SessionEmits;
   readonly #postponed: Batcher<string, void>;
   readonly #failed: Batcher<FailedRecord, void>;
+  readonly #displaced: Batcher<DisplacedRecord, void>;
   readonly #publishing = new WaitGroup(error =>
     this.parts.logger.debug(
       `Reliable: an emit's publish was not recorded; the sweeper will send the message again: ${reasonOf(error)}`
@@ -78,6 +81,10 @@ export class Outbox implements Strategy {
       write: ids => store.messages.postponed(ids, new Date(store.now().getTime() + POSTPONE_MS)).then(() => [])
     });
     this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => progress.failed(records).then(() => []) });
+    this.#displaced = new Batcher({
+      maxItems: MAX_BATCH,
+      write: records => progress.displaced(records).then(() => [])
+    });
   }
 
   async emit(message: Message, conditions: EmitConditions): Promise<EmitResult> {
@@ -95,7 +102,9 @@ export class Outbox implements Strategy {
       // Only an insert can join a transaction; and the handler has not asked for one.
       if (conditions.joined && outcome.existing.status === STATUS.withdrawn)
         return this.emit(message, { ...conditions, session: undefined, joined: false });
-      const existing = session ? outcome.existing : await replaceWithdrawn(store, message, outcome.existing);
+      const existing = session
+        ? outcome.existing
+        : await replaceWithdrawn(store, message, outcome.existing, conditions.plain);
       if (existing) return this.#asBefore(message, existing, conditions, until);
     }
     metrics.stored(message.event);
@@ -105,8 +114,8 @@ export class Outbox implements Strategy {
   }
 
   /** The id has a row already, which stays. */
-  #asBefore(message: Message, existing: Message, conditions: EmitConditions, until: number): Promise<EmitResult> {
-    assertSame(existing, message);
+  async #asBefore(message: Message, existing: Message, conditions: EmitConditions, until: number): Promise<EmitResult> {
+    await assertSame(existing, message, conditions.plain);
     // Only an insert can join the caller's transaction.
     if (existing.status === STATUS.withdrawn)
       throw duplicateId(
@@ -123,11 +132,11 @@ export class Outbox implements Strategy {
     until: number
   ): Promise<EmitResult> {
     let direct = false;
-    const row = await this.#intent.write(message, write, conditions.timeoutMs, () => {
+    const row = await this.#intent.write(message, write, conditions, () => {
       direct = this.#direct;
       return this.#dueAt(direct);
     });
-    if (row) return { id: row._id, status: row.status };
+    if (row) return resultOf(row, row.status);
     if (direct) this.#startPublish(message, conditions);
     return this.#wait(message, conditions, until);
   }
@@ -149,7 +158,7 @@ export class Outbox implements Strategy {
   async idle(): Promise<void> {
     await this.parts.insertQueue.idle();
     await this.#publishing.idle();
-    await Promise.all([this.#confirms.idle(), this.#postponed.idle(), this.#failed.idle()]);
+    await Promise.all([this.#confirms, this.#postponed, this.#failed, this.#displaced].map(writes => writes.idle()));
   }
 
   stop(): void {
@@ -158,10 +167,10 @@ export class Outbox implements Strategy {
 
   async #wait(message: Message, { waitFor, timeoutMs }: EmitConditions, until: number): Promise<EmitResult> {
     const { _id: id, event, status } = message;
-    if (waitFor === "stored" || status === STATUS.consumed) return { id, status };
-    if (waitFor === "confirmed" && status === STATUS.published) return { id, status };
+    if (waitFor === "stored" || status === STATUS.consumed) return resultOf(message, status);
+    if (waitFor === "confirmed" && status === STATUS.published) return resultOf(message, status);
     const { statusWaiter, clock } = this.parts;
-    return { id, status: await statusWaiter.wait(id, event, waitFor, timeoutMs, leftOf(until, clock)) };
+    return resultOf(message, await statusWaiter.wait(id, event, waitFor, timeoutMs, leftOf(until, clock)));
   }
 
   #startCommitted(rows: Message[]): void {
@@ -220,15 +229,23 @@ export class Outbox implements Strategy {
     );
   }
 
-  /** A group that is known and has no queue at the moment is offline, and its message waits. */
+  /**
+   * A group that is known and has no queue at the moment is offline, and its message waits; so it does for a group that
+   * is not known yet, for a time.
+   */
   async #recordGroup(message: Message, group: string, result: PublishResult, now: Date): Promise<void> {
     const { outcome, reason, code } = result;
     const { subscriptions } = this.parts.publisher;
     if (outcome === "refused")
       await this.#failed.add(judgeFailure(message, group, 1, "refused", refused(reason), { now }));
-    else if (outcome === "returned" && code === "NO_ROUTE" && subscriptions?.knows(group, message.event))
-      await this.parts.progress.displaced([displaced(message, group, 1, now)]);
-    else if (outcome === "returned")
-      await this.#failed.add(judgeFailure(message, group, 1, "unroutable", unroutable(reason), { now }));
+    else if (outcome === "returned") {
+      const known = subscriptions?.knows(group, message.event);
+      const again = known
+        ? code === "NO_ROUTE" && displaced(message, group, 1, now)
+        : unroutableYet(message, group, 1, { now, reason });
+      await (again
+        ? this.#displaced.add(again)
+        : this.#failed.add(judgeFailure(message, group, 1, "unroutable", noRoute(reason), { now })));
+    }
   }
 }

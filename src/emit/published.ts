@@ -1,7 +1,7 @@
 import { TIMED_OUT, withTimeout } from "../async/deadline";
 import type { PublishResult } from "../couriers/courier";
 import { ReliableError, ReliableRetryableError } from "../errors";
-import type { Message } from "../message/message";
+import { groupsOf, type Message } from "../message/message";
 import type { Clock } from "../platform/clock";
 
 /** A publish without an answer within the emit's time may still succeed. */
@@ -50,6 +50,16 @@ export function publishRefused({ _id: id, event }: Message, { reason }: PublishR
     event,
     reason
   });
+}
+
+/** Its check was taken: it may be delivered yet, but it is not promised. */
+export function notRouted(message: Message, { outcome, reason }: PublishResult): ReliableRetryableError {
+  const { _id: id, event } = message;
+  return new ReliableRetryableError(
+    "RELIABLE_OUTCOME_UNKNOWN",
+    `No queue takes '${event}' (${id}): ${reason}. Its check was taken, so it is sent again when that comes. Emit it again with this id; groups with an inbox handle it once.`,
+    { id, event, outcome, reason, groups: groupsOf(message) }
+  );
 }
 
 export function outcomeUnknown(

@@ -1,5 +1,8 @@
+import { TIMED_OUT, withTimeout } from "../async/deadline";
 import { ReliableError, ReliableRetryableError } from "../errors";
 import { STATUS, type Status } from "../message/lifecycle";
+import { pauseText } from "../message/paused";
+import type { Subscriptions } from "../outbound/subscriptions";
 import type { Call } from "../platform/call";
 import type { Clock, Timer } from "../platform/clock";
 import type { Store } from "../stores/store";
@@ -24,6 +27,7 @@ export interface StatusSeen {
 export interface StatusWaiterParts {
   /** A node without a store asks another node, by the action `reliable.statuses`. */
   store: Store | undefined;
+  subscriptions: Subscriptions | undefined;
   call: Call;
   askTimeoutMs: number;
   events: Events;
@@ -32,9 +36,12 @@ export interface StatusWaiterParts {
 
 /** The states of these messages; ids that are not in the store are left out. */
 export async function statusesOf(store: Store, ids: string[]): Promise<StatusSeen[]> {
-  const rows = await store.messages.find(ids);
+  const rows = await store.messages.heads(ids);
   return rows.map(({ _id: id, status, reason }) => ({ id, status, ...(reason && { reason }) }));
 }
+
+/** An emit has waited as long as it may; the reason must not cost it much more. */
+const PAUSED_MS = 1000;
 
 const FIRST_POLL_MS = 25;
 const MAX_POLL_MS = 500;
@@ -85,15 +92,18 @@ export class StatusWaiter {
         resolve: status => done(() => resolve(status)),
         reject: error => done(() => reject(error))
       };
-      const expired = () =>
+      const expired = async () => {
+        const paused = goal === "consumed" ? await this.#pausedFor(event) : [];
+        const but = paused.length ? ` Paused: ${paused.join("; ")}.` : "";
         waiter.reject(
           new ReliableRetryableError(
             "RELIABLE_WAIT_TIMEOUT",
-            `'${event}' (${id}) was stored but not ${goal} within ${timeoutMs} ms; it stays stored and will be tried on.`,
-            { id, event, goal, timeoutMs }
+            `'${event}' (${id}) was stored but not ${goal} within ${timeoutMs} ms; it stays stored and will be tried on.${but}`,
+            { id, event, goal, timeoutMs, ...(paused.length && { paused }) }
           )
         );
-      const timer = this.parts.clock.after(leftMs, expired, { ref: true });
+      };
+      const timer = this.parts.clock.after(leftMs, () => void expired(), { ref: true });
       const set = this.#waiting.get(id) ?? new Set();
       this.#waiting.set(id, set.add(waiter));
       this.#pollMs = FIRST_POLL_MS;
@@ -135,6 +145,20 @@ export class StatusWaiter {
       {}
     );
     for (const set of this.#waiting.values()) for (const waiter of set) waiter.reject(error);
+  }
+
+  /** Because of which pauses it may not be handled. Never rejects, and takes a second at most. */
+  async #pausedFor(event: string): Promise<string[]> {
+    const { subscriptions, call, clock } = this.parts;
+    // As it was read some seconds ago: the emit has waited as long as it may.
+    if (subscriptions) return subscriptions.pausedFor(event).map(pauseText);
+    const asked = call("reliable.paused", { event }, { timeout: PAUSED_MS }) as Promise<{ text: string }[]>;
+    const rows = await withTimeout(
+      asked.catch(() => []),
+      PAUSED_MS,
+      clock
+    );
+    return rows === TIMED_OUT ? [] : rows.map(({ text }) => text);
   }
 
   #schedule(): void {

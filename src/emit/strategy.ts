@@ -1,5 +1,6 @@
 import type { Status } from "../message/lifecycle";
-import type { Message } from "../message/message";
+import { groupsOf, type Message } from "../message/message";
+import type { PlainPayload } from "../outbound/encoding";
 import type { BusinessWrite } from "./intent";
 import type { Goal } from "./status-waiter";
 
@@ -57,6 +58,8 @@ export interface EmitConditions {
   waitFor: "stored" | Goal;
   /** Runs between the intent and the message. */
   write?: BusinessWrite;
+  /** Of an emit of a service with hooks: its payload as it was given. */
+  plain?: PlainPayload;
   /** Limit in ms for the whole emit. */
   timeoutMs: number;
 }
@@ -65,4 +68,14 @@ export interface EmitResult {
   id: string;
   /** `pending` when stored; the status that was found if `waitFor` asked for more or if the `id` was stored before. */
   status: Status;
+  /**
+   * The groups that are to handle it, as known at the emit; none = nobody is known to take this event (on a node without
+   * a store nobody is ever known). A queue for jobs: `queue/<name>` or `queue-confirm/<name>`.
+   */
+  groups: string[];
+}
+
+/** Of a new message, or of the one that the id had before. */
+export function resultOf(message: Message, status: Status): EmitResult {
+  return { id: message._id, status, groups: groupsOf(message) };
 }

@@ -97,7 +97,7 @@ export class BatchConsumer {
 
   async #run(): Promise<void> {
     await Promise.resolve();
-    const { logger, events, clock, store } = this.parts;
+    const { warnings, events, clock, store } = this.parts;
     let failures = 0;
     while (this.#held.length && !this.#stopped) {
       await this.#pace();
@@ -109,7 +109,7 @@ export class BatchConsumer {
       } catch (error) {
         // They stay unacked until the store takes them. The prefetch bounds their number.
         if (++failures === 1) {
-          logger.warn(`Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
+          warnings.warn("store", this.queue, `Reliable: ${this.queue} waits for the store: ${reasonOf(error)}`);
           events.emit("error", error, "tracker");
         }
         await clock.sleep(store.ready ? backoffMs(RETRY, failures) : RETRY.initialMs, this.#end.signal);

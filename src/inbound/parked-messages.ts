@@ -5,6 +5,7 @@ import type { Parked } from "../message/records";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import { hasControl, printable } from "../platform/printable";
+import type { Warnings } from "../platform/warnings";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 import { isCount, PARKED_TYPE } from "../wire/envelope";
@@ -136,16 +137,17 @@ function plain(value: unknown, depth: number): unknown {
 export interface ParkingNode {
   metrics: Metrics;
   logger: Logger;
+  warnings: Warnings;
   nodeID: string;
   events: Events;
   clock: Clock;
 }
 
-/** The node that has parked a message says so once: metric, log and `$reliable.error`. The content is not told. */
+/** The node that has parked a message says so once: metric, log (bounded) and `$reliable.error`. The content is not told. */
 export function announceParked(
   { queue, messageId }: Pick<Delivery, "queue"> & Partial<Pick<Delivery, "messageId">>,
   reason: string,
-  { metrics, logger, events }: Pick<ParkingNode, "metrics" | "logger" | "events">,
+  { metrics, warnings, events }: Pick<ParkingNode, "metrics" | "warnings" | "events">,
   module: string
 ): void {
   const error = new ReliableError("RELIABLE_PARKED", `Parked a message from ${queue}: ${reason}.`, {
@@ -154,8 +156,13 @@ export function announceParked(
     messageId
   });
   metrics.parked(queue);
-  logger.warn(`Reliable: ${error.message}`);
+  warnings.warn(`parked from ${queue}`, causeOf(reason), `Reliable: ${error.message}`);
   events.emit("error", error, module);
+}
+
+/** The words of a reason that do not change from message to message. */
+export function causeOf(reason: string): string {
+  return reason.split(/[\d:'"(]/, 1)[0] as string;
 }
 
 /**

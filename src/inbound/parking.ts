@@ -3,7 +3,7 @@ import type { Delivery } from "../couriers/courier";
 import { ReliableError, reasonOf } from "../errors";
 import type { Parked } from "../message/records";
 import type { Store } from "../stores/store";
-import { announceParked, isParkedMessage, type ParkingNode, toParked, toShortRecord } from "./parked-messages";
+import { announceParked, causeOf, isParkedMessage, type ParkingNode, toParked, toShortRecord } from "./parked-messages";
 
 /** A delivery that is to be parked, and the reason. */
 export type Fault = [delivery: Delivery, reason: string];
@@ -83,14 +83,14 @@ export class Parking {
     if (this.#refused.has(delivery)) return;
     this.#refused.add(delivery);
     const { queue, messageId } = delivery;
-    const { logger, events } = this.parts;
+    const { warnings, events } = this.parts;
     const error = new ReliableError(
       "RELIABLE_STORE_REFUSED",
       `The store refuses to keep a message from ${queue} that is to be parked (${reason}), even in short: ${reasonOf(cause)}. It stays in its queue, unacked, and is tried again.`,
       { queue, messageId, reason },
       cause
     );
-    logger.error(`Reliable: ${error.message}`);
+    warnings.error(`refused from ${queue}`, causeOf(reason), `Reliable: ${error.message}`);
     events.emit("error", error, "tracker");
   }
 }

@@ -1,4 +1,4 @@
-import type { Delivery, Publication } from "../couriers/courier";
+import type { Heard, Publication } from "../couriers/courier";
 import type { Clock } from "../platform/clock";
 import type { Metrics } from "../telemetry/metrics";
 import { HEADER } from "../wire/envelope";
@@ -28,7 +28,7 @@ export class Signatures {
   }
 
   /** Called by whoever reads a message, before it believes anything of it. Throws Unreadable. */
-  check(delivery: Delivery, kind: Kind): void {
+  check(delivery: Heard, kind: Kind): void {
     const { keys, required, metrics, clock } = this.parts;
     const verdict = verdictOf(kind, delivery, keys);
     if (verdict === "right") return;

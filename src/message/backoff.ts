@@ -12,3 +12,9 @@ export function backoffMs({ initialMs, maxMs, jitter }: Backoff, attempt: number
   const fixed = delay * FIXED_SHARE[jitter];
   return Math.round(fixed + Math.random() * (delay - fixed));
 }
+
+/** Pause in ms before somebody who has been away for `goneMs` is looked for again: it grows with that time. */
+export function growingPauseMs({ initialMs, maxMs }: Backoff, goneMs: number): number {
+  const grown = Math.max(initialMs, goneMs / 2);
+  return Math.round(Math.min(grown, Math.max(initialMs, maxMs)) * (0.75 + Math.random() / 2));
+}

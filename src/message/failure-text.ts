@@ -1,5 +1,5 @@
 import { redact } from "../errors";
-import type { FailureError } from "./message";
+import type { Failure, FailureError, GroupError } from "./message";
 
 const MAX_ERROR_TEXT = 1000;
 
@@ -37,6 +37,33 @@ export function describeError(thrown: unknown): FailureError {
   if (data !== undefined && data !== null)
     result.data = boundedText(typeof data === "string" ? data : json(data), MAX_ERROR_TEXT);
   return result;
+}
+
+/** In UTF-8. */
+const MAX_NAME_BYTES = 50;
+const MAX_MESSAGE_BYTES = 200;
+
+/**
+ * How a group has failed for good, short: all groups of a message may fail, and its row has a limit. The whole text is
+ * in the failure and in the note.
+ */
+export function groupErrorOf({ cause, error: { name, message, code, type } }: Failure): GroupError {
+  return {
+    cause,
+    name: cutBytes(name, MAX_NAME_BYTES),
+    message: cutBytes(message, MAX_MESSAGE_BYTES),
+    ...(code !== undefined && { code: typeof code === "string" ? cutBytes(code, MAX_NAME_BYTES) : code }),
+    ...(type !== undefined && { type: cutBytes(type, MAX_NAME_BYTES) })
+  };
+}
+
+export function cutBytes(text: string, max: number): string {
+  if (Buffer.byteLength(text) <= max) return text;
+  // The last character may have been cut in two.
+  return Buffer.from(text)
+    .subarray(0, max)
+    .toString()
+    .replace(/\uFFFD$/, "");
 }
 
 export function boundedText(value: unknown, max: number): string {

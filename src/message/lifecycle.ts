@@ -2,6 +2,9 @@
  * The statuses of a message and the legal transitions. Pure; the store's filters repeat them: most in
  * `stores/documents/messages.ts` and `consumed-or-dead.ts`, an operator's in `operations.ts`.
  *
+ * `dead` says that at least one group needs a human. The others go on: it is due for the sweeper while one is waited
+ * for. If the groups that have failed answer late, or a human resolves them, it is `pending` or `published` again.
+ *
  *   emit with `commit`                    emit
  *         │                                │
  *         ▼     business write happened    ▼     confirmed and routed          last receipt
@@ -29,7 +32,10 @@ export const STATUS = {
   published: "published",
   /** Every expected group has handled it. Final; pruned after `retainMs`. A late receipt leads here from `dead` too. */
   consumed: "consumed",
-  /** No group that still owes a receipt has attempts left. Stays until an operator retries, resolves or discards it. */
+  /**
+   * At least one group has failed for good. Stays until an operator retries, resolves or discards it, or the group
+   * answers late. Groups that have attempts left are delivered to as in `pending` and `published`.
+   */
   dead: "dead",
   /** Closed by an operator, with a note. Final; pruned after `retainMs`. */
   resolved: "resolved",
@@ -49,7 +55,7 @@ export const TRANSITIONS: Readonly<Record<Status, readonly (Status | "discarded"
   intended: ["pending", "published", "withdrawn", "dead"],
   pending: ["published", "consumed", "dead", "resolved"],
   published: ["pending", "consumed", "dead", "resolved"],
-  dead: ["pending", "consumed", "resolved", "discarded"],
+  dead: ["pending", "published", "consumed", "resolved", "discarded"],
   consumed: [],
   resolved: [],
   withdrawn: []
@@ -60,9 +66,14 @@ export function sourcesOf(to: Status | "discarded"): Status[] {
   return STATUSES.filter(from => TRANSITIONS[from].includes(to));
 }
 
-/** The sweeper may have to act on it: it is neither final nor `dead`, where only a human may. */
-export function isOpen({ status }: { status: Status }): boolean {
-  return !isFinal(status) && status !== STATUS.dead;
+/** The sweeper may have to act on it: it is not final, and of a `dead` one other groups are still waited for. */
+export function isOpen({ status, waiting }: { status: Status; waiting: string[] }): boolean {
+  return !isFinal(status) && (status !== STATUS.dead || waiting.length > 0);
+}
+
+/** Of a message that no group has failed for good (any more). */
+export function openStatusOf({ publishedAt }: { publishedAt?: unknown }): Status {
+  return publishedAt === undefined ? STATUS.pending : STATUS.published;
 }
 
 export function isFinal(status: Status): boolean {

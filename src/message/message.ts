@@ -7,8 +7,8 @@ import type { Status } from "./lifecycle";
 export const ANY_GROUP = "*";
 
 /**
- * The largest `maxPayloadBytes`. The row of a message has room for failures beside it (MongoDB: 16 MiB), and a failed
- * receipt can bring it back in base64 (RabbitMQ: 16 MiB).
+ * The largest `maxPayloadBytes`. A failed receipt can bring it back in base64 (RabbitMQ: 16 MiB), and a document has
+ * room for it (MongoDB: 16 MiB).
  */
 export const MAX_PAYLOAD_BYTES = 8 * 1024 * 1024;
 
@@ -20,13 +20,13 @@ export type FailureCause =
   | "rejected"
   /** Published, taken by the queue, no longer waiting there, and without a receipt. */
   | "silence"
-  /** The broker returned it: no queue for this event or group. */
+  /** The broker returned it: no queue for this event or group, for longer than `unroutableMs`. */
   | "unroutable"
   /** The broker refused it for what it is: too large, no right to send it; or it cannot be encoded. */
   | "refused"
   /**
-   * Not in the group's queue any more, or never was: a policy of RabbitMQ took it out, or there is no queue at the
-   * moment. Costs no attempt.
+   * Not in the group's queue any more, or never was: a policy of RabbitMQ took it out, there is no queue at the moment,
+   * or no such group is known yet. Costs no attempt.
    */
   | "displaced"
   /** The broker stopped redelivering it (`x-delivery-limit`): its consumers die while they handle it. */
@@ -48,6 +48,10 @@ export interface Failure {
   cause: FailureCause;
   group?: string;
   attempt?: number;
+  /** How often the handler ran in this attempt, if more than once: its transaction had lost conflicts. */
+  runs?: number;
+  /** It does not count: the group's breaker was open, or the message was held by its `patienceMs`. */
+  excused?: true;
   nodeID?: string;
   error: FailureError;
 }
@@ -57,17 +61,65 @@ export interface Receipt {
   nodeID: string;
   durationMs: number;
   attempt: number;
+  /** As in a failure. */
+  runs?: number;
 }
 
-/** What an operator or the library did to a message outside of its normal course. */
+/** How a group has failed for good. Masked and bounded, without stack and data. */
+export type GroupError = Pick<Failure, "cause"> & Omit<FailureError, "stack" | "data">;
+
+/**
+ * How a group of a dead message has failed, as operators search for it: `type` is that of the error, or its code, or its
+ * name; `text` has no numbers and ids, so that it is the same in many messages.
+ */
+export interface LastError {
+  group: string;
+  at: Date;
+  cause: FailureCause;
+  name: string;
+  type: string;
+  text: string;
+  /** Where it failed, if a node has reported it. */
+  nodeID?: string;
+}
+
+/** In a note: no person and no node, but what the rules say. */
+export const LIBRARY = "reliable-emit";
+
+/** What befell a message outside of its normal course: an operator's acts, and what the library found out. */
 export interface Note {
   at: Date;
+  /** An operator, or a node. */
   by: string;
-  act: "retry" | "resolve" | "discard" | "forget" | "withdraw";
+  act:
+    | "retry"
+    | "resolve"
+    | "discard"
+    | "forget"
+    | "erase"
+    | "replay"
+    | "withdraw"
+    /** A group has failed for good. */
+    | "dead"
+    /** What a group has failed does not count: its breaker opened. */
+    | "excused"
+    /** It is known now which groups are meant. */
+    | "recipients"
+    /** What the producer said of an intent: its business write has happened; or nothing clear. */
+    | "happened"
+    | "asked";
   note?: string;
+  /** Id of the bulk act that it was part of. */
+  bulk?: string;
   /** With `forget`: whom; without a pattern all of the group. */
   group?: string;
   pattern?: string;
+  /** Those that this act is about, as they stood in the message: the first GROUPS_NOTED. */
+  groups?: string[];
+  /** How many more there are. */
+  moreGroups?: number;
+  /** With `recipients`: the names that they have replaced. */
+  replaced?: string[];
 }
 
 export const JITTERS = ["none", "half", "full"] as const;
@@ -108,6 +160,16 @@ export interface Source {
   params: unknown;
 }
 
+/** Of a message that a replay has made. */
+export interface Replay {
+  /** Id of the bulk act. */
+  bulk: string;
+  /** Id of the original. */
+  of: string;
+  /** The group handles it although it has handled the original. */
+  again?: true;
+}
+
 /** One emitted event. Instants are Dates; maps are keyed by group. `body` has the exact bytes that are sent. */
 export interface Message {
   /** UUIDv7, or the caller's `id`: messageId on the wire, dedupe key everywhere. */
@@ -121,6 +183,8 @@ export interface Message {
   strategy: (typeof STRATEGIES)[number];
   /** Full name of the emitting service. */
   producer: string;
+  /** The emit's `keys`, as `name=value`, by which operators find it. */
+  keys?: string[];
   /** The emit's `groups` option: sent and resent to these queues only. Absent = every subscribed group. */
   groups?: string[];
   status: Status;
@@ -135,29 +199,39 @@ export interface Message {
   bucket: number;
   /** Groups that still owe a receipt and have attempts left. */
   waiting: string[];
-  /**
-   * Groups that still owe a receipt and have used up their attempts. If only such groups are left, the message is
-   * `dead`.
-   */
+  /** Groups that have used up their attempts. While there is one, the message is `dead`. */
   failed: string[];
+  /** Groups that had failed, and that a human has resolved while others were still waited for. */
+  resolved: string[];
+  /** When and how a group has failed for good; it stays when the group is resolved. */
+  deadAt: Record<string, Date>;
+  errors: Record<string, GroupError>;
+  /** Of each group in `failed`, the last LAST_ERRORS_KEPT of them; only while the message is `dead`. */
+  lastErrors?: LastError[];
   receipts: Record<string, Receipt>;
   /** Attempts made (confirmed publishes) per group; counts from 1. Absent = 1 once `publishedAt` is set. */
   attempts: Record<string, number>;
   /** Number of the last attempt that failed, per group. */
   spent: Record<string, number>;
-  /** `spent` at the operator's last retry, per group: attempts count from here. */
+  /**
+   * How many of `spent` do not count, per group: those up to an operator's last retry, and those that were excused since.
+   */
   base: Record<string, number>;
   /**
    * When a group's next step is due (backoff after a failure, or silence), per group. Absent = `publishedAt` +
    * receiptTimeoutMs.
    */
   next: Record<string, Date>;
+  /** Since when no queue takes it, per group that is not known (yet); ANY_GROUP: no group at all is. */
+  unroutable: Record<string, Date>;
+  /** How long that costs no attempt. */
+  unroutableMs: number;
   maxAttempts: number;
   backoff: Backoff;
   receiptTimeoutMs: number;
   /** The last FAILURES_KEPT failures. */
   failures: Failure[];
-  /** Why it is `dead`: cause, group and the last error in one line. */
+  /** Why it is `dead`: cause, group and the last error in one line; of several groups the last one's. */
   reason?: string;
   source?: Source;
   /** How the sweeper asks about it while it is an intent. */
@@ -185,7 +259,22 @@ export interface Message {
   at: Date;
   /** Of an operator's last retry. */
   retriedAt?: Date;
+  /** Id of the last bulk act that retried it, or of the replay that made it. */
+  bulk?: string;
+  /** Which replay has made it, and of what. */
+  replay?: Replay;
+  /** `body` is what the producer's hook `encode` has made of the payload. */
+  encoded?: true;
+  /** Of a final message: when its payload, meta, headers, source and the texts of its errors were dropped. */
+  droppedAt?: Date;
+  /** Length of the payload that was dropped. */
+  droppedBytes?: number;
   notes: Note[];
+}
+
+/** The groups that are to handle it, or have done so, as far as they are known. */
+export function groupsOf({ waiting, failed, receipts }: MessageHead): string[] {
+  return [...new Set([...Object.keys(receipts), ...waiting, ...failed])].filter(group => group !== ANY_GROUP);
 }
 
 /** A message without its payload. */
@@ -197,8 +286,23 @@ export type ListedMessage = MessageHead & { bytes: number; unreadable?: string }
 /** Of the rows that this version of the library writes. Rows of another one are not touched. */
 export const ROW_VERSION = 2;
 
+/** What `unroutableMs` is in rows and plans that do not say it, for ever: not the option's default, which may change. */
+export const UNROUTABLE_MS = 3_600_000;
+
 /** Failures kept on a message: enough to see a pattern, and limited so that a row cannot grow without end. */
 export const FAILURES_KEPT = 20;
+
+/** Of a row with more failed groups than that somebody looks at all of them. */
+export const LAST_ERRORS_KEPT = 100;
+
+/** Of what humans have done with a message: the last ones. */
+export const NOTES_KEPT = 100;
+
+/** Groups that a note names. */
+export const GROUPS_NOTED = 20;
+
+/** Characters of a node's id in a row. The one in a receipt is a stranger's. */
+export const MAX_NODE_ID = 255;
 
 /**
  * The number of buckets. Sweeper partitions divide them. It is fixed, so that the number of partitions can change at

@@ -105,6 +105,11 @@ export function consumerGroup(group: string, pattern: string): string {
   return isWildcard(pattern) ? `${group}:${pattern}` : group;
 }
 
+/** The group as its services name it, of the name under which one of its handlers answers. */
+export function baseGroup(group: string): string {
+  return group.split(":", 1)[0] as string;
+}
+
 /** `constructor`, `toString`, `__proto__`: every object seems to have them, so attempts by group would be none. */
 export function isObjectKey(group: string): boolean {
   return group in {};

@@ -1,13 +1,18 @@
 import type { Courier } from "../couriers/courier";
-import { ReliableError } from "../errors";
+import { ReliableError, ReliableRetryableError } from "../errors";
 import { STATUS } from "../message/lifecycle";
-import type { Note } from "../message/message";
-import { bindingKey, consumerGroup, isWildcard, namesGroup } from "../message/pattern";
-import type { Subscription } from "../message/records";
+import { ANY_GROUP, type Note } from "../message/message";
+import { baseGroup, bindingKey, consumerGroup, isWildcard, namesGroup } from "../message/pattern";
+import { pauseText } from "../message/paused";
+import type { Pause, Subscription } from "../message/records";
+import { hasProcess } from "../outbound/control-messages";
 import type { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
 import type { ReleaseScope } from "../stores/store-records";
 import { eventQueue } from "../wire/names";
+import type { Actor } from "./actor";
+import { audited, needNote, recordOf } from "./audit";
+import { endPauses, livesPaused, type PausingParts } from "./pause";
 
 export interface ForgetParams {
   /** A group, with its wildcard handlers; or one of them, as `<group>:<pattern>`. */
@@ -16,6 +21,7 @@ export interface ForgetParams {
   pattern?: string;
   /** Why. Required, but for a `dryRun`. */
   note?: string;
+  /** Who, where the call's meta names no user. */
   by?: string;
   dryRun?: boolean;
   /** Delete its queues although they hold messages. */
@@ -35,14 +41,12 @@ export interface Forgotten {
   /** Messages that do not wait for it any more; with `dryRun`, that would not. */
   messages: number;
   queues: ForgottenQueue[];
-  /** Its handlers that have consumers: they stay, whatever is asked. */
+  /** Its handlers that have consumers, or 0 and a process that takes nothing now: they stay, whatever is asked. */
   living: { pattern: string; queue: string; consumers: number }[];
   dryRun: boolean;
 }
 
-interface ForgetParts {
-  store: Store;
-  courier: Courier;
+interface ForgetParts extends PausingParts {
   progress: Progress;
   namespace: string;
 }
@@ -54,18 +58,26 @@ interface ForgetParts {
  *                                                       act is repeated
  *   … before all messages are released                  repeating the act releases the rest: it goes by the messages
  *   … before the queue is deleted                       an unbound queue stays; nothing is sent to it any more
+ *   in all three                                        its audit record stays `begun`, and a repeat goes on under it
  */
-export async function forget(parts: ForgetParts, params: ForgetParams, who: string): Promise<Forgotten> {
+export async function forget(parts: ForgetParts, params: ForgetParams, actor: Actor): Promise<Forgotten> {
   const { store, courier, progress } = parts;
   const { group, pattern, note: why = "", dryRun = false, force = false } = params;
-  if (!dryRun && why.trim() === "")
-    throw new ReliableError("RELIABLE_BAD_OPTION", `'note' must say why the group '${group}' is forgotten.`, {
-      option: "note"
+  if (group === ANY_GROUP)
+    throw new ReliableError("RELIABLE_BAD_OPTION", `'${ANY_GROUP}' is no group that could be forgotten.`, {
+      option: "group"
     });
-  const meant = (await store.subscriptions.list()).filter(
+  if (!dryRun) needNote("forget", why, `why the group '${group}' is gone for good`);
+  const { subscriptions, pauses } = await store.subscriptions.known();
+  const meant = subscriptions.filter(
     sub => namesGroup(group, sub.group) && (pattern === undefined || sub.pattern === pattern)
   );
   const { gone, living } = await apart(courier, meant);
+  for (const sub of meant) {
+    const isHeld = living.some(({ queue, consumers }) => queue === sub.queue && consumers > 0);
+    const pause = isHeld ? undefined : livesPaused(pauses, sub, store.now());
+    if (pause) throw pausedAlive(sub, pause);
+  }
   const scopes = scopesOf(group, pattern, gone, living.length > 0);
   const messages = await waitingIn(store, scopes);
   if (!gone.length && living.length) throw active(group, living);
@@ -80,30 +92,39 @@ export async function forget(parts: ForgetParts, params: ForgetParams, who: stri
   const depths = await Promise.all(gone.map(async sub => (await courier.depth(sub.queue))?.ready ?? 0));
   const queues = gone.map(({ pattern: of, queue }, i) => ({ pattern: of, queue, ready: depths[i] ?? 0 }));
   if (dryRun) return { group, messages, queues, living, dryRun };
+  const record = recordOf(store, { ...actor, act: "forget", note: why, group, pattern });
+  const counts: Record<string, number> = { matched: messages, done: 0, subscriptions: 0 };
+  record.counts = counts;
+  // Its consumers have come back since: what was begun before then has nothing to do with this.
+  const since = Math.max(0, ...meant.map(({ firstSeenAt }) => firstSeenAt.getTime()));
+  const id = await store.audits.beginForget(record, new Date(since));
   const note: Note = {
-    at: store.now(),
-    by: params.by ?? who,
+    at: record.at,
+    by: actor.by,
     act: "forget",
     note: why,
     group,
     ...(pattern !== undefined && { pattern })
   };
-  for (const sub of gone) await courier.unbind(sub.queue, bindingKey(sub.pattern));
-  await store.operations.forget(gone, note);
-  // One of them may have come back meanwhile, and has announced itself before its subscription was deleted.
-  const again = await apart(courier, gone);
-  if (again.living.length) {
-    await store.subscriptions.announce(gone.filter(sub => again.living.some(({ queue }) => queue === sub.queue)));
-    living.push(...again.living);
-  }
-  let freed = 0;
-  for (const scope of scopesOf(group, pattern, again.gone, living.length > 0))
-    freed += await progress.groupForgotten(scope, note);
-  for (const each of queues) {
-    const stays = living.some(({ queue }) => queue === each.queue);
-    if (!stays) each.ready = await removeEmpty(courier, each.queue, force);
-  }
-  return { group, messages: freed, queues, living, dryRun };
+  await audited(parts, id, counts, async () => {
+    for (const sub of gone) await courier.unbind(sub.queue, bindingKey(sub.pattern));
+    counts["subscriptions"] = await store.operations.forget(gone);
+    if (group === baseGroup(group) && pattern === undefined && !living.length) await endPauses(parts, { group }, actor);
+    else for (const sub of gone) await endPauses(parts, sub, actor);
+    // One of them may have come back meanwhile, and has announced itself before its subscription was deleted.
+    const again = await apart(courier, gone);
+    if (again.living.length) {
+      await store.subscriptions.announce(gone.filter(sub => again.living.some(({ queue }) => queue === sub.queue)));
+      living.push(...again.living);
+    }
+    for (const scope of scopesOf(group, pattern, again.gone, living.length > 0))
+      counts["done"] = (counts["done"] as number) + (await progress.groupForgotten(scope, note));
+    for (const each of queues) {
+      const stays = living.some(({ queue }) => queue === each.queue);
+      if (!stays) each.ready = await removeEmpty(courier, each.queue, force);
+    }
+  });
+  return { group, messages: counts["done"] as number, queues, living, dryRun };
 }
 
 /** The queue of a handler that was forgotten while the queue held messages. */
@@ -147,7 +168,9 @@ async function apart(
   const living: Forgotten["living"] = [];
   for (const sub of subscriptions) {
     const { consumers = 0 } = (await courier.depth(sub.queue)) ?? {};
-    if (consumers) living.push({ pattern: sub.pattern, queue: sub.queue, consumers });
+    const lives = consumers > 0 || (await hasProcess(courier, sub));
+    if (lives === undefined) throw notTold(sub);
+    if (lives) living.push({ pattern: sub.pattern, queue: sub.queue, consumers });
     else gone.push(sub);
   }
   return { gone, living };
@@ -171,18 +194,35 @@ function scopesOf(
 }
 
 async function waitingIn(store: Store, scopes: ReleaseScope[]): Promise<number> {
+  const status = [STATUS.pending, STATUS.published, STATUS.dead];
   let sum = 0;
   for (const { group, event } of scopes)
-    sum += (await store.messages.list({ group, event, status: [STATUS.pending, STATUS.published, STATUS.dead] }, 0, 1))
-      .total;
+    sum += (await store.messages.list({ group, event, status, groupIn: ["waiting", "failed"] }, 1)).total;
   return sum;
 }
 
 function active(group: string, living: Forgotten["living"]): ReliableError {
   const [{ queue, consumers }] = living as [Forgotten["living"][number]];
+  const what = consumers
+    ? `has ${consumers} consumer(s) on ${queue}`
+    : `has no consumer on ${queue} now, but a process that lives (its breaker is open, or it is just starting)`;
+  const text = `The group '${group}' ${what}; stop ${consumers ? "them" : "it"} first.`;
+  return new ReliableError("RELIABLE_GROUP_ACTIVE", text, { group, queue, consumers });
+}
+
+function notTold({ group, queue }: Subscription): ReliableRetryableError {
+  return new ReliableRetryableError(
+    "RELIABLE_UNAVAILABLE",
+    `RabbitMQ does not say whether the group '${group}' lives: its queue ${queue} has no consumer, and no process could be asked.`,
+    { group, queue }
+  );
+}
+
+/** Paused, nobody consumes: that says nothing of whether its services are gone. */
+function pausedAlive({ group, pattern, queue, seenAt }: Subscription, pause: Pause): ReliableError {
   return new ReliableError(
     "RELIABLE_GROUP_ACTIVE",
-    `The group '${group}' has ${consumers} consumer(s) on ${queue}; stop them first.`,
-    { group, queue, consumers }
+    `The group '${group}' with '${pattern}' is paused (${pauseText(pause)}), and was seen at ${seenAt.toISOString()}: its services may live. Resume it, and forget it when it has no consumers then; or wait.`,
+    { group, pattern, queue, seenAt }
   );
 }

@@ -1,9 +1,15 @@
 import { TIMED_OUT, withTimeout } from "../async/deadline";
-import type { ConnectionStatus, Courier, CourierStatus, QueueDepth } from "../couriers/courier";
+import type { ConnectionStatus, Courier, CourierStatus } from "../couriers/courier";
 import { reasonOf } from "../errors";
+import { pauseText } from "../message/paused";
+import type { Pause } from "../message/records";
 import type { Clock } from "../platform/clock";
 import type { Store } from "../stores/store";
 import type { Metrics } from "../telemetry/metrics";
+import { type OpenBreaker, openBreakers } from "./open-breakers";
+import { pausedNames, pausedTextOf } from "./pause-views";
+import type { QueueDepths } from "./queue-depths";
+import { type Answer, type InTime, NoAnswer, StoreProbe } from "./store-probe";
 
 /** What `reliable.health` returns. */
 export interface Health {
@@ -23,6 +29,10 @@ export interface Health {
   signing: string;
   /** `held` this node sweeps · `standby` another does · `unlocked` without a lease. */
   sweeping: string;
+  /** What is paused in the whole namespace, since when, by whom and why; and what takes nothing here though it is not. */
+  paused: string[];
+  /** Groups whose breaker is not closed on this node; `since` is an ISO text. */
+  breakers: (Omit<OpenBreaker, "since"> & { since: string })[];
   /** Who holds the lease of each partition. */
   leaseHolders: string;
   lastSweep: string;
@@ -37,13 +47,15 @@ export interface SubscriptionRow {
   group: string;
   pattern: string;
   queue: string;
-  /** Messages ready in the queue now; null = there is no such queue, or the broker does not answer. */
+  /** Messages ready in the queue, at most 5 s ago; null = there is no such queue, or the broker does not answer. */
   ready: number | null;
   consumers: number | null;
   service: string;
   lastNode: string;
   firstSeenAt: string;
   seenAt: string;
+  /** Since when, by whom and why it takes nothing. */
+  paused?: string;
 }
 
 /** The part of the sweeper that health shows. */
@@ -57,14 +69,18 @@ export interface SweeperView {
 interface Consuming {
   readonly inFlight: number;
   readonly consuming: boolean;
-  readonly spec: { queue: string };
+  readonly paused: boolean;
+  readonly spec: { queue: string; group: string; pattern: string };
+  readonly breaker: { readonly opened: { since: Date; error: string } | undefined } | undefined;
 }
 
 export interface NodeHealthParts {
   nodeID: string;
   courier: Courier;
+  depths: QueueDepths;
   signatures: { readonly text: string } | undefined;
   store: Store;
+  subscriptions: { readonly paused: readonly Pause[] };
   /** Address of Redis, if one is configured. */
   redis: string | undefined;
   sweeper: SweeperView;
@@ -78,13 +94,20 @@ export interface NodeHealthParts {
 /** The state of a node, of its servers, and of the messages of the whole namespace. */
 export class NodeHealth {
   readonly #startedAt: number;
+  readonly #probe: StoreProbe;
 
   constructor(private readonly parts: NodeHealthParts) {
+    this.#probe = new StoreProbe(parts.store);
     this.#startedAt = parts.clock.now();
   }
 
   /** Answers within 2 s, whatever the servers do. */
   async health(): Promise<Health> {
+    return (await this.read()).health;
+  }
+
+  /** The same, with what it was made from. `oldest`: if it is read already. */
+  async read(oldestRead?: Promise<Oldest>): Promise<HealthRead> {
     const { nodeID, store, signatures, sweeper, sweeps, consumers, redis, clock } = this.parts;
     const courier = this.parts.courier.status();
     const all = [...consumers];
@@ -94,8 +117,8 @@ export class NodeHealth {
       return answer;
     };
     const [written, oldest, holders] = await Promise.all([
-      probeOf(store, inTime),
-      inTime(store.messages.oldest()).catch(() => undefined),
+      this.#probe.ask(inTime),
+      inTime(oldestRead ?? store.messages.oldest()).catch(() => undefined),
       sweeper.leases && holdersOf(sweeper.leases, inTime)
     ]);
     const pass = sweeper.lastPass;
@@ -107,10 +130,15 @@ export class NodeHealth {
       ...courier.unmended.filter(({ times }) => times > 1).map(({ text }) => `RabbitMQ: ${text}`)
     ];
     const { blocked } = courier;
-    return {
+    const breakers = openBreakers(all).map(({ since, ...rest }) => ({ ...rest, since: since.toISOString() }));
+    const health: Health = {
       ok: !failing.length,
       failing,
       degraded: [
+        ...breakers.map(
+          ({ group, pattern, since, error }) =>
+            `breaker open: group ${group} tries '${pattern}' one at a time since ${since}: ${error}`
+        ),
         ...(holders && !holders.up ? [`Redis: ${holders.text}; sweeping goes on without a lease`] : []),
         ...deniedIn(courier, true),
         ...store.degraded.map(text => `store: ${text}`),
@@ -126,6 +154,11 @@ export class NodeHealth {
       redis: holders ? (holders.up ? `up (${redis})` : "down") : "not configured",
       signing: signatures?.text ?? "off",
       sweeping: sweeps ? sweeper.mode : "off",
+      paused: [
+        ...this.parts.subscriptions.paused.map(pauseText),
+        ...unknownPauses(all, this.parts.subscriptions.paused)
+      ],
+      breakers,
       leaseHolders: holders?.text ?? "no lease",
       lastSweep: pass
         ? `${pass.at.toISOString()}: ${pass.counts.claimed} claimed in ${pass.ms} ms`
@@ -136,15 +169,20 @@ export class NodeHealth {
       inFlightHandlers: all.reduce((sum, consumer) => sum + consumer.inFlight, 0),
       reconnects: courier.reconnects
     };
+    return { health, written, redis: holders, holders: holders?.holders };
   }
 
   /** Messages by status in the whole namespace; counts of this node since its start. */
   async stats(): Promise<Record<string, unknown>> {
     const { nodeID, store, metrics, clock } = this.parts;
-    const { byStatus, parked, oldestPendingAt, oldestPublishedAt, oldestDeadAt } = await store.messages.stats();
+    const { byStatus, parked, capped, estimated, ...oldest } = await store.messages.stats();
+    const { oldestPendingAt, oldestPublishedAt, oldestDeadAt } = oldest;
     return {
       ...byStatus,
       parkedMessages: parked,
+      paused: pausedNames(this.parts.subscriptions.paused).join(", "),
+      ...(capped.length && { capped: capped.map(name => (name === "parked" ? "parkedMessages" : name)) }),
+      ...(estimated.length && { estimated }),
       oldestPendingMs: this.#ageOf(oldestPendingAt),
       oldestUnconsumedMs: this.#ageOf(oldestPublishedAt),
       oldestDeadMs: this.#ageOf(oldestDeadAt),
@@ -155,24 +193,25 @@ export class NodeHealth {
   }
 
   async subscriptions(): Promise<SubscriptionRow[]> {
-    const { store, courier } = this.parts;
+    const { store, depths } = this.parts;
+    const { subscriptions, pauses } = await store.subscriptions.known();
+    const now = pauses.filter(({ resumed }) => !resumed);
     return Promise.all(
-      (await store.subscriptions.list()).map(
-        async ({ group, pattern, queue, service, nodeID, firstSeenAt, seenAt }) => {
-          const depth: QueueDepth | undefined = await courier.depth(queue).catch(() => undefined);
-          return {
-            group,
-            pattern,
-            queue,
-            ready: depth?.ready ?? null,
-            consumers: depth?.consumers ?? null,
-            service,
-            lastNode: nodeID,
-            firstSeenAt: firstSeenAt.toISOString(),
-            seenAt: seenAt.toISOString()
-          };
-        }
-      )
+      subscriptions.map(async ({ group, pattern, queue, service, nodeID, firstSeenAt, seenAt }) => {
+        const depth = await depths.of(queue);
+        return {
+          group,
+          pattern,
+          queue,
+          ready: depth?.ready ?? null,
+          consumers: depth?.consumers ?? null,
+          service,
+          lastNode: nodeID,
+          firstSeenAt: firstSeenAt.toISOString(),
+          seenAt: seenAt.toISOString(),
+          ...pausedOf(now, { group, pattern })
+        };
+      })
     );
   }
 
@@ -181,40 +220,52 @@ export class NodeHealth {
   }
 }
 
+function pausedOf(
+  paused: readonly Pause[],
+  sub: Pick<SubscriptionRow, "group" | "pattern">
+): Pick<SubscriptionRow, "paused"> {
+  const text = pausedTextOf(paused, sub);
+  return text === undefined ? {} : { paused: text };
+}
+
+/** The marker of a pause that the store does not know (any more), or that was resumed a moment ago. */
+function unknownPauses(consumers: Consuming[], paused: readonly Pause[]): string[] {
+  return consumers
+    .filter(({ paused: marked, spec }) => marked && pausedTextOf(paused, spec) === undefined)
+    .map(
+      ({ spec }) => `${spec.group} '${spec.pattern}': by a marker at RabbitMQ alone; \`reliable resume\` takes it away`
+    );
+}
+
 /** Half of what the action promises, so that its caller's time limit is not reached. */
 const ANSWER_MS = 1000;
 
 /** A healthy broker confirms in milliseconds, one under load in a second or two. */
 const UNCONFIRMED_MS = 10_000;
 
-class NoAnswer extends Error {}
-
-interface Answer {
-  up: boolean;
-  text: string;
+/** With who sweeps which partition. */
+interface RedisAnswer extends Answer {
+  holders?: (string | null)[];
 }
 
-type InTime = <T>(asked: Promise<T>) => Promise<T>;
+type Oldest = { pending?: Date | undefined; published?: Date | undefined };
 
-function probeOf(store: Store, inTime: InTime): Promise<Answer> {
-  return inTime(store.probe()).then(
-    ms => ({ up: true, text: `up (${store.name}, takes a write in ${ms.toFixed(1)} ms)` }),
-    error => ({
-      up: false,
-      text: `${isAway(error, store) ? "down" : "takes no writes"} (${store.name}): ${reasonOf(error)}`
-    })
-  );
+export interface HealthRead {
+  health: Health;
+  /** Whether the store takes writes. */
+  written: Answer;
+  /** Undefined where none is configured. */
+  redis: RedisAnswer | undefined;
+  holders: (string | null)[] | undefined;
 }
 
-/** It cannot be reached or does not answer; else it refuses the write. */
-function isAway(error: unknown, store: Store): boolean {
-  const unavailable = (error as { type?: unknown }).type === "RELIABLE_UNAVAILABLE";
-  return error instanceof NoAnswer || (unavailable && (store.name !== "embedded" || !store.ready));
-}
-
-function holdersOf(leases: NonNullable<SweeperView["leases"]>, inTime: InTime): Promise<Answer> {
+function holdersOf(leases: NonNullable<SweeperView["leases"]>, inTime: InTime): Promise<RedisAnswer> {
   return inTime(leases.holders()).then(
-    found => ({ up: true, text: found.map((holder, partition) => `${partition}: ${holder ?? "nobody"}`).join(", ") }),
+    found => ({
+      up: true,
+      text: found.map((holder, partition) => `${partition}: ${holder ?? "nobody"}`).join(", "),
+      holders: found
+    }),
     error => ({ up: false, text: `unknown: ${reasonOf(error)}` })
   );
 }
@@ -237,7 +288,7 @@ function deniedIn({ denied }: CourierStatus, topic: boolean): string[] {
 
 function consumeFaults({ consume, idle }: CourierStatus, consumers: Consuming[]): string[] {
   if (!consume.connected) return [`consuming: ${connectionText(consume)}`];
-  const waiting = consumers.filter(({ consuming }) => !consuming).map(({ spec }) => spec.queue);
+  const waiting = consumers.filter(({ consuming, paused }) => !consuming && !paused).map(({ spec }) => spec.queue);
   return [...new Set([...idle, ...waiting])].map(queue => `consuming: connected, but not from ${queue}`);
 }
 

@@ -11,9 +11,9 @@ export function fromText(rule: Rule): Rule {
   };
 }
 
-/** Objects and lists cannot come from a variable. */
+/** Objects, lists and functions cannot come from a variable. */
 export function hasVariable(name: OptionName): boolean {
-  return !["object", "array"].includes(OPTIONS[name].rule.type);
+  return !["object", "array", "function"].includes(OPTIONS[name].rule.type);
 }
 
 /** RELIABLE_AMQP, RELIABLE_SWEEP_EVERY_MS, …: scalar options from the environment. */

@@ -77,5 +77,8 @@ export const oneOf = <const Value>(values: readonly Value[], value: NoInfer<Valu
   default: value
 });
 
+/** A function of the user's. */
+export const hook = <Value>(): Kind<Value | undefined> => ({ rule: { type: "function" }, default: undefined });
+
 /** Checked by code of its own: see `checkAddresses`. */
 export const address = <Value>(): Kind<Value | undefined> => ({ rule: { type: "any" }, default: undefined });

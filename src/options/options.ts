@@ -1,11 +1,13 @@
 import { type Backoff, JITTERS, MAX_PAYLOAD_BYTES, STRATEGIES } from "../message/message";
 import { MAX_TIMER_MS } from "../platform/clock";
+import type { Decode, Encode, OnDead } from "./hooks";
 import {
   address,
   count,
   DAY,
   flag,
   flagRule,
+  hook,
   MINUTE,
   ms,
   msRule,
@@ -15,12 +17,35 @@ import {
   perEvent,
   perNode,
   perService,
+  type Rule,
   SECOND,
   secrets,
   text
 } from "./option";
 
 const KIB = 1024;
+
+/** See OPTIONS. */
+export interface BreakerOptions {
+  failures: number;
+  pauseMs: number;
+  maxPauseMs: number;
+  patienceMs: number;
+}
+
+const breakerRule: Rule = {
+  type: "object",
+  strict: true,
+  props: Object.fromEntries(
+    Object.entries({
+      // Each keeps its message until the run ends.
+      failures: count(10, { max: 100 }).rule,
+      pauseMs: msRule(),
+      maxPauseMs: msRule(),
+      patienceMs: msRule({ min: 0 })
+    }).map(([part, rule]) => [part, { ...rule, optional: true }])
+  )
+};
 
 /** RabbitMQ addresses. `tls`: options of Node.js' `tls.connect` (`ca`, `cert`, `key`, `servername`, …). */
 export type AmqpOption = string | string[] | { urls: string | string[]; tls?: Record<string, unknown> };
@@ -79,6 +104,12 @@ export const OPTIONS = {
    * over.
    */
   retainMs: perNode(ms(7 * DAY, { min: SECOND })),
+  /**
+   * Payloads of final messages, with their meta, headers and the texts of their errors, are dropped after this; the rows
+   * stay until `retainMs`, which it may not exceed. Default: with the rows. Shorter = less personal data and less space,
+   * and less to look up and to replay.
+   */
+  retainBodiesMs: perNode({ rule: msRule({ min: SECOND }), default: undefined as number | undefined }),
   /** How often the known groups are read from the store. */
   refreshMs: perNode(ms(5 * SECOND, { min: 50 })),
   /** A publish without the broker's answer counts as unknown after this; not below heartbeat detection (30 s). */
@@ -128,6 +159,11 @@ export const OPTIONS = {
     default: { initialMs: SECOND, maxMs: 5 * MINUTE, jitter: "half" } as Backoff
   }),
   /**
+   * How long a message for which no group is known stays `pending`, with the reason `unroutable`, and costs no attempt;
+   * after that it burns them and is `dead`. Long enough to deploy the consumer after the producer; 0 = at once.
+   */
+  unroutableMs: perService(ms(60 * MINUTE, { min: 0 })),
+  /**
    * After this time without a receipt a published message comes due for the sweeper. Longer than the consumers'
    * `handlerTimeoutMs`.
    */
@@ -156,6 +192,18 @@ export const OPTIONS = {
   groupByVersion: perService(flag(false)),
   /** Cap on the JSON of a payload; store a reference for more. */
   maxPayloadBytes: perService(count(256 * KIB, { max: MAX_PAYLOAD_BYTES })),
+  /**
+   * Makes of each payload that the service emits what is stored and sent, `(payload, { id, event }) => …`: encryption,
+   * for one. May be async. See docs/guide/personal-data.md.
+   */
+  encode: perService(hook<Encode>()),
+  /** The way back, `(encoded, { id, event }) => …`, before the handlers of the service. May be async. */
+  decode: perService(hook<Decode>()),
+  /**
+   * Called once per group and message that has failed for good, on one instance of the service that emitted it. May be
+   * async. Not called again where it fails or a process dies: `dead` stays, whatever it does.
+   */
+  onDead: perService(hook<OnDead>()),
   /** Deliveries a consumer holds at once (AMQP prefetch). */
   maxInFlight: perEvent(count(50, { max: 5000 })),
   /** A handler that has not answered counts as failed; below RabbitMQ's own 30 min. */
@@ -167,6 +215,17 @@ export const OPTIONS = {
   inbox: perEvent({
     rule: { type: "multi", rules: [flagRule, { type: "equal", value: "transaction", strict: true }] },
     default: true as boolean | "transaction"
+  }),
+  /**
+   * Opens when `failures` different messages have failed within a minute without a success between them, most likely
+   * because something that the handler depends on is away: then one at a time is tried, after pauses from `pauseMs` to
+   * `maxPauseMs`, until one succeeds, and what fails costs no attempt. More `failures` = later, and more calls into an outage; fewer =
+   * sooner, and also by that many poison messages in a row. `patienceMs`: for so long after its first failure a message
+   * costs none in any case, where few messages come; it dies later by that. false: no breaker.
+   */
+  breaker: perEvent({
+    rule: { type: "multi", rules: [flagRule, breakerRule] },
+    default: { failures: 10, pauseMs: SECOND, maxPauseMs: 30 * SECOND, patienceMs: 0 } as false | BreakerOptions
   }),
   /** RabbitMQ's fuse against a message whose consumers die on it. */
   deliveryLimit: perEvent(count(20, { max: 1000 }))
@@ -195,7 +254,11 @@ export interface ServiceOptions extends Values<Pick<Table, NamesOf<"service" | "
 }
 
 /** Of an option that is an object, each part has a default of its own. */
-type Given<Value> = Value extends Backoff ? Partial<Backoff> : Value;
+type Given<Value> = Value extends Backoff
+  ? Partial<Backoff>
+  : Value extends BreakerOptions
+    ? true | Partial<BreakerOptions>
+    : Value;
 
 /** What the mixin takes: all optional, see OPTIONS for defaults. */
 export type ReliableOptions = { [Name in keyof Table]?: Given<Table[Name]["default"]> };

@@ -55,9 +55,20 @@ function withDefaults(names: OptionName[], values: Values): Values {
   for (const name of names) {
     const { default: preset } = OPTIONS[name];
     const value = values[name];
-    result[name] = isPlain(preset) ? { ...preset, ...(value as object | undefined) } : (value ?? preset);
+    // Of an object each part has a default; `false` switches off what it is about, `true` means all defaults.
+    result[name] = isPlain(preset) && value !== false ? { ...preset, ...(isPlain(value) && value) } : (value ?? preset);
   }
   return result;
+}
+
+/** What of a node's options goes together, when all of its services have given theirs. Throws RELIABLE_BAD_OPTION. */
+export function checkTogether({ retainMs, retainBodiesMs = retainMs }: NodeOptions): void {
+  if (retainBodiesMs <= retainMs) return;
+  throw new ReliableError(
+    "RELIABLE_BAD_OPTION",
+    `The option 'retainBodiesMs' (${retainBodiesMs}) must not exceed 'retainMs' (${retainMs}): a payload goes with its row at the latest.`,
+    { option: "retainBodiesMs" }
+  );
 }
 
 export function nodeOptions(values: Values): NodeOptions {
@@ -79,6 +90,7 @@ export function consumerOptions(where: string, value: unknown, service: ServiceO
   const own = value === true ? {} : check(where, EVENT_RULES, value, "RELIABLE_BAD_CONSUMER");
   return withDefaults(names, {
     ...Object.fromEntries(names.map(name => [name, service[name as keyof ConsumerOptions]])),
-    ...own
+    ...own,
+    ...(isPlain(own.breaker) && isPlain(service.breaker) && { breaker: { ...service.breaker, ...own.breaker } })
   }) as unknown as ConsumerOptions;
 }

@@ -1,8 +1,9 @@
 import { reasonOf } from "../errors";
 import { ANY_GROUP } from "../message/message";
 import { matches, namesGroup } from "../message/pattern";
-import { queueTargetOf } from "../message/queue-target";
-import type { Subscription } from "../message/records";
+import { pausableGroup, pauses } from "../message/paused";
+import { queueGroup, queueTargetOf } from "../message/queue-target";
+import type { Pause, Subscription } from "../message/records";
 import type { Clock, Timer } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { Store } from "../stores/store";
@@ -14,7 +15,9 @@ import type { Store } from "../stores/store";
  */
 export class Subscriptions {
   #known: Subscription[] = [];
+  #pauses: Pause[] = [];
   #groups = new Map<string, string[]>();
+  readonly #told = new Set<string>();
   #timer: Timer | undefined;
   #reading: Promise<void> | undefined;
   #next: Promise<void> | undefined;
@@ -40,6 +43,52 @@ export class Subscriptions {
     return this.#known;
   }
 
+  /** Paused now. */
+  get paused(): Pause[] {
+    return this.#pauses.filter(({ resumed }) => !resumed);
+  }
+
+  /** Resumed ones too, as long as their rows are there. */
+  get pauses(): readonly Pause[] {
+    return this.#pauses;
+  }
+
+  /** Those because of which a group does not take this event. */
+  pausedFor(event: string): Pause[] {
+    const { paused } = this;
+    const taking = paused.length ? this.#known.filter(sub => matches(event, sub.pattern)) : [];
+    // A queue for jobs is not announced, and its name is the event.
+    const job = queueGroup({ queue: event, settle: "receipt" });
+    return paused.filter(pause => pause.group === job || taking.some(sub => pauses(pause, sub)));
+  }
+
+  /**
+   * Since when the group can take this event: `never` while it is paused; undefined = it was not paused lately, or the
+   * group is not known.
+   */
+  takesSince(group: string, event: string): Date | "never" | undefined {
+    const found = this.#pausesOf(group, event);
+    if (found.some(({ resumed }) => !resumed)) return "never";
+    return found.flatMap(({ resumed }) => resumed?.at ?? []).sort((a, b) => b.getTime() - a.getTime())[0];
+  }
+
+  /** Because of which this group does not take this event. */
+  pausedIn(group: string, event: string): Pause[] {
+    return this.#pausesOf(group, event).filter(({ resumed }) => !resumed);
+  }
+
+  #pausesOf(group: string, event: string): Pause[] {
+    if (!this.#pauses.length) return this.#pauses;
+    return this.#pauses.filter(
+      ({ group: base, pattern }) =>
+        pausableGroup(group) === base && (pattern === undefined || pattern === this.#patternOf(group, event))
+    );
+  }
+
+  #patternOf(group: string, event: string): string | undefined {
+    return this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.pattern;
+  }
+
   /**
    * Reads the store. Concurrent callers share a read that begins after their call, since they may just have written. If
    * the store is down, the known groups stay.
@@ -56,11 +105,20 @@ export class Subscriptions {
   async #read(): Promise<void> {
     if (!this.store.ready) return;
     try {
-      this.#set(await this.store.subscriptions.list());
+      const { subscriptions, pauses } = await this.store.subscriptions.known(this.#unreadable);
+      this.#pauses = pauses;
+      this.#set(subscriptions);
     } catch (error) {
       this.logger.debug(`Reliable: could not read the subscriptions: ${reasonOf(error)}`);
     }
   }
+
+  /** Once each, not at every read. */
+  readonly #unreadable = (error: Error): void => {
+    if (this.#told.has(error.message)) return;
+    this.#told.add(error.message);
+    this.logger.error(`Reliable: ${error.message} Nobody is known by it.`);
+  };
 
   #set(known: Subscription[]): void {
     this.#known = known;
@@ -103,6 +161,11 @@ export class Subscriptions {
     return (
       queueTargetOf(group)?.queue ?? this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.queue
     );
+  }
+
+  /** When the group was first seen; undefined = it is not known. */
+  knownSince(group: string, event: string): Date | undefined {
+    return this.#known.find(sub => sub.group === group && matches(event, sub.pattern))?.firstSeenAt;
   }
 
   groupOfQueue(queue: string): string | undefined {

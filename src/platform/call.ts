@@ -1,1 +1,8 @@
-export type Call = (action: string, params: unknown, options: { timeout?: number }) => Promise<unknown>;
+export interface CallOptions {
+  timeout?: number;
+  /** This node and no other. */
+  nodeID?: string;
+  retries?: number;
+}
+
+export type Call = (action: string, params: unknown, options: CallOptions) => Promise<unknown>;

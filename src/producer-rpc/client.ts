@@ -8,7 +8,7 @@ import type { Logger } from "../platform/logger";
 import { headersOf } from "../wire/envelope";
 import type { Queues } from "../wire/names";
 import { encodePlan } from "../wire/plan";
-import { RESEND_ACTION, type ResendAnswer, type ResendRequest } from "../wire/resend";
+import { baseHeader, RESEND_ACTION, type ResendAnswer, type ResendRequest } from "../wire/resend";
 import type { ProducerHandler, ProducerLimits } from "./handler";
 
 /** No answer came. This does not count against any limit. */
@@ -76,7 +76,7 @@ export class ProducerClient {
     const request: ResendRequest = {
       id: message._id,
       event: message.event,
-      headers: headersOf(message, 1, [], receipts, encodePlan(message)),
+      headers: { ...headersOf(message, 1, [], receipts, encodePlan(message)), ...baseHeader(message.base) },
       body: message.body.toString("base64"),
       ...(message.source && { source: message.source }),
       ...rest

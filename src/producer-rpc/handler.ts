@@ -3,13 +3,15 @@ import { ReliableRetryableError } from "../errors";
 import { describeError } from "../message/failure-text";
 import type { Message, Source } from "../message/message";
 import { queueTargetOf } from "../message/queue-target";
+import type { Encode } from "../options/hooks";
+import { encodeBody } from "../outbound/encoding";
 import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Call } from "../platform/call";
 import type { Clock } from "../platform/clock";
 import type { Store } from "../stores/store";
 import { messageOfEnvelope } from "../wire/check";
 import { serialize } from "../wire/json";
-import { type ResendAnswer, type ResendRequest, UNKNOWN } from "../wire/resend";
+import { parseBase, type ResendAnswer, type ResendRequest, UNKNOWN } from "../wire/resend";
 
 export interface ProducerHandlerParts {
   publisher: MessagePublisher;
@@ -28,7 +30,12 @@ export interface ProducerLimits {
   sendsJobs: boolean;
   /** Actions that it may be asked to call as a source. */
   sources: string[];
+  /** Its hook. */
+  encode?: Encode | undefined;
 }
+
+/** A payload as it is sent. */
+type Payload = Pick<Message, "body" | "encoded">;
 
 /** The part of a request that concerns the source. */
 type Asked = Pick<ResendRequest, "id" | "event" | "source">;
@@ -41,21 +48,21 @@ export class ProducerHandler {
   async answer(request: ResendRequest, limits: ProducerLimits): Promise<ResendAnswer> {
     const { id, event, headers, question, steps, round } = request;
     if (question) return this.happened(request, question, limits);
-    const payload = await this.#payload(request, Buffer.from(request.body, "base64"), limits);
-    if (!Buffer.isBuffer(payload)) return payload;
-    const envelope = { messageId: id, type: event, headers, body: payload };
     const groups = () => steps.map(step => step.group);
+    const envelope = { messageId: id, type: event, headers, body: Buffer.from(request.body, "base64") };
     const message = messageOfEnvelope(envelope, groups, new Date(this.parts.clock.now()));
-    return this.#send(message, steps, round, limits);
+    const payload = await this.#payload(request, message, limits);
+    if ("answer" in payload) return payload;
+    return this.#send({ ...withPayload(message, payload), base: parseBase(headers) }, steps, round, limits);
   }
 
   /** Like `answer`, for a message whose producer cannot be asked and which this node has complete. */
   async send(message: Message, steps: Step[], round: number, limits: ProducerLimits): Promise<ResendAnswer> {
     const { _id: id, event, source } = message;
-    const payload = await this.#payload({ id, event, source }, message.body, limits);
-    if (!Buffer.isBuffer(payload)) return payload;
+    const payload = await this.#payload({ id, event, source }, message, limits);
+    if ("answer" in payload) return payload;
     const waiting = steps.map(step => step.group);
-    return this.#send({ ...message, body: payload, waiting }, steps, round, limits);
+    return this.#send({ ...withPayload(message, payload), waiting }, steps, round, limits);
   }
 
   /**
@@ -81,14 +88,15 @@ export class ProducerHandler {
   }
 
   /** The payload, or the answer if there is none to send. */
-  async #payload(asked: Asked, body: Buffer, limits: ProducerLimits): Promise<Buffer | ResendAnswer> {
-    let payload = body;
+  async #payload(asked: Asked, known: Payload, limits: ProducerLimits): Promise<Payload | ResendAnswer> {
+    let payload = known;
     if (asked.source) {
       const answer = await this.#askSource(asked, asked.source, limits);
       if (answer.answer !== "yes") return answer;
-      payload = Buffer.from(answer.body ?? "", "base64");
+      const { body = "", encoded } = answer;
+      payload = { body: Buffer.from(body, "base64"), ...(encoded && { encoded }) };
     }
-    if (payload.length) return payload;
+    if (payload.body.length) return payload;
     return {
       answer: "error",
       error: { name: "NoPayload", message: "neither a payload nor a source is known of it", code: "NO_PAYLOAD" }
@@ -123,9 +131,9 @@ export class ProducerHandler {
   async #askSource(
     { id, event }: Asked,
     { action, params }: Source,
-    { maxPayloadBytes, sources }: ProducerLimits
+    { maxPayloadBytes, sources, encode }: ProducerLimits
   ): Promise<ResendAnswer> {
-    const { call, askTimeoutMs } = this.parts;
+    const { call, askTimeoutMs, clock } = this.parts;
     // The request may come from a message that a stranger has written.
     if (!sources.includes(action))
       return {
@@ -140,7 +148,11 @@ export class ProducerHandler {
       const payload = await call(action, params ?? {}, { timeout: askTimeoutMs });
       if (payload === null || payload === undefined) return { answer: "no" };
       if (payload === UNKNOWN) return { answer: "unknown", reason: `'${action}' cannot say yet` };
-      return { answer: "yes", body: serialize(event, payload, maxPayloadBytes).toString("base64") };
+      const body = serialize(event, payload, maxPayloadBytes);
+      if (!encode) return { answer: "yes", body: body.toString("base64") };
+      const limits = { maxPayloadBytes, timeoutMs: askTimeoutMs, clock };
+      const encoded = await encodeBody(encode, body, { id, event }, limits);
+      return { answer: "yes", body: encoded.toString("base64"), encoded: true };
     } catch (error) {
       const { type, retryable } = error as { type?: string; retryable?: boolean };
       // It may be starting or overloaded. A source that never answers is given up at the limit, since the producer
@@ -155,4 +167,9 @@ export class ProducerHandler {
       return { answer: "error", error: describeError(error) };
     }
   }
+}
+
+/** The service may have got its hook, or lost it, since it emitted the message. */
+function withPayload({ encoded: _, ...message }: Message, payload: Payload): Message {
+  return { ...message, ...payload };
 }

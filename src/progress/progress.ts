@@ -1,10 +1,18 @@
 import { reasonOf } from "../errors";
-import { isOpen, STATUS } from "../message/lifecycle";
-import { ANY_GROUP, type Failure, type Message, type Note } from "../message/message";
+import { isFinal, STATUS } from "../message/lifecycle";
+import { ANY_GROUP, type Failure, type Message, type MessageHead, type Note } from "../message/message";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import type { Store } from "../stores/store";
-import type { DeadMessage, DisplacedRecord, FailedRecord, HandledRecord, ReleaseScope } from "../stores/store-records";
+import type {
+  DeadMessage,
+  DisplacedRecord,
+  ExcusedRecord,
+  FailedRecord,
+  HandledRecord,
+  ReleaseScope
+} from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 
@@ -13,6 +21,7 @@ export interface ProgressParts {
   subscriptions: Subscriptions;
   metrics: Metrics;
   logger: Logger;
+  warnings: Warnings;
   events: Events;
 }
 
@@ -25,16 +34,22 @@ export interface ProgressParts {
  *   … between the write and the event   the status is in the store, and an emit that waits for it asks the store
  */
 export class Progress {
-  constructor(readonly parts: ProgressParts) {}
+  constructor(readonly parts: ProgressParts) {
+    const { store, logger, events } = parts;
+    store.onRefused((error, dead) => {
+      logger.error(`Reliable: ${error.message}`);
+      events.emit("error", error, "store");
+      if (dead) this.#dead([dead]);
+    });
+  }
 
   /** Groups have handled messages. Returns the ids that are not in the store. */
   async handled(records: HandledRecord[], at: Date): Promise<Set<string>> {
     if (!records.length) return new Set();
     const { store } = this.parts;
-    const { unknown, consumed, dead, unresolved } = await store.messages.handled(records);
+    const { unknown, consumed, unresolved } = await store.messages.handled(records);
     this.#consumed(consumed, at);
-    this.#dead(dead);
-    if (unresolved.length) await this.resolveRecipients(await store.messages.find(unresolved));
+    if (unresolved.length) await this.resolveRecipients(await store.messages.heads(unresolved));
     return new Set(unknown);
   }
 
@@ -59,13 +74,26 @@ export class Progress {
 
   /** Attempts have reached no consumer, and do not count. */
   async displaced(records: DisplacedRecord[]): Promise<void> {
-    if (records.length) await this.parts.store.messages.displaced(records);
+    if (!records.length) return;
+    await this.parts.store.messages.displaced(records);
+    for (const { id, unroutable, failure } of records)
+      if (unroutable)
+        this.parts.warnings.warn(
+          "unroutable",
+          unroutable.event,
+          `Reliable: message ${id} is unroutable and stays pending: ${failure.error.message}`
+        );
+  }
+
+  /** Attempts have failed, and do not count. */
+  async excused(records: ExcusedRecord[]): Promise<void> {
+    if (records.length) await this.parts.store.messages.excused(records);
   }
 
   /** It cannot be known whether the business write of this intent happened. False = it is no intent any more. */
-  async intentExpired({ _id: id }: Message, failure: Failure, reason: string): Promise<boolean> {
+  async intentExpired({ _id: id, event }: Message, failure: Failure, reason: string): Promise<boolean> {
     const expired = await this.parts.store.intents.expire(id, failure, reason);
-    if (expired) this.#dead([{ id, reason }]);
+    if (expired) this.#dead([{ id, event, reason, cause: failure.cause }]);
     return expired;
   }
 
@@ -82,7 +110,6 @@ export class Progress {
       if (!page) return freed;
       freed += page.freed;
       this.#consumed(page.consumed, note.at);
-      this.#dead(page.dead);
       if (page.resolved.length) events.emit("acted", "resolved", page.resolved, note.by);
     }
   }
@@ -91,24 +118,26 @@ export class Progress {
    * The emit knew no group. Now one has answered, and the groups that are known by now take the place of ANY_GROUP.
    * `answered`: groups that have just answered, by id.
    */
-  async resolveRecipients(messages: Message[], answered: { id: string; group: string }[] = []): Promise<void> {
+  async resolveRecipients(messages: MessageHead[], answered: { id: string; group: string }[] = []): Promise<void> {
     const open = messages.filter(
-      message => isOpen(message) && (!message.waiting.length || message.waiting.includes(ANY_GROUP))
+      // A dead one that waits for nobody is among them if its sweep has died before it had closed it.
+      ({ status, waiting }) => !isFinal(status) && (!waiting.length || waiting.includes(ANY_GROUP))
     );
     if (!open.length) return;
     const { store, subscriptions } = this.parts;
     await subscriptions.refresh();
     const now = store.now();
-    const groupsOf = ({ _id, event, groups, failed }: Message) =>
-      [
-        ...subscriptions.waitingFor(event, groups),
+    const groupsOf = ({ _id, event, groups: named, failed, resolved }: MessageHead) => {
+      const known = [
+        ...subscriptions.waitingFor(event, named),
         ...answered.filter(({ id }) => id === _id).map(({ group }) => group)
-      ].filter(group => group !== ANY_GROUP && !failed.includes(group));
-    const { consumed, dead } = await store.messages.resolveRecipients(
-      open.map(message => ({ id: message._id, groups: [...new Set(groupsOf(message))] }))
+      ];
+      return [...new Set(known)].filter(group => ![ANY_GROUP, ...failed, ...resolved].includes(group));
+    };
+    const { consumed } = await store.messages.resolveRecipients(
+      open.map(message => ({ id: message._id, groups: groupsOf(message) }))
     );
     this.#consumed(consumed, now);
-    this.#dead(dead);
   }
 
   #consumed(ids: string[], since: Date): void {
@@ -132,9 +161,10 @@ export class Progress {
 
   #dead(dead: DeadMessage[]): void {
     if (!dead.length) return;
-    const { metrics, logger, events } = this.parts;
-    metrics.dead(dead.length);
-    for (const { id, reason } of dead) logger.warn(`Reliable: message ${id} is dead: ${reason}`);
+    const { metrics, warnings, events } = this.parts;
+    metrics.dead(dead);
+    for (const { id, reason, group = "", cause = "" } of dead)
+      warnings.warn("dead", `${cause} ${group}`, `Reliable: message ${id} is dead: ${reason}`);
     events.emit("dead", dead);
   }
 }

@@ -1,4 +1,5 @@
 import { uuidv7 } from "uuidv7";
+import type { AnnouncedHistory } from "../consumer/announced-history";
 import type { Consumer } from "../consumer/consumer";
 import type { Courier } from "../couriers/courier";
 import { Callback } from "../emit/callback";
@@ -7,15 +8,24 @@ import { InsertQueue } from "../emit/insert-queue";
 import { Outbox } from "../emit/outbox";
 import { StatusWaiter } from "../emit/status-waiter";
 import type { Signatures } from "../inbound/signatures";
+import { BulkOperations } from "../operator/bulk/bulk";
+import { BulkWorker } from "../operator/bulk/bulk-worker";
+import { ReplayOperations } from "../operator/bulk/replay";
+import { ClusterNodes, type KnownNode } from "../operator/cluster-nodes";
 import { NodeHealth } from "../operator/health";
 import { Operations } from "../operator/operations";
+import { OverviewReader } from "../operator/overview";
+import { QueueDepths } from "../operator/queue-depths";
 import type { NodeOptions } from "../options/options";
 import { MessagePublisher } from "../outbound/message-publisher";
+import { PauseMarks } from "../outbound/pause-marks";
 import { Subscriptions } from "../outbound/subscriptions";
 import type { Call } from "../platform/call";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import { ProducerClient } from "../producer-rpc/client";
+import { DeadHooks } from "../producer-rpc/dead-hooks";
 import { ProducerHandler } from "../producer-rpc/handler";
 import { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
@@ -25,6 +35,7 @@ import type { RedisConnection } from "../sweeper/redis";
 import { Sweeper } from "../sweeper/sweeper";
 import type { Events } from "../telemetry/events";
 import { Gauges } from "../telemetry/gauges";
+import { HistoryWriter } from "../telemetry/history";
 import type { Metrics } from "../telemetry/metrics";
 import { Tracker } from "../tracker/tracker";
 import { prefixOf, systemQueues } from "../wire/names";
@@ -39,6 +50,8 @@ export interface Identity {
   call: Call;
   /** The services of the cluster, as Moleculer's registry knows them now. */
   services(): ServiceView[];
+  /** The nodes with the service `reliable`, those too whose heartbeats have ended. */
+  nodes(): KnownNode[];
 }
 
 /** What all parts of a node use. */
@@ -48,9 +61,12 @@ export interface Foundation {
   courier: Courier;
   signatures: Signatures | undefined;
   store: Store | undefined;
+  /** Where there is no store. */
+  announcedHistory: AnnouncedHistory;
   redis: RedisConnection | undefined;
   consumers: ReadonlySet<Consumer>;
   metrics: Metrics;
+  warnings: Warnings;
   events: Events;
   clock: Clock;
 }
@@ -62,6 +78,7 @@ export interface NodeParts {
   producerHandler: ProducerHandler;
   statusWaiter: StatusWaiter;
   gauges: Gauges;
+  history: HistoryWriter;
   storage: Storage | undefined;
 }
 
@@ -69,24 +86,30 @@ export interface NodeParts {
 export interface Storage {
   store: Store;
   subscriptions: Subscriptions;
+  pauseMarks: PauseMarks;
   insertQueue: InsertQueue;
   outbox: Outbox;
   tracker: Tracker;
   callbackService: CallbackService;
   sweeper: Sweeper;
+  deadHooks: DeadHooks;
   operations: Operations;
+  bulks: BulkOperations;
+  replays: ReplayOperations;
+  bulkWorker: BulkWorker;
   health: NodeHealth;
+  overview: OverviewReader;
 }
 
 /** The composition root: builds the parts of a node and hands them each other. None of them does anything yet. */
 export function assemble(foundation: Foundation): NodeParts {
-  const { identity, options, courier, store, consumers, metrics, events, clock } = foundation;
+  const { identity, options, courier, store, consumers, metrics, warnings, clock, events } = foundation;
   const { call, logger, namespace, nodeID } = identity;
   const { askTimeoutMs, emitTimeoutMs } = options;
   const queues = systemQueues(namespace);
   const subscriptions = store && new Subscriptions(store, options.refreshMs, logger, clock);
   const publisher = new MessagePublisher(courier, subscriptions, queues, nodeID, metrics, clock);
-  const statusWaiter = new StatusWaiter({ store, call, askTimeoutMs, events, clock });
+  const statusWaiter = new StatusWaiter({ store, subscriptions, call, askTimeoutMs, events, clock });
   const prefix = prefixOf(namespace);
   const producerHandler = new ProducerHandler({ publisher, store, call, clock, askTimeoutMs, prefix });
   const callback = new Callback({ publisher, statusWaiter, metrics, clock });
@@ -99,13 +122,21 @@ export function assemble(foundation: Foundation): NodeParts {
     store,
     subscriptions,
     metrics,
-    logger,
+    warnings,
     clock,
     emitTimeoutMs
   });
   const sweeper = storage?.sweeper;
-  const gauges = new Gauges({ metrics, courier, store, logger, sweeper, consumers, clock });
-  return { callback, emitter, producerHandler, statusWaiter, gauges, storage };
+  const gauges = new Gauges({ metrics, courier, store, subscriptions, logger, sweeper, consumers, clock });
+  const history = new HistoryWriter({
+    counter: metrics.history,
+    sink: store?.history ?? foundation.announcedHistory,
+    time: store ?? { now: () => new Date(clock.now()) },
+    nodeID,
+    logger,
+    clock
+  });
+  return { callback, emitter, producerHandler, statusWaiter, gauges, history, storage };
 }
 
 interface StorageFoundation extends Foundation {
@@ -117,13 +148,16 @@ interface StorageFoundation extends Foundation {
 }
 
 function assembleStorage(foundation: StorageFoundation): Storage {
-  const { identity, options, courier, signatures, store, redis, consumers, metrics, events, clock } = foundation;
+  const { identity, options, courier, signatures, store, redis, consumers, metrics, warnings, events, clock } =
+    foundation;
   const { subscriptions, publisher, statusWaiter, producerHandler: handler } = foundation;
   const { call, logger, namespace, nodeID } = identity;
-  const { askTimeoutMs, claimMs, confirmTimeoutMs, pageSize, partitions, producerGoneMs, retainMs } = options;
+  const { askTimeoutMs, claimMs, confirmTimeoutMs, pageSize, partitions, producerGoneMs, retainMs, retainBodiesMs } =
+    options;
   const queues = systemQueues(namespace);
   const prefix = prefixOf(namespace);
-  const common = { store, courier, signatures, subscriptions, publisher, metrics, logger, events, clock, nodeID };
+  const telling = { metrics, logger, warnings, events };
+  const common = { store, courier, signatures, subscriptions, publisher, ...telling, clock, nodeID };
   const progress = new Progress(common);
   const insertQueue = new InsertQueue(store, options.maxPending, clock);
   const outbox = new Outbox({ ...common, progress, insertQueue, statusWaiter, confirmTimeoutMs });
@@ -135,13 +169,27 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const leases =
     redis && new Leases(redis.client, { prefix, owner, ttlMs: options.leaseMs, partitions, logger, clock });
   leases?.on("unreachable", error => events.emit("error", error, "redis"));
-  const sweeper = new Sweeper(sweeping, leases, { everyMs: options.sweepEveryMs, partitions, retainMs });
-  const operations = new Operations({ store, courier, progress, events, clock, namespace });
+  const sweeper = new Sweeper(sweeping, leases, {
+    everyMs: options.sweepEveryMs,
+    partitions,
+    retainMs,
+    retainBodiesMs
+  });
+  const bulkWorker = new BulkWorker({ ...common, sweeper, call, registry: identity });
+  const bulks = new BulkOperations({ store, worker: bulkWorker });
+  const replays = new ReplayOperations({ store, subscriptions, worker: bulkWorker });
+  const pauseMarks = new PauseMarks({ store, courier, subscriptions, namespace, logger, clock });
+  const hooked = () => new Set(identity.services().flatMap(({ fullName, onDead }) => (onDead ? fullName : [])));
+  const deadHooks = new DeadHooks({ store, call, events, warnings, askTimeoutMs, hooked });
+  const operations = new Operations({ ...common, pauseMarks, progress, sweeper, namespace });
+  const depths = new QueueDepths(courier, clock);
   const health = new NodeHealth({
     nodeID,
     courier,
+    depths,
     signatures,
     store,
+    subscriptions,
     redis: redis?.address,
     sweeper,
     sweeps: options.sweeper,
@@ -149,5 +197,25 @@ function assembleStorage(foundation: StorageFoundation): Storage {
     metrics,
     clock
   });
-  return { store, subscriptions, insertQueue, outbox, tracker, callbackService, sweeper, operations, health };
+  const nodes = new ClusterNodes({ nodeID, registry: identity, call, clock });
+  const overview = new OverviewReader({
+    ...{ nodeID, store, courier, subscriptions, depths, health, nodes, leases, clock }
+  });
+  return {
+    store,
+    subscriptions,
+    pauseMarks,
+    insertQueue,
+    outbox,
+    tracker,
+    callbackService,
+    sweeper,
+    deadHooks,
+    operations,
+    bulks,
+    replays,
+    bulkWorker,
+    health,
+    overview
+  };
 }

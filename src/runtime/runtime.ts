@@ -1,6 +1,9 @@
 import { Deadline, withTimeout } from "../async/deadline";
-import { assertSameOptions, Consumer } from "../consumer/consumer";
+import { AnnouncedHistory } from "../consumer/announced-history";
+import { Consumer } from "../consumer/consumer";
 import type { ConsumerSpec } from "../consumer/consumer-parts";
+import { decoding } from "../consumer/decoding";
+import { assertSameOptions } from "../consumer/same-options";
 import { type Courier, systemQueue } from "../couriers/courier";
 import { noStore } from "../emit/emit";
 import type { EmitOptions } from "../emit/emit-options";
@@ -8,10 +11,13 @@ import type { EmitSource } from "../emit/new-message";
 import type { EmitResult } from "../emit/strategy";
 import { ReliableError } from "../errors";
 import type { Signatures } from "../inbound/signatures";
+import type { DeadNews } from "../options/hooks";
 import { mergeNode } from "../options/merge";
 import type { NodeOptions, ServiceOptions } from "../options/options";
-import { nodeOptions } from "../options/resolve";
+import { checkTogether, nodeOptions } from "../options/resolve";
 import { type Clock, systemClock } from "../platform/clock";
+import { Warnings } from "../platform/warnings";
+import { runDeadHook } from "../producer-rpc/dead-hooks";
 import type { Store } from "../stores/store";
 import { connectRedis, type RedisConnection } from "../sweeper/redis";
 import { Events } from "../telemetry/events";
@@ -40,6 +46,7 @@ type Phase = "created" | "starting" | "started" | "stopped";
 export class Runtime {
   readonly metrics = new Metrics();
   readonly events: Events;
+  readonly warnings: Warnings;
   readonly services: Services;
   readonly traps: Traps;
   readonly #values: Record<string, unknown> = {};
@@ -53,6 +60,7 @@ export class Runtime {
   #signatures: Signatures | undefined;
   #store: Store | undefined;
   #redis: RedisConnection | undefined;
+  readonly #announcedHistory: AnnouncedHistory;
   #parts: NodeParts | undefined;
 
   constructor(
@@ -60,7 +68,9 @@ export class Runtime {
     readonly clock: Clock = systemClock
   ) {
     this.events = new Events(identity.logger);
+    this.warnings = new Warnings(identity.logger, clock);
     this.services = new Services(clock);
+    this.#announcedHistory = new AnnouncedHistory(clock);
     this.traps = new Traps({
       logger: identity.logger,
       clock,
@@ -162,10 +172,11 @@ export class Runtime {
   }
 
   async #open(): Promise<void> {
-    const { identity, metrics, events, clock } = this;
+    const { identity, metrics, warnings, events, clock } = this;
     const options = (this.#options = nodeOptions(this.#values));
     const { logger, namespace } = identity;
     checkNamespace(namespace, options);
+    checkTogether(options);
     const signatures = (this.#signatures = newSignatures(options, { metrics, clock }));
     const courier = (this.#courier = newCourier(options, { ...identity, clock }, signatures));
     const store = (this.#store = newStore(options, { ...identity, clock }));
@@ -181,10 +192,25 @@ export class Runtime {
     if (store && options.redis) this.#redis = await connectRedis(options.redis, logger, clock);
     const redis = this.#redis;
     const consumers = this.#consumers;
-    const foundation = { identity, options, courier, signatures, store, redis, consumers, metrics, events, clock };
+    const foundation = {
+      identity,
+      options,
+      courier,
+      signatures,
+      store,
+      announcedHistory: this.#announcedHistory,
+      redis,
+      consumers,
+      metrics,
+      warnings,
+      events,
+      clock
+    };
     this.#parts = assemble(foundation);
     await this.#parts.storage?.subscriptions.start();
+    await this.#parts.storage?.pauseMarks.start();
     this.#parts.gauges.start();
+    this.#parts.history.start();
   }
 
   /** Tracker, callback service and sweeper: what the service `reliable` runs. Idempotent. */
@@ -195,10 +221,12 @@ export class Runtime {
     return this.#tracking;
   }
 
-  async #track({ tracker, callbackService, sweeper }: Storage): Promise<void> {
+  async #track({ tracker, callbackService, sweeper, bulkWorker }: Storage): Promise<void> {
     await tracker.start();
     await callbackService.start();
-    if (this.running && this.options.sweeper) sweeper.start();
+    if (!this.running) return;
+    if (this.options.sweeper) sweeper.start();
+    bulkWorker.start();
   }
 
   /** See the mixin's `reliableEmit`. */
@@ -211,10 +239,15 @@ export class Runtime {
   /** What the mixin's action `reliableResend` does: answers for the messages of this node's services. */
   async answer(
     request: ResendRequest,
-    { maxPayloadBytes, sendsJobs = false, sources }: ServiceOptions
+    { maxPayloadBytes, sendsJobs = false, sources, encode }: ServiceOptions
   ): Promise<ResendAnswer> {
     if (this.#phase !== "started" || !this.#parts) throw this.#notRunning();
-    return this.#parts.producerHandler.answer(request, { maxPayloadBytes, sendsJobs, sources });
+    return this.#parts.producerHandler.answer(request, { maxPayloadBytes, sendsJobs, sources, encode });
+  }
+
+  /** A message of this service has failed for good. Never rejects. */
+  async died(news: DeadNews, { onDead }: ServiceOptions): Promise<void> {
+    if (onDead) await runDeadHook(this, onDead, news);
   }
 
   /**
@@ -235,12 +268,21 @@ export class Runtime {
     if (spec.options.inbox === "transaction" && store)
       await warnOfLifetime(spec, store, this.identity.logger, this.clock);
     assertSameOptions(spec, this.#consumers);
-    const { identity, metrics, events, clock } = this;
+    const { identity, metrics, warnings, events, clock } = this;
     const { logger, nodeID, namespace } = identity;
     const queues = systemQueues(namespace);
     const inbox = store?.inbox;
-    const common = { courier, signatures: this.#signatures, queues, metrics, events, clock, logger, nodeID };
-    const consumer = new Consumer(spec, { ...common, inbox });
+    const common = { courier, signatures: this.#signatures, queues, metrics, warnings, events, clock, logger, nodeID };
+    const handle = spec.foreign ? spec.handle : decoding(spec.handle, spec.decode);
+    const consumer = new Consumer(
+      { ...spec, handle },
+      {
+        ...common,
+        namespace,
+        inbox,
+        ...(!store && { announcedHistory: this.#announcedHistory })
+      }
+    );
     this.#consumers.add(consumer);
     try {
       await consumer.start();
@@ -294,6 +336,7 @@ export class Runtime {
     const consumers = this.#consumers;
     const servers = { courier: this.#courier, store: this.#store, redis: this.#redis };
     await shutDown({ consumers, parts: this.#parts, ...servers, clock: this.clock }, deadline);
+    this.warnings.flush();
     consumers.clear();
     this.#parts = this.#courier = this.#store = this.#redis = undefined;
   }

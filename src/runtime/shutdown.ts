@@ -48,8 +48,10 @@ export async function shutDown(
     );
   await Promise.all([...consumers].map(consumer => consumer.stop(deadline)));
   if (parts) {
-    const { callback, storage, statusWaiter, gauges } = parts;
+    const { callback, storage, statusWaiter, gauges, history } = parts;
     const strategies = [callback, ...(storage ? [storage.outbox] : [])];
+    // Before the lease is given back: the node that gets it looks for them.
+    await storage?.bulkWorker.stop(deadline);
     await Promise.all([
       storage?.sweeper.stop(deadline),
       ...strategies.map(strategy => within(strategy.idle(), deadline.left))
@@ -58,9 +60,13 @@ export async function shutDown(
     for (const strategy of strategies) strategy.stop();
     storage?.insertQueue.stop();
     await Promise.all([storage?.tracker.stop(deadline), storage?.callbackService.stop(deadline)]);
+    storage?.overview.stop();
+    storage?.pauseMarks.stop();
+    storage?.deadHooks.stop();
     storage?.subscriptions.stop();
     statusWaiter.stop();
     await within(gauges.stop(), deadline.toClose);
+    await within(history.stop(), deadline.toClose);
   }
   await courier?.close(deadline.left, deadline.toClose);
   await store?.close(deadline.toClose);

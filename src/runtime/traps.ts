@@ -18,6 +18,8 @@ export interface ServiceView {
   fullName: string;
   /** It has the mixin. */
   mixed: boolean;
+  /** It has the hook. */
+  onDead?: boolean;
   handlers: HandlerView[];
 }
 

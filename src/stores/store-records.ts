@@ -1,5 +1,5 @@
 import type { Status } from "../message/lifecycle";
-import type { Failure, Message, Receipt } from "../message/message";
+import type { Failure, FailureCause, ListedMessage, Message, Note, Receipt } from "../message/message";
 
 /* What the verbs of a store are told, and what they answer. */
 
@@ -22,15 +22,26 @@ export interface HandledRecord {
   receipt: Receipt;
 }
 
+/** What is known of an intent whose business write has happened. */
+export interface Happened {
+  /** If only the source had it; and whether the producer has encoded it. */
+  body?: Buffer;
+  encoded?: boolean;
+  /** For the message's story. */
+  note?: Note;
+}
+
 export interface FailedRecord {
   id: string;
+  /** For those who are told of a death. */
+  event?: string;
   group: string;
   /** The attempt that failed. If it is not above the stored `spent`, the record is a duplicate and changes nothing. */
   attempt: number;
   failure: Failure;
   /** When the next attempt is due; null = the group has no attempts left. */
   nextAt: Date | null;
-  /** Text for `reason`, if this makes the message `dead`. */
+  /** Text for `reason`, if the group has failed for good. */
   reason: string;
 }
 
@@ -43,12 +54,38 @@ export interface DisplacedRecord {
   failure: Failure;
   /** When the same attempt is made again. */
   nextAt: Date;
+  /** Its group is not known (yet), and no queue has taken the message since. */
+  unroutable?: { event: string; since: Date };
 }
 
-/** The message became dead in this call. */
+/** An attempt of the handler that failed, and does not count. */
+export interface ExcusedRecord {
+  id: string;
+  group: string;
+  attempt: number;
+  /** For the message's story. */
+  failure: Failure;
+  /** When the next attempt is due. */
+  nextAt: Date;
+  /** It may have been told as counting before: nothing that the group has failed up to it counts. */
+  all: boolean;
+}
+
+/** A group has failed for good in this call. */
 export interface DeadMessage {
   id: string;
+  /** As the record of its failure had it. */
+  event?: string;
   reason: string;
+  /** undefined: no group is known, or it is about all. */
+  group?: string;
+  cause: FailureCause;
+}
+
+/** Which groups have failed for good, most first. `more`: there are more dead messages than were looked at. */
+export interface DeadGroups {
+  groups: { group: string; count: number }[];
+  more: boolean;
 }
 
 /** Messages that wait for a group. */
@@ -69,7 +106,6 @@ export interface Released {
   /** Those of them that nothing else is waited for, by the status that they have now. */
   consumed: string[];
   resolved: string[];
-  dead: DeadMessage[];
 }
 
 export interface HandledResult {
@@ -79,8 +115,6 @@ export interface HandledResult {
   duplicates: number;
   /** The given ids that are consumed now. */
   consumed: string[];
-  /** The last group with attempts left has answered, and others have none. */
-  dead: DeadMessage[];
   /** Messages that still wait for ANY_GROUP: the caller must name the groups with `resolveRecipients`. */
   unresolved: string[];
 }
@@ -98,6 +132,8 @@ export interface NamingRecord {
   /** As the sweep has read it, and as it shall become. */
   from: string[];
   to: string[];
+  /** New names to which nothing was sent yet, whenever the message was published to others. */
+  unsent?: string[];
 }
 
 /** What a sweep decided for a message it had claimed. Applied only while the claim is still valid. */
@@ -118,28 +154,125 @@ export interface RescheduleRecord {
    */
   about?: Record<string, number>;
   publishedAt?: Date;
+  /** Groups that were unroutable: a queue has taken it now. */
+  routed?: string[];
   /** Number of the last check sent. */
   round?: number;
   asks?: number;
   /** null: the producer answers again. */
   unreachableSince?: Date | null;
+  /** For the message's story. */
+  note?: Note;
+  /** As the sweep has read it: a human's retry in the meantime makes the message due at once. */
+  retriedAt?: Date;
 }
+
+/** How a group stands to a message. */
+export type GroupList = "waiting" | "failed" | "handled";
 
 export interface ListQuery {
   status?: Status | Status[];
   event?: string;
-  /** Matches groups that wait, have failed or have handled. */
+  /** Matches groups that wait, have failed or have handled: `groupIn` tells which of them. */
   group?: string;
+  /** @default all */
+  groupIn?: GroupList[];
   producer?: string;
   /** Bounds on `at`. */
   before?: Date;
   after?: Date;
   ids?: string[];
+  /** How the id begins. Then the list is in the order of the ids, the greatest first. */
+  idPrefix?: string;
+  requestID?: string;
+  /** Message keys, `name=value`: those that have all of them. */
+  keys?: string[];
+  /** Of one and the same error in `lastErrors`: only dead messages have any, and no others are looked at. */
+  errorType?: string;
+  cause?: string;
+  errorText?: string;
+  /** The rows after this one. */
+  cursor?: Position;
+}
+
+/** Where a row stands in a list. */
+export interface Position {
+  at: Date;
+  id: string;
+}
+
+/** A page of a list. `capped`: there are more than `total`, or counting took too long; history has no end. */
+export interface Listed<T> {
+  rows: T[];
+  total: number;
+  capped: boolean;
+}
+
+/** `estimated`: the database's own number of its rows has been asked. `next`: there are rows after this one. */
+export interface ListedMessages extends Listed<ListedMessage> {
+  estimated?: true;
+  next?: Position;
+}
+
+/** One way in which messages have died: of a group, for an event, with an error. */
+export interface Cause {
+  group: string;
+  event: string;
+  cause: FailureCause;
+  errorName: string;
+  errorType: string;
+  text: string;
+  count: number;
+  firstAt: Date;
+  lastAt: Date;
+  /** Where, as far as it is known: the first ones. */
+  nodes: string[];
+  moreNodes: number;
+  /** The last one that died of it. */
+  sampleId: string;
+}
+
+/** `read`: so many dead messages, the newest; `more`: there are others. */
+export interface Causes {
+  causes: Cause[];
+  read: number;
+  more: boolean;
+}
+
+/** How far the payloads of each final status are dropped: those that became final by then. */
+export type DropsDone = Partial<Record<Status, Date>>;
+
+/** `messages`: whose payload was dropped; `more`: a page was full, and where the next ones begin. */
+export interface Dropped {
+  messages: number;
+  more?: DropsDone;
+}
+
+/**
+ * Messages with one key: finished ones with and without their payload, and the others by status. `capped`: there are more,
+ * or counting took too long.
+ */
+export interface Keyed {
+  kept: number;
+  dropped: number;
+  open: Partial<Record<Status, number>>;
+  capped?: true;
+}
+
+/** When the oldest `pending` and the oldest `published` message were emitted, and when the oldest `dead` one died. */
+export interface Oldest {
+  pending?: Date | undefined;
+  published?: Date | undefined;
+  dead?: Date | undefined;
 }
 
 export interface StoreStats {
   byStatus: Record<Status, number>;
   parked: number;
+  /** Of which there are more. */
+  capped: (Status | "parked")[];
+  /** Not counted to the end, but reckoned from the database's own number of its rows. */
+  estimated: Status[];
   /** The oldest `at` of a `pending` message, of a `published` one, of a `dead` one. */
   oldestPendingAt?: Date;
   oldestPublishedAt?: Date;

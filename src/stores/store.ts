@@ -1,18 +1,31 @@
-import type { Failure, ListedMessage, Message, MessageHead, Note } from "../message/message";
-import type { AuditRecord, Parked, Subscription } from "../message/records";
+import type { ReliableError } from "../errors";
+import type { Failure, Message, MessageHead, Note } from "../message/message";
+import type { AuditEnd, AuditRecord, Discarded, ListedParked, Parked, Pause, Subscription } from "../message/records";
+import type { BulkMessageStore, BulkStore } from "./bulk-store";
+import type { HistoryStore } from "./history-store";
 import type {
+  Causes,
   ClaimQuery,
+  DeadGroups,
   DeadMessage,
   DisplacedRecord,
+  Dropped,
+  DropsDone,
   Due,
   DueQuery,
+  ExcusedRecord,
   FailedRecord,
   HandledRecord,
   HandledResult,
+  Happened,
   InboxOutcome,
   InsertOutcome,
+  Keyed,
+  Listed,
+  ListedMessages,
   ListQuery,
   NamingRecord,
+  Oldest,
   PublishedRecord,
   RecipientsRecord,
   Released,
@@ -28,6 +41,10 @@ import type {
  *
  * All methods reject with a RELIABLE_UNAVAILABLE error (retryable) while the store cannot be reached, or when the
  * outcome of a write is unknown; doing the same again is then safe. There is no timeout-less call.
+ *
+ * A change of one message that the store refuses for what it is takes along no other of its batch: it is made in a short
+ * form; if that is refused too the message becomes `dead`; see `onRefused`. Only an operator's act on a message that is
+ * not open rejects (RELIABLE_STORE_REFUSED).
  */
 export interface StoreFeatures {
   /** Data survives the end of the process, and a power loss (embedded: only with a path). */
@@ -42,8 +59,10 @@ export interface StoreFeatures {
 export interface MessageStore {
   /**
    * Inserts. An existing `_id` is no error; the result is `stored: false` with the existing row. Durable when resolved.
+   * One that the store refuses for what it is takes along no other: its result is the error (RELIABLE_STORE_REFUSED, or
+   * RELIABLE_UNREADABLE_ROW for the existing row).
    */
-  insert(messages: Message[]): Promise<InsertOutcome[]>;
+  insert(messages: Message[]): Promise<(InsertOutcome | ReliableError)[]>;
   /**
    * Inserts inside the caller's MongoDB transaction. RELIABLE_BAD_SESSION when the session is not of this store's
    * client.
@@ -59,7 +78,8 @@ export interface MessageStore {
   postponed(ids: string[], dueAt: Date): Promise<number>;
   /**
    * Receipts: the group has handled the message. It leaves `waiting`/`failed`; the last group makes the message
-   * `consumed` from pending, published or dead. Returns the ids that are not in the store and the number of duplicate
+   * `consumed` from pending, published or dead (`resolved`, if a human has resolved a group of it), and the last one
+   * that had failed makes a dead one open again. Returns the ids that are not in the store and the number of duplicate
    * receipts.
    */
   handled(records: HandledRecord[]): Promise<HandledResult>;
@@ -67,8 +87,11 @@ export interface MessageStore {
    * A group has answered for a message that waited for ANY_GROUP. These groups replace ANY_GROUP, except those that
    * have answered; if none is left the message is `consumed`.
    */
-  resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">>;
-  /** An attempt failed. Returns how many records changed something and which messages became dead. */
+  resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed">>;
+  /**
+   * An attempt failed. A group without attempts left makes the message `dead`; it stays due while other groups are
+   * waited for. Returns how many records changed something, and which groups have failed for good by them.
+   */
   failed(records: FailedRecord[]): Promise<{ applied: number; dead: DeadMessage[] }>;
   /**
    * Attempts that reached no consumer are taken back: the same ones are due again at `nextAt`. Only if the group has
@@ -76,16 +99,26 @@ export interface MessageStore {
    */
   displaced(records: DisplacedRecord[]): Promise<void>;
   /**
+   * Attempts failed and do not count. `all`: if this one was told as counting before, it and all before it do not count
+   * any more, and a group that has failed for good by it is waited for again. Repeated, it changes nothing.
+   */
+  excused(records: ExcusedRecord[]): Promise<void>;
+  /**
+   * Groups have announced themselves: what was unroutable for want of them is due at `at`. Returns how many messages
+   * that are; some of them may be for others.
+   */
+  routable(subscriptions: Pick<Subscription, "group" | "pattern">[], at: Date): Promise<number>;
+  /**
    * Inserts rows of messages of strategy `callback` that are first known from receipts, with these receipts: one write
    * instead of two. Returns the ids that had no row. Existing rows, and messages that an operator has discarded, are
-   * not changed.
+   * not changed. One that the store refuses has no row either, and is not in the result.
    */
   insertFromReceipts(rows: Message[]): Promise<Set<string>>;
   /**
    * Rows of messages that their emit did not store (strategy `callback`). A missing row is inserted; one known from
    * receipts only is completed; one of an earlier, withdrawn emission of the id is replaced; an intent whose message
    * was sent becomes pending. A message that an operator has discarded gets no row. Returns the rows as they were
-   * found, or the new ones.
+   * found, or the new ones. Rejects with RELIABLE_STORE_REFUSED if the store refuses one, when it has the others.
    */
   upsertFromChecks(rows: Message[]): Promise<Message[]>;
   /**
@@ -106,11 +139,17 @@ export interface MessageStore {
   /** Only while the claim is valid. Returns how many were changed. */
   rescheduled(records: RescheduleRecord[]): Promise<number>;
   find(ids: string[]): Promise<Message[]>;
-  /** Newest first. */
-  list(query: ListQuery, offset: number, limit: number): Promise<{ rows: ListedMessage[]; total: number }>;
+  /** The same without their payloads, which may be many and large. */
+  heads(ids: string[]): Promise<MessageHead[]>;
+  /** Newest first, those of one instant by id; from `query.cursor` on. */
+  list(query: ListQuery, limit: number): Promise<ListedMessages>;
+  /** Of what the newest dead messages of the query died, the most frequent first. */
+  causes(query: ListQuery): Promise<Causes>;
   stats(): Promise<StoreStats>;
-  /** When the oldest `pending` and the oldest `published` message were emitted: one row each, by index. */
-  oldest(): Promise<{ pending?: Date; published?: Date }>;
+  /** Of the newest `limit` dead messages: how many each group has failed. */
+  deadGroups(limit: number): Promise<DeadGroups>;
+  /** The oldest `at` of these statuses: one row each, by index. */
+  oldest(): Promise<Oldest>;
   /** Of the messages that are consumed: when they were emitted, and when the last receipt came. */
   timings(ids: string[]): Promise<Timing[]>;
 }
@@ -118,10 +157,9 @@ export interface MessageStore {
 /** Messages whose business write is not yet known to have happened. */
 export interface IntentStore {
   /**
-   * intended → pending: the business write has happened. `body` if only the source had it. False = it is no longer
-   * intended.
+   * intended → pending: the business write has happened. False = it is no longer intended.
    */
-  happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean>;
+  happened(id: string, dueAt: Date, known?: Happened): Promise<boolean>;
   /**
    * intended → withdrawn: the business write has not happened and will not. `createdAt`: changes this emission only,
    * since the id may have been emitted again.
@@ -143,53 +181,106 @@ export interface IntentStore {
   rolledBack(id: string): Promise<boolean>;
 }
 
-/** An operator's acts, each with its record. */
+/** What an operator does with messages and groups. Its audit record is `AuditStore`'s. */
 export interface OperationStore {
-  /** dead → pending with new attempts, for the groups that failed. False = the message is no longer as given. */
+  /**
+   * dead → pending with new attempts, for the groups that failed; the others go on. False = the message is no longer as
+   * given.
+   */
   retry(message: MessageHead, at: Date, note: Note): Promise<boolean>;
-  /** dead → resolved. */
+  /** dead → resolved; pending or published, while other groups are waited for. */
   resolve(message: MessageHead, note: Note): Promise<boolean>;
-  /** dead → deleted; the audit record is written first. */
-  discard(message: MessageHead, audit: AuditRecord): Promise<boolean>;
+  /** dead, and no group is waited for → deleted; the record is written first. */
+  discard(message: MessageHead, record: Discarded): Promise<boolean>;
   /**
    * Deletes the group's subscriptions and returns their number. Before `release`, so that no new message waits for the
    * group while the old ones are freed.
    */
-  forget(subscriptions: Pick<Subscription, "group" | "pattern">[], note: Note): Promise<number>;
+  forget(subscriptions: Pick<Subscription, "group" | "pattern">[]): Promise<number>;
   /**
-   * Frees a page of the messages that wait for a forgotten group: → consumed if others have handled it, dead if only
-   * failed groups are left, resolved if none is. Undefined = no message waits for it any more. A message that lost its
+   * Frees a page of the messages that wait for a forgotten group: → consumed if others have handled it, resolved if no
+   * group is left; a dead one is open again if no other group has failed. Undefined = no message waits for it any more. A message that lost its
    * race against a receipt comes again with the next page.
    */
   release(scope: ReleaseScope, note: Note): Promise<Released | undefined>;
+  /**
+   * Final, with this key → without payload, meta, headers, the source's params and the texts of errors; a page of
+   * `limit`. Returns of how many: 0 = of all that the store lets be changed. Repeating it is harmless.
+   */
+  erase(key: string, note: Note, limit: number): Promise<number>;
+  /** What there is with this key; each number is counted up to `limit`. */
+  keyed(key: string, limit: number): Promise<Keyed>;
+}
+
+/** Who did what, when and why. One record per act; what a discard has deleted is kept beside it, one record each. */
+export interface AuditStore {
+  /** Before the act does anything. Repeating it is harmless. */
+  begin(record: AuditRecord): Promise<void>;
+  /**
+   * The same for a `forget`. One of the same group and pattern that came to no end since `since` goes on under its own
+   * record: that names who does it now, and who began it. Returns the record's id.
+   */
+  beginForget(record: AuditRecord, since: Date): Promise<string>;
+  /** The act has ended. False = it has ended before, and that stays. */
+  end(id: string, end: AuditEnd): Promise<boolean>;
+  /** Newest first, without their `ids`. */
+  list(offset: number, limit: number): Promise<Listed<AuditRecord>>;
+  /** With its `ids`. */
+  find(id: string): Promise<AuditRecord | undefined>;
+  /** What was discarded under these ids, newest first: an id may be emitted and discarded again. */
+  discarded(ids: string[]): Promise<Discarded[]>;
   /** The last `forget` of each of these groups that was forgotten. */
   forgotten(groups: string[]): Promise<Map<string, Note>>;
-  audits(messageId?: string): Promise<AuditRecord[]>;
 }
 
 /** Which groups exist, and their queues. */
 export interface SubscriptionStore {
   announce(subscriptions: Subscription[]): Promise<void>;
-  list(): Promise<Subscription[]>;
+  /** Rows that name no group or queue are left out, and told. */
+  list(unreadable?: (error: Error) => void): Promise<Subscription[]>;
+  /** The same with the pauses of groups, in one read. */
+  known(unreadable?: (error: Error) => void): Promise<{ subscriptions: Subscription[]; pauses: Pause[] }>;
+}
+
+/** What names a pause: a group, or one of its patterns. */
+export type PauseKey = Pick<Pause, "group" | "pattern">;
+
+/** Which groups take nothing, because a human says so; those that were resumed a while ago, too. */
+export interface PauseStore {
+  /** → paused, if it is not. False = it is paused already. Repeating it with the same pause is harmless, and true. */
+  pause(pause: Pause): Promise<boolean>;
+  /** paused → resumed; its marker is still there. False = it is not paused. */
+  resume(pause: PauseKey, resumed: NonNullable<Pause["resumed"]>): Promise<boolean>;
+  /** The marker of one that was resumed at that time is gone. False = it was paused again meanwhile. */
+  unmarked(pause: PauseKey, resumedAt: Date): Promise<boolean>;
+  /** As it is now. */
+  find(pause: PauseKey): Promise<Pause | undefined>;
+  list(): Promise<Pause[]>;
+  /** Deletes those whose marker is gone and that were resumed before then. */
+  prune(before: Date): Promise<number>;
 }
 
 /** What could not be read, with its raw bytes. */
 export interface ParkedStore {
-  /** Per record: false = its `_id` is there already. Repeating it is harmless. */
+  /**
+   * Per record: false = its `_id` is there already. Repeating it is harmless. Rejects if the store refuses one, when it
+   * has the others.
+   */
   add(records: Parked[]): Promise<boolean[]>;
-  /** Newest first. */
-  list(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }>;
+  /** Newest first, without their bodies. */
+  list(offset: number, limit: number): Promise<Listed<ListedParked>>;
   /** Those of these ids that are in the store. */
   find(ids: string[]): Promise<Parked[]>;
-  /** → deleted; the audit record is written first. Repeating it with the same record is harmless. */
-  discard(parked: Parked, audit: AuditRecord): Promise<void>;
+  /** → deleted; the record is written first. Repeating it with the same record is harmless. */
+  discard(parked: Pick<Parked, "_id" | "at">, record: Discarded): Promise<void>;
 }
 
 /** Ids that a group has handled. */
 export interface InboxStore {
   /** Which of these ids the group has handled already. */
   handled(group: string, ids: string[]): Promise<Set<string>>;
-  add(group: string, ids: string[], at: Date): Promise<void>;
+  /** Per id: why the store refuses its row; undefined = it has it. */
+  add(group: string, ids: string[], at: Date): Promise<(ReliableError | undefined)[]>;
   /**
    * Runs `work(session)` once, in a transaction of this store's client that writes the inbox row first. "handled": both
    * are committed. "duplicate": the id was there already and `work` was not run. A conflict: nothing is written, and it
@@ -211,9 +302,14 @@ export interface Store {
   readonly messages: MessageStore;
   readonly intents: IntentStore;
   readonly operations: OperationStore;
+  readonly audits: AuditStore;
+  readonly bulks: BulkStore;
+  readonly bulkMessages: BulkMessageStore;
   readonly subscriptions: SubscriptionStore;
+  readonly pauses: PauseStore;
   readonly parked: ParkedStore;
   readonly inbox: InboxStore;
+  readonly history: HistoryStore;
   /** The clock for due times and claims. It is one for all nodes, even if their own clocks are wrong. */
   now(): Date;
 
@@ -234,9 +330,19 @@ export interface Store {
    */
   onUnavailable(listener: (error: Error) => void): void;
   /**
+   * Called once for each message about which the store takes no record as it is (RELIABLE_STORE_REFUSED; it does not
+   * fit, a validator or a unique index refuses it). `dead`: the message became dead by it.
+   */
+  onRefused(listener: (error: ReliableError, dead?: DeadMessage) => void): void;
+  /**
    * Deletes a page of `limit` each of final messages (never `dead`), inbox rows and barrier rows that are older than
-   * `before`. Parked messages stay until an operator discards them. `messages`: number of deleted messages; `more`: one
-   * of the pages was full.
+   * `before`, and of what a crash has left of large bodies. Parked messages stay until an operator discards them.
+   * `messages`: number of deleted messages; `more`: one of the pages was full.
    */
   prune(before: Date, limit: number): Promise<{ messages: number; more: boolean }>;
+  /**
+   * Takes what `erase` takes out of a page of `limit` each of the final messages that ended before `before`, oldest
+   * first. `since`: `more` of the page before. What was done is remembered: the cost is that of what is new.
+   */
+  dropPayloads(before: Date, limit: number, since?: DropsDone): Promise<Dropped>;
 }

@@ -1,4 +1,5 @@
 import type { PublishResult } from "../couriers/courier";
+import { growingPauseMs } from "../message/backoff";
 import type { FailureError, Message, Note } from "../message/message";
 import type { Step } from "../outbound/message-publisher";
 import type { ProducerAnswer } from "../producer-rpc/client";
@@ -19,11 +20,9 @@ export interface Published {
   pauseMs?: number;
 }
 
-/** The pause grows with the time: a producer that is down for hours must not be asked every second for each message. */
-function pauseMs(message: Message, { since, now }: Silence): number {
-  const { initialMs, maxMs } = message.backoff;
-  const grown = Math.max(initialMs, (now.getTime() - since.getTime()) / 2);
-  return Math.round(Math.min(grown, Math.max(initialMs, maxMs)) * (0.75 + Math.random() / 2));
+/** A producer that is down for hours must not be asked every second for each message. */
+function pauseMs({ backoff }: Message, { since, now }: Silence): number {
+  return growingPauseMs(backoff, now.getTime() - since.getTime());
 }
 
 interface Silence {
@@ -130,7 +129,18 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
   const rest = message.unreachableSince ? { unreachableSince: null } : {};
   switch (asked.answer) {
     case "yes":
-      await store.intents.happened(id, at, asked.body === undefined ? undefined : Buffer.from(asked.body, "base64"));
+      await store.intents.happened(id, at, {
+        ...(asked.body !== undefined && {
+          body: Buffer.from(asked.body, "base64"),
+          encoded: asked.encoded === true
+        }),
+        note: {
+          at,
+          by: parts.nodeID,
+          act: "happened",
+          note: `'${message.producer}' was asked: its business write has happened`
+        }
+      });
       return left;
     case "no": {
       const note: Note = {
@@ -154,7 +164,13 @@ export async function askIntent(parts: SweepParts, message: Message, claim: stri
               code: "SOURCE_UNKNOWN"
             };
       const limit = message.delays?.length ?? message.maxAttempts;
-      if (asks < limit && !HOPELESS.has(error.code)) return again(delayOf(message, asks + 1), { asks, ...rest });
+      const note: Note = {
+        at,
+        by: parts.nodeID,
+        act: "asked",
+        note: `no clear answer: ${error.message}`.slice(0, 500)
+      };
+      if (asks < limit && !HOPELESS.has(error.code)) return again(delayOf(message, asks + 1), { asks, note, ...rest });
       await expire(parts, message, error, at);
       return left;
     }

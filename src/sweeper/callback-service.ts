@@ -105,7 +105,7 @@ export class CallbackService {
       )
     );
     if (!unknown.size) return rows;
-    const forgotten = await store.operations.forgotten([...unknown]);
+    const forgotten = await store.audits.forgotten([...unknown]);
     for (const [group, note] of forgotten)
       await progress.groupForgotten({ group, exactly: true, emittedBy: note.at }, note);
     return forgotten.size ? store.messages.find(rows.map(({ _id }) => _id)) : rows;
@@ -120,7 +120,7 @@ export class CallbackService {
     if (page.length) await sweepPage(this.parts, page, claim, newCounts(), { checked: true });
     // An intent that turned out to have happened is sent now.
     const intended = page.filter(row => row.status === STATUS.intended).map(row => row._id);
-    const happened = (await store.messages.find(intended))
+    const happened = (await store.messages.heads(intended))
       .filter(row => row.status === STATUS.pending)
       .map(row => row._id);
     if (!happened.length) return;
@@ -143,12 +143,17 @@ function isEarly({ headers, timestamp }: Delivery, delayMs: number, now: number)
   return timestamp !== undefined && now - timestamp * 1000 < delayMs - Math.min(delayMs / 2, EARLY_MARGIN_MS);
 }
 
-/** The same id was used for another message. If the payload is the source's, only the event can tell. */
+/**
+ * The same id was used for another message. If the payload is the source's, or encoded (twice the same is not the same
+ * bytes then), only the event can tell.
+ */
 function isOther(stored: Message, given: Message): boolean {
   if (stored.event !== given.event) return true;
   return (
     !stored.source &&
     !given.source &&
+    !stored.encoded &&
+    !given.encoded &&
     stored.body.length > 0 &&
     given.body.length > 0 &&
     !sameJson(stored.body, given.body)

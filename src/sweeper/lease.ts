@@ -138,6 +138,11 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     );
   }
 
+  /** undefined = not asked yet. */
+  get reachable(): boolean | undefined {
+    return this.#reachable;
+  }
+
   get mode(): LeaseMode {
     if (this.held().size) return "held";
     return this.#reachable ? "standby" : "unlocked";

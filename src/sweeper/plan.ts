@@ -23,6 +23,8 @@ export interface SweepPlan {
    * `waiting`.
    */
   renamed?: string[];
+  /** Those of the new names to which nothing was sent yet: what they stand for was unroutable. */
+  unsent: string[];
 }
 
 export interface SweepView {
@@ -36,6 +38,10 @@ export interface SweepView {
    * none to inspect.
    */
   depth(group: string): QueueDepth | undefined | "unseen";
+  /** Since when the group is known; undefined = it is not. */
+  since?(group: string): Date | undefined;
+  /** Since when the group takes again after a pause; `never` while it is paused; undefined = it was not paused lately. */
+  takesSince?(group: string): Date | "never" | undefined;
 }
 
 /** Groups whose queue must be inspected before their attempt may be called silent. */
@@ -52,34 +58,57 @@ export function silentGroups(
  * The groups that take the place of ANY_GROUP, or of a group that the emit named before it was known: its wildcard
  * handlers answer as `<group>:<pattern>`.
  */
-function newGroups({ waiting, failed, receipts }: Message, known: string[]): { groups: string[]; replaced: string[] } {
-  const standsFor = (name: string, group: string) => name === ANY_GROUP || namesGroup(name, group);
+function newGroups(
+  { waiting, failed, resolved, receipts }: Message,
+  known: string[]
+): { groups: string[]; replaced: string[] } {
   const names = waiting.filter(name => !known.includes(name));
   const groups = known.filter(
     group =>
       !receipts[group] &&
       !failed.includes(group) &&
+      !resolved.includes(group) &&
       !waiting.includes(group) &&
       names.some(name => standsFor(name, group))
   );
   return { groups, replaced: names.filter(name => groups.some(group => standsFor(name, group))) };
 }
 
+function standsFor(name: string, group: string): boolean {
+  return name === ANY_GROUP || namesGroup(name, group);
+}
+
+/** No record says that it was sent to the group, and the group is younger than the message. */
+function mayNeverBeSent(message: Message, group: string, { since }: SweepView): boolean {
+  if (message.attempts[group] !== undefined || message.spent[group] !== undefined) return false;
+  const known = since?.(group);
+  return group === ANY_GROUP || (known !== undefined && known > message.createdAt);
+}
+
+/** Not `createdAt`: that is by the emitting node's clock, which may be ahead. */
+const AT_ONCE = new Date(0);
+
 function dueOf(message: Message, group: string): Date {
   const next = message.next[group];
   if (next) return next;
   // No attempt is under way and none is scheduled: an operator has retried it, or a message that was never published.
-  if (!isUnanswered(message, group)) return message.createdAt;
-  return message.publishedAt ? new Date(message.publishedAt.getTime() + message.receiptTimeoutMs) : message.createdAt;
+  if (!isUnanswered(message, group)) return AT_ONCE;
+  return message.publishedAt ? new Date(message.publishedAt.getTime() + message.receiptTimeoutMs) : AT_ONCE;
 }
 
 export function planSweep(message: Message, world: SweepView): SweepPlan {
   const { now } = world;
-  const plan: SweepPlan = { message, steps: [], failures: [], waits: new Map(), missing: [] };
+  const plan: SweepPlan = { message, steps: [], failures: [], waits: new Map(), missing: [], unsent: [] };
   let { waiting } = message;
   const { groups, replaced } = newGroups(message, world.known);
   if (replaced.length) plan.renamed = waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
+  const unroutable = replaced.filter(name => message.unroutable[name]);
+  plan.unsent = groups.filter(group => unroutable.some(name => standsFor(name, group)));
   for (const group of waiting) {
+    if (plan.unsent.includes(group)) {
+      plan.steps.push({ group, attempt: (message.spent[group] ?? 0) + 1 });
+      continue;
+    }
     const due = dueOf(message, group);
     if (due > now && !(world.checked && isUnanswered(message, group))) {
       plan.waits.set(group, due);
@@ -97,6 +126,7 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
       continue;
     }
     const depth = group === ANY_GROUP ? "unseen" : world.depth(group);
+    const held = heldBack(message, group, world);
     if (depth === undefined && world.known.includes(group)) {
       // It is declared again by its consumer. Until then the group is offline, and the attempt was none.
       plan.waits.set(group, new Date(now.getTime() + offlinePauseMs(message)));
@@ -109,7 +139,11 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
     // It is not known whether the group was subscribed when the message went to the exchange: it gets its first attempt
     // now.
     else if (groups.includes(group)) plan.steps.push({ group, attempt: made });
+    // With `callback` the producer alone was told whether a queue took it.
+    else if (message.strategy === "callback" && mayNeverBeSent(message, group, world))
+      plan.steps.push({ group, attempt: made });
     else if (displacedLately(message, group, now)) plan.steps.push({ group, attempt: made });
+    else if (held) plan.waits.set(group, held);
     else {
       const failure = silence(message, group, made, now);
       plan.failures.push(failure);
@@ -118,6 +152,17 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
     }
   }
   return plan;
+}
+
+/**
+ * A paused group answers nothing, though a consumer that does not know of it yet may be there; after it, it gets the
+ * time that it had at first. Until when it is left alone; undefined = its silence counts.
+ */
+function heldBack({ receiptTimeoutMs }: Message, group: string, { now, takesSince }: SweepView): Date | undefined {
+  const since = takesSince?.(group);
+  if (since === undefined) return undefined;
+  const until = new Date((since === "never" ? now : since).getTime() + receiptTimeoutMs);
+  return until > now ? until : undefined;
 }
 
 function silence(message: Message, group: string, attempt: number, now: Date): FailedRecord {
@@ -141,6 +186,7 @@ export function reachesAllAtOnce({ message, steps, renamed }: SweepPlan): boolea
     steps.length === message.waiting.length &&
     steps.every(step => step.attempt === 1) &&
     !Object.keys(message.receipts).length &&
-    !message.failed.length
+    !message.failed.length &&
+    !message.resolved.length
   );
 }

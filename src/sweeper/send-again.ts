@@ -1,7 +1,8 @@
-import { currentAttempt, judgeFailure, refused, unroutable } from "../message/attempts";
+import { currentAttempt, judgeFailure, noRoute, refused, unroutableYet } from "../message/attempts";
 import { backoffMs } from "../message/backoff";
+import { STATUS } from "../message/lifecycle";
 import { offlinePauseMs } from "../message/offline";
-import type { RescheduleRecord } from "../stores/store-records";
+import type { DisplacedRecord, RescheduleRecord } from "../stores/store-records";
 import { LOST_CHECK_MARGIN_MS } from "../wire/check";
 import { delayOf } from "../wire/plan";
 import { type Published, resendByProducer, type StepResult } from "./ask-producer";
@@ -36,6 +37,8 @@ export async function sendAgain(
   const failures = [...plan.failures];
   const missing = [...plan.missing];
   const next = new Map(waits);
+  const unroutable: DisplacedRecord[] = [];
+  const known = (group: string) => parts.subscriptions.knows(group, message.event);
   const attempts: Record<string, number> = {};
   for (const group of missing) attempts[group] = message.spent[group] ?? 0;
   steps.forEach(({ group, attempt }, i) => {
@@ -54,11 +57,21 @@ export async function sendAgain(
       next.set(group, answerBy);
     } else if (outcome === "refused") {
       failures.push(judgeFailure(message, group, attempt, "refused", refused(reason), { now: at }));
-    } else if (outcome === "returned" && code === "NO_ROUTE" && parts.subscriptions.knows(group, message.event)) {
+    } else if (outcome === "returned" && code === "NO_ROUTE" && known(group)) {
       next.set(group, new Date(at.getTime() + offlinePauseMs(message)));
       missing.push(group);
     } else if (outcome === "returned") {
-      failures.push(judgeFailure(message, group, attempt, "unroutable", unroutable(reason), { now: at }));
+      // With `callback` a check was sent, too: it comes when an answer would be due.
+      const pause = round ? answerBy.getTime() - at.getTime() : undefined;
+      const yet = known(group)
+        ? undefined
+        : unroutableYet(message, group, attempt, { now: at, reason, pauseMs: pause });
+      if (!yet) failures.push(judgeFailure(message, group, attempt, "unroutable", noRoute(reason), { now: at }));
+      else {
+        attempts[group] = attempt - 1;
+        next.set(group, yet.nextAt);
+        if (!message.unroutable[group]) unroutable.push(yet);
+      }
     } else {
       next.set(group, new Date(at.getTime() + pauseMs));
     }
@@ -83,7 +96,7 @@ export async function sendAgain(
   const record: RescheduleRecord = {
     id: message._id,
     claim,
-    // If no group is left to wait for, the message is dead by now, and this record changes nothing.
+    // If no group is left to wait for, it is a human's by now, and this record changes nothing.
     dueAt: new Date((instants.length ? Math.min(...instants) : answerBy.getTime()) + margin),
     next: Object.fromEntries(next),
     about: Object.fromEntries(
@@ -91,9 +104,19 @@ export async function sendAgain(
     )
   };
   if (Object.keys(attempts).length) record.attempts = attempts;
-  if (confirmed) Object.assign(record, { status: "published", ...(message.publishedAt ? {} : { publishedAt: at }) });
-  else if (steps.length && !failures.length) record.status = "pending";
+  const taken = (group: string) => tried.has(group) && attempts[group] === tried.get(group);
+  const waiting = plan.renamed ?? message.waiting;
+  const routed = Object.keys(message.unroutable).filter(
+    group => taken(group) || known(group) || !waiting.includes(group)
+  );
+  if (routed.length) record.routed = routed;
+  if (confirmed && !message.publishedAt) record.publishedAt = at;
+  // A dead one stays dead: of this sweep are the other groups.
+  if (message.status !== STATUS.dead) {
+    if (confirmed) record.status = "published";
+    else if (steps.length && !failures.length) record.status = "pending";
+  }
   if (round) record.round = round;
   if (unreachableSince !== undefined) record.unreachableSince = unreachableSince;
-  return { record, failures, missing };
+  return { record, failures, missing, unroutable };
 }

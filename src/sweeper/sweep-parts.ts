@@ -4,10 +4,11 @@ import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import type { ProducerClient } from "../producer-rpc/client";
 import type { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
-import type { FailedRecord, RescheduleRecord } from "../stores/store-records";
+import type { DisplacedRecord, FailedRecord, RescheduleRecord } from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 
@@ -20,6 +21,7 @@ export interface SweepParts {
   subscriptions: Subscriptions;
   metrics: Metrics;
   logger: Logger;
+  warnings: Warnings;
   nodeID: string;
   pageSize: number;
   claimMs: number;
@@ -37,4 +39,6 @@ export interface Settled {
   failures: FailedRecord[];
   /** Groups whose queue the broker does not have. */
   missing?: string[];
+  /** Groups that no queue took it for, and that are not known, since this pass. */
+  unroutable?: DisplacedRecord[];
 }

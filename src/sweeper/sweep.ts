@@ -97,12 +97,12 @@ function pageLength(found: Due[], pageSize: number): number {
 
 /** The claim lasts for `claimMs` from now, by the store's clock. */
 export function claimPage(
-  { store, claimMs, logger, events }: SweepParts,
+  { store, claimMs, warnings, events }: SweepParts,
   query: Omit<ClaimQuery, "now" | "until" | "unreadable">
 ): Promise<Message[]> {
   const now = store.now();
   const unreadable = (error: Error) => {
-    logger.error(`Reliable: ${error.message} It is set aside.`);
+    warnings.error("unreadable row", "", `Reliable: ${error.message} It is set aside.`);
     events.emit("error", error, "sweeper");
   };
   return store.messages.claim({ ...query, now, until: new Date(now.getTime() + claimMs), unreadable });
@@ -152,6 +152,7 @@ async function workThrough(
     }
   });
   const claimed = await withoutAnswered(parts, page, claim);
+  let asked: Promise<void> | undefined;
   const work = async (message: Message): Promise<Settled> => {
     if (message.status === STATUS.intended) return askIntent(parts, message, claim);
     const known = subscriptions.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
@@ -160,9 +161,18 @@ async function workThrough(
       const queue = subscriptions.queueOf(group, message.event);
       seen.set(group, queue ? await look(queue) : undefined);
     }
-    const plan = planSweep(message, { now, known, checked, depth: group => seen.get(group) });
-    const { renamed } = plan;
-    if (renamed && !(await names.add({ id: message._id, claim, from: message.waiting, to: renamed })))
+    const since = (group: string) => subscriptions.knownSince(group, message.event);
+    const takesSince = (group: string) => subscriptions.takesSince(group, message.event);
+    const depth = (group: string) => seen.get(group);
+    const planned = () => planSweep(message, { now, known, checked, depth, since, takesSince });
+    let plan = planned();
+    if (plan.failures.length) {
+      // A group that was paused a moment ago is not silent.
+      await (asked ??= subscriptions.refresh());
+      plan = planned();
+    }
+    const { renamed, unsent } = plan;
+    if (renamed && !(await names.add({ id: message._id, claim, from: message.waiting, to: renamed, unsent })))
       return anew(plan, claim, now);
     return sendAgain(parts, plan, claim, counts);
   };
@@ -170,7 +180,11 @@ async function workThrough(
   const settled = await Promise.all(
     claimed.map(message =>
       work(message).catch((error): Settled => {
-        parts.logger.error(`Reliable: the sweep could not process message ${message._id}: ${reasonOf(error)}`);
+        parts.warnings.error(
+          "sweep",
+          reasonOf(error),
+          `Reliable: the sweep could not process message ${message._id}: ${reasonOf(error)}`
+        );
         parts.events.emit("error", error, "sweeper");
         return { failures: [] };
       })
@@ -178,7 +192,11 @@ async function workThrough(
   );
   tellMissing(parts, claimed, settled);
   await parts.progress.failed(settled.flatMap(({ failures }) => failures));
-  return settled.flatMap(({ record }) => record ?? []);
+  await parts.progress.displaced(settled.flatMap(({ unroutable = [] }) => unroutable));
+  return settled.flatMap(({ record }, i) => {
+    const { retriedAt } = claimed[i] as Message;
+    return record ? { ...record, ...(retriedAt && { retriedAt }) } : [];
+  });
 }
 
 /** An answer has changed `waiting` since the message was claimed: it is planned again soon. */

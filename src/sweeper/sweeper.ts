@@ -2,7 +2,9 @@ import { type Deadline, withTimeout } from "../async/deadline";
 import { reasonOf } from "../errors";
 import { BUCKETS } from "../message/message";
 import type { Timer } from "../platform/clock";
+import type { DropsDone } from "../stores/store-records";
 import type { SweepCounts } from "./counts";
+import { HistoryFold } from "./history-fold";
 import type { LeaseMode, Leases } from "./lease";
 import { sweep } from "./sweep";
 import type { SweepParts } from "./sweep-parts";
@@ -18,6 +20,8 @@ export interface SweeperOptions {
   everyMs: number;
   partitions: number;
   retainMs: number;
+  /** undefined = as long as their rows. */
+  retainBodiesMs?: number | undefined;
 }
 
 /**
@@ -31,7 +35,10 @@ export class Sweeper {
   /** Aborted when the loop ends; undefined before it begins. */
   #loop: AbortController | undefined;
   #prunedAt = -Infinity;
+  readonly #history: HistoryFold;
   #failing = false;
+  /** The pass for retried messages, and whether more were retried since it began. */
+  #retried: { again: boolean } | undefined;
   #unsubscribe: (() => void)[] = [];
   readonly #deaf: () => void;
   lastPass: { at: Date; ms: number; counts: SweepCounts } | undefined;
@@ -42,6 +49,7 @@ export class Sweeper {
     readonly leases: Leases | undefined,
     readonly options: SweeperOptions
   ) {
+    this.#history = new HistoryFold(parts.store, parts.clock);
     this.#deaf = parts.events.on("acted", act => act === "retried" && this.#afterRetry());
   }
 
@@ -93,9 +101,25 @@ export class Sweeper {
     return sweep(this.parts, { token: "by-hand", stillHeld: () => true });
   }
 
-  /** A retried message is due now and need not wait for the next pass. */
+  /** A retried message is due now and need not wait for the next pass. One such pass at a time: a bulk act retries on. */
   #afterRetry(): void {
-    this.once().catch(error => this.parts.logger.debug(`Reliable: the sweep after a retry failed: ${reasonOf(error)}`));
+    if (this.#retried) this.#retried.again = true;
+    else void this.#sweepRetried();
+  }
+
+  async #sweepRetried(): Promise<void> {
+    const retried = { again: true };
+    this.#retried = retried;
+    try {
+      while (retried.again) {
+        retried.again = false;
+        await this.once();
+      }
+    } catch (error) {
+      this.parts.logger.debug(`Reliable: the sweep after a retry failed: ${reasonOf(error)}`);
+    } finally {
+      this.#retried = undefined;
+    }
   }
 
   #schedule(ms: number): void {
@@ -150,16 +174,38 @@ export class Sweeper {
   }
 
   async #prune(): Promise<void> {
-    const { clock, store, metrics } = this.parts;
+    const { clock } = this.parts;
     if (clock.monotonic() - this.#prunedAt < PRUNE_EVERY_MS) return;
     this.#prunedAt = clock.monotonic();
-    const before = new Date(clock.now() - this.options.retainMs);
+    const { retainMs, retainBodiesMs } = this.options;
+    const before = (ms: number) => new Date(clock.now() - ms);
+    const pruned = await this.#pruneRows(before(retainMs));
+    const dropped = retainBodiesMs === undefined || (await this.#dropPayloads(before(retainBodiesMs)));
+    if (pruned && dropped) await this.#history.run(() => this.#looping);
+    else this.#prunedAt = -Infinity;
+  }
+
+  /** False = there is more. */
+  async #pruneRows(before: Date): Promise<boolean> {
+    const { store, metrics } = this.parts;
     for (let page = 0; page < PRUNE_PAGES && this.#looping; page++) {
       const { messages, more } = await store.prune(before, PRUNE_PAGE);
       metrics.count("pruned", messages);
-      if (!more) return;
+      if (!more) return true;
     }
-    this.#prunedAt = -Infinity;
+    return false;
+  }
+
+  async #dropPayloads(before: Date): Promise<boolean> {
+    const { store, metrics } = this.parts;
+    let since: DropsDone | undefined;
+    for (let page = 0; page < PRUNE_PAGES && this.#looping; page++) {
+      const { messages, more } = await store.dropPayloads(before, PRUNE_PAGE, since);
+      metrics.count("dropped", messages);
+      if (!more) return true;
+      since = more;
+    }
+    return false;
   }
 }
 

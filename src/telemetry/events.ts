@@ -1,8 +1,29 @@
 import { TypedEmitter } from "../async/typed-emitter";
 import type { DeadMessage } from "../stores/store-records";
 
+/** A breaker has opened, or closed again. */
+export interface BreakerNews {
+  group: string;
+  pattern: string;
+  node: string;
+  state: "open" | "closed";
+  /** When it opened. */
+  since: Date;
+  /** The failure by which it opened. */
+  error: string;
+}
+
 /** What an operator did with messages. */
 export type Act = "retried" | "resolved" | "discarded";
+
+export interface StoppedBulk {
+  id: string;
+  act: string;
+  by: string;
+  why: string;
+  done: number;
+  matched: number;
+}
 
 /**
  * What happened on this node, for all who listen: the mixins emit it as Moleculer events, the confirm buffer and the
@@ -11,10 +32,17 @@ export type Act = "retried" | "resolved" | "discarded";
 export class Events extends TypedEmitter<{
   /** Every expected group has handled them. */
   consumed: [ids: string[]];
-  /** They have no attempts left and wait for an operator. */
+  /** Groups that have failed for good, each with its message: an operator has to look. */
   dead: [messages: DeadMessage[]];
   /** An operator has retried, resolved or discarded them. */
   acted: [act: Act, ids: string[], by: string];
+  /** A bulk act has stopped itself, or has failed: an operator has to look. */
+  bulkStopped: [bulk: StoppedBulk];
+  /** An operator has paused a group, or one of its patterns; or resumed it. */
+  paused: [what: { group: string; pattern?: string }, by: string, note: string];
+  resumed: [what: { group: string; pattern?: string }, by: string, note: string | undefined];
+  /** A group's consumers of this node take one message at a time, or all again. */
+  breaker: [news: BreakerNews];
   /** A failure in the background. `module`: the part of the library it comes from. */
   error: [error: unknown, module: string];
 }> {}

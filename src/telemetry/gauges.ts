@@ -1,8 +1,9 @@
 import type { Courier } from "../couriers/courier";
 import { reasonOf } from "../errors";
+import { pausedName } from "../message/paused";
 import type { Clock, Timer } from "../platform/clock";
 import type { Logger } from "../platform/logger";
-import type { Store } from "../stores/store";
+import type { PauseKey, Store } from "../stores/store";
 import type { Metrics } from "./metrics";
 
 export interface GaugesParts {
@@ -10,6 +11,7 @@ export interface GaugesParts {
   courier: Courier;
   /** For the ages of the oldest messages. A node without a store does not report them. */
   store: Store | undefined;
+  subscriptions: { readonly paused: readonly PauseKey[] } | undefined;
   logger: Logger;
   /** Only the node that sweeps now reports the ages. */
   sweeper: { readonly sweeping: boolean; readonly leases: { readonly changes: number } | undefined } | undefined;
@@ -19,11 +21,13 @@ export interface GaugesParts {
 
 /**
  * Values that are a state, not an event. They are read at the interval of the broker's metrics, and only if metrics are
- * enabled. It costs the sweeping node two indexed reads of one row each per interval; the rest is in memory.
+ * enabled. It costs the sweeping node three indexed reads of one row each per interval; the rest is in memory.
  */
 export class Gauges {
   #timer: Timer | undefined;
   #running: Promise<void> | undefined;
+  /** Groups whose gauge is 1: one that is resumed must be set back. */
+  #paused = new Set<string>();
   readonly #told = { reconnects: 0, "blocked.seconds": 0, "lease.changes": 0 };
 
   constructor(readonly parts: GaugesParts) {}
@@ -47,9 +51,11 @@ export class Gauges {
       "publish.inflight",
       "handler.inflight",
       "oldest.pending.seconds",
-      "oldest.unconsumed.seconds"
+      "oldest.unconsumed.seconds",
+      "oldest.dead.seconds"
     ] as const)
       metrics.set(name, 0);
+    this.#setPaused(new Set());
   }
 
   async sample(): Promise<void> {
@@ -60,7 +66,15 @@ export class Gauges {
       "handler.inflight",
       [...consumers].reduce((sum, { inFlight }) => sum + inFlight, 0)
     );
+    const { subscriptions, sweeper } = this.parts;
+    this.#setPaused(new Set(sweeper?.sweeping ? subscriptions?.paused.map(pausedName) : []));
     await this.#ages();
+  }
+
+  #setPaused(paused: Set<string>): void {
+    for (const group of new Set([...this.#paused, ...paused]))
+      this.parts.metrics.set("paused", Number(paused.has(group)), { group });
+    this.#paused = paused;
   }
 
   #count(): void {
@@ -79,9 +93,10 @@ export class Gauges {
     try {
       // While the store does not answer, the last known value stays.
       if (sweeper?.sweeping && !store?.ready) return;
-      const { pending, published } = sweeper?.sweeping && store ? await store.messages.oldest() : {};
+      const { pending, published, dead } = sweeper?.sweeping && store ? await store.messages.oldest() : {};
       metrics.set("oldest.pending.seconds", seconds(pending));
       metrics.set("oldest.unconsumed.seconds", seconds(published));
+      metrics.set("oldest.dead.seconds", seconds(dead));
     } catch (error) {
       logger.debug(`Reliable: the ages of the oldest messages could not be read: ${reasonOf(error)}`);
     }

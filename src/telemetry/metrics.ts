@@ -1,4 +1,6 @@
+import { OTHER } from "../message/history";
 import type { ResendResult } from "../wire/resend";
+import { HistoryCounter } from "./history";
 
 interface MetricSpec {
   type: "counter" | "gauge" | "histogram";
@@ -8,9 +10,9 @@ interface MetricSpec {
 }
 
 const counter = (description: string, ...labels: string[]): MetricSpec => ({ type: "counter", labels, description });
-const gauge = (description: string, unit?: string): MetricSpec => ({
+const gauge = (description: string, unit?: string, ...labels: string[]): MetricSpec => ({
   type: "gauge",
-  labels: [],
+  labels,
   ...(unit && { unit }),
   description
 });
@@ -42,11 +44,13 @@ export const METRICS = {
     "group"
   ),
   consumed: counter("messages that every expected group has handled"),
-  dead: counter("messages that became dead"),
+  dead: counter("groups that have failed for good, by message: each needs a human"),
+  "bulk.stopped": counter("bulk acts that have stopped themselves, or failed: each needs a human", "act"),
   parked: counter("deliveries that could not be read and were parked", "queue"),
   unsigned: counter("messages of ours that came without a signature that fits; only with `signingKey`", "queue"),
   sweeps: counter("sweeps"),
   pruned: counter("final messages pruned"),
+  dropped: counter("final messages whose payload was dropped, by `retainBodiesMs`"),
   "lease.changes": counter("times this node won or lost a lease, or Redis went or came back"),
   reconnects: counter("RabbitMQ connections that had to be made again"),
   "blocked.seconds": counter("seconds in which RabbitMQ blocked publishers"),
@@ -54,6 +58,18 @@ export const METRICS = {
   "handler.inflight": gauge("deliveries in the hands of handlers"),
   "oldest.pending.seconds": gauge("age of the oldest pending message; 0 on nodes that do not sweep", "second"),
   "oldest.unconsumed.seconds": gauge("age of the oldest published message; 0 on nodes that do not sweep", "second"),
+  paused: gauge(
+    "1 while the group, or the pattern of it that is named, is paused; 0 after that, and on nodes that do not sweep",
+    undefined,
+    "group"
+  ),
+  "breaker.open": gauge(
+    "1 while the breaker of a group on this node is not closed: one message at a time is tried, and failures cost no attempt",
+    undefined,
+    "event",
+    "group"
+  ),
+  "oldest.dead.seconds": gauge("time since the oldest death; 0: nothing is dead, or the node does not sweep", "second"),
   "emit.time": time("from the call of reliableEmit until it resolves"),
   "confirm.time": time("from a publish to the broker's confirm"),
   "end.to.end.time": time("from the emit to the last receipt; by the producer's clock and the store's")
@@ -69,19 +85,20 @@ const DELIVERIES = ["handled", "failed", "duplicates"] as const;
  * registry keeps every label.
  */
 export const MAX_EVENT_LABELS = 500;
-const OTHER_EVENTS = "other";
 
 /** The Moleculer broker's registry, if metrics are enabled. */
 export interface MetricSink {
   /** How often gauges are refreshed. */
   everyMs: number;
   add(name: MetricName, value: number, labels: Record<string, string>): void;
-  set(name: MetricName, value: number): void;
+  set(name: MetricName, value: number, labels?: Record<string, string>): void;
   observe(name: MetricName, ms: number, labels: Record<string, string>): void;
 }
 
 /** What the parts count. It keeps totals for `stats`. The rest happens only if a sink is connected. */
 export class Metrics {
+  /** The same by minute. */
+  readonly history = new HistoryCounter();
   readonly totals: Record<string, number> = {};
   readonly #events = new Set<string>();
   /** Series that exist. */
@@ -99,8 +116,8 @@ export class Metrics {
     this.sink?.observe(name, Math.max(0, ms), this.#bounded({ event }));
   }
 
-  set(name: MetricName, value: number): void {
-    this.sink?.set(name, value);
+  set(name: MetricName, value: number, labels?: Record<string, string>): void {
+    this.sink?.set(name, value, labels && this.#bounded(labels));
   }
 
   /** Creates series before they are needed: a rate misses the first count of a new series. */
@@ -116,12 +133,13 @@ export class Metrics {
   #bounded(labels: Record<string, string>): Record<string, string> {
     const { event } = labels;
     if (event === undefined || this.#events.has(event)) return labels;
-    if (this.#events.size >= MAX_EVENT_LABELS) return { ...labels, event: OTHER_EVENTS };
+    if (this.#events.size >= MAX_EVENT_LABELS) return { ...labels, event: OTHER };
     this.#events.add(event);
     return labels;
   }
 
   emitted(event: string): void {
+    this.history.current.count("emitted", event);
     this.#ofEvent("emitted", event);
   }
 
@@ -130,6 +148,7 @@ export class Metrics {
   }
 
   outcome(event: string, outcome: ResendResult["outcome"]): void {
+    if (outcome === "confirmed") this.history.current.count("confirmed", event);
     if (this.sink) this.begin(OUTCOMES, { event });
     this.#ofEvent(outcome, event);
   }
@@ -140,11 +159,14 @@ export class Metrics {
     else this.totals[name] = (this.totals[name] ?? 0) + 1;
   }
 
-  handled(event: string, group: string): void {
+  /** `ms`: how long the handler took; likewise below. */
+  handled(event: string, group: string, ms: number): void {
+    this.history.current.time(ms, event, group);
     this.#delivery("handled", event, group);
   }
 
-  failed(event: string, group: string): void {
+  failed(event: string, group: string, ms: number): void {
+    this.history.current.time(ms, event, group);
     this.#delivery("failed", event, group);
   }
 
@@ -158,12 +180,14 @@ export class Metrics {
   }
 
   #delivery(name: (typeof DELIVERIES)[number], event: string, group: string): void {
+    this.history.current.count(name, event, group);
     this.begin(DELIVERIES, { event, group });
     this.count(name, 1, { event, group });
   }
 
-  dead(count: number): void {
-    this.count("dead", count);
+  dead(groups: readonly { event?: string; group?: string }[]): void {
+    for (const { event = OTHER, group } of groups) this.history.current.count("dead", event, group);
+    this.count("dead", groups.length);
   }
 
   parked(queue: string): void {

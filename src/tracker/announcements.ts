@@ -1,9 +1,11 @@
 import type { Delivery } from "../couriers/courier";
 import { ReliableError, reasonOf } from "../errors";
 import type { Fault } from "../inbound/parking";
+import { pausedName, pauses } from "../message/paused";
 import type { Subscription } from "../message/records";
 import { parseAnnouncement } from "../wire/announcement";
 import { Unreadable } from "../wire/json";
+import { AnnouncedCounts } from "./announced-counts";
 import type { TrackerParts } from "./tracker-parts";
 
 /** Groups and patterns of a namespace: far more than services have, and what a node keeps in memory and reads again. */
@@ -19,8 +21,11 @@ const keyOf = ({ group, pattern }: Pick<Subscription, "group" | "pattern">) => J
  */
 export class Announcements {
   #full = false;
+  readonly #counts: AnnouncedCounts;
 
-  constructor(readonly parts: TrackerParts) {}
+  constructor(readonly parts: TrackerParts) {
+    this.#counts = new AnnouncedCounts(parts.store);
+  }
 
   /** Returns what is to be parked. */
   async take(deliveries: Delivery[]): Promise<Fault[]> {
@@ -31,21 +36,27 @@ export class Announcements {
     for (const delivery of deliveries) {
       try {
         this.parts.signatures?.check(delivery, "announcement");
-        const { pattern, group, queue, nodeID, service } = parseAnnouncement(delivery.body, prefix);
+        const { pattern, group, queue, nodeID, service, counts } = parseAnnouncement(delivery.body, prefix);
         const subscription = { pattern, group, queue, nodeID, service, firstSeenAt: now, seenAt: now };
         const key = keyOf(subscription);
         if (!(await this.#admits(subscription, announced.get(key), announced.size))) continue;
         // The last announcement wins in the store, and so it does here.
         announced.delete(key);
         announced.set(key, subscription);
+        if (counts) this.#counts.add({ nodeID }, counts);
       } catch (error) {
         if (!(error instanceof Unreadable)) throw error;
         faults.push([delivery, error.message]);
       }
     }
     if (announced.size) {
+      const known = new Set(subscriptions.all.map(keyOf));
       await store.subscriptions.announce([...announced.values()]);
       await subscriptions.refresh();
+      // A process that dies before this leaves them to their own pauses, which are bounded.
+      const found = [...announced].filter(([key]) => !known.has(key)).map(([, subscription]) => subscription);
+      if (found.length) await store.messages.routable(found, store.now());
+      await this.#counts.write();
     }
     return faults;
   }
@@ -65,6 +76,11 @@ export class Announcements {
     }
     if ((await this.#consumersOf(queue)) === undefined)
       throw new Unreadable(`announcement of the queue '${queue}', which does not exist`);
+    const paused = known && this.parts.subscriptions.paused.find(pause => pauses(pause, known));
+    if (paused)
+      throw new Unreadable(
+        `announcement that would move group ${group} to the queue '${queue}': it is paused (${pausedName(paused)})`
+      );
     const consumers = known && (await this.#consumersOf(known.queue));
     if (consumers)
       throw new Unreadable(

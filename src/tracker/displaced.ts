@@ -59,14 +59,14 @@ export class Displaced {
   /** Writes what `take` has collected, and tells it. */
   async end(): Promise<void> {
     await this.parts.progress.displaced(this.#records);
-    const { events, logger } = this.parts;
+    const { events, warnings } = this.parts;
     for (const { queue, reason, messages } of this.#told.values()) {
       const error = new ReliableError(
         "RELIABLE_DISPLACED",
         `RabbitMQ has taken ${messages} message(s) out of ${queue} (${reason}), most likely because of a policy; they come again.`,
         { queue, reason, messages }
       );
-      logger.warn(`Reliable: ${error.message}`);
+      warnings.warn("displaced", `${queue} ${reason}`, `Reliable: ${error.message}`, messages);
       events.emit("error", error, "tracker");
     }
   }

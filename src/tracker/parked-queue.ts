@@ -49,7 +49,7 @@ export class ParkedQueue {
     try {
       this.parts.signatures?.check(delivery, "event");
       const { id, attempt } = parseEnvelope(delivery);
-      const [message] = await store.messages.find([id]);
+      const [message] = await store.messages.heads([id]);
       if (!message || !isOpen(message) || attempt > highestAttempt(message, group)) return undefined;
       return judgeFailure(message, group, attempt, "crash-loop", failureOf(death), { now: store.now() });
     } catch (error) {

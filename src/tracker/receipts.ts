@@ -1,10 +1,10 @@
 import type { Delivery } from "../couriers/courier";
-import type { Fault } from "../inbound/parking";
-import { highestAttempt, judgeFailure } from "../message/attempts";
+import { type Fault, mayPass } from "../inbound/parking";
+import { excuse, highestAttempt, judgeFailure } from "../message/attempts";
 import { describeError } from "../message/failure-text";
 import { isOpen, STATUS } from "../message/lifecycle";
-import { ANY_GROUP, type Message, type Receipt } from "../message/message";
-import type { FailedRecord } from "../stores/store-records";
+import { ANY_GROUP, type Message, type MessageHead, type Receipt } from "../message/message";
+import type { ExcusedRecord, FailedRecord } from "../stores/store-records";
 import { messageOfEcho, withReceipts } from "../wire/check";
 import { Unreadable } from "../wire/json";
 import { type Echo, parseReceipts, parseWithdrawal, type ReceiptItem, WITHDRAWAL_TYPE } from "../wire/receipt";
@@ -57,12 +57,11 @@ export class Receipts {
 
   /** Returns what is to be parked. */
   async take(deliveries: Delivery[]): Promise<Fault[]> {
-    const { store } = this.parts;
     const { answers, rows, withdrawn, faults } = this.#read(deliveries);
     await this.#withdraw(withdrawn);
     const inserted = await this.#insertFirst(rows, answers);
     const left = answers.filter(({ item }) => !inserted.has(item.id));
-    await store.messages.upsertFromChecks([...rows.values()].filter(row => !inserted.has(row._id)));
+    await this.#complete([...rows.values()].filter(row => !inserted.has(row._id)));
     const unmatched = [
       ...(await this.#handled(left.filter(({ item }) => item.outcome === "handled"))),
       ...(await this.#failed(left.filter(({ item }) => item.outcome === "failed")))
@@ -114,10 +113,18 @@ export class Receipts {
     return row.createdAt.getTime() < clock.now() - retainMs ? undefined : row;
   }
 
+  /** One that the store refuses has no row then, and its receipts are parked. */
+  async #complete(rows: Message[]): Promise<void> {
+    const { store } = this.parts;
+    await store.messages.upsertFromChecks(rows).catch(error => {
+      if (mayPass(error, store)) throw error;
+    });
+  }
+
   async #withdraw(rows: Message[]): Promise<void> {
     if (!rows.length) return;
     const { store, clock } = this.parts;
-    await store.messages.upsertFromChecks(rows.map(row => ({ ...row, status: STATUS.intended })));
+    await this.#complete(rows.map(row => ({ ...row, status: STATUS.intended })));
     for (const { _id, producer, createdAt } of rows) {
       const at = new Date(clock.now());
       await store.intents.withdraw(_id, { at, by: producer, act: "withdraw", note: "commit failed" }, createdAt);
@@ -137,11 +144,11 @@ export class Receipts {
         .map(([id]) => [id, new Map<string, Receipt>()])
     );
     for (const { group, nodeID, item } of answers) {
-      const { id, outcome, durationMs, attempt } = item;
+      const { id, outcome } = item;
       const receipts = handled.get(id);
       // A failure, or a second receipt of one group, is judged against its row.
       if (outcome === "failed" || receipts?.has(group)) handled.delete(id);
-      else receipts?.set(group, { at, nodeID, durationMs, attempt });
+      else receipts?.set(group, receiptOf(item, nodeID, at));
     }
     const first = [...handled].map(([id, receipts]) => withReceipts(rows.get(id) as Message, receipts, at));
     return this.parts.progress.insertFromReceipts(first, at);
@@ -150,45 +157,70 @@ export class Receipts {
   async #handled(answers: Answer[]): Promise<Unmatched[]> {
     const at = this.parts.store.now();
     const unknown = await this.parts.progress.handled(
-      answers.map(({ group, nodeID, item: { id, durationMs, attempt } }) => ({
-        id,
-        group,
-        receipt: { at, nodeID, durationMs, attempt }
-      })),
+      answers.map(({ group, nodeID, item }) => ({ id: item.id, group, receipt: receiptOf(item, nodeID, at) })),
       at
     );
-    return answers.filter(({ item }) => unknown.has(item.id)).map(answer => [answer, notStored(answer)]);
+    return this.#notStored(answers.filter(({ item }) => unknown.has(item.id)));
   }
 
   async #failed(answers: Answer[]): Promise<Unmatched[]> {
     if (!answers.length) return [];
     const { store, progress } = this.parts;
     const ids = [...new Set(answers.map(({ item }) => item.id))];
-    const messages = new Map((await store.messages.find(ids)).map(message => [message._id, message]));
+    const messages = new Map((await store.messages.heads(ids)).map(message => [message._id, message]));
     const now = store.now();
     await progress.resolveRecipients(
       [...messages.values()],
       answers.map(({ group, item }) => ({ id: item.id, group }))
     );
     const records: FailedRecord[] = [];
+    const excused: ExcusedRecord[] = [];
+    const givenBack = new Set(answers.flatMap(answer => (answer.item.excused === "all" ? keyOf(answer) : [])));
     const unmatched: Unmatched[] = [];
     for (const answer of answers) {
       const message = messages.get(answer.item.id);
-      const why = message ? objection(message, answer) : { text: notStored(answer), counts: false };
+      const why = message && objection(message, answer);
       if (why) unmatched.push([answer, why.text]);
-      if (message && (why?.counts ?? true)) records.push(failureOf(message, answer, now));
+      if (!message || why?.counts === false) continue;
+      if (isExcused(answer)) excused.push(excuseOf(message, answer, now));
+      // It is taken back at once; the message must not die of it.
+      else if (!givenBack.has(keyOf(answer))) records.push(failureOf(message, answer, now));
     }
     await progress.failed(records);
-    return unmatched;
+    await progress.excused(excused);
+    return [...unmatched, ...(await this.#notStored(answers.filter(({ item }) => !messages.has(item.id))))];
+  }
+
+  /**
+   * Who looks at one that came after a human's discard is told so. What gives attempts back to a message that is gone has
+   * nothing to say: a breaker opens when it opens, whatever humans have done with its run meanwhile.
+   */
+  async #notStored(told: Answer[]): Promise<Unmatched[]> {
+    const answers = told.filter(answer => !isGivenBack(answer));
+    for (const { group, item } of told.filter(isGivenBack))
+      this.parts.logger.debug(`Reliable: group ${group} gives attempts back to message ${item.id}, which is gone.`);
+    if (!answers.length) return [];
+    const ids = [...new Set(answers.map(({ item }) => item.id))];
+    const gone = new Set((await this.parts.store.audits.discarded(ids)).map(({ id }) => id));
+    return answers.map(answer => {
+      const { id } = answer.item;
+      const what = gone.has(id) ? "a message that was discarded" : "an id that is not in the store";
+      return [answer, `receipt for ${what}: ${id}`];
+    });
   }
 }
 
-function notStored({ item }: Answer): string {
-  return `receipt for an id that is not in the store: ${item.id}`;
+function receiptOf({ durationMs, attempt, runs }: ReceiptItem, nodeID: string, at: Date): Receipt {
+  return { at, nodeID, durationMs, attempt, ...repeats(runs) };
 }
 
+const UNSAID = { name: "Error", message: "the handler failed" };
+
+/** One run is what is expected, and not kept. A consumer in another language may tell it. */
+const repeats = (runs = 1) => (runs > 1 ? { runs } : {});
+
 /** Why an operator has to look at this failure. `counts`: the store records it all the same. */
-function objection(message: Message, { group, item }: Answer): { text: string; counts: boolean } | undefined {
+function objection(message: MessageHead, { group, item }: Answer): { text: string; counts: boolean } | undefined {
   const highest = highestAttempt(message, group);
   // If it counted, it would use up attempts that were never made. The attempt it is about stays without an answer and
   // is made again.
@@ -197,7 +229,8 @@ function objection(message: Message, { group, item }: Answer): { text: string; c
       text: `failed receipt of group ${group} for attempt ${item.attempt} of message ${item.id}, of which at most ${highest} can have been sent`,
       counts: false
     };
-  if (!isOpen(message) && !message.receipts[group] && !message.failed.includes(group))
+  const { receipts, failed, resolved } = message;
+  if (!isOpen(message) && !receipts[group] && !failed.includes(group) && !resolved.includes(group))
     return {
       text: `failed receipt of group ${group}, which message ${item.id} (${message.status}) did not expect`,
       counts: true
@@ -205,12 +238,34 @@ function objection(message: Message, { group, item }: Answer): { text: string; c
   return undefined;
 }
 
-function failureOf(message: Message, { group, nodeID, item }: Answer, now: Date): FailedRecord {
-  const { attempt, rejected, retryable, error = { name: "Error", message: "the handler failed" } } = item;
+/** One attempt. */
+function keyOf({ group, item: { id, attempt } }: Answer): string {
+  return JSON.stringify([id, group, attempt]);
+}
+
+/** What no further attempt can help cannot be excused, whatever its receipt says. */
+function isExcused({ item: { excused, rejected, retryable } }: Answer): boolean {
+  return excused !== undefined && !rejected && retryable !== false;
+}
+
+/** An older failure of it was told as counting, and its breaker has opened since. */
+function isGivenBack(answer: Answer): boolean {
+  return answer.item.excused === "all" && isExcused(answer);
+}
+
+function excuseOf(message: MessageHead, { group, nodeID, item }: Answer, now: Date): ExcusedRecord {
+  const { attempt, runs, excused, error = UNSAID } = item;
+  const all = excused === "all";
+  return excuse(message, group, attempt, describeError(error), { now, all, ...repeats(runs), nodeID });
+}
+
+function failureOf(message: MessageHead, { group, nodeID, item }: Answer, now: Date): FailedRecord {
+  const { attempt, runs, rejected, retryable, error = UNSAID } = item;
   // A receipt may come from another language. What has the right shape is kept, and its size is bounded here too.
   return judgeFailure(message, group, attempt, rejected ? "rejected" : "handler", describeError(error), {
     now,
     retryable: retryable !== false,
+    ...repeats(runs),
     nodeID
   });
 }

@@ -4,6 +4,7 @@ import type { Signatures } from "../inbound/signatures";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import type { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
 import type { Events } from "../telemetry/events";
@@ -21,6 +22,7 @@ export interface TrackerParts {
   queues: Queues;
   metrics: Metrics;
   logger: Logger;
+  warnings: Warnings;
   events: Events;
   clock: Clock;
   nodeID: string;

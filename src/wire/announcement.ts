@@ -1,5 +1,6 @@
 import { consumerGroup, isObjectKey, isPattern, isWildcard } from "../message/pattern";
 import { hasControl } from "../platform/printable";
+import { type Counts, parseCounts } from "./counts";
 import { describe, WIRE_VERSION } from "./envelope";
 import { parseJson, Unreadable } from "./json";
 
@@ -21,6 +22,8 @@ export interface Announcement {
   queue: string;
   nodeID: string;
   service: string;
+  /** Of a node without a store: what it has counted in a minute. */
+  counts?: Counts | undefined;
 }
 
 /**
@@ -55,5 +58,5 @@ export function parseAnnouncement(body: Buffer, prefix: string): Announcement {
       `announcement whose group must be ${isWildcard(pattern) ? "<name>:<pattern>" : "<name>"}, a name of at most ${MAX_BYTES.group} bytes without : / , * #`
     );
   }
-  return value as Announcement;
+  return { ...(value as Announcement), counts: parseCounts(value.counts) };
 }

@@ -1,5 +1,5 @@
 import { STATUS } from "../message/lifecycle";
-import { bucketOf, type Message, type Receipt, ROW_VERSION } from "../message/message";
+import { bucketOf, type Message, type Receipt, ROW_VERSION, UNROUTABLE_MS } from "../message/message";
 import { HEADER, isCount, parseEnvelope, type Wire } from "./envelope";
 import { Unreadable } from "./json";
 import { isQuestion, parsePlan } from "./plan";
@@ -45,7 +45,7 @@ export function parseCheck(wire: Wire, waitingFor: WaitingFor, now: Date): Check
 export function messageOfEnvelope(wire: Wire, waitingFor: WaitingFor, now: Date): Message {
   // Copied one by one: the fields of a delivery are getters, which a spread does not copy.
   const { messageId, type, body } = wire;
-  const { id, event, producer, meta, headers, origin, echo } = parseEnvelope({
+  const { id, event, producer, meta, headers, origin, echo, encoded } = parseEnvelope({
     messageId,
     type,
     headers: wire.headers,
@@ -57,7 +57,8 @@ export function messageOfEnvelope(wire: Wire, waitingFor: WaitingFor, now: Date)
     body: wire.body,
     meta,
     headers,
-    origin
+    origin,
+    ...(encoded && { encoded })
   });
 }
 
@@ -95,9 +96,10 @@ function callbackMessage(
   known: { id: string; event: string; producer: string; plan: string },
   waitingFor: WaitingFor,
   now: Date,
-  rest: Pick<Message, "body" | "meta" | "headers" | "origin">
+  rest: Pick<Message, "body" | "meta" | "headers" | "origin" | "encoded">
 ): Message {
-  const { at, delays, max, backoff, only, source, intent, resend } = parsePlan(known.plan);
+  const { at, delays, max, backoff, unroutableMs = UNROUTABLE_MS, ...rare } = parsePlan(known.plan);
+  const { only, keys, source, intent, resend } = rare;
   const [first = 0] = delays;
   return {
     _id: known.id,
@@ -107,17 +109,23 @@ function callbackMessage(
     strategy: "callback",
     producer: known.producer,
     ...(only && { groups: only }),
+    ...(keys?.length && { keys }),
     status: STATUS.published,
     // The producer's clock may be ahead, but its emit is in the past.
     dueAt: new Date(Math.max(now.getTime(), Math.min(at, now.getTime()) + first) + LOST_CHECK_MARGIN_MS),
     bucket: bucketOf(known.id),
     waiting: waitingFor(known.event, only),
     failed: [],
+    resolved: [],
+    deadAt: {},
+    errors: {},
     receipts: {},
     attempts: {},
     spent: {},
     base: {},
     next: {},
+    unroutable: {},
+    unroutableMs,
     maxAttempts: max,
     backoff,
     receiptTimeoutMs: first,

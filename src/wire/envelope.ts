@@ -1,5 +1,5 @@
 import { ReliableError } from "../errors";
-import { ANY_GROUP, MAX_PAYLOAD_BYTES, type Message, type Origin } from "../message/message";
+import { ANY_GROUP, MAX_PAYLOAD_BYTES, type Message, type Origin, type Replay } from "../message/message";
 import { hasControl, printable } from "../platform/printable";
 import { isEmpty, parseJson, parseObject, stringify, Unreadable } from "./json";
 
@@ -11,6 +11,8 @@ export const HEADER = {
   version: "x-reliable-version",
   strategy: "x-reliable-strategy",
   attempt: "x-reliable-attempt",
+  /** How many attempts have counted before this one, where it is not all of them. */
+  counted: "x-reliable-counted",
   groups: "x-reliable-groups",
   receipt: "x-reliable-receipt",
   producer: "x-reliable-producer",
@@ -30,6 +32,13 @@ export const HEADER = {
   round: "x-reliable-round",
   /** On a check that was sent before the business write: how to ask whether that write happened. */
   intent: "x-reliable-intent",
+  /** The body is what the producer's hook `encode` has made of the payload. */
+  encoded: "x-reliable-encoded",
+  /** Id of the replay that sends it, and of the message that it repeats. */
+  replay: "x-reliable-replay",
+  original: "x-reliable-original",
+  /** It is to be handled although its original may have been. */
+  again: "x-reliable-again",
   traceparent: "traceparent",
   /** Of all that is not for people only; see `signature.ts`. */
   signature: "x-reliable-signature"
@@ -47,8 +56,12 @@ export interface Envelope {
   id: string;
   event: string;
   payload: unknown;
+  /** The payload is encoded: the group's hook `decode` makes it readable. */
+  encoded?: true;
   strategy: string;
   attempt: number;
+  /** Absent = all attempts before this one have counted. */
+  counted?: number;
   /** Queue that takes the receipts. */
   receipt: string;
   producer: string;
@@ -58,6 +71,10 @@ export interface Envelope {
   /** Groups that may handle it. */
   only?: string[];
   echo?: string;
+  /** A replay has made it. */
+  replay?: Replay;
+  /** The id under which an inbox knows it. */
+  handledAs: string;
 }
 
 /** Throws RELIABLE_BAD_EVENT. */
@@ -161,6 +178,9 @@ export function headersOf(
     [HEADER.receipt]: receipt,
     [HEADER.producer]: message.producer
   };
+  const [group] = groups;
+  const base = groups.length === 1 && group !== undefined && message.base[group];
+  if (base) headers[HEADER.counted] = Math.max(0, attempt - 1 - base);
   if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = listed(groups);
   if (echo !== undefined) headers[HEADER.echo] = echo;
   // User code may have set them to any type and content. Readers take text without control characters only.
@@ -173,6 +193,12 @@ export function headersOf(
   if (origin.traceparent) headers[HEADER.traceparent] = printable(origin.traceparent);
   if (!isEmpty(message.meta)) headers[HEADER.meta] = JSON.stringify(message.meta);
   if (!isEmpty(message.headers)) headers[HEADER.headers] = JSON.stringify(message.headers);
+  if (message.encoded) headers[HEADER.encoded] = true;
+  if (message.replay) {
+    headers[HEADER.replay] = message.replay.bulk;
+    headers[HEADER.original] = message.replay.of;
+    if (message.replay.again) headers[HEADER.again] = true;
+  }
   if (message.groups) headers[HEADER.only] = message.groups.join(",");
   return headers;
 }
@@ -204,6 +230,8 @@ const TEXTS = [
   HEADER.parentID,
   HEADER.caller,
   HEADER.nodeID,
+  HEADER.replay,
+  HEADER.original,
   HEADER.meta,
   HEADER.headers,
   HEADER.traceparent
@@ -223,7 +251,10 @@ export function parseEnvelope(wire: Wire): Envelope {
   if (hasControl(wire.messageId)) throw new Unreadable("a messageId with control characters");
   if (hasControl(wire.type)) throw new Unreadable("a type (event name) with control characters");
   const { [HEADER.attempt]: attempt, [HEADER.level]: level, [HEADER.tracing]: tracing } = headers;
+  const { [HEADER.counted]: counted, [HEADER.encoded]: encoded, [HEADER.again]: again } = headers;
   if (!isCount(attempt)) throw new Unreadable(`bad x-reliable-attempt ${describe(attempt)}`);
+  if (counted !== undefined && counted !== 0 && !isCount(counted))
+    throw new Unreadable(`bad ${HEADER.counted} ${describe(counted)}`);
   const wrong = TEXTS.find(
     name => headers[name] !== undefined && (typeof headers[name] !== "string" || headers[name] === "")
   );
@@ -233,22 +264,31 @@ export function parseEnvelope(wire: Wire): Envelope {
   if (level !== undefined && typeof level !== "number") throw new Unreadable(`bad ${HEADER.level} ${describe(level)}`);
   if (tracing !== undefined && typeof tracing !== "boolean")
     throw new Unreadable(`bad ${HEADER.tracing} ${describe(tracing)}`);
+  if (encoded !== undefined && typeof encoded !== "boolean")
+    throw new Unreadable(`bad ${HEADER.encoded} ${describe(encoded)}`);
+  if (again !== undefined && typeof again !== "boolean") throw new Unreadable(`bad ${HEADER.again} ${describe(again)}`);
   const text = (name: string) => headers[name] as string | undefined;
   const needed = (name: string): string => {
     const value = text(name);
     if (value === undefined) throw new Unreadable(`no ${name} header`);
     return value;
   };
+  const [bulk, of] = [text(HEADER.replay), text(HEADER.original)];
+  const replay = bulk !== undefined && of !== undefined ? { bulk, of, ...(again && { again }) } : undefined;
   return {
     id: wire.messageId,
     event: wire.type,
     payload: parseJson(wire.body, "body", MAX_PAYLOAD_BYTES),
+    ...(encoded && { encoded }),
     strategy: text(HEADER.strategy) ?? "outbox",
     attempt,
+    ...(counted !== undefined && { counted }),
     receipt: needed(HEADER.receipt),
     producer: needed(HEADER.producer),
     meta: parseObject(text(HEADER.meta), HEADER.meta),
     headers: parseObject(text(HEADER.headers), HEADER.headers),
+    ...(replay && { replay }),
+    handledAs: replay && !again ? replay.of : wire.messageId,
     only: text(HEADER.only)?.split(","),
     echo: text(HEADER.echo),
     origin: {

@@ -20,17 +20,17 @@ export function sameJson(a: Buffer, b: Buffer): boolean {
  * The payload as the exact bytes that will be sent. Throws RELIABLE_BAD_PAYLOAD or RELIABLE_PAYLOAD_TOO_LARGE, naming
  * the place.
  */
-export function serialize(event: string, payload: unknown, maxBytes: number): Buffer {
+export function serialize(event: string, payload: unknown, maxBytes: number, name = "payload"): Buffer {
   const json = stringify(
     payload,
     where => new ReliableError("RELIABLE_BAD_PAYLOAD", `Cannot emit '${event}' reliably: ${where}.`, { event }),
-    "payload"
+    name
   );
   const body = Buffer.from(json);
   if (body.length > maxBytes) {
     throw new ReliableError(
       "RELIABLE_PAYLOAD_TOO_LARGE",
-      `Cannot emit '${event}' reliably: the payload is ${body.length} bytes, maxPayloadBytes is ${maxBytes}. Store it and emit a reference.`,
+      `Cannot emit '${event}' reliably: ${name === "payload" ? "the payload" : name} is ${body.length} bytes, maxPayloadBytes is ${maxBytes}. Store it and emit a reference.`,
       { event, bytes: body.length, maxPayloadBytes: maxBytes }
     );
   }

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { hasControl } from "../platform/printable";
 
 /** Prefix of every exchange, queue, collection and key of a Moleculer namespace. */
@@ -36,6 +37,20 @@ export function eventQueue(namespace: string, group: string, pattern: string): s
   return `${prefixOf(namespace)}.on.${group}/${pattern}`;
 }
 
+/**
+ * The queue whose existence says that a group is paused, or one of its patterns. A group's name has no colon, so no two
+ * of them share a marker.
+ */
+export function pauseMarker(namespace: string, group: string, pattern?: string): string {
+  const what = pattern === undefined ? group : `${group}:${pattern}`;
+  const prefix = `${prefixOf(namespace)}.paused.`;
+  if (Buffer.byteLength(prefix + what) <= MAX_NAME_BYTES) return prefix + what;
+  return `${prefix}#${createHash("sha256").update(what).digest("base64url").slice(0, SHORT_CHARS)}`;
+}
+
+/** Of an own name for what is too long, or for one process: 90 bits, and no longer than LONGEST_QUEUE with what precedes it. */
+export const SHORT_CHARS = 15;
+
 /** Of a name of AMQP, a short string. RabbitMQ closes the connection on a longer one. */
 export const MAX_NAME_BYTES = 255;
 
@@ -48,6 +63,8 @@ export function namespaceFault(namespace: string): string | undefined {
     return "has a control character or a line end (often the last character of a file it was read from)";
   // A group's queue of one namespace would have the name of a system queue of the other.
   if (/(^|\.)reliable\.on\./.test(namespace)) return "contains 'reliable.on.', with which the queues of groups begin";
+  if (/(^|\.)reliable\.paused\./.test(namespace))
+    return "contains 'reliable.paused.', with which the markers of paused groups begin";
   return undefined;
 }
 

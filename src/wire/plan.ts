@@ -1,4 +1,13 @@
-import { type Backoff, JITTERS, type Message, QUESTIONS, type Question, type Source } from "../message/message";
+import { keyFault, MAX_KEYS } from "../message/keys";
+import {
+  type Backoff,
+  JITTERS,
+  type Message,
+  QUESTIONS,
+  type Question,
+  type Source,
+  UNROUTABLE_MS
+} from "../message/message";
 import { LONGEST_MS } from "../options/option";
 import { hasControl } from "../platform/printable";
 import { isCount } from "./envelope";
@@ -16,7 +25,11 @@ export interface CallbackPlan {
   delays: number[];
   max: number;
   backoff: Backoff;
+  /** Absent = UNROUTABLE_MS. */
+  unroutableMs?: number;
   only?: string[];
+  /** As in the row: `name=value`. */
+  keys?: string[];
   source?: Source;
   intent?: Question;
   /** The producer cannot be asked; see `Message.resend`. */
@@ -29,7 +42,8 @@ export const isQuestion = (value: unknown): value is Question => QUESTIONS.inclu
 const MAX_INSTANT = 4e15;
 
 export function encodePlan(message: Message): string {
-  const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, source, intent, resend } = message;
+  const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, keys, source, intent, resend } = message;
+  const unroutableMs = message.unroutableMs === UNROUTABLE_MS ? undefined : message.unroutableMs;
   // JSON omits undefined fields.
   return JSON.stringify({
     v: 1,
@@ -37,7 +51,9 @@ export function encodePlan(message: Message): string {
     delays,
     max,
     backoff,
+    unroutableMs,
     only,
+    keys,
     source,
     intent,
     resend
@@ -52,7 +68,7 @@ export function parsePlan(text: string): CallbackPlan {
   } catch {
     throw new Unreadable("x-reliable-echo is not JSON");
   }
-  const { v, at, delays, max, backoff, only, source, intent, resend } = plan ?? {};
+  const { v, at, delays, max, backoff, unroutableMs = 0, only, keys, source, intent, resend } = plan ?? {};
   if (v !== 1) throw new Unreadable(`unknown version ${JSON.stringify(v)} of x-reliable-echo`);
   // Limited, because a later Date is invalid and no store takes it.
   const positive = (value: unknown) => typeof value === "number" && value > 0 && value < MAX_INSTANT;
@@ -75,6 +91,8 @@ export function parsePlan(text: string): CallbackPlan {
     !JITTERS.includes(backoff.jitter)
   )
     throw new Unreadable("x-reliable-echo lacks backoff");
+  if (typeof unroutableMs !== "number" || !(unroutableMs >= 0 && unroutableMs <= LONGEST_MS))
+    throw new Unreadable("x-reliable-echo has a bad unroutableMs");
   if (
     source !== undefined &&
     (typeof source !== "object" ||
@@ -89,6 +107,11 @@ export function parsePlan(text: string): CallbackPlan {
     !(Array.isArray(only) && only.every(group => typeof group === "string" && group !== "" && !hasControl(group)))
   )
     throw new Unreadable("x-reliable-echo has bad groups");
+  if (
+    keys !== undefined &&
+    !(Array.isArray(keys) && keys.length <= MAX_KEYS && keys.every(key => keyFault(key) === undefined))
+  )
+    throw new Unreadable("x-reliable-echo has bad keys");
   if (intent !== undefined && !isQuestion(intent)) throw new Unreadable("x-reliable-echo has a bad intent");
   if (resend !== undefined && resend !== "copy") throw new Unreadable("x-reliable-echo has a bad resend");
   // Both are questions to the producer, and this plan says that the producer cannot be asked.

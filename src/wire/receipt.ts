@@ -1,4 +1,4 @@
-import { ANY_GROUP, type FailureError, MAX_PAYLOAD_BYTES } from "../message/message";
+import { ANY_GROUP, type FailureError, MAX_NODE_ID, MAX_PAYLOAD_BYTES } from "../message/message";
 import { isObjectKey } from "../message/pattern";
 import { hasControl } from "../platform/printable";
 import { describe, isCount, WIRE_VERSION } from "./envelope";
@@ -8,15 +8,25 @@ export const RECEIPT_TYPE = "reliable.receipt";
 /** The group's name in receipts of strategy `callback` that say: the business write of an intent has failed. */
 export const WITHDRAWAL_TYPE = "reliable.withdrawal";
 
+const EXCUSES = ["this", "all"] as const;
+export type Excuse = (typeof EXCUSES)[number];
+
 export interface ReceiptItem {
   id: string;
   outcome: "handled" | "failed";
   attempt: number;
   durationMs: number;
+  /** How often the handler ran in this attempt, if more than once. */
+  runs?: number;
   /** Only with `failed`: false = no further attempt can help. */
   retryable?: boolean;
   /** Only with `failed`: the handler was not reached (validation, a middleware). */
   rejected?: boolean;
+  /**
+   * Only with `failed`, of what may be tried again: it does not count, since what the handler depends on is away. `all`:
+   * nor does what this message has failed in this group before it.
+   */
+  excused?: Excuse;
   error?: Partial<FailureError>;
   /** Only if the envelope asked for it. */
   echo?: Echo;
@@ -79,7 +89,7 @@ export function parseReceipts(body: Buffer): ReadReceipts {
   if (!Array.isArray(items) || !items.length) throw new Unreadable("receipt without items");
   if (items.length > MAX_ITEMS_READ)
     throw new Unreadable(`receipt with ${items.length} items, more than ${MAX_ITEMS_READ}`);
-  const read: ReadReceipts = { v, group, nodeID, items: [], bad: [] };
+  const read: ReadReceipts = { v, group, nodeID: nodeID.slice(0, MAX_NODE_ID), items: [], bad: [] };
   items.forEach((item: unknown, i) => {
     const fault = faultOf(item);
     if (fault) read.bad.push(`receipt item ${i}: ${fault}`);
@@ -99,14 +109,16 @@ const isOptionalText = (value: unknown) => value === undefined || typeof value =
 /** undefined = it matches `docs/schemas/receipt.schema.json`. */
 function faultOf(item: unknown): string | undefined {
   if (!isObject(item)) return "not an object";
-  const { id, outcome, attempt, durationMs, retryable, rejected, error, echo } = item;
+  const { id, outcome, attempt, durationMs, runs, retryable, rejected, excused, error, echo } = item;
   if (!isText(id)) return "no id";
   if (!isName(id)) return "an id with control characters";
   if (outcome !== "handled" && outcome !== "failed") return `bad outcome ${describe(outcome)}`;
   if (!isCount(attempt)) return `bad attempt ${describe(attempt)}`;
   if (!Number.isFinite(durationMs) || (durationMs as number) < 0) return `bad durationMs ${describe(durationMs)}`;
+  if (runs !== undefined && !isCount(runs)) return `bad runs ${describe(runs)}`;
   if (!isFlag(retryable)) return `bad retryable ${describe(retryable)}`;
   if (!isFlag(rejected)) return `bad rejected ${describe(rejected)}`;
+  if (excused !== undefined && !EXCUSES.includes(excused as Excuse)) return `bad excused ${describe(excused)}`;
   if (error !== undefined && !isError(error)) return "bad error";
   if (echo === undefined) return undefined;
   if (!isEcho(echo)) return "bad echo";

@@ -1,4 +1,6 @@
 import { type FailureError, QUESTIONS, type Question, type Source } from "../message/message";
+import { isCount } from "./envelope";
+import { isEmpty, parseObject } from "./json";
 
 /**
  * Called by the callback service and the sweeper on any live instance of the emitting service:
@@ -57,6 +59,24 @@ export const RESEND_PARAMS = {
   round: { type: "number", integer: true, min: 1, optional: true }
 };
 
+/**
+ * In the headers of a ResendRequest: JSON of how many attempts of each group do not count, where there are any. Not a
+ * field, which a producer of an earlier version would refuse.
+ */
+const BASE = "x-reliable-base";
+
+export function baseHeader(base: Record<string, number>): Record<string, string> {
+  return isEmpty(base) ? {} : { [BASE]: JSON.stringify(base) };
+}
+
+/** Throws Unreadable. */
+export function parseBase({ [BASE]: text }: Record<string, unknown>): Record<string, number> {
+  if (typeof text !== "string") return {};
+  return Object.fromEntries(
+    Object.entries(parseObject(text, BASE)).filter((entry): entry is [string, number] => isCount(entry[1]))
+  );
+}
+
 /** Like a courier's PublishResult. */
 export interface ResendResult {
   outcome: "confirmed" | "returned" | "nacked" | "refused" | "unknown";
@@ -66,8 +86,8 @@ export interface ResendResult {
 
 export type ResendAnswer =
   | { answer: "sent"; results: ResendResult[]; check?: ResendResult }
-  /** The business write happened; base64 of the payload if only the source has it. */
-  | { answer: "yes"; body?: string }
+  /** The business write happened; base64 of the payload if only the source has it, and whether that is encoded. */
+  | { answer: "yes"; body?: string; encoded?: true }
   | { answer: "no" }
   | { answer: "unknown"; reason: string }
   /** The source was asked, and it failed or returned something that cannot be sent. */

@@ -1,10 +1,11 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { ANNOUNCEMENT_TYPE } from "./announcement";
+import { CONTROL_TYPE } from "./control";
 import { HEADER, PARKED_TYPE } from "./envelope";
 import { RECEIPT_TYPE, WITHDRAWAL_TYPE } from "./receipt";
 
 /** What a message of this library is. It is part of what is signed: a receipt cannot pass for a check. */
-export type Kind = "event" | "check" | "receipt" | "withdrawal" | "announcement" | "parked";
+export type Kind = "event" | "check" | "receipt" | "withdrawal" | "announcement" | "parked" | "control";
 
 /** The part of a message that is signed, as it is published or as it was delivered. */
 export interface Signed {
@@ -26,7 +27,8 @@ const KIND_OF_TYPE: Readonly<Record<string, Kind>> = {
   [RECEIPT_TYPE]: "receipt",
   [WITHDRAWAL_TYPE]: "withdrawal",
   [ANNOUNCEMENT_TYPE]: "announcement",
-  [PARKED_TYPE]: "parked"
+  [PARKED_TYPE]: "parked",
+  [CONTROL_TYPE]: "control"
 };
 
 /** By what a message says of itself; an event cannot have one of these types, since their names are reserved. */

@@ -1,7 +1,15 @@
 import type { Document } from "mongodb";
 import type { Command, Play } from "../support/mongo-proxy";
 
-export const COMMANDS = ["insert", "update", "find", "aggregate", "commitTransaction", "createIndexes"] as const;
+export const COMMANDS = [
+  "insert",
+  "update",
+  "delete",
+  "find",
+  "aggregate",
+  "commitTransaction",
+  "createIndexes"
+] as const;
 
 export type CommandName = (typeof COMMANDS)[number];
 
@@ -12,7 +20,7 @@ export interface Answer {
   commands?: readonly CommandName[];
 }
 
-const WRITES: CommandName[] = ["insert", "update", "commitTransaction", "createIndexes"];
+const WRITES: CommandName[] = ["insert", "update", "delete", "commitTransaction", "createIndexes"];
 const TRANSIENT = "TransientTransactionError";
 /** What mongod calls retryable; it says so itself, by a label, and the driver believes nothing else. */
 const RETRYABLE = [10107, 11600, 11602, 189, 91, 262];

@@ -2,6 +2,7 @@ import type { ServiceSchema } from "moleculer";
 import { expect, it, onTestFinished } from "vitest";
 import { cluster, until } from "../support/brokers";
 import { mongoSet } from "../support/mongo-set";
+import { urls } from "../support/servers";
 
 type Emits = { reliableEmit(event: string, payload: object, options: object): Promise<{ id: string }> };
 
@@ -9,7 +10,7 @@ const ELECTIONS = 4;
 const AT_ONCE = 20;
 
 it("loses nothing while the members of the set change roles under load", { timeout: 120_000 }, async () => {
-  const set = await mongoSet();
+  const set = await mongoSet(urls().mongo);
   onTestFinished(() => set.close());
   const { mixin, node } = cluster();
   const mixed = mixin({ mongo: set.url });

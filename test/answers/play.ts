@@ -1,8 +1,9 @@
-import { BSON, MongoClient } from "mongodb";
+import { BSON, type Document, MongoClient } from "mongodb";
 import { uuidv7 } from "uuidv7";
 import { systemClock } from "../../src/platform/clock";
 import { PROBE_ID } from "../../src/stores/documents/barriers";
 import { COLLECTION_NAMES } from "../../src/stores/documents/collection";
+import { DONE_ID } from "../../src/stores/documents/drops";
 import { INDEXES } from "../../src/stores/documents/indexes";
 import { MongoStore } from "../../src/stores/mongo/store";
 import { prefixOf } from "../../src/wire/names";
@@ -11,7 +12,8 @@ import { at, silent } from "../support/messages";
 import { mongoProxy } from "../support/mongo-proxy";
 import { urls } from "../support/servers";
 import { type Answer, type CommandName, LATE } from "./answers";
-import { BUSINESS, type Step, scenario } from "./scenario";
+import { BUSINESS, scenario } from "./scenario";
+import type { Step } from "./step";
 
 /** `once`: to the first such command of each step. `for good`: to every one, until its caller has been told. */
 export const MODES = ["once", "for good"] as const;
@@ -35,10 +37,16 @@ export interface Outcome {
   rows: string;
 }
 
+/** Rows that are no promise: of `probe`, and how far payloads are dropped, which the next page says if this one did not. */
+const UNPROMISED: string[] = [PROBE_ID, DONE_ID];
+
 /** A driver repeats some commands by itself until they are done: after so many answers the server is well again. */
 const HEALED_AFTER = 6;
-/** A late answer costs its caller 20 s: it is given in so many steps only. */
-const LATE_STEPS = 2;
+/**
+ * Given in so many steps only: a late answer, which costs its caller 20 s; and one about indexes, which are made beside the
+ * steps: where it makes the driver give up its connections, a step may happen to need one at that moment.
+ */
+const FEW_STEPS = 2;
 const TRIES = 5;
 /** What the server will never make is not asked for again. */
 const REFUSED = /^17419/;
@@ -59,7 +67,8 @@ class Injection {
     this.#step = step;
     this.#met = 0;
     const { answer, mode } = this.fault ?? {};
-    const spent = answer?.name === LATE && this.#steps.size >= LATE_STEPS;
+    const few = answer?.name === LATE || this.fault?.command === "createIndexes";
+    const spent = few && this.#steps.size >= FEW_STEPS;
     this.#left = !mode || spent ? 0 : mode === "once" ? 1 : HEALED_AFTER;
   }
 
@@ -101,18 +110,38 @@ export async function runAll(faults: Fault[], atOnce: number): Promise<Map<Fault
 export async function run(fault?: Fault): Promise<Outcome> {
   const database = `reliable_answers_${uuidv7()}`;
   const injection = new Injection(fault);
-  const proxy = await mongoProxy({ play: command => injection.take(command.name)?.play(command) });
+  const proxy = await mongoProxy({
+    target: urls().mongo,
+    play: command => injection.take(command.name)?.play(command)
+  });
   const client = new MongoClient(proxy.url, { serverSelectionTimeoutMS: 5000, heartbeatFrequencyMS: 500 });
   let store = storeOf(client, database);
   const told = new Set<string>();
   const unmoved: string[] = [];
   let starting = true;
+  let refused = false;
+  /** A store remembers for a while which rows took nothing; its operator has mended that now. */
+  const fresh = async () => {
+    await store.close();
+    store = storeOf(client, database);
+    store.onRefused(error => {
+      told.add(kindOf(error));
+      refused = true;
+      injection.heal();
+    });
+  };
   const repeat = async ({ name, work, deletes }: Step) => {
     if (deletes) await proxy.idle();
     injection.begin(name);
     for (let tries = 1; ; tries++)
       try {
+        refused = false;
         await work(store, client);
+        if (refused) {
+          await fresh();
+          await store.start();
+          continue;
+        }
         if (injection.still) unmoved.push(name);
         injection.heal();
         return;
@@ -126,8 +155,7 @@ export async function run(fault?: Fault): Promise<Outcome> {
     await repeat({
       name: "start",
       async work() {
-        await store.close();
-        store = storeOf(client, database);
+        await fresh();
         const ready = new Promise<void>(resolve => store.onReady(resolve));
         store.onUnavailable(error => {
           if (!starting) return;
@@ -190,17 +218,34 @@ async function withClient<T>(work: (client: MongoClient) => Promise<T>): Promise
 
 function rowsOf(database: string): Promise<string> {
   return withClient(async client => {
-    const all: Record<string, unknown> = {};
+    const all: Record<string, Document[]> = {};
     for (const name of [...COLLECTION_NAMES, BUSINESS]) {
       const full = name === BUSINESS ? name : `${prefixOf("n")}.${name}`;
       const docs = await client.db(database).collection(full).find().sort({ _id: 1 }).toArray();
-      // Written by `probe`, and no promise.
-      all[name] = docs.filter(doc => String(doc._id) !== PROBE_ID);
+      all[name] = docs.filter(({ _id }) => !UNPROMISED.includes(String(_id)));
     }
-    return BSON.EJSON.stringify(all, withoutRun, 1);
+    return BSON.EJSON.stringify(withoutNames(all), withoutRun, 1);
   });
 }
 
-function withoutRun(_: string, value: { $date?: string } | null): unknown {
-  return value?.$date && value.$date > RUN_FROM ? "when it ran" : value;
+/** Each try of an insert has a body of its own: one that no row names is pruned some day. */
+function withoutNames({ messages = [], bodies = [], ...others }: Record<string, Document[]>): object {
+  const rows = new Map(messages.map(({ _id, bodyId }) => [bodyId, _id]));
+  return {
+    ...others,
+    messages: messages.map(({ bodyId, ...row }) => (bodyId === undefined ? row : { ...row, apart: true })),
+    bodies: bodies
+      .filter(({ _id }) => rows.has(_id))
+      .map(({ _id, ...body }) => ({ ...body, namedBy: rows.get(_id) }))
+      .toSorted((a, b) => (String(a.namedBy) < String(b.namedBy) ? -1 : 1))
+  };
+}
+
+/** An empty list says the same as none, and the order of fields says nothing. */
+function withoutRun(_: string, value: unknown): unknown {
+  if (Array.isArray(value)) return value.length ? value : undefined;
+  if (typeof value !== "object" || value === null) return value;
+  const { $date } = value as { $date?: string };
+  if ($date && $date > RUN_FROM) return "when it ran";
+  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }

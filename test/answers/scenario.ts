@@ -3,8 +3,8 @@ import type { Message } from "../../src/message/message";
 import type { MongoStore } from "../../src/stores/mongo/store";
 import {
   at,
-  auditOf,
   deadOf,
+  discardedOf,
   failedBy,
   finalOf,
   handledBy,
@@ -14,13 +14,16 @@ import {
   receiptOf,
   subscriptionOf
 } from "../support/messages";
-
-export interface Step {
-  name: string;
-  /** A late insert would bring back what is deleted in the seconds before it. Nobody deletes what is just stored. */
-  deletes?: true;
-  work(store: MongoStore, client: MongoClient): Promise<unknown>;
-}
+import {
+  bulkSteps,
+  excusedSteps,
+  historySteps,
+  pauseSteps,
+  payloadSteps,
+  readSteps,
+  replaySteps
+} from "./operator-steps";
+import { deleting, insert, type Step, step, told } from "./step";
 
 /** The business data of the caller's transactions. */
 export const BUSINESS = "business";
@@ -46,23 +49,24 @@ function inTransaction(client: MongoClient, work: (session: ClientSession) => Pr
  * that is what the callers of the store rely on.
  */
 export function scenario(database: string): Step[] {
-  const step = (name: string, work: Step["work"]): Step => ({ name, work });
-  const deleting = (name: string, work: Step["work"]): Step => ({ name, work, deletes: true });
+  const forgotten = noteOf("forget", { group: "gone" });
   const claim = { now: at(30_000), until: at(90_000), claim: "sweep" };
   return [
-    step("insert one", store => store.messages.insert([messageOf({ _id: "a" })])),
+    step("insert one", store => insert(store, [messageOf({ _id: "a" })])),
     step("insert many", store =>
-      store.messages.insert([
+      insert(store, [
         ...["b", "c", "d"].map(_id => messageOf({ _id, createdAt: at(1) })),
         messageOf({ _id: "e", waiting: ["*"], dueAt: at(900_000) }),
         messageOf({ _id: "f", waiting: ["stock", "mail"], dueAt: at(900_000) }),
-        ...["g", "h"].map(_id => messageOf({ _id, status: "intended", dueAt: at(900_000) })),
+        ...["g", "h", "i"].map(_id => messageOf({ _id, status: "intended", dueAt: at(900_000) })),
+        messageOf({ _id: "o", waiting: ["gone"], dueAt: at(900_000) }),
+        messageOf({ _id: "p", waiting: ["stock", "gone"], dueAt: at(900_000) }),
         ...["k", "l", "m"].map(_id => deadOf({ _id })),
         finalOf("consumed", at(-90_000), { _id: "old" })
       ])
     ),
     step("insert what is there", store =>
-      store.messages.insert([messageOf({ _id: "a" }), messageOf({ _id: "n", dueAt: at(900_000) })])
+      insert(store, [messageOf({ _id: "a" }), messageOf({ _id: "n", dueAt: at(900_000) })])
     ),
     step("published", store => store.messages.published([{ id: "a", at: at(100), dueAt: at(60_000) }])),
     step("postponed", store => store.messages.postponed(["n"], at(910_000))),
@@ -75,6 +79,9 @@ export function scenario(database: string): Step[] {
       const ids = (await store.messages.due({ now: claim.now, limit: 10 })).map(({ id }) => id);
       await store.messages.claim({ ...claim, ids });
     }),
+    step("named", store =>
+      store.messages.named([{ id: "d", claim: claim.claim, from: ["stock"], to: ["stock", "mail"] }])
+    ),
     step("rescheduled", store =>
       store.messages.rescheduled([
         {
@@ -95,6 +102,7 @@ export function scenario(database: string): Step[] {
     ),
     step("happened", store => store.intents.happened("g", at(900_000))),
     step("withdraw", store => store.intents.withdraw("h", noteOf("withdraw"))),
+    step("expire", store => store.intents.expire("i", failedBy("i").failure, "asked too often")),
     step("fence", store => store.intents.fence("h")),
     step("retry", async store => {
       const message = await find(store, "k");
@@ -106,13 +114,15 @@ export function scenario(database: string): Step[] {
     }),
     deleting("discard", async store => {
       const message = await find(store, "m");
-      if (message) await store.operations.discard(message, auditOf(message, { _id: "audit" }));
+      if (message) await store.operations.discard(message, discardedOf(message, { _id: "audit" }));
     }),
-    step("receipts", store =>
-      store.messages.insertFromReceipts([
+    step("receipts", async store => {
+      await store.messages.insertFromReceipts([
         finalOf("consumed", at(5), { _id: "r", strategy: "callback", receipts: { stock: receiptOf() }, partial: true })
-      ])
-    ),
+      ]);
+      // As the tracker does: what has no row is looked at.
+      if (!(await find(store, "r"))) throw told("RELIABLE_STORE_REFUSED");
+    }),
     step("checks", store =>
       store.messages.upsertFromChecks([
         messageOf({ _id: "r", strategy: "callback", dueAt: at(900_000) }),
@@ -120,11 +130,19 @@ export function scenario(database: string): Step[] {
       ])
     ),
     step("announce", store =>
-      store.subscriptions.announce([subscriptionOf("stock"), subscriptionOf("mail", { pattern: "order.*" })])
+      store.subscriptions.announce([
+        subscriptionOf("stock"),
+        subscriptionOf("mail", { pattern: "order.*" }),
+        subscriptionOf("gone")
+      ])
     ),
+    deleting("forget", store => store.operations.forget([subscriptionOf("gone")])),
+    step("release", async store => {
+      while (await store.operations.release({ group: "gone" }, forgotten));
+    }),
     step("subscriptions", store => store.subscriptions.list()),
     step("inbox", async store => {
-      await store.inbox.add("stock", ["a", "b"], at(1));
+      for (const refused of await store.inbox.add("stock", ["a", "b"], at(1))) if (refused) throw refused;
       await store.inbox.handled("stock", ["a", "b", "c"]);
     }),
     step("inbox in a transaction", async (store, client) => {
@@ -155,12 +173,21 @@ export function scenario(database: string): Step[] {
     }),
     step("parked", async store => {
       await store.parked.add([parkedOf({ _id: "p" }), parkedOf({ _id: "q" })]);
-      await store.parked.list(0, 10);
+      // A full page: of one that is not the total is known without a count.
+      if ((await store.parked.list(0, 2)).capped) throw told("a count that is capped");
     }),
     step("list, stats", async store => {
-      await store.messages.list({ status: "pending" }, 0, 10);
-      await store.messages.stats();
+      const { capped } = await store.messages.list({ status: "pending" }, 10);
+      const stats = await store.messages.stats();
+      if (capped || stats.capped.length) throw told("a count that is capped");
     }),
+    ...excusedSteps(),
+    ...bulkSteps(),
+    ...replaySteps(),
+    ...payloadSteps(),
+    ...pauseSteps(),
+    ...historySteps(),
+    ...readSteps(),
     deleting("prune", store => store.prune(at(-60_000), 10)),
     step("probe", store => store.probe())
   ];

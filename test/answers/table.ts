@@ -14,10 +14,11 @@ const HEAD = `# What MongoDB answers, and what comes of it
 
 Made by \`npm run test:answers -- -u\`, and checked by \`npm run test:answers\`; do not edit. The test gives each answer to each command of a scenario that uses every verb of the store
 (\`test/answers/scenario.ts\`): **once** to the first such command of each step, and **for good** to every one until the caller has been told, or six times where the driver repeats by itself.
-The caller does again what was refused. Told: the errors that callers got. The end state is what all collections hold at the end.
+The caller does again what was refused. Told: the errors that callers got. The end state is what all collections hold at the end, but for large bodies of tries that were given up, which no row names and which are pruned some day.
 
 - \`RELIABLE_UNAVAILABLE\` may be repeated, and the library does so by itself: the outcome is unknown. \`RELIABLE_ACCESS_REFUSED\` and \`RELIABLE_STORE_REFUSED\` say that nothing was written; they are no permanent stop.
 - *nobody*: the driver, the store or the caller's \`withTransaction\` has repeated it; for an index, the store makes it later and works without it meanwhile.
+- *a count that is capped*: the caller gets his page; its total is a number with "or more".
 - *the driver's …*: in the caller's own transaction the caller gets the driver's error of his own commands.
 - A late answer is a command that the server does after 25 s, when its caller has given up and gone on. It changes nothing then, with one exception that no filter prevents: a message that was stored by the repetition,
   and discarded within these seconds, is there again, for the human to see.

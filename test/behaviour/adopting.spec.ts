@@ -190,7 +190,7 @@ it("options come from settings.reliable too, and two services may not contradict
     message: expect.stringMatching(/'other'.*'pageSize'/)
   });
   await broker.start();
-  const { id } = await emitterOf(broker, "one")("nobody.listens", {});
+  const { id } = await emitterOf(broker, "one")("nobody.listens", {}, { unroutableMs: 0 });
   expect(await reaches(broker, id, "dead")).toMatchObject({ maxAttempts: 1 });
 });
 

@@ -71,6 +71,7 @@ const bad: [what: string, check: Parameters<typeof sendCheck>[1], reason: RegExp
   ["with a negative ladder", { echo: plan({ delays: [-5] }) }, /lacks at, max or delays/],
   ["with a backoff of nonsense", { echo: plan({ backoff: { initialMs: "soon" } }) }, /lacks backoff/],
   ["with groups of nonsense", { echo: plan({ only: "stock" }) }, /bad groups/],
+  ["with a time of nonsense for unroutable ones", { echo: plan({ unroutableMs: -1 }) }, /bad unroutableMs/],
   ["with a way to ask of nonsense", { echo: plan({ intent: "guess" }) }, /bad intent/],
   ["with a time of nonsense", { echo: plan({ at: 1e300 }) }, /lacks at, max or delays/],
   ["with a source of nonsense", { echo: plan({ source: { action: 1 } }) }, /bad source/],

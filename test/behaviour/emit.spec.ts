@@ -44,7 +44,7 @@ it("resolves when stored, when confirmed, when consumed: as asked", async () => 
   const { broker, emit } = await oneNode(made, [consumer(made.mixin(), "stock", "order.created", () => gate)]);
   await subscribed(broker, 1);
   const stored = await emit("order.created", { n: 1 });
-  expect(stored).toEqual({ id: expect.stringMatching(/^[0-9a-f-]{36}$/), status: "pending" });
+  expect(stored).toEqual({ id: expect.stringMatching(/^[0-9a-f-]{36}$/), status: "pending", groups: ["stock"] });
   const confirmed = await emit("order.created", { n: 2 }, { waitFor: "confirmed" });
   expect(confirmed.status).toBe("published");
   const late = await errorOf(emit("order.created", { n: 3 }, { waitFor: "consumed", timeoutMs: 150, id: "third" }));
@@ -71,7 +71,9 @@ it("waiting for `consumed` ends when the message is dead", async () => {
   expect(
     await errorOf(emit("order.created", {}, { waitFor: "consumed", maxAttempts: 1, id: "dead one" }))
   ).toMatchObject({ type: "RELIABLE_DEAD", retryable: false, message: expect.stringContaining("no stock") });
-  expect(await errorOf(emit("nobody.listens", {}, { waitFor: "confirmed", maxAttempts: 1 }))).toMatchObject({
+  expect(
+    await errorOf(emit("nobody.listens", {}, { waitFor: "confirmed", maxAttempts: 1, unroutableMs: 0 }))
+  ).toMatchObject({
     type: "RELIABLE_DEAD",
     message: expect.stringContaining("unroutable")
   });
@@ -88,7 +90,11 @@ it("the same id with the same payload is one message, at once and later; with an
     Array.from({ length: 20 }, () => emit("order.created", { n: 1 }, { id: "order-1", waitFor: "consumed" }))
   );
   expect(new Set(all.map(({ id, status }) => `${id} ${status}`))).toEqual(new Set(["order-1 consumed"]));
-  expect(await emit("order.created", { n: 1 }, { id: "order-1" })).toEqual({ id: "order-1", status: "consumed" });
+  expect(await emit("order.created", { n: 1 }, { id: "order-1" })).toEqual({
+    id: "order-1",
+    status: "consumed",
+    groups: ["stock"]
+  });
   expect(handled).toBe(1);
 
   expect(await errorOf(emit("order.created", { n: 2 }, { id: "order-1" }))).toMatchObject({

@@ -1,6 +1,7 @@
 import type { Context } from "moleculer";
 import { expect, it } from "vitest";
 import { cluster, until } from "../support/brokers";
+import { foreignGroup, sendReceipt } from "../support/runtime";
 import { consumer, emitter, emitterOf, oneNode, reaches, story, subscribed } from "../support/services";
 
 const idOf = (ctx: Context<never>) => (ctx.params as { n: number }).n;
@@ -33,6 +34,24 @@ it("hands an event to every group once, whatever the number of its instances", a
     expect([...a, ...b].sort((x, y) => x - y)).toEqual(numbers(100));
     expect(a.length && b.length).toBeGreaterThan(0);
   }
+});
+
+it("what a consumer in another language tells of its handler's runs is shown, where there were several", async () => {
+  const { broker, emit } = await oneNode(cluster(), []);
+  const far = await foreignGroup(broker, "far", "order.created");
+  const { id } = await emit("order.created", {}, { backoff: { initialMs: 1, maxMs: 1 } });
+  for (const [n, runs] of [2, 1, 4].entries()) {
+    await until(() => far.deliveries.length === n + 1);
+    await sendReceipt(broker, "far", { id, outcome: n < 2 ? "failed" : "handled", attempt: n + 1, runs });
+  }
+  const { timeline } = await reaches(broker, id, "consumed");
+  expect(timeline.map(({ what }) => what).filter(what => /^(?:attempt|handled)/.test(what))).toEqual(
+    [
+      /^attempt 1 failed in far on node elsewhere after 2 runs \(handler\)/,
+      /^attempt 2 failed in far on node elsewhere \(handler\)/,
+      /^handled by far on node elsewhere in 1 ms \(attempt 3, run 4\)$/
+    ].map(text => expect.stringMatching(text))
+  );
 });
 
 it("services that share a custom `group` share its events", async () => {
@@ -86,13 +105,16 @@ it("a group that is named and unknown makes the message dead, and the others sti
     consumer(made.mixin(), "mail", "order.created", () => void seen.push("mail"))
   ]);
   await subscribed(broker, 1);
-  const { id } = await emit("order.created", {}, { groups: ["mail", "nobody"], maxAttempts: 2 });
+  const { id } = await emit("order.created", {}, { groups: ["mail", "nobody"], unroutableMs: 0, maxAttempts: 2 });
   const dead = await reaches(broker, id, "dead");
   expect(dead).toMatchObject({
-    waiting: "nobody",
-    handled: "mail",
+    failed: "nobody",
     reason: expect.stringContaining("unroutable in group nobody at attempt 2")
   });
+  await until(
+    () => story(broker, id),
+    ({ handled, waiting }) => handled === "mail" && waiting === ""
+  );
   expect(seen).toEqual(["mail"]);
 });
 
@@ -118,7 +140,11 @@ it("overlapping exact and wildcard handlers of one service each handle the event
   const { broker, emit } = await oneNode(made, [audit]);
   await subscribed(broker, 3);
   const { id } = await emit("order.created", {}, { maxAttempts: 2 });
-  expect(await reaches(broker, id, "dead")).toMatchObject({ waiting: "audit:order.*" });
+  expect(await reaches(broker, id, "dead")).toMatchObject({ failed: "audit:order.*" });
+  await until(
+    () => story(broker, id),
+    ({ waiting }) => waiting === ""
+  );
   expect(seen.sort()).toEqual(["all", "exact", "star", "star"]);
   failing = false;
   await broker.call("reliable.retry", { id });

@@ -26,7 +26,7 @@ it("prunes final messages and inbox rows after retainMs, and never dead or open 
   await store.inbox.add("stock", ["handled-young"], AGO(HOUR / 2));
 
   await made.node("sweeper", [emitter(made.mixin(options))]);
-  const left = async () => (await store.messages.list({}, 0, 100)).rows.map(({ _id }) => _id).sort();
+  const left = async () => (await store.messages.list({}, 100)).rows.map(({ _id }) => _id).sort();
   await until(left, ids => !ids.some(id => /^(consumed|resolved|withdrawn)-old/.test(id)));
   await until(
     () => store.inbox.handled("stock", ["handled-old", "handled-young"]),

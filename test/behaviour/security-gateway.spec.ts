@@ -30,6 +30,7 @@ const ACTIONS = [
   "health",
   "subscriptions",
   "list",
+  "causes",
   "get",
   "statuses",
   "parked",
@@ -38,7 +39,11 @@ const ACTIONS = [
   "resolve",
   "discard",
   "sweep",
-  "forget"
+  "forget",
+  "bulk",
+  "bulks",
+  "bulkChange",
+  "bulkLook"
 ];
 
 /** Every way in which such a route would reach an action. */
@@ -80,7 +85,7 @@ it.each<[string, object]>([
   ]);
   // The other node's as little as its own.
   await made.node("node-2", [{ name: "orders", mixins: [made.mixin()] }]);
-  await emitterOf(broker)("nobody.listens", {}, { groups: "nobody", maxAttempts: 1, id: "dead-one" });
+  await emitterOf(broker)("nobody.listens", {}, { groups: "nobody", unroutableMs: 0, maxAttempts: 1, id: "dead-one" });
   await reaches(broker, "dead-one", "dead");
   const { port } = (broker.getLocalService("api") as unknown as Gateway).server.address();
   const ask = async (method: string, path: string) =>

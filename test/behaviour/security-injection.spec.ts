@@ -29,10 +29,14 @@ const QUERIES: unknown[] = [
   true,
   null
 ];
-const FILTER = ["status", "event", "group", "producer", "olderThanMs", "youngerThanMs"];
+const FILTER = [
+  ...["status", "event", "group", "producer", "olderThanMs", "youngerThanMs", "idPrefix", "requestID", "key"],
+  ...["errorType", "cause", "errorText", "deadFromAt", "deadToAt"]
+];
 const ACT = ["id", "ids", ...FILTER, "note", "by", "limit", "dryRun"];
 const PARAMS: Record<string, string[]> = {
-  list: [...FILTER, "page", "pageSize"],
+  list: [...FILTER, "cursor", "pageSize"],
+  causes: FILTER,
   get: ["id"],
   statuses: ["ids"],
   parked: ["page", "pageSize"],
@@ -43,23 +47,34 @@ const PARAMS: Record<string, string[]> = {
   stats: [],
   health: [],
   subscriptions: [],
-  audits: [],
-  sweep: []
+  audits: ["id", "page", "pageSize"],
+  sweep: ["note", "by"],
+  bulk: ["act", ...FILTER, "note", "by", "perSecond", "dryRun"],
+  bulks: ["id", "page", "pageSize"],
+  bulkChange: ["id", "change", "perSecond", "note", "by"],
+  bulkLook: []
 };
 /** A wrong value of another param must not do what a right one of these asks for. */
 const BESIDE: Record<string, object> = {
   retry: { id: "dead-1" },
-  resolve: { id: "dead-1" },
-  discard: { id: "dead-1" },
-  forget: { group: "nobody", note: "x", force: true }
+  resolve: { id: "dead-1", note: "x" },
+  discard: { id: "dead-1", note: "x" },
+  forget: { group: "nobody", note: "x", force: true },
+  bulk: { act: "retry" },
+  bulkChange: { id: "nobody", change: "stop" }
 };
 
 /** All that an attack could change, as it is stored. Pauses of the sweeper are no change: nothing here is due. */
 async function everything(broker: ServiceBroker): Promise<string> {
   const { store } = nodeOf(broker as Broker).runtime.needStorage();
-  const { rows } = await store.messages.list({}, 0, 100);
+  const { rows } = await store.messages.list({}, 100);
   return JSON.stringify(
-    [rows, await store.subscriptions.list(), await store.operations.audits(), (await store.parked.list(0, 100)).total],
+    [
+      rows,
+      await store.subscriptions.list(),
+      (await store.audits.list(0, 500)).rows,
+      (await store.parked.list(0, 100)).total
+    ],
     (_, value) => value,
     1
   );
@@ -75,7 +90,7 @@ async function stage(): Promise<{ broker: ServiceBroker; before: string }> {
   await subscribed(broker, 1);
   const emit = emitterOf(broker);
   for (const id of ["dead-1", "dead-2"]) {
-    await emit("nobody.listens", { id }, { groups: "nobody", id });
+    await emit("nobody.listens", { id }, { groups: "nobody", unroutableMs: 0, id });
     await reaches(broker, id, "dead");
   }
   await emit("order.created", { n: 1 }, { id: "consumed-1", waitFor: "consumed" });

@@ -58,7 +58,7 @@ it("a payload is in no log line, error, metric or event, however it fails", { ti
     }
     await emit("order.fine", payload, { strategy, groups: "fine", waitFor: "consumed" });
   }
-  const { id } = await emit("nobody.listens", payload, { groups: "nobody" });
+  const { id } = await emit("nobody.listens", payload, { groups: "nobody", unroutableMs: 0 });
   await reaches(broker, id, "dead");
   await emit("order.fine", payload, { id: "twice" });
   const circular: Record<string, unknown> = { card: MARK };
@@ -110,7 +110,7 @@ it("a payload is in no log line, error, metric or event, however it fails", { ti
   // What operators list; `get` and `parked` show payloads, that is what they are for.
   for (const action of ["list", "stats", "health", "subscriptions", "audits", "$node.metrics"])
     told.push(JSON.stringify(await broker.call(action.startsWith("$") ? action : `reliable.${action}`, {})));
-  await broker.call("reliable.discard", { id });
+  await broker.call("reliable.discard", { id, note: "x" });
   told.push(JSON.stringify(await broker.call("reliable.audits", {})));
   expect(made.logs.length).toBeGreaterThan(50);
   expect(told.length).toBeGreaterThan(10);

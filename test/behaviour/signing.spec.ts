@@ -1,6 +1,6 @@
 import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, inject, it, onTestFinished } from "vitest";
-import type { ReliableOptions } from "../../src";
+import type { BulkStory, ReliableOptions, ReplayBegun } from "../../src";
 import { AmqpCourier } from "../../src/couriers/amqp/courier";
 import type { Courier, Publication } from "../../src/couriers/courier";
 import { MemoryCourier } from "../../src/couriers/memory/courier";
@@ -10,6 +10,7 @@ import { kindOf, signatureOf } from "../../src/wire/signature";
 import { backend, cluster, until } from "../support/brokers";
 import { silent } from "../support/messages";
 import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
+import { localsOf } from "../support/strategies";
 
 const KEY = "the-key-of-this-test-the-key-of-this-test";
 const OTHER = "another-key-another-key-another-key";
@@ -124,6 +125,41 @@ it("with signatures required whatever has none, or a wrong one, is parked, and n
   expect(seen).toEqual([]);
   expect((await reaches(broker, "victim", "pending")).handled).toBe("");
   expect(await subscribed(broker, 1)).toHaveLength(1);
+});
+
+it("with signatures required what one node replays is taken on another, and sent again; nothing is parked", async () => {
+  const made = cluster();
+  // One key takes the place of the other: each node signs with its own first.
+  const here = made.mixin({ signingKey: [KEY, OTHER], signing: "require" });
+  const desk = await made.node("desk", [emitter(here), consumer(here, "mail", "order.created", () => undefined)]);
+  await subscribed(desk, 1);
+  const fromAt = Date.now();
+  const emitted = await Promise.all([1, 2, 3].map(n => emitterOf(desk)("order.created", { n })));
+  for (const { id } of emitted) await reaches(desk, id, "consumed");
+  const seen: { id: string; attempt: number; replay: string | undefined }[] = [];
+  const take = (ctx: Context<never>) => {
+    const { id, attempt, replay } = localsOf(ctx);
+    seen.push({ id, attempt, replay: replay?.id });
+    if (attempt === 1) throw new Error("once");
+  };
+  const there = made.mixin({ signingKey: [OTHER, KEY], signing: "require", sweeper: false });
+  const far = await made.node("far", [consumer(there, "invoices", "order.created", take)]);
+  await subscribed(far, 2);
+  const params = { group: "invoices", fromAt, perSecond: 10_000 };
+  const { id: replay = "" } = await desk.call<ReplayBegun, object>("reliable.replay", params);
+  const story = await until(
+    () => desk.call<BulkStory, object>("reliable.bulks", { id: replay }),
+    ({ endedAt, handled, failedAgain = 0 }) => endedAt !== undefined && (handled === 3 || failedAgain > 0)
+  );
+  expect(story).toMatchObject({ state: "done", done: 3, handled: 3, failedAgain: 0 });
+  const wanted = emitted.flatMap(({ id }) => [1, 2].map(attempt => ({ id, attempt, replay })));
+  expect(seen).toHaveLength(wanted.length);
+  expect(seen).toEqual(expect.arrayContaining(wanted));
+  expect(await parkedOf(desk)).toEqual([]);
+  for (const node of [desk, far])
+    expect(await node.call("reliable.health", {}, { nodeID: node.nodeID })).toMatchObject({
+      signing: "required (last unsigned, parked: never)"
+    });
 });
 
 it("signing without a key is a bad option", async () => {

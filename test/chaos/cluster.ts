@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import path from "node:path";
+import { type MongoSet, mongoSet } from "../support/mongo-set";
 import { freePort } from "../support/ports";
 import { type TcpProxy, tcpProxy } from "../support/tcp-proxy";
 import type { Servers } from "./servers";
@@ -25,6 +26,7 @@ const QUICK = {
   askTimeoutMs: 3000,
   repairEveryMs: 2000,
   checkDelaysMs: CHECK_DELAYS,
+  breaker: { pauseMs: 200, maxPauseMs: 2000 },
   drainTimeoutMs: 8000
 };
 /** Of RabbitMQ: a node that is frozen is given up after two of them. */
@@ -41,6 +43,8 @@ export interface Shape {
   clockMs?: Record<string, number>;
   /** Goes through a proxy of the harness: roles and what they connect to. */
   through?: Partial<Record<Role, Link[]>>;
+  /** Between all of them and MongoDB: two members of a set, which change roles and answer what the fault says. */
+  mongoSet?: true;
   /** A database of Redis of its own, by node: its lease is not the others'. */
   redisDatabase?: Record<string, number>;
   /** Nodes that start later, by hand. */
@@ -68,6 +72,7 @@ export class Cluster {
   private readonly ports: Record<string, number> = {};
   private readonly nodes = new Map<string, NodeProcess>();
   private readonly proxies = new Map<string, TcpProxy>();
+  private set: MongoSet | undefined;
   private readonly lives = new Map<string, number>();
 
   constructor(
@@ -93,6 +98,7 @@ export class Cluster {
       for (const link of links)
         this.proxies.set(`${role}:${link}`, await tcpProxy({ host: "127.0.0.1", port: this.servers.port(link) }));
     }
+    if (this.shape.mongoSet) this.set = await mongoSet(this.servers.mongo);
     const early = (role: Role) =>
       Cluster.NAMES[role].filter(name => !this.shape.absent?.includes(name)).map(name => this.launch(name));
     // Groups are known before the first emit: who announces himself later is not owed what was before.
@@ -104,6 +110,11 @@ export class Cluster {
     const proxy = this.proxies.get(`${role}:${link}`);
     if (!proxy) throw new Error(`${role} has no proxy before ${link}.`);
     return proxy;
+  }
+
+  get mongo(): MongoSet {
+    if (!this.set) throw new Error("MongoDB is not behind a set of two members.");
+    return this.set;
   }
 
   get links(): { role: Role; link: Link; proxy: TcpProxy }[] {
@@ -188,9 +199,18 @@ export class Cluster {
     return said.finally(() => clearTimeout(timer));
   }
 
-  say(name: string, what: string): void {
+  say(name: string, what: string, data?: object): void {
     const { child, up } = this.node(name);
-    if (up) child.send({ name: what }, () => undefined);
+    if (up) child.send({ name: what, data }, () => undefined);
+  }
+
+  /** Of the node's broker. */
+  async call<T>(name: string, action: string, params: object): Promise<T> {
+    const told = this.told<{ answer: T }>(name, "call");
+    this.say(name, "call", { action, params });
+    const said = await told;
+    if (!said) throw new Error(`${name} ended in the call of ${action}.`);
+    return said.answer;
   }
 
   isUp(name: string): boolean {
@@ -235,13 +255,13 @@ export class Cluster {
     // Consumers and sweepers last: what the others leave is theirs.
     for (const role of ["producer", "sweeper", "callback", "consumer"] as const)
       await Promise.all(Cluster.NAMES[role].map(name => this.stop(name)));
-    await Promise.all([...this.proxies.values()].map(proxy => proxy.close()));
+    await Promise.all([this.set, ...this.proxies.values()].map(proxy => proxy?.close()));
   }
 
   /** Whatever is left, at once: for a run that failed. */
   abandon(): void {
     for (const { child } of this.nodes.values()) child.kill("SIGKILL");
-    for (const proxy of this.proxies.values()) void proxy.close();
+    for (const proxy of [this.set, ...this.proxies.values()]) void proxy?.close();
   }
 
   private node(name: string): NodeProcess {
@@ -263,6 +283,7 @@ export class Cluster {
   }
 
   private address(role: Role, link: Link): string {
+    if (link === "mongo" && this.set) return this.set.url;
     const proxy = this.proxies.get(`${role}:${link}`);
     const url = this.servers[link];
     if (!proxy) return url;

@@ -119,6 +119,9 @@ function producer() {
 // ------------------------------------------------------------------------------------------------------------------
 // consumer
 
+/** What all handlers depend on. */
+let dependencyDown = Boolean(process.env.DEPENDENCY_DOWN);
+
 /** Instant at which the inbox was last asked for an id. */
 const looked = new Map();
 
@@ -131,6 +134,7 @@ function consumer() {
     const key = `${group} ${id}`;
     const since = looked.get(key) ?? now();
     looked.delete(key);
+    if (dependencyDown) throw new Error("away");
     if (poison) throw new Error("poison");
     const { session } = ctx.locals.reliable;
     // In the inbox's own transaction: what is counted is what stays.
@@ -164,8 +168,9 @@ function watchInbox() {
     return handled.call(this, group, ids);
   };
   DocumentInbox.prototype.add = async function (group, ids, at) {
-    await add.call(this, group, ids, at);
+    const written = await add.call(this, group, ids, at);
     for (const id of ids) note("I", id, group, now());
+    return written;
   };
   DocumentInbox.prototype.transaction = function (group, id, ...rest) {
     note("L", id, group);
@@ -182,7 +187,10 @@ async function main() {
     watchInbox();
     consumer();
   } else broker.createService({ name: "reliable", mixins: [ReliableService(options)] });
-  process.on("message", ({ name }) => {
+  process.on("message", ({ name, data }) => {
+    if (name === "call")
+      void broker.call(data.action, data.params).then(answer => process.send({ name, data: { answer } }));
+    if (name === "dependency") dependencyDown = data.down;
     if (name === "points") process.emit("crash:points", points => process.send({ name: "points", data: points }));
   });
   // Without its parent it would go on for ever.

@@ -261,7 +261,7 @@ async function removeAll(servers: Servers, namespace: string, queues: string[]):
       if (name.startsWith(`${namespace}.`)) await client.db(DATABASE).dropCollection(name);
     const channel = await amqp.createChannel();
     for (const queue of queues) await channel.deleteQueue(queue);
-    await channel.deleteExchange(`${prefixOf(namespace)}.events`);
+    for (const exchange of ["events", "control"]) await channel.deleteExchange(`${prefixOf(namespace)}.${exchange}`);
   } finally {
     await client.close();
     await amqp.close().catch(() => undefined);

@@ -13,7 +13,8 @@ const SUBSET = [
   ["rabbitmq-kill", 13],
   ["store-kill", 14],
   ["network-cut-frame", 15],
-  ["foreign-messages", 16]
+  ["foreign-messages", 16],
+  ["kill-bulk", 17]
 ] as const;
 const MESSAGES = 2000;
 
@@ -28,7 +29,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => servers?.wipe(), 120_000);
 
-it.each([...SUBSET, surprise])("%s with seed %i: nothing is lost", { timeout: 240_000 }, async (name, seed) => {
+it.each([...SUBSET, surprise])("%s with seed %i: nothing is lost", { timeout: 360_000 }, async (name, seed) => {
   const fault = FAULTS.find(fault => fault.name === name);
   if (!fault) throw new Error(`There is no fault ${name}.`);
   const folder = mkdtempSync(path.join(tmpdir(), "faults-"));

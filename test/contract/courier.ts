@@ -420,6 +420,88 @@ export function courierSuite({ name, features, create, cleanUp }: CourierFactory
       });
     });
 
+    describe("a limit", () => {
+      const filled = async (prefetch: number) => {
+        const courier = await started();
+        const collected = await collect(courier, { name: queue("q") }, { prefetch });
+        const send = (count: number) =>
+          Promise.all(Array.from({ length: count }, () => courier.publish(publication({ queue: queue("q") }))));
+        const ready = (count: number) => eventually(async () => (await courier.depth(queue("q")))?.ready === count);
+        return { courier, ...collected, send, ready };
+      };
+
+      test("of 0 takes nothing, keeps what is held, and is no fault", async () => {
+        const { courier, consumption, send, ready, until, deliveries } = await filled(2);
+        await send(2);
+        await until(2);
+        consumption.limit(0);
+        await send(3);
+        await ready(3);
+        expect(consumption.active).toBe(true);
+        expect(courier.status().idle).toEqual([]);
+        expect(deliveries.every(delivery => delivery.ack())).toBe(true);
+        await eventually(async () => (await courier.depth(queue("q")))?.consumers === 0);
+        await ready(3);
+        expect(deliveries).toHaveLength(2);
+        consumption.limit(100);
+        await until(4);
+        await ready(1);
+      });
+
+      test("of 1 takes one at a time beside what was held before", async () => {
+        const { consumption, send, ready, until, deliveries } = await filled(10);
+        await send(10);
+        await until(10);
+        consumption.limit(0);
+        await send(5);
+        consumption.limit(1);
+        await until(11);
+        await ready(4);
+        deliveries[10]?.ack();
+        await until(12);
+        await ready(3);
+        for (const delivery of deliveries) delivery.ack();
+        await until(13);
+        await ready(2);
+      });
+
+      test("changed again and again ends as it was set last, and loses nothing", async () => {
+        const { consumption, send, ready, until, deliveries } = await filled(20);
+        const sent = send(40);
+        for (const limit of [0, 1, 0, 5, 20, 0, 1, 3]) {
+          consumption.limit(limit);
+          await new Promise(setImmediate);
+        }
+        await sent;
+        const open = () => deliveries.filter(({ messageId }) => !acked.has(messageId as string));
+        const acked = new Set<string>();
+        await eventually(async () => {
+          for (const delivery of open()) if (delivery.ack()) acked.add(delivery.messageId as string);
+          return acked.size === 40;
+        });
+        await ready(0);
+        const before = deliveries.length;
+        await send(10);
+        await until(before + 3);
+        await ready(7);
+      });
+
+      test("holds for a consumption that is closed, and for one whose queue was deleted", async () => {
+        const { courier, consumption, send, until, deliveries } = await filled(10);
+        consumption.limit(0);
+        await eventually(async () => (await courier.depth(queue("q")))?.consumers === 0);
+        await courier.remove(queue("q"));
+        await courier.declare({ name: queue("q") });
+        await send(5);
+        consumption.limit(2);
+        await until(2);
+        expect(deliveries).toHaveLength(2);
+        await consumption.close();
+        consumption.limit(10);
+        await eventually(async () => JSON.stringify(await courier.depth(queue("q"))) === '{"ready":5,"consumers":0}');
+      });
+    });
+
     describe("queues", () => {
       test("depth counts ready messages and consumers; undefined where there is none", async () => {
         const courier = await started();

@@ -2,8 +2,8 @@ import { describe, expect, it } from "vitest";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import type { Store } from "../../src/stores/store";
 import type { RescheduleRecord } from "../../src/stores/store-records";
-import { at, failedBy, handledBy, messageOf, receiptOf } from "../support/messages";
-import { type StoreKind, withStores } from "./store";
+import { at, failedBy, handledBy, messageOf, noteOf, receiptOf } from "../support/messages";
+import { rawOf, type StoreKind, withStores } from "./store";
 
 /** Answers that come while a sweep holds the message: between its publish and the record of it. */
 export function overtaken(kind: StoreKind): void {
@@ -190,5 +190,26 @@ export function overtaken(kind: StoreKind): void {
       await store.messages.rescheduled([resent(id, ["stock", "mail"], 1)]);
       expect(await get()).toMatchObject({ status: "published", dueAt: at(5000), waiting: ["stock"] });
     });
+
+    claimed(
+      "and a retry while that is being written: it is due at once all the same",
+      { waiting: ["stock", "mail"] },
+      async (store, id, get) => {
+        await store.messages.failed([failedBy(id, { attempt: 1, nextAt: null })]);
+        const { messages } = rawOf(store);
+        const find = messages.find.bind(messages);
+        // The sweep's record has found the failure; before it writes, a human has seen it.
+        messages.find = async (filter, options) => {
+          const docs = await find(filter, options);
+          messages.find = find;
+          expect(await store.operations.retry(await get(), at(20), noteOf("retry"))).toBe(true);
+          return docs;
+        };
+        expect(await store.messages.rescheduled([resent(id, ["mail"], 1)])).toBe(1);
+        const row = await get();
+        expect(row).toMatchObject({ dueAt: at(20), waiting: ["mail", "stock"], next: { mail: at(90_000) } });
+        expect(row.claim).toBeUndefined();
+      }
+    );
   });
 }

@@ -1,10 +1,11 @@
 import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it } from "vitest";
+import type { ReliableError } from "../../src/errors";
 import { ANY_GROUP, FAILURES_KEPT, type Message } from "../../src/message/message";
 import { pathOf } from "../../src/stores/documents/codec";
 import type { Collections } from "../../src/stores/documents/collection";
 import type { Store, StoreFeatures } from "../../src/stores/store";
-import type { RescheduleRecord } from "../../src/stores/store-records";
+import type { InsertOutcome, RescheduleRecord } from "../../src/stores/store-records";
 import { at, deadOf, failedBy, failureOf, finalOf, handledBy, messageOf, noteOf, receiptOf } from "../support/messages";
 
 export interface StoreKind {
@@ -40,6 +41,8 @@ export async function withStores<N extends 1 | 2>(
 
 /** Awkward for field paths, for NeDB's own keys, and for JavaScript objects. */
 const AWKWARD_GROUPS = ["a.b", "$set", "100%", "%2E", "audit:order.*", "constructor", "__proto__", "0", "größe 🐇"];
+
+const wasStored = (outcome: InsertOutcome | ReliableError) => "stored" in outcome && outcome.stored;
 
 export function transitions(kind: StoreKind): void {
   const one = (name: string, test: (store: Store) => Promise<void>) => it(name, () => withStores(kind, 1, test));
@@ -134,7 +137,7 @@ export function transitions(kind: StoreKind): void {
     two("lets one of two racing inserts of an id win", async (store, other) => {
       const message = messageOf();
       const outcomes = await Promise.all([store.messages.insert([message]), other.messages.insert([message])]);
-      expect(outcomes.flat().filter(outcome => outcome.stored)).toHaveLength(1);
+      expect(outcomes.flat().filter(wasStored)).toHaveLength(1);
     });
 
     one("keeps what the caller changes afterwards out of the store", async store => {
@@ -154,7 +157,7 @@ export function transitions(kind: StoreKind): void {
     one("takes 500 at once through the whole normal course", async store => {
       const messages = Array.from({ length: 500 }, () => messageOf({ body: Buffer.alloc(200, 1) }));
       const ids = messages.map(({ _id }) => _id);
-      expect((await store.messages.insert(messages)).every(outcome => outcome.stored)).toBe(true);
+      expect((await store.messages.insert(messages)).every(wasStored)).toBe(true);
       expect(await store.messages.published(ids.map((id, i) => ({ id, at: at(i % 7), dueAt: at(60_000) })))).toBe(500);
       expect(await claim(store, "c", { now: at(60_000), limit: 500 })).toHaveLength(500);
       expect(
@@ -298,9 +301,10 @@ export function transitions(kind: StoreKind): void {
         _id: "a1",
         at: at(1),
         by: "ops",
-        act: "discard",
+        id: dead._id,
+        of: "an act",
+        note: "a test",
         message: {
-          id: dead._id,
           event: dead.event,
           producer: dead.producer,
           createdAt: dead.createdAt,
@@ -331,7 +335,6 @@ export function transitions(kind: StoreKind): void {
         unknown: [],
         duplicates: 0,
         consumed: [],
-        dead: [],
         unresolved: []
       });
       expect(await get(store, id)).toMatchObject({
@@ -343,7 +346,6 @@ export function transitions(kind: StoreKind): void {
         unknown: [],
         duplicates: 0,
         consumed: [id],
-        dead: [],
         unresolved: []
       });
       const done = await get(store, id);
@@ -372,7 +374,7 @@ export function transitions(kind: StoreKind): void {
     one("counts duplicates and unknown ids, and changes nothing for them", async store => {
       const { _id: id } = await put(store, { waiting: ["stock", "mail"] });
       const first = await store.messages.handled([handledBy(id), handledBy(id), handledBy("unknown")]);
-      expect(first).toEqual({ unknown: ["unknown"], duplicates: 1, consumed: [], dead: [], unresolved: [] });
+      expect(first).toEqual({ unknown: ["unknown"], duplicates: 1, consumed: [], unresolved: [] });
       const before = await get(store, id);
       expect(
         await store.messages.handled([{ ...handledBy(id), receipt: receiptOf({ nodeID: "other" }) }])
@@ -424,7 +426,7 @@ export function transitions(kind: StoreKind): void {
         { id: both, groups: ["stock", "mail"] },
         { id: alone, groups: ["stock"] }
       ]);
-      expect(named).toEqual({ consumed: [alone], dead: [] });
+      expect(named).toEqual({ consumed: [alone] });
       expect((await get(store, both)).waiting).toEqual(["mail"]);
       expect(await store.messages.handled([handledBy(both, "mail"), handledBy(plain)])).toMatchObject({
         consumed: [both, plain],
@@ -432,8 +434,7 @@ export function transitions(kind: StoreKind): void {
       });
       // Said again, by a redelivery or another tracker, it changes nothing.
       expect(await store.messages.resolveRecipients([{ id: both, groups: ["stock", "mail"] }])).toEqual({
-        consumed: [],
-        dead: []
+        consumed: []
       });
       expect(await get(store, both)).toMatchObject({ status: "consumed", waiting: [] });
     });
@@ -452,12 +453,38 @@ export function transitions(kind: StoreKind): void {
       expect(await get(store, id)).toMatchObject({ status: "dead", failed: ["stock"], reason: "handler: boom" });
     });
 
-    one("makes it dead when the last one waiting answers and another's budget is spent", async store => {
-      const { _id: id } = await put(store, { waiting: ["mail"], failed: ["stock"] });
+    one("leaves it to humans when the last one waiting answers and another's budget is spent", async store => {
+      const { _id: id } = await put(store, { waiting: ["stock", "mail"] });
+      await store.messages.failed([failedBy(id, { nextAt: null })]);
       expect((await store.messages.handled([handledBy(id, "mail")])).consumed).toEqual([]);
       const dead = await get(store, id);
-      expect(dead).toMatchObject({ status: "dead", failed: ["stock"] });
+      expect(dead).toMatchObject({ status: "dead", waiting: [], failed: ["stock"], reason: "handler (stock): boom" });
       expect(dead).not.toHaveProperty("dueAt");
+    });
+
+    one("opens it again when the group that had failed answers, and others are waited for", async store => {
+      const sent = await put(store, { waiting: ["stock", "mail"], publishedAt: at(10) });
+      const unsent = await put(store, { waiting: ["stock", "mail"] });
+      for (const { _id } of [sent, unsent]) await store.messages.failed([failedBy(_id, { nextAt: null })]);
+      expect(await store.messages.handled([sent, unsent].map(({ _id }) => handledBy(_id)))).toMatchObject({
+        consumed: []
+      });
+      for (const [{ _id, createdAt, dueAt }, status] of [
+        [sent, "published"],
+        [unsent, "pending"]
+      ] as const) {
+        const open = await get(store, _id);
+        expect(open).toMatchObject({
+          status,
+          waiting: ["mail"],
+          failed: [],
+          at: createdAt,
+          dueAt,
+          deadAt: {},
+          errors: {}
+        });
+        expect(open).not.toHaveProperty("reason");
+      }
     });
 
     one("keeps resolved and withdrawn as they are, but remembers the receipt", async store => {
@@ -482,7 +509,6 @@ export function transitions(kind: StoreKind): void {
           unknown: [],
           duplicates: 0,
           consumed: [],
-          dead: [],
           unresolved: []
         });
       expect(Object.keys((await get(store, id)).receipts).sort()).toEqual(AWKWARD_GROUPS.slice(1).sort());
@@ -491,23 +517,29 @@ export function transitions(kind: StoreKind): void {
 
     one("heals a crash after the receipt was written and before the message was moved on", async store => {
       const { _id: id } = await put(store);
-      const dying = await put(store, { waiting: ["mail"], failed: ["stock"] });
+      const dead = { status: "dead" as const, failed: ["stock"], publishedAt: at(1) };
+      const left = await put(store, { ...dead, waiting: ["mail"], dueAt: at(5000) });
+      const alive = await put(store, { ...dead, waiting: ["mail"], dueAt: at(5000) });
       await rawOf(store).messages.update(
         { _id: id },
         { $set: { [pathOf("receipts", "stock")]: receiptOf(), waiting: [] } }
       );
       await rawOf(store).messages.update(
-        { _id: dying._id },
+        { _id: left._id },
         { $set: { [pathOf("receipts", "mail")]: receiptOf(), waiting: [] } }
       );
-      expect(await store.messages.handled([handledBy(id), handledBy(dying._id, "mail")])).toEqual({
+      await rawOf(store).messages.update(
+        { _id: alive._id },
+        { $set: { [pathOf("receipts", "stock")]: receiptOf(), failed: [] } }
+      );
+      expect(await store.messages.handled([handledBy(id), handledBy(left._id, "mail"), handledBy(alive._id)])).toEqual({
         unknown: [],
-        duplicates: 2,
+        duplicates: 3,
         consumed: [id],
-        dead: [{ id: dying._id, reason: "" }],
         unresolved: []
       });
-      expect((await get(store, dying._id)).status).toBe("dead");
+      expect(await get(store, left._id)).not.toHaveProperty("dueAt");
+      expect((await get(store, alive._id)).status).toBe("published");
     });
 
     two("counts one of two racing receipts of a group", async (store, other) => {
@@ -561,36 +593,55 @@ export function transitions(kind: StoreKind): void {
       expect(await get(store, id)).toEqual(before);
     });
 
-    one("is dead when the last waiting group has spent its budget", async store => {
-      const { _id: id } = await put(store, { status: "published", waiting: ["stock", "mail"] });
-      expect(await store.messages.failed([failedBy(id, { attempt: 3, nextAt: null })])).toEqual({
-        applied: 1,
-        dead: []
-      });
-      expect(await get(store, id)).toMatchObject({
-        status: "published",
-        waiting: ["mail"],
-        failed: ["stock"],
-        spent: { stock: 3 }
-      });
-      expect(await store.messages.failed([failedBy(id, { group: "mail", nextAt: null })])).toEqual({
-        applied: 1,
-        dead: [{ id, reason: expect.any(String) }]
-      });
-      const dead = await get(store, id);
-      expect(dead).toMatchObject({
-        status: "dead",
-        waiting: [],
-        failed: ["stock", "mail"],
-        reason: "handler (mail): boom"
-      });
-      expect(dead.at.getTime()).toBeGreaterThan(dead.createdAt.getTime());
-      for (const field of ["dueAt", "claim"]) expect(dead).not.toHaveProperty(field);
-      expect(await store.messages.failed([failedBy(id, { attempt: 9, nextAt: null })])).toEqual({
-        applied: 0,
-        dead: []
-      });
-      expect(await get(store, id)).toEqual(dead);
+    one(
+      "is dead from the first group on that has spent its budget, and due while others are waited for",
+      async store => {
+        const { _id: id, dueAt } = await put(store, { status: "published", waiting: ["stock", "mail"] });
+        expect(await store.messages.failed([failedBy(id, { attempt: 3, nextAt: null })])).toEqual({
+          applied: 1,
+          dead: [{ id, group: "stock", cause: "handler", reason: "handler (stock): boom" }]
+        });
+        expect(await get(store, id)).toMatchObject({
+          status: "dead",
+          waiting: ["mail"],
+          failed: ["stock"],
+          spent: { stock: 3 },
+          deadAt: { stock: expect.any(Date) },
+          errors: { stock: { cause: "handler", message: "boom" } },
+          dueAt
+        });
+        // Of the other group alone.
+        expect(await store.messages.failed([failedBy(id, { group: "mail" })])).toEqual({ applied: 1, dead: [] });
+        expect(await store.messages.failed([failedBy(id, { group: "mail", attempt: 2, nextAt: null })])).toEqual({
+          applied: 1,
+          dead: [{ id, group: "mail", cause: "handler", reason: "handler (mail): boom" }]
+        });
+        const dead = await get(store, id);
+        expect(dead).toMatchObject({
+          status: "dead",
+          waiting: [],
+          failed: ["stock", "mail"],
+          reason: "handler (mail): boom",
+          notes: ["stock", "mail"].map(group => ({ act: "dead", groups: [group] }))
+        });
+        expect(dead.at.getTime()).toBeGreaterThan(dead.createdAt.getTime());
+        for (const field of ["dueAt", "claim"]) expect(dead).not.toHaveProperty(field);
+        expect(await store.messages.failed([failedBy(id, { attempt: 9, nextAt: null })])).toEqual({
+          applied: 0,
+          dead: []
+        });
+        expect(await get(store, id)).toEqual(dead);
+      }
+    );
+
+    one("tells the death of a group once, though its failure is reported twice at the same time", async store => {
+      const { _id: id } = await put(store, { waiting: ["stock", "mail"] });
+      const stock = failedBy(id, { nextAt: null });
+      const mail = failedBy(id, { group: "mail", nextAt: null });
+      const { applied, dead } = await store.messages.failed([stock, mail, stock, stock]);
+      expect(applied).toBe(2);
+      expect(dead.map(({ group }) => group)).toEqual(["stock", "mail"]);
+      expect((await get(store, id)).notes).toHaveLength(2);
     });
 
     one("leaves whoever was expected beside the group that failed", async store => {
@@ -607,9 +658,10 @@ export function transitions(kind: StoreKind): void {
       expect(new Set((await get(store, again._id)).waiting)).toEqual(new Set([ANY_GROUP, "stock"]));
       expect(await get(store, spent._id)).toMatchObject({ waiting: [ANY_GROUP], failed: ["stock"] });
       expect((await get(store, silent._id)).waiting).toEqual([ANY_GROUP]);
-      expect((await store.messages.resolveRecipients([{ id: spent._id, groups: [] }])).dead).toMatchObject([
-        { id: spent._id }
-      ]);
+      await store.messages.resolveRecipients([{ id: spent._id, groups: [] }]);
+      const dead = await get(store, spent._id);
+      expect(dead).toMatchObject({ status: "dead", waiting: [] });
+      expect(dead).not.toHaveProperty("dueAt");
       expect(
         (await store.messages.failed([failedBy(silent._id, { group: ANY_GROUP, attempt: 2, nextAt: null })])).dead
       ).toMatchObject([{ id: silent._id }]);
@@ -651,12 +703,10 @@ export function transitions(kind: StoreKind): void {
       const { _id: id } = await put(store);
       await rawOf(store).messages.update(
         { _id: id },
-        { $set: { waiting: [], failed: ["stock"], [pathOf("spent", "stock")]: 1, reason: "r" } }
+        { $set: { status: "dead", waiting: [], failed: ["stock"], [pathOf("spent", "stock")]: 1, reason: "r" } }
       );
-      expect(await store.messages.failed([failedBy(id, { nextAt: null })])).toEqual({
-        applied: 0,
-        dead: [{ id, reason: expect.any(String) }]
-      });
+      expect(await store.messages.failed([failedBy(id, { nextAt: null })])).toEqual({ applied: 0, dead: [] });
+      expect(await get(store, id)).not.toHaveProperty("dueAt");
     });
 
     two("ends handled against failed as consumed, in any order", async (store, other) => {

@@ -144,12 +144,12 @@ it("the collections and indexes of MongoDB are those of the code", () => {
   expect(collections.toSorted()).toEqual(COLLECTION_NAMES.map(name => `shop.reliable.${name}`).toSorted());
   const shown = rowsOf("collection | key", page).map(([name, key, kind]) => [name, key, kind]);
   const made = COLLECTION_NAMES.flatMap(name =>
-    INDEXES[name].map(({ key, sparse }) => [
+    INDEXES[name].map(({ key, onlyWith }) => [
       name,
       `{ ${Object.keys(key)
         .map(field => `${field.includes(".") ? `"${field}"` : field}: 1`)
         .join(", ")} }`,
-      sparse ? "sparse" : ""
+      onlyWith ? `partial: has ${onlyWith}` : ""
     ])
   );
   expect(shown.toSorted()).toEqual(made.toSorted());

@@ -1,9 +1,14 @@
 import { existsSync, readFileSync } from "node:fs";
 import { expect, it } from "vitest";
-import { delayQueueDeclaration, eventsExchange, queueDeclaration } from "../../src/couriers/amqp/topology";
+import {
+  controlExchange,
+  delayQueueDeclaration,
+  eventsExchange,
+  queueDeclaration
+} from "../../src/couriers/amqp/topology";
 import { systemQueue } from "../../src/couriers/courier";
 import { HEADER } from "../../src/wire/envelope";
-import { eventQueue, systemQueues } from "../../src/wire/names";
+import { eventQueue, pauseMarker, systemQueues } from "../../src/wire/names";
 import { faults, names, type SchemaName } from "../support/schemas";
 
 const text = readFileSync("docs/wire-contract.md", "utf8");
@@ -19,7 +24,9 @@ it("every example in the contract is as its schema says", () => {
   const examples = [...text.matchAll(/```json (\w+)\n([\s\S]*?)```/g)].map(
     ([, name, json]) => [name, json] as [SchemaName, string]
   );
-  expect(examples.map(([name]) => name).toSorted()).toEqual(["announcement", "envelope", "plan", "receipt"]);
+  expect(examples.map(([name]) => name).toSorted()).toEqual([
+    ...["announcement", "announcement", "control", "envelope", "plan", "receipt"]
+  ]);
   for (const [name, json] of examples) expect(faults(name, JSON.parse(json)), name).toEqual([]);
 });
 
@@ -43,11 +50,15 @@ it("the contract names every header, and the arguments of every queue, as the co
     ...asText(delayQueueDeclaration(system.checks, 30_000).arguments),
     "x-message-ttl": "<ms>"
   });
+  expect(argumentsOf("markers of")).toEqual(asText(queueDeclaration({ name: "m" }).arguments));
   expect(codes(rows.find(([first]) => first === "system queues")?.[1]).toSorted()).toEqual(
     Object.values(system).map(named).toSorted()
   );
   for (const name of [
     eventsExchange("shop").name,
+    controlExchange("shop").name,
+    pauseMarker("shop", "<group>"),
+    pauseMarker("shop", "<group>", "<pattern>"),
     delayQueueDeclaration(system.checks, 30_000).name.replace("30000", "<ms>"),
     eventQueue("shop", "<group>", "<pattern>")
   ])

@@ -96,7 +96,9 @@ it(
   async () => {
     const { output, code } = await run("examples/manual-compensation/run.js");
     expect(output.match(/│ 2 of 2 +│ handler in group mail at attempt 2: 550/g)).toHaveLength(3);
-    expect(output).toMatch(/attempt 2 failed[\s\S]*retry by ann: mailbox added[\s\S]*handled by mail[\s\S]*consumed/);
+    expect(output).toMatch(
+      /attempt 2 failed[\s\S]*retry of mail by ann: mailbox added[\s\S]*handled by mail[\s\S]*consumed/
+    );
     expect(output).toMatch(
       /order-1 │ consumed +│\n│ order-2 │ consumed +│\n│ order-3 │ resolved +│\n│ order-4 │ discard by ann: a test/
     );
@@ -115,6 +117,21 @@ it(
       );
     else expect(output).toContain("set AMQP_URL, MONGO_URL and REDIS_URL");
     expect(code).toBe(backend === "real" ? 0 : 1);
+  },
+  LIMIT_MS
+);
+
+it(
+  "examples/encryption: the store has what nobody can read, and a key that comes late is waited for",
+  async () => {
+    const { output, code } = await run("examples/encryption/run.js");
+    expect(output).toMatch(
+      /order 1 │ spring │ [\w+/]{20}… │ Ann Smith[\s\S]*order 2 │ summer │ [\w+/]{20}… │ Bob Jones/
+    );
+    expect(output).toMatch(
+      /attempt 1 failed in mail[^\n]*the key 'summer' is not known here[\s\S]*handled by mail[\s\S]*consumed/
+    );
+    expect(code).toBe(0);
   },
   LIMIT_MS
 );

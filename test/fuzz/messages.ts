@@ -73,6 +73,7 @@ export class Messages {
       outcome: failed ? "failed" : "handled",
       attempt: random.int(1, 4),
       durationMs: random.int(0, 1000),
+      ...(random.once(4) && { runs: random.int(1, 8) }),
       ...more,
       ...(echo && { echo: { event: this.event, producer: random.pick(["shop", "till", "nobody"]), plan, ...whole } })
     };

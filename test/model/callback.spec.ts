@@ -10,9 +10,26 @@ describe("callback", () => {
     ["an answer comes too late", { timeout: 1 }],
     ["handlers fail", { fail: 3 }],
     ["a message comes twice", { duplicate: 1 }],
+    ["an outage, and a failure of its own", { outage: 1, fail: 1 }, { breaker: true, atOnce: 1 }],
     ["two callback services: a process dies", { crash: 1 }, { checkers: 2, atOnce: 2 }],
     ["two callback services: checks come twice", { duplicate: 1 }, { checkers: 2, atOnce: 2 }],
-    ["two groups: a handler fails", { fail: 1 }, { groups: 2, atOnce: 1 }]
+    ["two groups: a handler fails", { fail: 1 }, { groups: 2, atOnce: 1 }],
+    ["one that has failed for good is retried", { fail: 1, retry: 1 }, { maxAttempts: 1, atOnce: 2 }],
+    [
+      "two groups: one that has failed for good is retried",
+      { fail: 1, retry: 1 },
+      { groups: 2, maxAttempts: 1, atOnce: 1 }
+    ]
+  ]);
+});
+
+/** A pause costs no attempt, whatever its consumer had in hand and whoever dies meanwhile. */
+describe("callback, with pauses", () => {
+  holds("callback", [
+    ["a pause, one attempt only", { pause: 1 }, { pauses: true, maxAttempts: 1 }],
+    ["two pauses, a failure", { pause: 2, fail: 1 }, { pauses: true, atOnce: 1 }],
+    ["a pause, a process dies", { pause: 1, crash: 1 }, { pauses: true, maxAttempts: 1 }],
+    ["two groups, a pause of one", { pause: 1 }, { pauses: true, groups: 2, maxAttempts: 1, atOnce: 1 }]
   ]);
 });
 

@@ -13,13 +13,19 @@ const MAX_STATES = 900_000;
 export function holds(strategy: Scenario["strategy"], runs: Run[]): void {
   it.each(runs)(
     "%s",
-    async (what, faults, { groups = 1, maxAttempts = 2, intent, unknownGroups, pageSize, ...more } = {}) => {
+    async (
+      what,
+      faults,
+      { groups = 1, maxAttempts = 2, intent, unknownGroups, breaker, pauses, pageSize, ...more } = {}
+    ) => {
       const scenario: Scenario = {
         strategy,
         maxAttempts,
         groups,
         ...(intent && { intent }),
         ...(unknownGroups && { unknownGroups }),
+        ...(breaker && { breaker }),
+        ...(pauses && { pauses }),
         ...(pageSize && { pageSize })
       };
       const { states, transitions, ends, complete, broken } = await explore({ scenario, faults, ...more }, MAX_STATES);

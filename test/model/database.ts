@@ -1,4 +1,5 @@
 import { createRequire } from "node:module";
+import type { Failure } from "../../src/message/message";
 import type { Change, Doc, Filter } from "../../src/stores/documents/collection";
 import { NOW } from "./stage";
 
@@ -30,10 +31,11 @@ export function normal(doc: Doc): Doc {
         .sort()
         .map(([key, value]) => [key, change(value)])
     );
-  const failures = ((doc.failures ?? []) as (string | { group?: string; attempt?: number })[])
-    .map(failure => (typeof failure === "string" ? failure : `${failure.group} ${failure.attempt}`))
+  const failures = ((doc.failures ?? []) as (string | Failure)[])
+    .map(failure => (typeof failure === "string" ? failure : failureText(failure)))
     .sort();
-  const { dueAt, publishedAt, retriedAt, reason, unreachableSince, notes, next, groups, failed, ...rest } = doc;
+  const { dueAt, publishedAt, retriedAt, reason, unreachableSince, notes, next, groups, failed, lastErrors, ...rest } =
+    doc;
   const waitsFor = sorted(next, come);
   const result: Doc = {
     ...rest,
@@ -79,7 +81,25 @@ export function stored(doc: Doc): Doc {
 }
 
 export function read(doc: Doc): Doc {
-  return { ...doc, body: Buffer.from(doc.body as string, "base64"), failures: [] };
+  const failures = (doc.failures as string[]).flatMap(failureOf);
+  return { ...doc, body: Buffer.from(doc.body as string, "base64"), failures };
+}
+
+/** Of its cause no more than what product code looks at. */
+function failureText({ group, attempt, cause, excused }: Failure): string {
+  return `${group} ${attempt}${excused ? " excused" : cause === "silence" ? " silence" : ""}`;
+}
+
+function failureOf(text: string): Failure[] {
+  const [group = "", attempt, what] = text.split(" ");
+  if (what === undefined) return [];
+  const known = { at: NOW, group, attempt: Number(attempt), error: { name: "Error", message: "" } };
+  return [what === "silence" ? { ...known, cause: "silence" } : { ...known, cause: "handler", excused: true }];
+}
+
+/** Those that count, by attempt. */
+export function countedIn(failures: string[]): string[] {
+  return failures.filter(text => !text.endsWith(" excused")).map(text => text.replace(" silence", ""));
 }
 
 /** Rows after time has passed for this field of it, or for all. */

@@ -1,7 +1,7 @@
 import { type Status, TRANSITIONS } from "../../src/message/lifecycle";
 import type { Change, Doc, Filter } from "../../src/stores/documents/collection";
 import { RECEIPT_TYPE } from "../../src/wire/receipt";
-import { answeredIn, changed, match, read, stored } from "./database";
+import { answeredIn, changed, countedIn, match, read, stored } from "./database";
 import { groupsOf, ID, QUEUES, queueOf, type Wire } from "./parts";
 import type { Answer, Effect } from "./stage";
 import { Pool } from "./values";
@@ -12,7 +12,7 @@ const UNKNOWN = { value: { outcome: "unknown", reason: "no answer" } };
 const ONE = { value: 1 };
 const NONE = { value: 0 };
 /** Seen by one process only: what it does with itself, and collections that nobody else reads here. */
-const OWN = new Set(["ack", "handle", "pause", "inbox", "audit", "parked"]);
+const OWN = new Set(["ack", "handle", "pause", "inbox", "discarded", "parked"]);
 
 export const RECEIPTS = [QUEUES.receipts, QUEUES.callbackReceipts];
 
@@ -70,8 +70,10 @@ export class Effects {
     if (op === "publish") return this.#publish(state, name, slot, effect);
     if (op === "pause") return same(undefined);
     if (op === "depth") return same({ ready: (state.queues[effect.queue as string] ?? []).length, consumers: 1 });
+    if (op === "pauses") return same(state.paused);
     if (op === "ack") return this.#ack(state, name, slot);
-    if (op === "handle") return this.#handle(state, effect.group as string);
+    if (op === "handle") return this.#handle(state, effect.group as string, effect.fresh as boolean | undefined);
+    if (op === "neighbour") return same(undefined);
     if (op === "barrier" || op === "commit") return this.#business(state, op);
     throw new Error(`The world does not know '${op}'.`);
   }
@@ -138,12 +140,18 @@ export class Effects {
     const [was, is] = [statusOf(before), statusOf(after)];
     if (before && was !== is && !TRANSITIONS[was as Status].includes(is as Status))
       throw new Broken(`law 6: ${was} → ${is} is no legal transition`);
-    const failures = after.failures as string[];
+    const failures = countedIn(after.failures as string[]);
     if (new Set(failures).size < failures.length)
       throw new Broken(`law 5: a failure was counted twice: ${failures.join(", ")}`);
+    const { scenario, faults } = this.model;
+    const failed = (faults.fail ?? 0) - (to.left.fail ?? 0);
+    const [first = ""] = this.groups;
+    const fails = (doc?: Doc) => ((doc?.failed ?? []) as string[]).includes(first);
+    if (to.paused && !fails(before) && fails(after) && failed < scenario.maxAttempts)
+      throw new Broken(`law 5: a pause has killed it: only ${failed} of ${scenario.maxAttempts} attempts have failed`);
     const expected = this.groups.filter(group => !to.handled.includes(group));
     // Of a message that named no group, the first one to answer is enough.
-    const enough = this.model.scenario.unknownGroups ? to.handled.length > 0 : !expected.length;
+    const enough = scenario.unknownGroups ? to.handled.length > 0 : !expected.length;
     if (is === "consumed" && !enough) throw new Broken(`law 3: consumed before ${expected.join(", ")} handled it`);
     if (is === "withdrawn" && to.business)
       throw new Broken("intent: withdrawn, though its business write is committed");
@@ -208,12 +216,21 @@ export class Effects {
       throw new Broken(`law 2: a receipt of ${group} was acked and is nowhere`);
   }
 
-  #handle(state: State, group: string): Way[] {
+  #handle(state: State, group: string, fresh?: boolean): Way[] {
     const done = successor(state);
     done.handled = added(state.handled, group);
+    const fails = (value: string, fault: Fault): Way => ({
+      state: successor(state),
+      answer: { value },
+      fault,
+      what: value
+    });
     return [
       { state: done, answer: { value: "handled" }, what: "handled" },
-      { state: successor(state), answer: { value: "failed" }, fault: "fail", what: "failed" }
+      fails("failed", "fail"),
+      ...(fresh === undefined ? [] : [fails("outage", "outage")]),
+      // Of one that has failed while others succeeded nothing is given back.
+      ...(fresh ? [fails("outage later", "outage")] : [])
     ];
   }
 

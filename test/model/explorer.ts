@@ -1,4 +1,5 @@
 import { isFinal, STATUS, type Status } from "../../src/message/lifecycle";
+import type { Doc } from "../../src/stores/documents/collection";
 import { groupsOf } from "./parts";
 import { Steps } from "./steps";
 import { Broken, keyOf, type Model, type State, statusOf } from "./world";
@@ -81,7 +82,7 @@ async function search(steps: Steps, model: Model, maxStates: number): Promise<Ex
       const end = statusOf(steps.effects.row(state));
       ends[end] = (ends[end] ?? 0) + 1;
       ways[end] ??= traceOf(number, from, labels);
-      const wrong = wrongEnd(state, end, model);
+      const wrong = wrongEnd(state, steps.effects.row(state), model);
       if (wrong) return result(wrong, number);
       good.push(number);
     } catch (error) {
@@ -98,14 +99,22 @@ async function search(steps: Steps, model: Model, maxStates: number): Promise<Ex
 }
 
 /** Nothing moves any more: what must hold of every message now? */
-function wrongEnd(state: State, end: string, { scenario }: Model): string | undefined {
+function wrongEnd(state: State, row: Doc | undefined, { scenario, faults }: Model): string | undefined {
+  const end = statusOf(row);
   const owed = state.promised || state.business || state.row !== undefined;
   if (!owed) return undefined;
   const open = groupsOf(scenario).filter(group => !state.handled.includes(group));
   const gone = end === STATUS.withdrawn && !state.business;
   if (end !== "absent" && end !== STATUS.dead && !isFinal(end as Status)) return `law 2: left behind as ${end}`;
+  const waiting = (row?.waiting ?? []) as string[];
+  if (end === STATUS.dead && waiting.length)
+    return `law 9: nobody sends it to ${waiting.join(", ")} any more, because another group has failed`;
   if (scenario.intent && end === STATUS.withdrawn && state.business) return "intent: committed and withdrawn";
-  if (open.length && end !== STATUS.dead && !gone)
+  const failed = (faults.fail ?? 0) - (state.left.fail ?? 0);
+  if (scenario.breaker && end === STATUS.dead && failed < scenario.maxAttempts)
+    return `law 5: an outage has killed it: only ${failed} of ${scenario.maxAttempts} attempts have failed by themselves`;
+  const resolved = end === STATUS.resolved && (state.left.resolve ?? 0) < (faults.resolve ?? 0);
+  if (open.length && end !== STATUS.dead && !gone && !resolved)
     return `law 2: it disappears; ${open.join(", ")} never handled it, and it is ${end}`;
   return undefined;
 }

@@ -15,7 +15,7 @@ export interface Mutant extends Mutation {
 
 interface Update extends Effect {
   filter: Filter;
-  change: { $set?: Record<string, unknown> };
+  change: { $set?: Record<string, unknown>; $inc?: Record<string, number> };
 }
 
 function isUpdate(effect: Effect): effect is Update {
@@ -36,6 +36,8 @@ const callback = (faults: Model["faults"], more: Partial<Model["scenario"]> = {}
   scenario: { strategy: "callback", groups: 1, maxAttempts: 2, ...more },
   faults
 });
+
+const OUTAGE = { strategy: "outbox", groups: 1, maxAttempts: 2, breaker: true } as const;
 
 export const MUTANTS: Mutant[] = [
   {
@@ -89,6 +91,30 @@ export const MUTANTS: Mutant[] = [
     breaks: /law 5: a failure was counted twice/
   },
   {
+    name: "a failure that is excused counts",
+    want: effect =>
+      isUpdate(effect) && effect.change.$inc
+        ? { ...effect, change: { ...effect.change, $inc: { "groups.mail.base": 1 } } }
+        : effect,
+    model: { ...outbox({ fail: 1, outage: 1 }), scenario: OUTAGE },
+    breaks: /law 5: an outage has killed it: only 1 of 2/
+  },
+  {
+    name: "what the breaker gives back stays counted",
+    want: effect =>
+      isUpdate(effect) && effect.change.$set && "groups.stock.base" in effect.change.$set
+        ? { ...effect, filter: { _id: "nobody" } }
+        : effect,
+    model: { ...outbox({ outage: 1 }), scenario: { ...OUTAGE, maxAttempts: 1 } },
+    breaks: /law 5: an outage has killed it: only 0 of 1/
+  },
+  {
+    name: "a sweep does not know of pauses",
+    eager: effect => (effect.op === "pauses" ? null : undefined),
+    model: { ...outbox({ pause: 1 }), scenario: { strategy: "outbox", groups: 1, maxAttempts: 1, pauses: true } },
+    breaks: /law 5: a pause has killed it: only 0 of 1/
+  },
+  {
     name: "a resend goes to all groups",
     want: effect => (effect.op === "publish" && effect.type === EVENT ? { ...effect, to: { event: EVENT } } : effect),
     model: { ...outbox({ fail: 1 }), scenario: { strategy: "outbox", groups: 2, maxAttempts: 2 } },
@@ -116,5 +142,26 @@ export const MUTANTS: Mutant[] = [
       effect.op === "db.insert" && effect.collection === "barriers" ? { ...effect, skipped: true } : effect,
     model: { ...outbox({ commit: 1 }), scenario: { strategy: "outbox", groups: 1, maxAttempts: 2, intent: "barrier" } },
     breaks: /intent: withdrawn, though its business write is committed/
+  },
+  {
+    name: "a group that fails for good takes the message from the others",
+    want: effect =>
+      isUpdate(effect) && effect.change.$set?.status === "dead"
+        ? { ...effect, change: { ...effect.change, $unset: { dueAt: true } } }
+        : effect,
+    model: {
+      ...outbox({ fail: 1, purge: 1 }, { atOnce: 1 }),
+      scenario: { strategy: "outbox", groups: 2, maxAttempts: 1 }
+    },
+    breaks: /law 9: nobody sends it to .* any more/
+  },
+  {
+    name: "a retry does not ask whether the sweep is still at it",
+    want: effect =>
+      isUpdate(effect) && effect.filter.claim && effect.change.$set?.status === "pending"
+        ? without(effect, "claim", "dueAt")
+        : effect,
+    model: { ...outbox({ fail: 1, crash: 1, retry: 1 }), scenario: { strategy: "outbox", groups: 1, maxAttempts: 1 } },
+    breaks: /law 2: left behind as pending/
   }
 ];

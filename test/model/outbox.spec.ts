@@ -10,7 +10,48 @@ describe("outbox", () => {
     ["two sweepers, two trackers: a process dies", { crash: 1 }, { sweepers: 2, trackers: 2 }],
     ["handlers fail, messages come twice", { fail: 3, duplicate: 1 }],
     ["the queue is purged, a process dies", { purge: 1, crash: 1 }],
-    ["two groups", {}, { groups: 2 }]
+    ["the queue is purged, and the sweep that finds no attempt left dies", { purge: 1, crash: 1 }, { maxAttempts: 1 }],
+    ["two groups", {}, { groups: 2 }],
+    [
+      "two groups: one fails for good, and a human retries it",
+      { fail: 1, retry: 1 },
+      { groups: 2, maxAttempts: 1, atOnce: 1 }
+    ],
+    [
+      "two groups: one fails for good, and a human resolves it",
+      { fail: 1, resolve: 1 },
+      { groups: 2, maxAttempts: 1, atOnce: 1 }
+    ],
+    [
+      "a message fails for good, is retried, and a process dies",
+      { fail: 1, retry: 1, crash: 1 },
+      { maxAttempts: 1, atOnce: 1 }
+    ]
+  ]);
+});
+
+/** An outage kills nothing: neither by what is excused nor by what was told before the breaker opened. */
+describe("outbox, with breakers", () => {
+  holds("outbox", [
+    ["an outage, and a failure of its own", { outage: 1, fail: 1 }, { breaker: true, maxAttempts: 2 }],
+    ["an outage, and it always fails", { outage: 1, fail: 2 }, { breaker: true, maxAttempts: 2 }],
+    ["an outage, one attempt only", { outage: 1 }, { breaker: true, maxAttempts: 1 }],
+    [
+      "an outage, one attempt only, messages come twice",
+      { outage: 1, duplicate: 1 },
+      { breaker: true, maxAttempts: 1 }
+    ],
+    ["an outage, two trackers", { outage: 1 }, { breaker: true, maxAttempts: 1, trackers: 2, atOnce: 2 }]
+  ]);
+});
+
+/** A pause costs no attempt, whatever its consumer had in hand and whoever dies meanwhile. */
+describe("outbox, with pauses", () => {
+  holds("outbox", [
+    ["a pause, one attempt only", { pause: 1 }, { pauses: true, maxAttempts: 1 }],
+    ["two pauses, a failure", { pause: 2, fail: 1 }, { pauses: true }],
+    ["a pause, a process dies", { pause: 1, crash: 1 }, { pauses: true, maxAttempts: 1 }],
+    ["two groups, a pause of one", { pause: 1 }, { pauses: true, groups: 2, maxAttempts: 1, atOnce: 1 }]
   ]);
 });
 

@@ -10,11 +10,21 @@ import { MessagePublisher } from "../../src/outbound/message-publisher";
 import type { Subscriptions } from "../../src/outbound/subscriptions";
 import type { Call } from "../../src/platform/call";
 import { systemClock } from "../../src/platform/clock";
+import { Warnings } from "../../src/platform/warnings";
 import { ProducerClient } from "../../src/producer-rpc/client";
 import { ProducerHandler } from "../../src/producer-rpc/handler";
 import { Progress } from "../../src/progress/progress";
 import { Barriers } from "../../src/stores/documents/barriers";
-import type { Change, Collection, Collections, Doc, Filter, Page } from "../../src/stores/documents/collection";
+import type {
+  Attempted,
+  Change,
+  Collection,
+  Collections,
+  Count,
+  Doc,
+  Filter,
+  Page
+} from "../../src/stores/documents/collection";
 import { COLLECTION_NAMES, type Database } from "../../src/stores/documents/collection";
 import { Documents } from "../../src/stores/documents/documents";
 import type { Transactions } from "../../src/stores/documents/transactions";
@@ -26,6 +36,7 @@ import type { SweepParts } from "../../src/sweeper/sweep-parts";
 import { Events } from "../../src/telemetry/events";
 import { Metrics } from "../../src/telemetry/metrics";
 import { Tracker } from "../../src/tracker/tracker";
+import type { Envelope } from "../../src/wire/envelope";
 import { eventQueue, systemQueues } from "../../src/wire/names";
 import type { ResendAnswer, ResendRequest } from "../../src/wire/resend";
 import { messageOf, silent } from "../support/messages";
@@ -48,6 +59,10 @@ export interface Scenario {
   /** The groups are not known yet when it is emitted. */
   unknownGroups?: boolean;
   maxAttempts: number;
+  /** The consumers have breakers, and neighbours that may fail with it. */
+  breaker?: boolean;
+  /** The first group may be paused. */
+  pauses?: boolean;
   /** Of a sweep. @default more than there are messages */
   pageSize?: number;
 }
@@ -93,11 +108,19 @@ class StageCollection implements Collection {
     return this.#ask("find", { filter, fields });
   }
 
-  count(): Promise<number> {
-    return Promise.resolve(0);
+  count(): Promise<Count> {
+    return Promise.resolve({ counted: 0, more: false });
   }
 
-  size(): Promise<number> {
+  insertEach(docs: Doc[]): Promise<boolean[]> {
+    return this.insert(docs);
+  }
+
+  async attempt(operations: { filter: Filter; change: Change }[]): Promise<Attempted> {
+    return { matched: await this.bulk(operations), refused: [] };
+  }
+
+  estimate(): Promise<number> {
     return Promise.resolve(0);
   }
 
@@ -132,6 +155,7 @@ class StageStore extends Documents {
 
 /** Consumptions of this piece of code, by queue. */
 class StageCourier {
+  readonly control = { listen: () => () => undefined };
   readonly name = "amqp";
   readonly features = { durable: true, shared: true };
   readonly ready = true;
@@ -162,7 +186,8 @@ class StageCourier {
     onDelivery(delivery: Delivery): void;
   }): Promise<object> {
     this.takers.set(queue.name, onDelivery);
-    return { cancel: async () => undefined, close: async () => undefined, active: true };
+    const limit = () => undefined;
+    return { cancel: async () => undefined, close: async () => undefined, limit, active: true };
   }
 
   depth(queue: string): Promise<QueueDepth | undefined> {
@@ -201,13 +226,17 @@ const statusWaiter = {
   wait: () => Promise.reject(new Error("nobody waits here"))
 } as unknown as StatusWaiter;
 
-function house(stage: Stage, groups: string[]) {
+function house(stage: Stage, groups: string[], pauses = false) {
   const store = new StageStore(stage) as unknown as Store;
   const courier = new StageCourier(stage);
+  let paused: unknown;
   const subscriptions = {
-    refresh: async () => undefined,
+    refresh: async () => void (paused = pauses && (await stage.ask({ op: "pauses" }))),
     waitingFor: (_: string, named?: string[]) => [...(named ?? groups)],
     queueOf: (group: string) => (groups.includes(group) ? queueOf(group) : undefined),
+    knownSince: () => undefined,
+    takesSince: (group: string) =>
+      group !== groups[0] ? undefined : paused === "paused" ? "never" : paused === "lately" ? NOW : undefined,
     groupOfQueue: (queue: string) => groups.find(group => queueOf(group) === queue)
   } as unknown as Subscriptions;
   const metrics = new Metrics();
@@ -220,6 +249,7 @@ function house(stage: Stage, groups: string[]) {
     metrics,
     systemClock
   );
+  const warnings = new Warnings(silent);
   const call: Call = (action, params) => stage.ask({ op: "call", action, params });
   return {
     store,
@@ -230,16 +260,17 @@ function house(stage: Stage, groups: string[]) {
     call,
     queues: QUEUES,
     logger: silent,
+    warnings,
     statusWaiter,
     events,
     clock: systemClock,
-    progress: new Progress({ store, subscriptions, metrics, logger: silent, events })
+    progress: new Progress({ store, subscriptions, metrics, logger: silent, warnings, events })
   };
 }
 
 /** A node with tracker, callback service and sweeper. */
-function node(stage: Stage, groups: string[], nodeID: string, pageSize = 100) {
-  const parts = house(stage, groups);
+function node(stage: Stage, groups: string[], nodeID: string, { pageSize = 100, pauses }: Partial<Scenario> = {}) {
+  const parts = house(stage, groups, pauses);
   const courier = parts.courier as unknown as Courier;
   const tracker = new Tracker({ ...parts, courier, nodeID, prefix: "reliable", retainMs: 1e9 });
   const handler = {
@@ -280,17 +311,25 @@ function emitted(scenario: Scenario): Message {
   });
 }
 
+const OPENS_AT_TWO = { failures: 2, pauseMs: 1e9, maxPauseMs: 1e9, patienceMs: 0 };
+
+/** Another message that the same consumer has in hand, for the first time. */
+function neighbourFails({ breaker }: Consumer, envelope: Envelope, id: string): void {
+  const item = { id, outcome: "failed" as const, attempt: 1, durationMs: 0, retryable: true };
+  breaker?.failed({ ...envelope, id, attempt: 1, counted: 0 }, 0, { address: envelope.receipt, item });
+}
+
 /** Everything a process does, as one script each. */
 export function scriptsOf(scenario: Scenario): Record<string, Script> {
   const groups = groupsOf(scenario);
 
   const emit: Script = async stage => {
-    const { store, publisher, metrics, logger, progress, events } = house(stage, groups);
+    const { store, publisher, metrics, logger, warnings, progress, events } = house(stage, groups);
     const insertQueue = {
       insert: (message: Message) => store.messages.insert([message]).then(([outcome]) => outcome as InsertOutcome),
       idle: async () => undefined
     } as unknown as InsertQueue;
-    const shared = { store, publisher, statusWaiter, metrics, logger, progress, events, clock: systemClock };
+    const shared = { store, publisher, statusWaiter, metrics, logger, warnings, progress, events, clock: systemClock };
     const strategy: Strategy =
       scenario.strategy === "callback"
         ? new Callback(shared)
@@ -322,30 +361,43 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
     const { courier, ...parts } = house(stage, groups);
     const spec = {
       ...{ pattern: EVENT, group, queue: queueOf(group), bindings: [EVENT], service: group },
-      options: { maxInFlight: 1, handlerTimeoutMs: 60_000, inbox: true, deliveryLimit: 20 },
-      handle: async () =>
-        (await stage.ask({ op: "handle", group })) === "failed" ? { error: { name: "Error", message: "boom" } } : {}
+      options: {
+        ...{ maxInFlight: 1, handlerTimeoutMs: 60_000, inbox: true, deliveryLimit: 20 },
+        breaker: scenario.breaker ? OPENS_AT_TWO : (false as const)
+      },
+      handle: async (envelope: Envelope) => {
+        const { attempt, counted = attempt - 1 } = envelope;
+        const end = await stage.ask({ op: "handle", group, ...(scenario.breaker && { fresh: counted === 0 }) });
+        if (end === "outage") for (const id of ["n1", "n2"]) neighbourFails(consumer, envelope, id);
+        if (end === "outage later")
+          later = stage.ask({ op: "neighbour" }).then(() => neighbourFails(consumer, envelope, "n1"));
+        return end === "handled" ? {} : { error: { name: "Error", message: "boom" } };
+      }
     };
-    await new Consumer(spec, {
+    let later: Promise<unknown> | undefined;
+    const consumer = new Consumer(spec, {
       ...parts,
       inbox: parts.store.inbox,
       courier: courier as unknown as Courier,
-      nodeID: group
-    }).start();
+      nodeID: group,
+      namespace: ""
+    });
+    await consumer.start();
     await courier.deliver(wire);
+    await later;
   };
 
   /** Receipts and checks. */
   const track: Script = async (stage, part) => {
     const { nodeID, wire } = part as { nodeID: string; wire: Wire };
-    const { tracker, callbackService, courier } = node(stage, groups, nodeID);
+    const { tracker, callbackService, courier } = node(stage, groups, nodeID, scenario);
     await tracker.start();
     await callbackService.start();
     await courier.deliver(wire);
   };
 
   const pass: Script = async (stage, part) => {
-    const { sweepParts } = node(stage, groups, (part as { nodeID: string }).nodeID, scenario.pageSize);
+    const { sweepParts } = node(stage, groups, (part as { nodeID: string }).nodeID, scenario);
     await sweep(sweepParts, { token: "lease", stillHeld: () => true });
   };
 
@@ -367,8 +419,17 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
     });
   };
 
+  const byHuman =
+    (act: "retry" | "resolve"): Script =>
+    async stage => {
+      const { messages, operations } = house(stage, groups).store;
+      const [message] = await messages.find([ID]);
+      const note = { at: NOW, by: "ann", act };
+      if (message) await (act === "retry" ? operations.retry(message, NOW, note) : operations.resolve(message, note));
+    };
+
   /** What a broken protocol does not wait for. */
   const late: Script = (stage, part) => stage.ask(part as Effect);
 
-  return { emit, handle, track, pass, answer, late };
+  return { emit, handle, track, pass, answer, late, retry: byHuman("retry"), resolve: byHuman("resolve") };
 }

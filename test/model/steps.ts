@@ -1,9 +1,10 @@
+import { STATUS } from "../../src/message/lifecycle";
 import { later } from "./database";
 import { Effects, RECEIPTS, type Way } from "./effects";
 import { PAYLOAD, QUEUES, queueOf, scriptsOf } from "./parts";
 import { type Answer, type Effect, NOW, Theatre } from "./stage";
 import { textOf } from "./values";
-import { type Model, put, type Slot, type State, type Step, spend, successor, take } from "./world";
+import { HAND, type Model, put, type Slot, type State, type Step, spend, successor, take } from "./world";
 
 const TIMEOUT = { error: { name: "RequestTimeoutError", message: "no answer", type: "REQUEST_TIMEOUT" } };
 /** Names the part of a process that does what the process does not wait for. */
@@ -56,6 +57,7 @@ export class Steps {
     }
     await this.#begin(state, steps);
     this.#time(state, steps);
+    this.#pause(state, steps);
     this.#broker(state, steps);
     return steps;
   }
@@ -203,7 +205,8 @@ export class Steps {
       for (const wire of new Set(wires)) {
         const group = this.effects.groups.find(known => queueOf(known) === queue);
         const part = { wire: this.effects.wires.get(wire) };
-        if (group) await start(group, "handle", { group, ...part }, [queue, wire]);
+        if (group && (group !== this.effects.groups[0] || state.paused !== "paused"))
+          await start(group, "handle", { group, ...part }, [queue, wire]);
         if (RECEIPTS.includes(queue))
           for (let n = 1; n <= (this.model.trackers ?? 1); n++)
             await start(`tracker-${n}`, "track", { nodeID: `tracker-${n}`, ...part }, [queue, wire]);
@@ -216,6 +219,12 @@ export class Steps {
     if (row?.dueAt && (row.dueAt as Date) < NOW)
       for (let n = 1; n <= (this.model.sweepers ?? 1); n++)
         await start(`sweeper-${n}`, "pass", { nodeID: `sweeper-${n}` });
+    for (const act of ["retry", "resolve"] as const) {
+      const to = successor(state);
+      if (row?.status !== STATUS.dead || state.slots.human || !spend(to, act)) continue;
+      await this.#enter(to, "human", act, act, undefined, {});
+      steps.push({ label: `a human will ${act}`, state: to, fault: true });
+    }
   }
 
   #time(state: State, steps: Step[]): void {
@@ -235,8 +244,43 @@ export class Steps {
     }
   }
 
+  #pause(state: State, steps: Step[]): void {
+    const queue = queueOf(this.effects.groups[0] as string);
+    const inHand = state.queues[HAND] ?? [];
+    for (const wire of new Set(inHand)) {
+      const to = successor(state);
+      take(to, HAND, wire);
+      put(to, queue, wire);
+      steps.push({ label: "its consumer gives it back", state: to, fault: false });
+    }
+    if (state.paused === "paused")
+      steps.push({
+        label: "a human resumes the group",
+        state: { ...successor(state), paused: "lately" },
+        fault: false
+      });
+    if (state.paused === "lately" && !inHand.length) {
+      const to: State = { ...successor(state), paused: undefined };
+      const busy = isBusy(state);
+      if (!busy || spend(to, "slow")) steps.push({ label: "time: the pause is long over", state: to, fault: busy });
+    }
+    // What has begun to sweep may take for silence what was given to a consumer a moment ago, with a pause or without.
+    if (state.paused || Object.keys(state.slots).some(name => /^sweeper|^checker/.test(name))) return;
+    for (const held of [undefined, ...new Set(state.queues[queue])]) {
+      const to: State = { ...successor(state), paused: "paused" };
+      if (!spend(to, "pause")) return;
+      if (held !== undefined) {
+        take(to, queue, held);
+        put(to, HAND, held);
+      }
+      const what = `a human pauses the group${held === undefined ? "" : ", whose consumer has just got the message"}`;
+      steps.push({ label: what, state: to, fault: true });
+    }
+  }
+
   #broker(state: State, steps: Step[]): void {
     for (const [queue, wires] of Object.entries(state.queues)) {
+      if (queue === HAND) continue;
       for (const wire of new Set(wires)) {
         const twice = successor(state);
         put(twice, queue, wire);

@@ -9,6 +9,8 @@ export interface Faults {
   lose?: number;
   /** A handler fails. */
   fail?: number;
+  /** It fails together with its neighbours: before it opened the breaker, or beside it. */
+  outage?: number;
   /** A delay is over (a check's, a claim's, a backoff, the grace of an emit) while processes are still at it. */
   slow?: number;
   /** A message is gone from a group's queue. */
@@ -19,9 +21,17 @@ export interface Faults {
   duplicate?: number;
   /** The business transaction throws: refused, or committed and its answer lost. */
   commit?: number;
+  /** A human retries, or resolves, a message that is dead: an act, no fault. */
+  retry?: number;
+  resolve?: number;
+  /** A human pauses the first group, and resumes it some time. */
+  pause?: number;
 }
 
 export type Fault = keyof Faults;
+
+/** After these an attempt still is made once. */
+const HARMLESS: readonly Fault[] = ["fail", "outage", "purge", "retry", "resolve", "pause"];
 
 /** A process, or a part of one, with what it has in its hands. */
 export interface Slot {
@@ -45,6 +55,8 @@ export interface State {
   /** Messages by number; their order does not count, any may come next. */
   queues: Record<string, number[]>;
   slots: Record<string, Slot>;
+  /** The first group: it takes nothing; it has been resumed a moment ago. */
+  paused?: "paused" | "lately";
   promised: boolean;
   handled: string[];
   /** Attempts that compensation has published, as `group attempt`, while nothing has gone wrong. */
@@ -85,22 +97,11 @@ export interface Step {
 export class Broken extends Error {}
 
 export function successor(state: State): State {
-  const { row, inbox, barrier, transaction, business, queues, slots, promised, handled, sent, receipted, left } = state;
-  return {
-    row,
-    inbox,
-    barrier,
-    transaction,
-    business,
-    queues: { ...queues },
-    slots: { ...slots },
-    promised,
-    handled,
-    sent,
-    receipted,
-    left
-  };
+  return { ...state, queues: { ...state.queues }, slots: { ...state.slots } };
 }
+
+/** What a consumer was given just before its group was paused, and gives back. No queue of the broker. */
+export const HAND = "hand";
 
 export function take(state: State, queue: string, wire: number): void {
   const rest = [...(state.queues[queue] ?? [])];
@@ -120,12 +121,26 @@ export function spend(state: State, fault: Fault): boolean {
   const left = state.left[fault] ?? 0;
   if (left) state.left = { ...state.left, [fault]: left - 1 };
   // From now on an attempt may be made twice.
-  if (left && fault !== "fail" && fault !== "purge") state.sent = undefined;
+  if (left && !HARMLESS.includes(fault)) state.sent = undefined;
   return left > 0;
 }
 
 export function keyOf(state: State): string {
-  const { row, inbox, barrier, transaction, business, queues, slots, promised, handled, sent, receipted, left } = state;
+  const {
+    row,
+    inbox,
+    barrier,
+    transaction,
+    business,
+    queues,
+    slots,
+    paused,
+    promised,
+    handled,
+    sent,
+    receipted,
+    left
+  } = state;
   const sorted = (map: object) =>
     Object.entries(map)
       .filter(([, value]) => !Array.isArray(value) || value.length)
@@ -138,6 +153,7 @@ export function keyOf(state: State): string {
     business,
     sorted(queues),
     sorted(slots),
+    paused,
     promised,
     handled,
     sent,

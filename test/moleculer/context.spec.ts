@@ -137,7 +137,7 @@ it("refuses params the event's schema forbids: dead at once, the handler is not 
   await subscribed(broker, 1);
   const bad = await emit("order.created", { n: "one" }, { maxAttempts: 5 });
   const dead = await reaches(broker, bad.id, "dead");
-  expect(dead).toMatchObject({ attempts: 1, waiting: "stock", reason: expect.stringContaining("rejected") });
+  expect(dead).toMatchObject({ attempts: 1, failed: "stock", reason: expect.stringContaining("rejected") });
   expect(dead.timeline.filter(({ what }) => what.includes("ValidationError"))).toHaveLength(1);
   expect(called).toBe(0);
   await emit("order.created", { n: 1 }, { waitFor: "consumed" });

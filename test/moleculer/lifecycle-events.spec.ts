@@ -57,13 +57,31 @@ it.each([
   await emit("order.created", { secret: "credit card", fail: true }, { id: "bad", maxAttempts: 1 });
   await emit("order.created", { secret: "credit card", fail: true }, { id: "worse", maxAttempts: 1 });
   await Promise.all(["bad", "worse"].map(id => reaches(broker, id, "dead")));
-  await broker.call("reliable.resolve", { id: "bad", by: "ann" });
-  await broker.call("reliable.discard", { id: "worse", by: "bob" });
+  await broker.call("reliable.resolve", { id: "bad", by: "ann", note: "by phone" });
+  await broker.call("reliable.discard", { id: "worse", by: "bob", note: "a test" });
 
   const told: [string, unknown][] = [
     ["consumed", { ids: ["good"] }],
-    ["dead", { id: "bad", reason: "handler in group stock at attempt 1: no stock" }],
-    ["dead", { id: "worse", reason: "handler in group stock at attempt 1: no stock" }],
+    [
+      "dead",
+      {
+        id: "bad",
+        event: "order.created",
+        reason: "handler in group stock at attempt 1: no stock",
+        group: "stock",
+        cause: "handler"
+      }
+    ],
+    [
+      "dead",
+      {
+        id: "worse",
+        event: "order.created",
+        reason: "handler in group stock at attempt 1: no stock",
+        group: "stock",
+        cause: "handler"
+      }
+    ],
     ["discarded", { ids: ["worse"], by: "bob" }],
     ["resolved", { ids: ["bad"], by: "ann" }]
   ];

@@ -63,7 +63,7 @@ it("registers every metric and counts what happens to messages", async () => {
   await sendReceipt(broker, "stock", { id: "a" });
   const dead = await emit("order.created", { fail: true }, { maxAttempts: 2 });
   await reaches(broker, dead.id, "dead");
-  const lost = await emit("nobody.listens", {}, { maxAttempts: 1 });
+  const lost = await emit("nobody.listens", {}, { maxAttempts: 1, unroutableMs: 0 });
   await reaches(broker, lost.id, "dead");
   await courierOf(broker).publish({
     to: { event: "order.created" },
@@ -77,6 +77,11 @@ it("registers every metric and counts what happens to messages", async () => {
     count => count === 1
   );
   await until(() => total(broker, "sweeps"));
+  // It is counted when it is told, a moment after the store has it.
+  await until(
+    () => total(broker, "dead"),
+    count => count === 2
+  );
 
   const expected = {
     emitted: 3,
@@ -250,6 +255,8 @@ it("every metric and label in the Grafana dashboard is exported by the Prometheu
   await reaches(broker, id, "dead");
   await emit("order.created", {}, { waitFor: "consumed" });
   await until(() => total(broker, "end.to.end.time"));
+  await broker.call("reliable.pause", { group: "stock", note: "a test" });
+  await until(() => total(broker, "paused"));
 
   const dashboard = JSON.parse(readFileSync("examples/grafana/dashboard.json", "utf8")) as {
     panels: { targets: { expr: string; legendFormat: string }[] }[];
@@ -266,9 +273,9 @@ it("every metric and label in the Grafana dashboard is exported by the Prometheu
   // Counters with labels appear with their first count.
   const silent = Object.entries(METRICS)
     .filter(([name, { type, labels }]) => type === "counter" && labels.length && !total(broker, name))
-    .map(([name]) => `moleculer_reliable_${name}`);
+    .map(([name]) => `moleculer_reliable_${name.replace(/\./g, "_")}`);
   expect(silent.toSorted()).toEqual(
-    ["duplicates", "nacked", "parked", "refused", "returned", "runs", "unknown", "unsigned"].map(
+    ["bulk_stopped", "duplicates", "nacked", "parked", "refused", "returned", "runs", "unknown", "unsigned"].map(
       name => `moleculer_reliable_${name}`
     )
   );

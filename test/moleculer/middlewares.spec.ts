@@ -140,9 +140,15 @@ it.each([
 it("keeps what handlers of several deliveries at once do apart", async () => {
   const made = cluster();
   const { broker, emit } = await oneNode(made, [
-    consumer(made.mixin(), "stock", "order.created", (ctx: Context<never>) => {
-      if ((ctx.params as { n: number }).n % 2) throw new Error("odd");
-    })
+    consumer(
+      made.mixin(),
+      "stock",
+      "order.created",
+      (ctx: Context<never>) => {
+        if ((ctx.params as { n: number }).n % 2) throw new Error("odd");
+      },
+      { reliable: { breaker: false } }
+    )
   ]);
   await subscribed(broker, 1);
   const sent = await Promise.all(

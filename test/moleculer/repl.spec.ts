@@ -45,7 +45,9 @@ it("a REPL session shows dead messages and leads them on", async () => {
 
   await ask(session, "call reliable.list --status dead", /id: 'order-1'[\s\S]*total: 3/);
   const overview = await ask(session, "reliable", /dead +│ 3/);
-  expect(overview).toContain("Node desk: ok");
+  expect(overview).toMatch(/3 messages are dead: mail, since .*Somebody has to act\./);
+  expect(overview).toMatch(/desk +│ ok/);
+  await ask(session, "reliable history", /Nothing was counted|p95 ms/);
   await ask(
     session,
     "reliable list --status dead --event order.created",
@@ -54,9 +56,13 @@ it("a REPL session shows dead messages and leads them on", async () => {
   await ask(
     session,
     "reliable get order-1",
-    /stored by orders for mail[\s\S]*attempt 2 failed in mail[\s\S]*dead: handler in group mail at attempt 2/
+    /stored by orders for mail[\s\S]*attempt 2 failed in mail[\s\S]*dead in mail: handler in group mail at attempt 2/
   );
   await ask(session, "reliable retry --status dead --dry-run", /Dry run: 3 message\(s\) would be retried/);
+  // It is a pipe and no terminal: nobody is there to be asked.
+  const resolving = 'reliable resolve --status dead --event order.created --note "a test"';
+  await ask(session, resolving, /Resolves 3 dead message\(s\) of event order\.created[\s\S]*it needs --yes/);
+  await ask(session, "reliable bulks", /There were no bulk acts/);
 
   session.tell("fix");
   // What is told and what is typed take two ways.
@@ -65,9 +71,14 @@ it("a REPL session shows dead messages and leads them on", async () => {
   expect(await session.next("consumed")).toEqual(["order-1"]);
   await ask(session, 'reliable retry order-2 --note "address fixed"', /1 of 1 message\(s\) retried/);
   expect(await session.next("consumed")).toEqual(["order-2"]);
-  await ask(session, "reliable get order-2", /retry by REPL on desk: address fixed[\s\S]*handled by mail on node desk/);
+  await ask(
+    session,
+    "reliable get order-2",
+    /retry of mail by REPL on desk: address fixed[\s\S]*handled by mail on node desk/
+  );
   await ask(session, 'reliable resolve order-3 --note "sent by hand" --by emma', /1 of 1 message\(s\) resolved/);
-  await ask(session, "reliable get order-3", /resolve by emma: sent by hand/);
+  await ask(session, "reliable get order-3", /resolve of mail by emma: sent by hand/);
+  await ask(session, "reliable retry --status dead --yes", /No such messages/);
 
   await ask(
     session,
@@ -76,6 +87,18 @@ it("a REPL session shows dead messages and leads them on", async () => {
   );
   await ask(session, "reliable health", /publish +│ up/);
   await ask(session, "reliable sweep", /claimed +│ \d/);
+  await ask(
+    session,
+    "reliable audits --page-size 3",
+    /sweep +│ REPL on desk[\s\S]*resolve +│ emma +│ order-3 +│ 1 of 1 +│ sent by hand[\s\S]*Page 1 of 2, 4 act\(s\)/
+  );
+
+  const replay = "reliable replay mail --event order.created --from-at 2026-01-01T00:00Z";
+  await ask(session, replay, /Sends 0 message\(s\) of event order\.created[\s\S]*3 more are left out/);
+  await ask(session, `${replay} --again --yes`, /Error RELIABLE_BAD_OPTION: 'replay' needs a --note/);
+  await ask(session, `${replay} --again --yes --note "lost its mails"`, /Begun: [\s\S]*How it goes: reliable bulk/);
+  const replayed: unknown[] = [];
+  while (replayed.length < 3) replayed.push(...(await session.next<unknown[]>("consumed")));
 });
 
 it("what is wrong is said plainly in a REPL session", async () => {
@@ -88,14 +111,24 @@ it("what is wrong is said plainly in a REPL session", async () => {
     ["reliable list --page-size 501", /--page-size must be a whole number from 1 to 500\./],
     ["reliable retry --status dead --limit 10001", /--limit must be a whole number from 1 to 10000\./],
     ["reliable help retry", /reliable retry \[id\.\.\.\][\s\S]*--dry-run/],
-    ["reliable retry --help", /reliable help <what>/],
+    ["reliable retry --help", /reliable\s+help\s+<what>/],
     ["reliable list --status gone", /Unknown status 'gone'/],
-    ["reliable list --page x", /--page must be a whole number from 1 to 1000000000\./],
+    ["reliable parked --page x", /--page must be a whole number from 1 to 1000000000\./],
     ["reliable retry", /'retry' needs an id, ids, or a filter/],
     ["reliable parked", /Nothing is parked/],
     ["reliable parked q/m#1", /Error RELIABLE_NOT_FOUND: No parked message 'q\/m#1' is in the store/],
     ["reliable discard --parked q/m#1 --note spam", /No parked message 'q\/m#1'/],
-    ["reliable discard q/m#1 --parked", /of parked messages needs a 'note'/],
+    ["reliable discard q/m#1 --parked", /'discard' needs a --note/],
+    ["reliable resolve nope", /'resolve' needs a --note/],
+    ["reliable resolve nope nada --note x", /0 of 2 message\(s\) resolved[\s\S]*nope +│ not-found/],
+    ["reliable audits", /No audit records/],
+    ["reliable bulk", /'reliable bulk' needs an id/],
+    ["reliable bulk nope", /Error RELIABLE_NOT_FOUND: There is no bulk act 'nope'/],
+    ["reliable bulk rate nope --per-second 0", /--per-second must be a whole number from 1 to 10000\./],
+    ["reliable audits nope", /Error RELIABLE_NOT_FOUND: There is no audit record 'nope'/],
+    ["reliable audits --page-size 501", /--page-size must be a whole number from 1 to 500\./],
+    ["reliable history --step-ms 1", /--step-ms must be whole minutes/],
+    ["reliable list --key order=1 --page-size 2 --cursor", /Error RELIABLE_BAD_OPTION: --cursor needs a value\./],
     ["reliable health now", /does not know what 'now' is for/],
     ["reliable health --node nowhere", /No node with the service 'reliable' can be reached/]
   ];

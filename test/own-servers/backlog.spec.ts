@@ -74,7 +74,8 @@ it("10,000 emits while the broker blocks, and the backlog drained: never more in
   );
   await until(
     () => store.messages.stats(),
-    ({ byStatus }) => byStatus.consumed === MESSAGES + 2,
+    // Of consumed ones no more than 10,000 are counted.
+    ({ byStatus: { pending, published, dead } }) => pending + published + dead === 0,
     30_000
   );
 

@@ -5,6 +5,7 @@ import { cluster } from "../support/brokers";
 import { certificates, terminator } from "../support/certificates";
 import { ownServer } from "../support/own-servers";
 import { urls } from "../support/servers";
+import { subscribed } from "../support/services";
 
 const SERVERS = ["amqp", "mongo", "redis"] as const;
 type Server = (typeof SERVERS)[number];
@@ -47,6 +48,7 @@ it("a message makes its way with TLS to all three servers: RabbitMQ's and Redis'
       }
     }
   ]);
+  await subscribed(broker, 1);
   expect(await broker.call("orders.create", {})).toMatchObject({ status: "consumed" });
   expect(handled).toEqual([{ n: 1 }]);
   expect(await broker.call("reliable.health", {})).toMatchObject({

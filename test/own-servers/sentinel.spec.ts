@@ -61,7 +61,7 @@ it("behind Sentinel, a node sweeps on and answers through a failover, and holds 
   await master.freeze();
   const from = performance.now();
   // An event without a group needs sweeps to become dead.
-  const { id } = await emitterOf(broker)("nobody.listens", {}, { maxAttempts: 2 });
+  const { id } = await emitterOf(broker)("nobody.listens", {}, { maxAttempts: 2, unroutableMs: 0 });
   await until(
     () => rowOf(broker, id),
     row => row.status === "dead",

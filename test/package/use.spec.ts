@@ -133,7 +133,8 @@ describe.each(PROJECT_NAMES)("installed beside Moleculer %s", name => {
           "on.stock/order.created"
         ])
           await atBroker(channel => channel.deleteQueue(`${namespace}.reliable.${queue}`)).catch(() => undefined);
-        await atBroker(channel => channel.deleteExchange(`${namespace}.reliable.events`));
+        for (const exchange of ["events", "control"])
+          await atBroker(channel => channel.deleteExchange(`${namespace}.reliable.${exchange}`));
       });
       const at = corner(folder);
       copyFixtures(at, "live-clients.cjs");

@@ -2,7 +2,8 @@ import { expect, it } from "vitest";
 import { redact, sanitizeError } from "../../src/errors";
 import { boundedText, describeError } from "../../src/message/failure-text";
 import { matches } from "../../src/message/pattern";
-import { listTable, parkedText, storyText } from "../../src/operator/repl/tables";
+import { listTable } from "../../src/operator/repl/find-tables";
+import { parkedText, storyText } from "../../src/operator/repl/tables";
 import { hasControl, printable, printableLines } from "../../src/platform/printable";
 import { parseAnnouncement } from "../../src/wire/announcement";
 import { parseObject, Unreadable } from "../../src/wire/json";
@@ -57,10 +58,11 @@ const FUNCTIONS: [name: string, run: (text: string) => unknown][] = [
         )
       )
   ],
-  ["a table's cells", text => listTable({ rows: [row(text)], total: 1, page: 1, totalPages: 1 })],
+  ["a table's cells", text => listTable({ rows: [row(text)], total: 1 })],
   [
     "a story",
-    text => storyText({ timeline: [{ at: "now", what: text }], payload: text, meta: {}, reason: text } as never)
+    text =>
+      storyText({ timeline: [{ at: "now", what: text }], payload: text, meta: {}, groups: [], reason: text } as never)
   ],
   [
     "a parked message",

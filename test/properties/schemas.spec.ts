@@ -2,6 +2,7 @@ import { expect, it } from "vitest";
 import { isParkedMessage } from "../../src/inbound/parked-messages";
 import { parseAnnouncement } from "../../src/wire/announcement";
 import { messageOfEcho, parseCheck } from "../../src/wire/check";
+import { parseControl } from "../../src/wire/control";
 import { parseEnvelope } from "../../src/wire/envelope";
 import { Unreadable } from "../../src/wire/json";
 import { parseReceipts, parseWithdrawal } from "../../src/wire/receipt";
@@ -15,6 +16,7 @@ const plan = {
   delays: [1000, 2000],
   max: 2,
   backoff: { initialMs: 500, maxMs: 1000, jitter: "none" },
+  unroutableMs: 60_000,
   only: ["mail"]
 };
 const withSource = { ...plan, source: { action: "orders.find", params: { id: 7 } }, intent: "source" };
@@ -34,7 +36,11 @@ const headers = {
     "x-reliable-tracing": true,
     "x-reliable-caller": "api",
     "x-reliable-node": "node-1",
-    "x-reliable-only": "mail"
+    "x-reliable-only": "mail",
+    "x-reliable-encoded": true,
+    "x-reliable-replay": "bulk-1",
+    "x-reliable-original": "m-0",
+    "x-reliable-again": true
   },
   ...{
     "x-reliable-meta": '{"user":1}',
@@ -57,6 +63,7 @@ const item = {
   outcome: "failed",
   attempt: 1,
   durationMs: 2.5,
+  runs: 8,
   retryable: true,
   rejected: false,
   error: { name: "Error", message: "no", code: 1, type: "T", stack: "at", data: "{}" }
@@ -83,20 +90,36 @@ const good: Record<SchemaName, Doc[]> = {
       }
     }
   ],
-  plan: [plan, withSource, { ...plan, resend: "copy" }],
+  plan: [plan, withSource, { ...plan, resend: "copy" }, { ...plan, keys: ["order=42", "customer=c=7"] }],
   receipt: [
     {
       v: 1,
       group: "mail",
       nodeID: "n",
-      items: [item, { ...item, echo }, { id: "id-2", outcome: "handled", attempt: 2, durationMs: 0, echo: short }]
+      items: [
+        item,
+        { ...item, echo },
+        { id: "id-2", outcome: "handled", attempt: 2, durationMs: 0, runs: 2, echo: short }
+      ]
     }
   ],
   announcement: [
     { v: 1, pattern: "order.created", group: "mail", queue: "q", nodeID: "n", service: "s" },
-    { v: 1, pattern: "order.**", group: "mail:order.**", queue: "q", nodeID: "n", service: "s" }
+    { v: 1, pattern: "order.**", group: "mail:order.**", queue: "q", nodeID: "n", service: "s" },
+    {
+      ...{ v: 1, pattern: "order.created", group: "mail", queue: "q", nodeID: "n", service: "s" },
+      counts: {
+        minute: 1_795_360_920_000,
+        start: "s",
+        rows: [
+          { event: "order.created", emitted: 1, confirmed: 1 },
+          { event: "order.created", group: "mail", handled: 2, failed: 1, duplicates: 0, dead: 1, times: [0, 2, 1] }
+        ]
+      }
+    }
   ],
   withdrawal: [{ v: 1, id: "id-1", echo: short }],
+  control: [{ v: 1, group: "mail" }],
   parked: [
     {
       type: "reliable.parked",
@@ -158,6 +181,7 @@ const read: Record<SchemaName, (doc: Doc) => unknown> = {
     const { id, echo } = parseWithdrawal(bytes(doc));
     return messageOfEcho(id, echo, anyone, new Date());
   },
+  control: doc => parseControl(bytes(doc)),
   parked: doc => isParkedMessage(doc as never)
 };
 

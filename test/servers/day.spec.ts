@@ -91,10 +91,10 @@ it("a day passes: sweeps, renewals, prunings and refreshes come as often as they
     counts.prunings++;
     return prune(before, limit);
   };
-  const list = store.subscriptions.list.bind(store.subscriptions);
-  store.subscriptions.list = () => {
+  const known = store.subscriptions.known.bind(store.subscriptions);
+  store.subscriptions.known = () => {
     counts.refreshes++;
-    return list();
+    return known();
   };
   while (leases.mode !== "held") {
     await redis.ping();
@@ -122,7 +122,7 @@ it("a day passes: sweeps, renewals, prunings and refreshes come as often as they
     // One holder all day long, never for a moment without the lease.
     expect([leases.mode, [...leases.held()], leases.changes]).toEqual(["held", token, 1]);
     // What retainMs keeps, and what has come since the last pruning.
-    const { total } = await store.messages.list({}, 0, 1);
+    const { total } = await store.messages.list({}, 1);
     expect(total).toBeLessThan(HOUR / MINUTE + 5);
   };
   for (let hour = 1; hour <= 2; hour++) await day(hour);
@@ -148,6 +148,8 @@ it("a day passes: sweeps, renewals, prunings and refreshes come as often as they
   const [subscription] = await store.subscriptions.list();
   expect(Date.now() - (subscription?.seenAt.getTime() ?? 0)).toBeLessThanOrEqual(10 * MINUTE + SECOND);
   expect(vi.getTimerCount()).toBeLessThan(timers + 5);
-  // An hour has 720 sweeps: one object kept by each would be 15,840.
-  for (const [kind, count] of Object.entries(after)) expect(count - (before[kind] ?? 0), kind).toBeLessThan(1000);
+  // An hour has 720 sweeps: one object kept by each would be 15,840. The history keeps its minutes for a day, on purpose.
+  const minutes = (kind: string) => (kind === "ClockDate" ? 22 * 60 : 0);
+  for (const [kind, count] of Object.entries(after))
+    expect(count - (before[kind] ?? 0) - minutes(kind), kind).toBeLessThan(1000);
 });

@@ -2,10 +2,13 @@ import type { Context, Service } from "moleculer";
 import { type ClientSession, MongoClient, MongoServerError } from "mongodb";
 import { expect, it, onTestFinished } from "vitest";
 import type { ReliableLocals } from "../../mixins/reliable-context";
-import type { EmitOptions, ReliableOptions } from "../../src";
-import { prefixOf } from "../../src/wire/names";
+import type { BulkStory, EmitOptions, ReliableOptions, ReplayBegun } from "../../src";
+import { replayId } from "../../src/message/replay";
+import { headersOf } from "../../src/wire/envelope";
+import { eventQueue, prefixOf, systemQueues } from "../../src/wire/names";
 import { cluster, until } from "../support/brokers";
-import { rowOf, storeOf } from "../support/runtime";
+import { finalOf } from "../support/messages";
+import { courierOf, rowOf, storeOf } from "../support/runtime";
 import { urls } from "../support/servers";
 import { consumer, emitter, emitterOf, reaches, subscribed } from "../support/services";
 
@@ -104,8 +107,11 @@ it("an undone run sends nothing, and the next one sends once, however the emit w
     if (run < 3) throw conflict();
   });
   const { id } = await emit("order.created", {});
-  const { receipts } = await reaches(broker, id, "consumed").then(() => rowOf(broker, id));
-  expect(receipts["stock"]).toMatchObject({ attempt: 1 });
+  const { timeline } = await reaches(broker, id, "consumed");
+  expect((await rowOf(broker, id)).receipts["stock"]).toMatchObject({ attempt: 1, runs: 3 });
+  expect(timeline.map(({ what }) => what)).toContainEqual(
+    expect.stringMatching(/^handled by stock on node node-1 in \d+ ms \(attempt 1, run 3\)$/)
+  );
   await until(() => billed.length >= 4);
   expect(billed.map(({ by }) => by).toSorted()).toEqual(["a local action", "async context", "ctx", "nobody's await"]);
   expect(seen).toEqual([1, 2, 3]);
@@ -166,11 +172,79 @@ it("a handler that conflicts for ever is dead after a small number of runs, whic
     throw conflict();
   });
   const { id } = await emit("order.created", {}, { maxAttempts: 2 });
-  const { reason } = await reaches(broker, id, "dead");
+  const { reason, timeline } = await reaches(broker, id, "dead");
   expect(seen).toEqual([1, 2].flatMap(attempt => [1, 2, 3, 4, 5, 6, 7, 8].map(run => [attempt, run])));
   expect(await runsOn(broker)).toBe(16);
   expect(reason).toMatch(/runs of the handler: 8/);
+  expect((await rowOf(broker, id)).failures.map(({ runs }) => runs)).toEqual([8, 8]);
+  for (const attempt of [1, 2])
+    expect(timeline.map(({ what }) => what)).toContainEqual(
+      expect.stringMatching(`^attempt ${attempt} failed in stock on node node-1 after 8 runs \\(handler\\): `)
+    );
   expect(await store.inbox.handled("stock", [id])).toEqual(new Set());
+});
+
+it("of a replay: what it has handled is not handled again; with `again` once more, and once", {
+  timeout: 90_000
+}, async () => {
+  const seen: { id: string; attempt: number; run: number; again: boolean | undefined }[] = [];
+  // One at a time: no other conflicts.
+  const { made, broker, billed, counted, store } = await handling(
+    async ({ ctx, emit, count, run }) => {
+      const { id, attempt, replay } = (ctx.locals as { reliable: ReliableLocals }).reliable;
+      seen.push({ id, attempt, run, again: replay?.again });
+      await count();
+      await emit("bill.due", { of: id, again: replay?.again }, { ctx });
+      if (run === 1) throw conflict();
+      if (attempt === 1) throw new Error("once");
+    },
+    { maxInFlight: 1 }
+  );
+  const createdAt = new Date(Date.now() - 3_600_000);
+  const backoff = { initialMs: 10, maxMs: 20, jitter: "none" } as const;
+  const originals = [1, 2].map(() => finalOf("consumed", createdAt, { createdAt, backoff }));
+  await store.messages.insert(originals);
+  const ids = originals.map(({ _id }) => _id);
+  /** What was seen by the replay, when all of it has ended. */
+  const replayed = async (more: object = {}) => {
+    const before = seen.length;
+    const params = { group: "stock", fromAt: createdAt.getTime(), perSecond: 10_000, ...more };
+    const { id = "" } = await broker.call<ReplayBegun, object>("reliable.replay", params);
+    const { done, handled } = await until(
+      () => broker.call<BulkStory, object>("reliable.bulks", { id }),
+      ({ endedAt, handled = 0, failedAgain = 0 }) => endedAt !== undefined && handled + failedAgain === 2
+    );
+    expect([done, handled]).toEqual([2, 2]);
+    return { id, runs: seen.slice(before) };
+  };
+  const each = (again: boolean) =>
+    ids.flatMap(id => [1, 2].flatMap(attempt => [1, 2].map(run => ({ id, attempt, run, again }))));
+  const first = await replayed();
+  expect(first.runs).toHaveLength(8);
+  expect(first.runs).toEqual(expect.arrayContaining(each(false)));
+  expect(await counted()).toBe(2);
+  const once = { group: "stock", fromAt: createdAt.getTime(), perSecond: 10_000 };
+  expect(await broker.call("reliable.replay", once)).toMatchObject({ matched: 0, skipped: 2 });
+  const again = await replayed({ again: true, note: "lost its data" });
+  expect(again.runs).toHaveLength(8);
+  expect(again.runs).toEqual(expect.arrayContaining(each(true)));
+  expect(await counted()).toBe(4);
+  // Its messages come once more.
+  const queue = eventQueue(made.namespace, "stock", "order.created");
+  const { receipts } = systemQueues(made.namespace);
+  for (const message of await store.messages.find(ids.map(id => replayId(again.id, id)))) {
+    const { _id: messageId, event: type, body, producer: appId } = message;
+    const headers = headersOf(message, 2, [], receipts);
+    await courierOf(broker).publish({ to: { queue }, messageId, type, body, headers, appId });
+  }
+  const stats = () => broker.call<{ node: Record<string, number> }, object>("reliable.stats", {});
+  await until(stats, ({ node }) => node["duplicates"] === 2);
+  expect(seen).toHaveLength(16);
+  expect(await counted()).toBe(4);
+  await until(() => billed.length >= 4);
+  const bills = [false, true].flatMap(again => ids.map(of => ({ of, again })));
+  expect(billed).toHaveLength(bills.length);
+  expect(billed).toEqual(expect.arrayContaining(bills));
 });
 
 it("says at start that a handler may take longer than MongoDB lets a transaction live", async () => {

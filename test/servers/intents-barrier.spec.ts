@@ -80,7 +80,7 @@ describe.each(STRATEGIES)("a barrier row, strategy $name", ({ name }) => {
         { n: 1 },
         { id: "order 1", barrier: true, commit: message => write(message), waitFor: "consumed" }
       )
-    ).toEqual({ id: "order 1", status: "consumed" });
+    ).toEqual({ id: "order 1", status: "consumed", groups: ["stock"] });
     expect(await ids()).toEqual(["order 1"]);
     expect(seen).toEqual([{ n: 1 }]);
   });

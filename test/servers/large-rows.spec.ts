@@ -1,5 +1,5 @@
 import type { Context } from "moleculer";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { cluster, until } from "../support/brokers";
 import { messageOf } from "../support/messages";
 import { storeOf } from "../support/runtime";
@@ -50,4 +50,9 @@ it("560 due messages of 250 KiB drain with the default page, which is bounded by
   );
   expect(handled).toEqual(new Set(ids));
   expect(Math.max(...claimed)).toBeLessThanOrEqual(8 * 1024 * 1024);
+  // Emits that wait ask for all of them at once, twice a second.
+  const whole = vi.spyOn(messages, "find");
+  const states = await broker.call<{ status: string }[], object>("reliable.statuses", { ids });
+  expect(states.map(({ status }) => status)).toEqual(ids.map(() => "consumed"));
+  expect(whole).not.toHaveBeenCalled();
 });

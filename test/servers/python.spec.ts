@@ -37,7 +37,7 @@ it("examples/python: both directions, both strategies, killed in the middle on e
     /order-2, from orders: consumed[\s\S]*emitted by orders for invoices[\s\S]*attempt 1 failed in invoices on node python-.*RuntimeError: the printer is out of paper[\s\S]*handled by invoices on node python-.*attempt 2[\s\S]*consumed/
   );
   expect(node.output).toMatch(
-    /order-3, from orders: dead[\s\S]*dead: handler in group invoices at attempt 1: an order needs a number/
+    /order-3, from orders: dead[\s\S]*dead in invoices: handler in group invoices at attempt 1: an order needs a number/
   );
   expect(node.output).toMatch(
     /printing the invoice of order 4[\s\S]*printing the invoice of order 4[\s\S]*printed the invoice of order 4[\s\S]*order-4, from orders: consumed/
@@ -78,7 +78,7 @@ it("all that the two scripts send is as the schemas say", async () => {
   const from = (name: string) => seen.filter(({ routingKey }) => routingKey === name);
   await until(
     () =>
-      from(system.announcements).length === 1 &&
+      from(system.announcements).length >= 1 &&
       from(system.callbackReceipts).length === 3 &&
       from(system.checks).length === 3 &&
       from(system.parked).length === 1
@@ -208,7 +208,11 @@ it("what RabbitMQ cannot route is no success: producer.py says so, and the messa
   const producing = startPython(["producer.py", "nobody.listens", "{}", "id-1"], envOf(world));
   expect(await producing.ended).toBe(1);
   expect(producing.output).toContain("OutcomeUnknown: the message id-1: UnroutableError");
-  expect((await reaches(broker, "id-1", "dead")).reason).toMatch(/unroutable/);
+  const { reason } = await until(
+    () => reaches(broker, "id-1", "pending"),
+    seen => seen.reason !== undefined
+  );
+  expect(reason).toMatch(/^unroutable since .*no group is known for 'nobody\.listens'/);
 });
 
 it("emitted again with its id it is handled once, and with another payload it is parked", async () => {

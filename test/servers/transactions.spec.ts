@@ -25,7 +25,9 @@ async function shop() {
     consumer(mixin, "stock", "order.created", ctx => void heard.push((ctx.params as { id: string }).id))
   ]);
   await subscribed(broker, 1);
-  return { broker, emit: emitterOf(broker), mongo, orders, heard, store: storeOf(broker) };
+  const barriers = mongo.db("reliable_test").collection<{ _id: string }>(`${prefixOf(made.namespace)}.barriers`);
+  const barred = async (id: string) => (await barriers.countDocuments({ _id: id })) === 1;
+  return { broker, emit: emitterOf(broker), mongo, orders, heard, store: storeOf(broker), barred };
 }
 
 it("a committed transaction delivers after the commit, never before", async () => {
@@ -33,7 +35,11 @@ it("a committed transaction delivers after the commit, never before", async () =
   await mongo.withSession(async session => {
     await session.withTransaction(async () => {
       await orders.insertOne({ _id: "o1" }, { session });
-      expect(await emit("order.created", { id: "o1" }, { id: "o1", session })).toEqual({ id: "o1", status: "pending" });
+      expect(await emit("order.created", { id: "o1" }, { id: "o1", session })).toEqual({
+        id: "o1",
+        status: "pending",
+        groups: ["stock"]
+      });
       // Another message, emitted later and outside, is through before the transaction has ended.
       await emit("order.created", { id: "marker" }, { id: "marker", waitFor: "consumed" });
       expect(await broker.call("reliable.sweep", {})).toMatchObject({ claimed: 0 });
@@ -93,7 +99,8 @@ it("a repeated id does not abort the transaction; with another payload it is an 
     session.withTransaction(async () => {
       expect(await emit("order.created", { id: "o1" }, { id: "o1", session })).toEqual({
         id: "o1",
-        status: "consumed"
+        status: "consumed",
+        groups: ["stock"]
       });
       expect(await errorOf(emit("order.created", { id: "other" }, { id: "o1", session }))).toMatchObject({
         type: "RELIABLE_DUPLICATE_ID",
@@ -209,6 +216,34 @@ it.each<[what: string, end: (session: ClientSession) => Promise<unknown>]>([
   expect(await store.messages.find(["o1"])).toEqual([]);
   expect(await orders.countDocuments({ _id: "o2" })).toBe(again ? 1 : 0);
 });
+
+it.each(ENDINGS)(
+  "a barrier row that nobody awaits, in a transaction that is %s, is in it or nowhere",
+  async (_, end, kept) => {
+    const { mongo, orders, store, barred } = await shop();
+    // At each point of its way, with the transaction begun before it or by it.
+    for (let turns = 0; turns < 16; turns++) {
+      const id = `o${turns}`;
+      const session = mongo.startSession();
+      session.startTransaction();
+      const begun = turns % 2 === 0;
+      if (begun) await orders.insertOne({ _id: id }, { session });
+      const written = store.intents.barrier(session, id).then(
+        () => "written",
+        (error: { type?: string }) => error.type
+      );
+      for (let turn = 0; turn < turns >> 1; turn++) await new Promise(resolve => setImmediate(resolve));
+      await end(session, () => orders.insertOne({ _id: `next-${id}` }, { session })).catch(() => undefined);
+      const outcome = await written;
+      await session.endSession();
+      const row = await barred(id);
+      const wrote = (await orders.countDocuments({ _id: id })) === 1;
+      if (row) expect.soft([kept, wrote], id).toEqual([true, begun]);
+      expect.soft(outcome === "written" && kept, id).toBe(row);
+      if (outcome !== "written") expect.soft(outcome, id).toBe("RELIABLE_BAD_SESSION");
+    }
+  }
+);
 
 it("emits side by side in one transaction, with one listener on its session", async () => {
   const { broker, emit, mongo } = await shop();

@@ -1,5 +1,7 @@
 import type { Context } from "moleculer";
+import { MongoServerError } from "mongodb";
 import { expect, it } from "vitest";
+import type { ReliableLocals } from "../../mixins/reliable-context";
 import { systemQueues } from "../../src/wire/names";
 import { cluster, until } from "../support/brokers";
 import { type Captured, capture } from "../support/capture";
@@ -7,7 +9,7 @@ import { addJobOf, jobQueue, queued } from "../support/queues";
 import { atBroker } from "../support/rabbitmq";
 import { foreignGroup, sendReceipt } from "../support/runtime";
 import { asDocument, faults, type SchemaName } from "../support/schemas";
-import { errorOf, reaches, serviceOf } from "../support/services";
+import { emitter, emitterOf, errorOf, reaches, serviceOf } from "../support/services";
 import { asked, echoOf, LADDER, world } from "../support/strategies";
 
 const header = ({ headers }: { headers: Record<string, unknown> }, name: string) => headers[`x-reliable-${name}`];
@@ -179,6 +181,37 @@ it("announcements, events, receipts, checks, withdrawals and parked messages are
   ).toEqual(["barrier", "no intent", "no intent", "no intent", "source"]);
   expect(from(system.checks).filter(({ body }) => !body.length)).toHaveLength(2);
   expect(new Set(from(system.parked).map(({ body }) => [...body].join()))).toEqual(new Set(["0,255"]));
+});
+
+it("a receipt tells how often its handler ran, where that is more than once", async () => {
+  const made = cluster();
+  const events = {
+    "order.created": {
+      reliable: true,
+      handler(ctx: Context<{ n: number }>) {
+        const { run } = (ctx.locals as { reliable: ReliableLocals }).reliable;
+        if (run === ctx.params.n) return;
+        throw new MongoServerError({ message: "WriteConflict", errorLabels: ["TransientTransactionError"] });
+      }
+    }
+  };
+  const stock = { name: "stock", mixins: [made.mixin({ service: false, inbox: "transaction" })], events };
+  const broker = await made.node("node-1", [emitter(made.mixin({ service: false })), stock]);
+  const { receipts } = systemQueues(made.namespace);
+  const captured = await capture(made.namespace, [receipts]);
+  const seen = () => captured.filter(({ routingKey }) => routingKey === receipts);
+  for (const n of [1, 3, 99]) await emitterOf(broker)("order.created", { n }, { id: `of ${n}` });
+  type Items = { items: { id: string; outcome: string; runs?: number }[] };
+  const items = () => seen().flatMap(({ body }) => (JSON.parse(body.toString()) as Items).items);
+  await until(() => items().length === 3);
+  conforms("receipt", seen());
+  expect(new Map(items().map(({ id, outcome, runs }) => [id, [outcome, runs]]))).toEqual(
+    new Map([
+      ["of 1", ["handled", undefined]],
+      ["of 3", ["handled", 3]],
+      ["of 99", ["failed", 8]]
+    ])
+  );
 });
 
 it("a job to a queue that is nobody's group is as its schema says, and so is the receipt its sender gives itself", async () => {

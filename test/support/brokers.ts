@@ -7,7 +7,7 @@ import { inject, onTestFinished } from "vitest";
 import { ReliableEmit, type ReliableOptions } from "../../src";
 import { delayQueueName } from "../../src/couriers/amqp/topology";
 import { OPTIONS } from "../../src/options/options";
-import { prefixOf, systemQueues } from "../../src/wire/names";
+import { pauseMarker, prefixOf, systemQueues } from "../../src/wire/names";
 
 /** `real` servers or the `embedded` default: the project a spec runs in decides. */
 export const backend = process.env["RELIABLE_TEST_BACKEND"] === "embedded" ? "embedded" : "real";
@@ -148,8 +148,16 @@ async function removeNamespace(namespace: string, delays: Iterable<number>): Pro
   for (const { name } of await client.db("reliable_test").listCollections({}, { nameOnly: true }).toArray()) {
     if (!name.startsWith(`${prefix}.`)) continue;
     if (name.endsWith(".subscriptions"))
-      for (const { queue } of await client.db("reliable_test").collection(name).find().toArray())
-        queues.add(queue as string);
+      for (const { _id, queue } of await client
+        .db("reliable_test")
+        .collection<{ _id: string; queue?: string }>(name)
+        .find()
+        .toArray()) {
+        // A pause has no queue but its marker.
+        const [group, pattern] =
+          queue === undefined ? (JSON.parse(_id.slice("pause:".length)) as [string, string?]) : [];
+        queues.add(queue ?? pauseMarker(namespace, group as string, pattern ?? undefined));
+      }
     await client.db("reliable_test").dropCollection(name);
   }
   await client.close();
@@ -165,6 +173,7 @@ async function removeNamespace(namespace: string, delays: Iterable<number>): Pro
   await Promise.all([...queues].map(remove));
   const channel = await connection.createChannel();
   channel.on("error", () => undefined);
-  await channel.deleteExchange(`${prefix}.events`).catch(() => undefined);
+  for (const exchange of ["events", "control"])
+    await channel.deleteExchange(`${prefix}.${exchange}`).catch(() => undefined);
   await connection.close();
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { expect } from "vitest";
 import type { Consumption, Courier, Delivery, Publication, PublishResult, QueueSpec } from "../../src/couriers/courier";
+import { type Clock, systemClock } from "../../src/platform/clock";
 import type { Logger } from "../../src/platform/logger";
 
 export function uniqueName(prefix = "t"): string {
@@ -44,14 +45,16 @@ export async function collect(
   {
     prefetch = 100,
     ack = false,
+    marks,
     onDelivery
-  }: { prefetch?: number; ack?: boolean; onDelivery?: (delivery: Delivery) => void } = {}
+  }: { prefetch?: number; ack?: boolean; marks?: string[]; onDelivery?: (delivery: Delivery) => void } = {}
 ): Promise<Collected> {
   const deliveries: Delivery[] = [];
   let waiters: { count: number; resolve: () => void }[] = [];
   const consumption = await courier.consume({
     queue,
     prefetch,
+    ...(marks && { marks }),
     onDelivery(delivery) {
       deliveries.push(delivery);
       if (ack) delivery.ack();
@@ -70,6 +73,16 @@ export async function collect(
       return deliveries;
     }
   };
+}
+
+/** A clock that repairs what is declared when the test says so, not from time to time. */
+export function repairedByHand(): { clock: Clock; repair(): void } {
+  const rounds: (() => void)[] = [];
+  const every = (_ms: number, run: () => void) => {
+    rounds.push(run);
+    return { stop: () => undefined };
+  };
+  return { clock: { ...systemClock, every }, repair: () => void rounds.map(run => run()) };
 }
 
 export function next(courier: Courier, event: "ready" | "down"): Promise<void> {

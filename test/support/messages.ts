@@ -1,7 +1,14 @@
 import { uuidv7 } from "uuidv7";
 import type { Failure, Message, Note, Receipt } from "../../src/message/message";
 import { bucketOf } from "../../src/message/message";
-import type { AuditRecord, Parked, Subscription } from "../../src/message/records";
+import {
+  type AuditRecord,
+  type Discarded,
+  type ListedParked,
+  PARKED_HEAD_BYTES,
+  type Parked,
+  type Subscription
+} from "../../src/message/records";
 import type { FailedRecord, HandledRecord } from "../../src/stores/store-records";
 
 /** Instants of the tests, in ms from a fixed start: rows are made already old, nothing waits. */
@@ -26,11 +33,16 @@ export function messageOf(fields: Partial<Message> = {}): Message {
     bucket: bucketOf(_id),
     waiting: ["stock"],
     failed: [],
+    resolved: [],
+    deadAt: {},
+    errors: {},
     receipts: {},
     attempts: {},
     spent: {},
     base: {},
     next: {},
+    unroutable: {},
+    unroutableMs: 3_600_000,
     maxAttempts: 3,
     backoff: { initialMs: 1000, maxMs: 10_000, jitter: "none" },
     receiptTimeoutMs: 60_000,
@@ -96,14 +108,29 @@ export function noteOf(act: Note["act"], fields: Partial<Note> = {}): Note {
   return { at: at(9000), by: "tester", act, ...fields };
 }
 
-export function auditOf(message: Message, fields: Partial<AuditRecord> = {}): AuditRecord {
-  const { _id: id, event, producer, createdAt, failed, body } = message;
+export function auditOf(fields: Partial<AuditRecord> = {}): AuditRecord {
   return {
     _id: uuidv7(),
     at: at(9000),
     by: "tester",
     act: "discard",
-    message: { id, event, producer, createdAt, failed, bytes: body.length },
+    state: "begun",
+    note: "a test",
+    counts: { matched: 1, done: 0, lost: 0 },
+    ...fields
+  };
+}
+
+export function discardedOf(message: Message, fields: Partial<Discarded> = {}): Discarded {
+  const { _id: id, event, producer, createdAt, failed, body } = message;
+  return {
+    _id: uuidv7(),
+    id,
+    of: "an act",
+    at: at(9000),
+    by: "tester",
+    note: "a test",
+    message: { event, producer, createdAt, failed, bytes: body.length },
     ...fields
   };
 }
@@ -133,6 +160,11 @@ export function parkedOf(fields: Partial<Parked> = {}): Parked {
     headers: {},
     ...fields
   };
+}
+
+/** The same in a list. */
+export function listedOf({ body, ...parked }: Parked): ListedParked {
+  return { ...parked, head: body.subarray(0, PARKED_HEAD_BYTES), kept: body.length };
 }
 
 export const silent = { error: () => undefined, warn: () => undefined, info: () => undefined, debug: () => undefined };

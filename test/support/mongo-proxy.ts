@@ -8,9 +8,9 @@ import {
   isCommand,
   isFirstHello,
   replyOf,
-  withDocument
+  withDocument,
+  withoutRecords
 } from "./mongo-wire";
-import { urls } from "./servers";
 
 export interface Command {
   /** `insert`, `find`, … */
@@ -24,12 +24,16 @@ export type Play =
   | { reply: Document }
   /** The server does it, and its answer is altered. */
   | { change(reply: Document): Document }
+  /** Records of an insert or update for which this answers are refused with it; the server does the others. */
+  | { refuses(record: Document): Document | undefined }
   /** The connection is lost: before the server hears of it, or when it has done it. */
   | { close: "before" | "after" }
   /** The server hears of it this much later, also when the client has gone meanwhile. */
   | { delayMs: number };
 
 export interface MongoProxyOptions {
+  /** Address of the server behind it. */
+  target: string;
   /** Asked for each command but `hello`. Undefined = passed on. */
   play?(command: Command): Play | undefined;
   /** Alters what the server says of itself; `me` is the proxy's own address. Default: a set of this one member. */
@@ -54,8 +58,8 @@ export function onlyMember(reply: Document, me: string): Document {
   return { ...reply, hosts: [me], primary: me, me };
 }
 
-export async function mongoProxy({ play, hello = onlyMember }: MongoProxyOptions): Promise<MongoProxy> {
-  const target = new URL(urls().mongo);
+export async function mongoProxy({ target: behind, play, hello = onlyMember }: MongoProxyOptions): Promise<MongoProxy> {
+  const target = new URL(behind);
   const sockets = new Set<Socket>();
   const waiting: (() => void)[] = [];
   let late = 0;
@@ -94,11 +98,29 @@ export async function mongoProxy({ play, hello = onlyMember }: MongoProxyOptions
       const played = HELLO.test(name) ? undefined : play?.({ name, body });
       if (played && "reply" in played) return void client.write(encodeReply(frame.id, played.reply));
       if (played && "close" in played && played.close === "before") return void client.destroy();
+      if (played && "refuses" in played) {
+        const refused = withoutRecords(frame, played.refuses);
+        if (!refused) return void pass(frame, name);
+        const { bytes, left, writeErrors } = refused;
+        if (!bytes) return void client.write(encodeReply(frame.id, { ok: 1, n: 0, nModified: 0, writeErrors }));
+        const numbered = (list: Document[] = []) => list.map(each => ({ ...each, index: left[each["index"]] }));
+        const change = (reply: Document) => ({
+          ...reply,
+          ...(reply["upserted"] && { upserted: numbered(reply["upserted"]) }),
+          writeErrors: [...numbered(reply["writeErrors"]), ...writeErrors]
+        });
+        asked.set(frame.id, { name, play: { change } });
+        return void server.write(bytes);
+      }
       asked.set(frame.id, { name, play: played });
       if (!(played && "delayMs" in played)) return void server.write(frame.bytes);
       late++;
       lateHere++;
       setTimeout(() => server.writable && server.write(frame.bytes), played.delayMs);
+    };
+    const pass = (frame: Frame, name: string) => {
+      asked.set(frame.id, { name });
+      server.write(frame.bytes);
     };
     const answer = (frame: Frame) => {
       const { name = "", play: played } = asked.get(frame.responseTo) ?? {};

@@ -1,11 +1,13 @@
 import { type Document, ObjectId } from "mongodb";
-import { type Command, type MongoProxy, mongoProxy, type Play } from "./mongo-proxy";
+import { type Command, type MongoProxy, type MongoProxyOptions, mongoProxy, type Play } from "./mongo-proxy";
 
 const READS = ["find", "aggregate", "count", "distinct", "listIndexes", "getMore"];
 
 /** A replica set of two members that change roles: two proxies in front of one server. */
 export interface MongoSet {
   readonly url: string;
+  /** What the primary is made to answer, until this is taken back. */
+  play: MongoProxyOptions["play"];
   /** Commands that reached a member which was not the primary, or was no more when it had done them. */
   readonly refused: number;
   /** The primary steps down; the other member takes its place when both have been seen as secondaries. */
@@ -13,7 +15,7 @@ export interface MongoSet {
   close(): Promise<void>;
 }
 
-export async function mongoSet(): Promise<MongoSet> {
+export async function mongoSet(target: string): Promise<MongoSet> {
   const members: MongoProxy[] = [];
   let primary: number | undefined = 0;
   let elections = 1;
@@ -39,10 +41,13 @@ export async function mongoSet(): Promise<MongoSet> {
   const play =
     (member: number) =>
     (command: Command): Play => {
-      if (primary === member)
+      if (primary === member) {
+        const played = set.play?.(command);
+        if (played) return played;
         return {
           change: reply => (primary === member ? reply : refuse(command, 11602, "InterruptedDueToReplStateChange"))
         };
+      }
       const [code, name] = READS.includes(command.name)
         ? [13435, "NotPrimaryNoSecondaryOk"]
         : [10107, "NotWritablePrimary"];
@@ -56,10 +61,11 @@ export async function mongoSet(): Promise<MongoSet> {
     return { ok: 0, code, codeName, errmsg: `injected: ${codeName}`, ...(labelled && { errorLabels: [label] }) };
   };
 
-  for (const member of [0, 1]) members.push(await mongoProxy({ play: play(member), hello: hello(member) }));
+  for (const member of [0, 1]) members.push(await mongoProxy({ target, play: play(member), hello: hello(member) }));
   const [first] = members as [MongoProxy, MongoProxy];
-  return {
+  const set: MongoSet = {
     url: first.url.replace(first.address, members.map(({ address }) => address).join()),
+    play: undefined,
     get refused() {
       return refused;
     },
@@ -75,4 +81,5 @@ export async function mongoSet(): Promise<MongoSet> {
       await Promise.all(members.map(member => member.close()));
     }
   };
+  return set;
 }

@@ -49,24 +49,48 @@ export function isFirstHello({ opcode }: Frame): boolean {
 }
 
 /** The documents of a section of kind 1 come as a list under the section's name. */
-export function commandOf({ bytes }: Frame): Document {
+export function commandOf({ bytes }: Frame, options = {}): Document {
   const command: Document = {};
   let at = HEADER + 4;
   // A checksum may follow the last section; no driver for Node.js writes one.
   while (at < bytes.length) {
     const kind = bytes[at++];
     const end = at + bytes.readInt32LE(at);
-    if (kind === 0) Object.assign(command, deserialize(bytes.subarray(at, end)));
+    if (kind === 0) Object.assign(command, deserialize(bytes.subarray(at, end), options));
     else {
       const nameEnd = bytes.indexOf(0, at + 4);
       const list: Document[] = [];
       for (let next = nameEnd + 1; next < end; next += bytes.readInt32LE(next))
-        list.push(deserialize(bytes.subarray(next, next + bytes.readInt32LE(next))));
+        list.push(deserialize(bytes.subarray(next, next + bytes.readInt32LE(next)), options));
       command[bytes.toString("utf8", at + 4, nameEnd)] = list;
     }
     at = end;
   }
   return command;
+}
+
+/** The records of an insert or update. Each keeps its types. */
+function recordsOf(command: Document): [name: string, records: Document[]] | undefined {
+  const name = ["documents", "updates"].find(field => Array.isArray(command[field]));
+  return name ? [name, command[name] as Document[]] : undefined;
+}
+
+/** The same command with the records that pass, and the numbers of those that do not; undefined if all pass. */
+export function withoutRecords(
+  { bytes, id }: Frame,
+  refuses: (record: Document) => Document | undefined
+): { bytes: Buffer | undefined; left: number[]; writeErrors: Document[] } | undefined {
+  const typed = commandOf({ bytes } as Frame, { promoteValues: false });
+  const [name, all] = recordsOf(typed) ?? [];
+  if (!name || !all) return undefined;
+  const answers = (recordsOf(commandOf({ bytes } as Frame)) as [string, Document[]])[1].map(refuses);
+  const writeErrors = answers.flatMap((answer, index) => (answer ? [{ index, ...answer }] : []));
+  if (!writeErrors.length) return undefined;
+  const left = all.flatMap((_, index) => (answers[index] ? [] : [index]));
+  const body = serialize({ ...typed, [name]: left.map(index => all[index]) });
+  const head = Buffer.alloc(MSG_DOCUMENT);
+  for (const [i, value] of [head.length + body.length, id, 0, OP_MSG].entries()) head.writeInt32LE(value, i * 4);
+  return { bytes: left.length ? Buffer.concat([head, body]) : undefined, left, writeErrors };
 }
 
 /** A cursor's id stays 64 bits wide: the driver takes no other. */

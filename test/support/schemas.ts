@@ -2,7 +2,16 @@ import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020";
 
-export type SchemaName = "envelope" | "job" | "check" | "plan" | "receipt" | "announcement" | "withdrawal" | "parked";
+export type SchemaName =
+  | "envelope"
+  | "job"
+  | "check"
+  | "plan"
+  | "receipt"
+  | "announcement"
+  | "withdrawal"
+  | "parked"
+  | "control";
 
 export const FOLDER = path.resolve(__dirname, "../../docs/schemas");
 

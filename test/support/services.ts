@@ -44,11 +44,17 @@ export function story(broker: ServiceBroker, id: string): Promise<MessageStory> 
 /**
  * All that is known of a message once it has come to this status; one of strategy `callback` may not be known at first.
  */
-export async function reaches(broker: ServiceBroker, id: string, status: string): Promise<MessageStory> {
+export async function reaches(
+  broker: ServiceBroker,
+  id: string,
+  status: string,
+  timeoutMs?: number
+): Promise<MessageStory> {
   const known = (error: ReliableError) => (error.type === "RELIABLE_NOT_FOUND" ? undefined : Promise.reject(error));
   return (await until(
     () => story(broker, id).catch(known),
-    seen => seen?.status === status
+    seen => seen?.status === status,
+    timeoutMs
   )) as MessageStory;
 }
 

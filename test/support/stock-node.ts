@@ -10,6 +10,8 @@ export interface StockNode {
   namespace: string;
   nodeID: string;
   options: ReliableOptions;
+  /** None without it. */
+  transporter?: string;
   /** Handle this event; without it the node only tracks and sweeps. */
   event?: string;
   /** Receipts never leave: what a crash between the handler and the ack looks like. */
@@ -18,10 +20,13 @@ export interface StockNode {
 
 /** A Moleculer node to be killed. Tells "started", and "handled" with the id. */
 async function main(): Promise<void> {
-  const { namespace, nodeID, options, event, holdReceipts } = JSON.parse(process.env["NODE"] ?? "{}") as StockNode;
+  const { namespace, nodeID, options, transporter, event, holdReceipts } = JSON.parse(
+    process.env["NODE"] ?? "{}"
+  ) as StockNode;
   const broker = new ServiceBroker({
     namespace,
     nodeID,
+    ...(transporter !== undefined && { transporter }),
     logger: { type: "Console", options: { level: "info" } }
   } as BrokerOptions);
   const handler = (ctx: Context<unknown>) => tell("handled", (ctx.locals as { reliable: ReliableLocals }).reliable.id);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { attemptsLeft, attemptsMade, highestAttempt, judgeFailure } from "../../src/message/attempts";
+import { attemptsLeft, attemptsMade, highestAttempt, judgeFailure, unroutableYet } from "../../src/message/attempts";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import { at, messageOf } from "../support/messages";
 
@@ -78,6 +78,7 @@ describe("judgeFailure", () => {
     const message = messageOf();
     expect(judgeFailure(message, "stock", 2, "handler", error, { now, nodeID: "node-1" })).toEqual({
       id: message._id,
+      event: "order.created",
       group: "stock",
       attempt: 2,
       failure: { at: now, cause: "handler", group: "stock", attempt: 2, nodeID: "node-1", error },
@@ -102,5 +103,51 @@ describe("judgeFailure", () => {
       { now }
     );
     expect(reason).toHaveLength(500);
+  });
+});
+
+describe("unroutableYet", () => {
+  const HOUR = 3_600_000;
+  const since = (ms: number) => ({ unroutable: { [ANY_GROUP]: at(100_000 - ms) } });
+  const backoff = { initialMs: 1000, maxMs: 300_000, jitter: "none" } as const;
+  const look = (fields: Partial<Message>, group = ANY_GROUP, pauseMs?: number) =>
+    unroutableYet(messageOf({ backoff, ...fields }), group, 1, { now, reason: "312 NO_ROUTE", pauseMs });
+
+  it("begins with the first publish that no queue took", () => {
+    expect(look({})).toMatchObject({
+      attempt: 1,
+      unroutable: { event: "order.created", since: now },
+      failure: {
+        at: now,
+        cause: "displaced",
+        error: { message: "312 NO_ROUTE; no group is known for 'order.created'" }
+      }
+    });
+    expect(look(since(5000))?.unroutable).toEqual({ event: "order.created", since: at(95_000) });
+  });
+
+  const pauses: [what: string, fields: Partial<Message>, least: number, most: number][] = [
+    ["at first the backoff's first one", {}, 750, 1250],
+    ["which grows with the time", since(60_000), 22_500, 37_500],
+    ["up to the backoff's longest", since(HOUR - 400_000), 225_000, 375_000],
+    ["and to the end of that time", since(HOUR - 5000), 5000, 5000]
+  ];
+  it.each(pauses)("pauses %s", (_, fields, least, most) => {
+    const all = Array.from({ length: 100 }, () => Number(look(fields)?.nextAt) - now.getTime());
+    expect(Math.min(...all)).toBeGreaterThanOrEqual(least);
+    expect(Math.max(...all)).toBeLessThanOrEqual(most);
+  });
+
+  it("pauses as the next check does where there is one", () => {
+    expect(look(since(60_000), ANY_GROUP, 600_000)?.nextAt).toEqual(at(700_000));
+    expect(look(since(HOUR - 5000), ANY_GROUP, 600_000)?.nextAt).toEqual(at(105_000));
+  });
+
+  it.each<[what: string, fields: Partial<Message>, group?: string]>([
+    ["after its time", since(HOUR)],
+    ["without any", { unroutableMs: 0 }],
+    ["of a queue for jobs, which is made where it is missing", {}, "queue/mail.send"]
+  ])("is over %s", (_, fields, group) => {
+    expect(look(fields, group)).toBeUndefined();
   });
 });

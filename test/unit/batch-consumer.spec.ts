@@ -2,6 +2,7 @@ import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import type { Courier, Delivery } from "../../src/couriers/courier";
 import { BatchConsumer } from "../../src/inbound/batch-consumer";
 import { systemClock } from "../../src/platform/clock";
+import { Warnings } from "../../src/platform/warnings";
 import type { Store } from "../../src/stores/store";
 import { Events } from "../../src/telemetry/events";
 import { Metrics } from "../../src/telemetry/metrics";
@@ -39,7 +40,8 @@ async function started({ awaited = false } = {}) {
     events: new Events(logger),
     clock: systemClock,
     nodeID: "node-1",
-    logger
+    logger,
+    warnings: new Warnings(logger)
   });
   await intake.start();
   const deliver = async (count: number) => {

@@ -14,7 +14,7 @@ function world(more: Partial<GaugesParts> = {}) {
   metrics.sink = {
     everyMs: 1000,
     add: (name, value) => void (added[name] = (added[name] ?? 0) + value),
-    set: (name, value) => void (gauges[name] = value),
+    set: (name, value, labels) => void (gauges[labels ? `${name} ${labels["group"]}` : name] = value),
     observe: vi.fn()
   };
   const status = { reconnects: 0, blockedMs: 0, inFlight: 0 };
@@ -23,6 +23,7 @@ function world(more: Partial<GaugesParts> = {}) {
     metrics,
     courier: { status: () => status } as unknown as Courier,
     store: undefined,
+    subscriptions: undefined,
     logger,
     sweeper: { sweeping: false, leases },
     consumers: [{ inFlight: 1 }, { inFlight: 2 }],
@@ -49,17 +50,34 @@ it("counts by how much totals have grown, to the last one at the stop", async ()
     "publish.inflight": 0,
     "handler.inflight": 0,
     "oldest.pending.seconds": 0,
-    "oldest.unconsumed.seconds": 0
+    "oldest.unconsumed.seconds": 0,
+    "oldest.dead.seconds": 0
   });
 });
 
+it("shows each paused group on the node that sweeps, and none any more when it is resumed or the node stops", async () => {
+  const subscriptions = { paused: [{ group: "stock" }, { group: "mail", pattern: "order.*" }] };
+  const sweeper = { sweeping: true, leases: undefined };
+  const { sampler, gauges } = world({ subscriptions, sweeper });
+  const shown = () => Object.fromEntries(Object.entries(gauges).filter(([name]) => name.startsWith("paused")));
+  await sampler.sample();
+  expect(shown()).toEqual({ "paused stock": 1, "paused mail 'order.*'": 1 });
+  subscriptions.paused.pop();
+  await sampler.sample();
+  expect(shown()).toEqual({ "paused stock": 1, "paused mail 'order.*'": 0 });
+  sweeper.sweeping = false;
+  await sampler.sample();
+  expect(shown()).toEqual({ "paused stock": 0, "paused mail 'order.*'": 0 });
+});
+
 it("lets the last ages stand while the store does not answer, and asks it only where this node sweeps", async () => {
-  const oldest = vi.fn(async () => ({ pending: new Date(Date.now() - 60_000) }));
+  const oldest = vi.fn(async () => ({ pending: new Date(Date.now() - 60_000), dead: new Date(Date.now() - 5000) }));
   const store = { ready: true, messages: { oldest } };
   const sweeper = { sweeping: true, leases: undefined };
   const { sampler, gauges } = world({ store: store as unknown as Store, sweeper });
   await sampler.sample();
   expect(gauges["oldest.pending.seconds"]).toBeCloseTo(60, 0);
+  expect(gauges["oldest.dead.seconds"]).toBeCloseTo(5, 0);
   store.ready = false;
   await sampler.sample();
   oldest.mockRejectedValueOnce(new Error("down"));

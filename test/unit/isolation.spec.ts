@@ -10,6 +10,7 @@ import { MAX_PARKED_BYTES } from "../../src/inbound/parked-messages";
 import type { Parked } from "../../src/message/records";
 import { MessagePublisher } from "../../src/outbound/message-publisher";
 import { systemClock } from "../../src/platform/clock";
+import { Warnings } from "../../src/platform/warnings";
 import type { Store } from "../../src/stores/store";
 import { Events } from "../../src/telemetry/events";
 import { Metrics } from "../../src/telemetry/metrics";
@@ -20,7 +21,8 @@ import { messageOf } from "../support/messages";
 const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
 
 function node() {
-  return { metrics: new Metrics(), events: new Events(logger), clock: systemClock, nodeID: "node-1", logger };
+  const telling = { metrics: new Metrics(), events: new Events(logger), warnings: new Warnings(logger), logger };
+  return { ...telling, clock: systemClock, nodeID: "node-1" };
 }
 
 function deliveries(count: number, acked: number[]): Delivery[] {
@@ -43,6 +45,7 @@ function deliveries(count: number, acked: number[]): Delivery[] {
 function courierOf(given: Delivery[]): Courier {
   return {
     ready: true,
+    control: { listen: () => () => undefined },
     declare: async () => undefined,
     consume: async (spec: { onDelivery(delivery: Delivery): void }) => {
       given.forEach(spec.onDelivery);
@@ -249,7 +252,7 @@ it("what the broker refuses to park is parked short, and told when it is; a queu
     options: { maxInFlight: 1 },
     handle: () => Promise.reject(new Error("not for a handler"))
   } as unknown as ConsumerSpec;
-  const consumer = new Consumer(spec, { ...parts, courier, queues, inbox: undefined });
+  const consumer = new Consumer(spec, { ...parts, courier, queues, namespace: "ns", inbox: undefined });
   await consumer.start();
   declare.mockClear();
   await vi.waitFor(() => expect(acked).toEqual([1]), 10_000);
@@ -284,6 +287,7 @@ it("a receipt queue that was deleted is declared again; receipts for the other o
       queues,
       nodeID: "node-1",
       logger,
+      warnings: new Warnings(logger),
       clock: systemClock
     },
     "stock"

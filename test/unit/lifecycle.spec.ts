@@ -23,9 +23,18 @@ const DRAWN: readonly (readonly [from: Status, to: End, words: string])[] = [
 const UNDRAWN: readonly (readonly [from: Status, to: End, reason: string])[] = [
   ["intended", "dead", "the producer answered too often without an answer that counts: never a silent rollback"],
   ["intended", "published", "a receipt, or a later check of its producer, tells that it was sent (strategy callback)"],
+  [
+    "dead",
+    "published",
+    "the group that had failed answers late, or is resolved or forgotten, and others are waited for"
+  ],
   ["pending", "consumed", "the receipts were quicker than the record of the publish"],
-  ["pending", "resolved", "a human closes what nobody wants any more"],
-  ["published", "resolved", "a human closes what nobody wants any more"]
+  ["pending", "resolved", "a human closes what nobody wants any more, or has resolved a group before the last receipt"],
+  [
+    "published",
+    "resolved",
+    "a human closes what nobody wants any more, or has resolved a group before the last receipt"
+  ]
 ];
 
 const LEGAL = [...DRAWN, ...UNDRAWN].map(([from, to]) => `${from} → ${to}`);

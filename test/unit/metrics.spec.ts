@@ -35,7 +35,7 @@ it("begins the series of an event's other ends with its first one, once", () => 
   metrics.sink = { everyMs: 1000, add, observe: vi.fn(), set: vi.fn() };
   metrics.outcome("order.created", "confirmed");
   metrics.outcome("order.created", "confirmed");
-  metrics.handled("order.created", "stock");
+  metrics.handled("order.created", "stock", 3);
   const begun = add.mock.calls.filter(([, value]) => value === 0).map(([name]) => name as string);
   expect(begun).toEqual(["confirmed", "returned", "nacked", "refused", "unknown", "handled", "failed", "duplicates"]);
   expect(metrics.totals).toEqual({ confirmed: 2, handled: 1 });

@@ -87,6 +87,10 @@ describe("wrong type or range", () => {
     ["path", 5],
     ["database", {}],
     ["backoff", 1000],
+    ["breaker", 10],
+    ["breaker", { failures: 0 }],
+    ["breaker", { failures: 101 }],
+    ["breaker", { pause: 5 }],
     ["backoff", { initialMs: 0 }],
     ["backoff", { jitter: "some" }],
     ["handlerTimeoutMs", 30 * 60_000],
@@ -200,6 +204,23 @@ describe("where options come from", () => {
       ["RELIABLE_BAD_OPTION", expect.stringMatching(/'maxAttempts'.*RELIABLE_/)]
     );
     expect(readOptions(none, none, fromEnvironment({ RELIABLE_MAX_ATTEMPTS: "" }))).toEqual({});
+  });
+
+  it("a partial breaker keeps the service's other parts, false switches it off, and true is all defaults", () => {
+    const preset = { failures: 10, pauseMs: 1000, maxPauseMs: 30_000, patienceMs: 0 };
+    const service = serviceOptions(readOptions({ breaker: { failures: 3, pauseMs: 5 } }, none, none));
+    expect(service.breaker).toEqual({ ...preset, failures: 3, pauseMs: 5 });
+    const of = (breaker: unknown, from = service) => consumerOptions("event 'x'", { breaker }, from).breaker;
+    expect(consumerOptions("event 'x'", true, service).breaker).toEqual(service.breaker);
+    expect(of({ patienceMs: 7 })).toEqual({ ...service.breaker, patienceMs: 7 });
+    expect(of(false)).toBe(false);
+    expect(of(true)).toEqual(preset);
+    const off = serviceOptions(readOptions({ breaker: false }, none, none));
+    expect(off.breaker).toBe(false);
+    expect(consumerOptions("event 'x'", true, off).breaker).toBe(false);
+    expect(of({ failures: 2 }, off)).toEqual({ ...preset, failures: 2 });
+    const given = readOptions(none, none, fromEnvironment({ RELIABLE_BREAKER: "false" }));
+    expect(serviceOptions(given).breaker).toBe(false);
   });
 
   it("a partial backoff keeps the other defaults, and nobody's object is changed", () => {

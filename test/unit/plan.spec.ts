@@ -20,10 +20,12 @@ const displacedAt = (ms: number): Failure => ({
 interface Seen {
   known?: string[];
   depths?: Record<string, QueueDepth | undefined | "unseen">;
+  since?: Record<string, Date>;
 }
 
-function plan(fields: Partial<Message>, { known = [], depths = {} }: Seen = {}): SweepPlan {
-  return planSweep(messageOf(fields), { now, known, depth: group => (group in depths ? depths[group] : EMPTY) });
+function plan(fields: Partial<Message>, { known = [], depths = {}, since = {} }: Seen = {}): SweepPlan {
+  const depth = (group: string) => (group in depths ? depths[group] : EMPTY);
+  return planSweep(messageOf(fields), { now, known, depth, since: group => since[group] });
 }
 
 /** Everything a plan says, in a form that fits on a line; instants in ms from now. */
@@ -51,6 +53,12 @@ describe("one group", () => {
       "pending, never published, even if its queue is long: nothing of it is in there",
       {},
       { depths: { stock: { ready: 9, consumers: 0 } } },
+      { steps: ["stock 1"] }
+    ],
+    [
+      "the same of a node whose clock is ahead of the store's: it does not wait for that",
+      { createdAt: at(NOW + 3_600_000) },
+      {},
       { steps: ["stock 1"] }
     ],
     ["pending after broker trouble, not due yet", { next: { stock: at(NOW + 500) } }, {}, { waits: ["stock 500"] }],
@@ -140,6 +148,41 @@ describe("one group", () => {
       { failures: ["stock 1 silence 1000"] }
     ],
     [
+      "of `callback`, to nobody known, and its producer alone was told whether a queue took it: the same attempt again",
+      { ...OLD, waiting: [ANY_GROUP], strategy: "callback" },
+      { known: [] },
+      { steps: ["* 1"] }
+    ],
+    [
+      "of `callback`, and its group came after it: the same attempt again",
+      { ...OLD, strategy: "callback" },
+      { known: ["stock"], since: { stock: at(2000) } },
+      { steps: ["stock 1"] }
+    ],
+    [
+      "of `callback`, and its group was there before it: it has failed",
+      { ...OLD, strategy: "callback" },
+      { known: ["stock"], since: { stock: at(-2000) } },
+      { steps: ["stock 2"], failures: ["stock 1 silence 1000"] }
+    ],
+    [
+      "of `callback`, to nobody known, and a queue did take it: it has failed",
+      { ...OLD, waiting: [ANY_GROUP], strategy: "callback", attempts: { [ANY_GROUP]: 1 } },
+      { known: [] },
+      { steps: ["* 2"], failures: ["* 1 silence 1000"] }
+    ],
+    [
+      "unroutable, and nobody has come: not before it is due",
+      {
+        waiting: [ANY_GROUP],
+        attempts: { [ANY_GROUP]: 0 },
+        unroutable: { [ANY_GROUP]: at(0) },
+        next: { [ANY_GROUP]: at(NOW + 300) }
+      },
+      { known: [] },
+      { waits: ["* 300"] }
+    ],
+    [
       "failed, backoff not over",
       { ...OLD, spent: { stock: 1 }, next: { stock: at(NOW + 300) } },
       {},
@@ -215,6 +258,30 @@ describe("whoever is subscribed", () => {
       { waits: ["* 7"] }
     ],
     ["nobody known, somebody took it, silence", OLD, {}, { failures: ["* 1 silence 1000"] }],
+    [
+      "unroutable, and its group has come: its first attempt, at once",
+      {
+        waiting: [ANY_GROUP],
+        attempts: { [ANY_GROUP]: 0 },
+        unroutable: { [ANY_GROUP]: at(0) },
+        next: { [ANY_GROUP]: at(NOW + 300) }
+      },
+      { known: ["stock"] },
+      { steps: ["stock 1"], renamed: ["stock"] }
+    ],
+    [
+      "unroutable for one of its groups, which has come as a wildcard handler, while others were sent to: the same",
+      {
+        ...OLD,
+        publishedAt: at(NOW - 1000),
+        waiting: ["audit"],
+        groups: ["mail", "audit"],
+        attempts: { audit: 0 },
+        unroutable: { audit: at(0) }
+      },
+      { known: ["mail", "audit:order.*"] },
+      { steps: ["audit:order.* 1"], renamed: ["audit:order.*"] }
+    ],
     [
       "known by now, never published: straight to each",
       {},

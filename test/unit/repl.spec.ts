@@ -1,19 +1,23 @@
 import type { ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
+import type { ActResult } from "../../src/operator/acts";
+import type { AuditRow } from "../../src/operator/audit-views";
 import { reliableCommand, reliableReplCommands } from "../../src/operator/repl/command";
+import { causesTable, listTable } from "../../src/operator/repl/find-tables";
 import {
   actTable,
   age,
+  auditsTable,
+  auditText,
   healthTable,
-  listTable,
-  overviewTable,
   parkedTable,
   parkedText,
   storyText,
   subscriptionsTable
 } from "../../src/operator/repl/tables";
-import { parkedRow, parkedWhole, toRow, toStory } from "../../src/operator/views";
-import { at, deadOf, messageOf, parkedOf } from "../support/messages";
+import { toStory } from "../../src/operator/story";
+import { parkedRow, parkedWhole, toRow } from "../../src/operator/views";
+import { at, deadOf, listedOf, messageOf, parkedOf } from "../support/messages";
 
 const health = {
   ...{
@@ -28,6 +32,8 @@ const health = {
     redis: "not configured",
     signing: "off",
     sweeping: "unlocked",
+    paused: [],
+    breakers: [],
     leaseHolders: "no lease"
   },
   ...{
@@ -52,27 +58,8 @@ describe("tables", () => {
     [50 * 3600_000, "2 d"]
   ])("age of %s: %s", (ms, expected) => expect(age(ms)).toBe(expected));
 
-  it("overview: statuses, the oldest ones, health, what to do", () => {
-    const stats = {
-      intended: 0,
-      pending: 2,
-      published: 0,
-      consumed: 7,
-      dead: 1,
-      resolved: 0,
-      withdrawn: 0,
-      parkedMessages: 3,
-      oldestPendingMs: 61_000,
-      oldestUnconsumedMs: null,
-      oldestDeadMs: 3_600_000
-    };
-    const text = overviewTable(stats, health);
-    expect(text).toMatch(/pending +│ 2 +│ 1 min/);
-    expect(text).toMatch(/dead +│ 1 +│ 1 h/);
-    expect(text).not.toContain("intended");
-    expect(text).toContain("Node desk: ok");
-    expect(text).toContain("reliable list --status dead");
-    expect(text).toContain("3 unreadable message(s)");
+  it("health: ok or not, in its first line", () => {
+    expect(healthTable(health)).toContain("Node desk: ok");
     expect(healthTable({ ...health, ok: false })).toContain("Node desk: NOT OK");
   });
 
@@ -81,13 +68,42 @@ describe("tables", () => {
       deadOf({ _id: "order-1", reason: `handler: \u001b[31mtwo\nlines ${"x".repeat(200)}` }),
       at(60_000).getTime()
     );
-    const text = listTable({ rows: [row], total: 1, page: 1, totalPages: 1 });
+    const text = listTable({ rows: [row], total: 1 });
     expect(text.split("\n")).toHaveLength(6);
     expect(text).toMatch(
-      /order-1 │ order.created │ dead +│ stock +│ +│ 3\/3 +│ 1 min │ handler: {1,2}\[31mtwo lines x+…/
+      /order-1 │ order.created │ dead +│ stock +│ +│ +│ 3\/3 +│ 1 min │ handler: {1,2}\[31mtwo lines x+…/
     );
-    expect(listTable({ rows: [], total: 0, page: 1, totalPages: 0 })).toBe("No messages.");
-    expect(listTable({ rows: [], total: 5, page: 9, totalPages: 1 })).toBe("No page 9: there are 1.");
+    expect(listTable({ rows: [row], total: 10_000, capped: true })).toContain("1 of 10,000+ message(s).");
+    expect(listTable({ rows: [row], total: 5_000_000, estimated: true })).toContain("1 of about 5,000,000 message(s).");
+    expect(listTable({ rows: [], total: 0 })).toBe("No messages.");
+    expect(listTable({ rows: [], total: 5 })).toBe("No more messages.");
+  });
+
+  it("list: with keys, and the command that shows the next page", () => {
+    const row = toRow(deadOf({ _id: "order-1", keys: ["order=42", "customer=c-7"] }), at(60_000).getTime());
+    const params = { status: "dead", requestID: "r 1", key: ["order=42", 'customer=a"b'], errorText: undefined };
+    const text = listTable({ rows: [row], total: 2, nextCursor: "WzAs" }, params);
+    expect(text).toMatch(/order-1 │ order.created │ dead +│ order=42, customer=c-7 │ stock/);
+    expect(text.split("\n").at(-1)).toBe(
+      `The next ones: reliable list --status dead --request-id "r 1" --key order=42 --key 'customer=a"b' --cursor WzAs`
+    );
+  });
+
+  it("causes: a line each, and what is left out", () => {
+    const row = {
+      ...{ count: 12, group: "mail", event: "order.created", cause: "handler", errorName: "MailError" },
+      ...{ errorType: "EAUTH", errorText: "… authentication failed", nodes: ["mail-2"], sampleId: "order-1" },
+      ...{ firstAt: at(0).toISOString(), lastAt: at(1).toISOString() }
+    };
+    const text = causesTable({ rows: [row, { ...row, moreNodes: 3 }], messages: 10_000, capped: true, moreRows: 7 });
+    expect(text).toMatch(
+      /12 +│ mail +│ order.created │ handler │ EAUTH │ … authentication failed │ 2026.* │ mail-2 +│ order-1/
+    );
+    expect(text).toContain("mail-2 and 3 more");
+    expect(text).toContain("7 more, less frequent.");
+    expect(text).toContain("Of the newest 10,000 dead message(s); there are more.");
+    expect(causesTable({ rows: [], messages: 0 })).toBe("No dead messages.");
+    expect(causesTable({ rows: [row], messages: 12 })).toContain("Of 12 dead message(s).");
   });
 
   it("get: fields, payload, timeline", () => {
@@ -106,10 +122,28 @@ describe("tables", () => {
       "1 of 2 message(s) discarded; 1 had changed meanwhile and were left alone."
     ],
     [
+      {
+        ...{ matched: 2, done: 1, lost: 1, dryRun: false, ids: ["a", "b"] },
+        outcomes: [
+          { id: "a", outcome: "done" },
+          { id: "b", outcome: "lost", reason: "another process changed it" },
+          { id: "c", outcome: "not-found", reason: "No message 'c'" }
+        ]
+      },
+      "1 of 3 message(s) discarded; 1 had changed meanwhile and were left alone."
+    ],
+    [
+      {
+        ...{ matched: 0, done: 0, lost: 0, dryRun: false, ids: [] },
+        outcomes: [{ id: "c", outcome: "not-found", reason: "No message 'c'" }]
+      },
+      "│ c  │ not-found │ No message 'c' │"
+    ],
+    [
       { matched: 100, done: 100, lost: 0, dryRun: false, ids: ["a"], more: 150 },
       "150 more match, beyond the limit of 100: repeat it, or give --limit"
     ]
-  ])("act %j", (result, expected) => expect(actTable("discard", result)).toContain(expected));
+  ] as [ActResult, string][])("act %j", (result, expected) => expect(actTable("discard", result)).toContain(expected));
 
   it.each([
     ["text", Buffer.from("hello"), { body: "hello", encoding: "utf8", cut: false }, "hello"],
@@ -124,7 +158,7 @@ describe("tables", () => {
     ["many bytes", Buffer.alloc(300, 255), { body: "/".repeat(264), encoding: "base64", cut: true }, "///…"]
   ])("parked: %s", (_, body, expected, shown) => {
     const parked = parkedOf({ _id: `reliable.on.stock/order.created/m#${"0".repeat(100)}`, body });
-    const row = parkedRow(parked);
+    const row = parkedRow(listedOf(parked));
     expect(row).toMatchObject({ ...expected, reason: "unparsable", bytes: body.length });
     const text = parkedTable({ rows: [row], total: 1, page: 1, totalPages: 1 });
     expect(text).toContain(shown);
@@ -151,6 +185,40 @@ describe("tables", () => {
     ])
       expect(text).toContain(part);
     expect(parkedText(parkedWhole(parkedOf({ body: Buffer.from([255]) })))).toContain("base64:\n/w==");
+  });
+
+  it("audits: a line for each act, on what and what came of it; one: all of it", () => {
+    const act = (fields: object): AuditRow => ({
+      ...{ auditID: "a-1", at: "2026", act: "resolve", by: "ann", state: "done", note: "by phone" },
+      ...fields
+    });
+    const rows = [
+      act({ id: "order-1", matched: 1, done: 1 }),
+      act({ matched: 7, done: 5, filter: "status=dead event=order.created" }),
+      act({ act: "discard", id: "q/m#1", parked: true, queue: "q", matched: 1, done: 1 }),
+      act({ act: "forget", group: "mail", pattern: "order.*", matched: 3, done: 2, state: "failed" }),
+      act({ act: "sweep", claimed: 9, note: undefined }),
+      act({ matched: 2, done: 0, state: "begun" })
+    ];
+    const text = auditsTable({ rows, total: 6, page: 1, totalPages: 1 });
+    for (const part of [
+      /resolve │ ann │ order-1 +│ 1 of 1 +│ by phone │ a-1/,
+      /│ 7 message\(s\): status=dead event=order.created +│ 5 of 7 /,
+      /│ q\/m#1 \(q\) +│/,
+      /│ group mail \(order\.\*\) +│ failed: 2 of 3 /,
+      /sweep +│ ann │ +│ 9 claimed /,
+      /│ 2 message\(s\) +│ not finished /,
+      /Page 1 of 1, 6 act\(s\)/
+    ])
+      expect(text).toMatch(part);
+    expect(auditsTable({ rows: [], total: 0, page: 1, totalPages: 0 })).toBe("No audit records.");
+    expect(auditsTable({ rows: [], total: 6, page: 9, totalPages: 1 })).toBe("No page 9: there are 1.");
+    const one = auditText({ ...act({ matched: 2 }), ids: ["m-1", "m-2"], discarded: [] });
+    expect(one).toMatch(/│ note +│ by phone[\s\S]*│ m-1 │\n│ m-2 │/);
+    const left = { id: "m-1", event: "order.paid", createdAt: "2026", bytes: 7, reason: "handler: boom" };
+    expect(auditText({ ...act({ act: "discard" }), ids: ["m-1"], discarded: [left] })).toMatch(
+      /│ m-1 │ order.paid +│ 2026 │ 7 +│ handler: boom │/
+    );
   });
 
   it("subscriptions: an unknown depth is told as such", () => {
@@ -184,10 +252,22 @@ describe("the command", () => {
     ["discard", ["a", "b"], {}, "reliable.discard", { ids: ["a", "b"] }],
     ["discard", ["a"], { parked: true, note: "spam" }, "reliable.discard", { parked: "a", note: "spam" }],
     ["discard", ["a", "b"], { parked: true }, "reliable.discard", { parked: ["a", "b"] }],
-    ["discard", [], { status: "dead" }, "reliable.discard", { status: "dead" }],
+    ["discard", [], { status: "dead", limit: "5", yes: true }, "reliable.discard", { status: "dead", limit: "5" }],
+    ["list", [], { requestId: "r", key: "a=1" }, "reliable.list", { requestID: "r", key: "a=1" }],
+    ["causes", [], { group: "mail" }, "reliable.causes", { group: "mail" }],
     ["parked", [], { page: "2" }, "reliable.parked", { page: "2" }],
     ["parked", ["q/m#1"], {}, "reliable.parked", { id: "q/m#1" }],
-    ["resolve", [], { status: "dead", dryRun: true }, "reliable.resolve", { status: "dead", dryRun: true }],
+    ["audits", [], { page: "2", pageSize: "5" }, "reliable.audits", { page: "2", pageSize: "5" }],
+    ["sweep", [], { by: "ann", note: "now" }, "reliable.sweep", { by: "ann", note: "now" }],
+    ["resolve", [], { event: "a", dryRun: true }, "reliable.bulk", { act: "resolve", event: "a", dryRun: true }],
+    ["bulks", [], { page: "2" }, "reliable.bulks", { page: "2" }],
+    [
+      "replay",
+      ["mail"],
+      { fromAt: "1", dryRun: true },
+      "reliable.replay",
+      { group: "mail", fromAt: "1", dryRun: true }
+    ],
     ["forget", ["mail"], { note: "gone" }, "reliable.forget", { group: "mail", note: "gone" }],
     [
       "forget",
@@ -228,17 +308,26 @@ describe("the command", () => {
     expect(await reliableCommand(broker, { what, ids, options })).toMatch(expected);
   });
 
-  it.each(["overview", "list", "get", "retry", "resolve", "discard", "subscriptions", "forget", "health", "sweep"])(
-    "help of %s: what it does, its flags and their limits",
-    async what => {
-      calls.length = 0;
-      const text = await reliableCommand(broker, { what: "help", ids: [what] });
-      expect(text).toMatch(new RegExp(`^reliable ${what}`));
-      expect(text).toContain("--node <nodeID>");
-      expect(await reliableCommand(broker, { what, options: { help: true } })).toBe(text);
-      expect(calls).toEqual([]);
-    }
-  );
+  it.each([
+    "overview",
+    "list",
+    "get",
+    "retry",
+    "resolve",
+    "discard",
+    "subscriptions",
+    "forget",
+    "health",
+    "sweep",
+    "causes"
+  ])("help of %s: what it does, its flags and their limits", async what => {
+    calls.length = 0;
+    const text = await reliableCommand(broker, { what: "help", ids: [what] });
+    expect(text).toMatch(new RegExp(`^reliable ${what}`));
+    expect(text).toContain("--node <nodeID>");
+    expect(await reliableCommand(broker, { what, options: { help: true } })).toBe(text);
+    expect(calls).toEqual([]);
+  });
 
   it("help tells the limits, and of all their names", async () => {
     expect(await reliableCommand(broker, { what: "help", ids: ["list"] })).toMatch(/--page-size <number> .*1 to 500/);
@@ -246,13 +335,16 @@ describe("the command", () => {
     for (const part of [
       /^reliable retry \[id\.\.\.\]\n/,
       /up to 500 ids/,
-      /acts on 100 messages/,
+      /acts on all that match in the background/,
       /--limit .*1 to 10000/
     ])
       expect(retry).toMatch(part);
     expect(retry).not.toContain("--page");
+    expect(retry).not.toContain("Needs --note");
+    for (const what of ["resolve", "discard", "forget"])
+      expect(await reliableCommand(broker, { what: "help", ids: [what] })).toContain("Needs --note");
     const all = await reliableCommand(broker, { what: "help" });
-    for (const what of ["overview", "list", "parked [id]", "audits"]) expect(all).toContain(`\n  ${what}`);
+    for (const what of ["overview", "list", "parked [id]", "audits [id]"]) expect(all).toContain(`\n  ${what}`);
     expect(all).toContain("reliable help <what>");
   });
 
@@ -270,18 +362,28 @@ describe("the command", () => {
     const row = { id: evil, event: evil, reason: evil, producer: evil, createdAt: evil, ageMs: 1 };
     const story = { ...row, timeline: [{ at: evil, what: evil }], payload: { [evil]: evil }, meta: { [evil]: evil } };
     const answers: Record<string, unknown> = {
-      list: { rows: [row], total: 1, page: 1, totalPages: 1 },
+      list: { rows: [row], total: 1, nextCursor: evil },
+      causes: {
+        rows: [
+          { group: evil, event: evil, cause: evil, errorType: evil, errorText: evil, nodes: [evil], sampleId: evil }
+        ],
+        messages: 1
+      },
       get: story,
       parked: { id: evil, body: evil, encoding: "utf8", properties: { evil }, headers: { evil } },
-      audits: [{ at: evil, note: evil }]
+      audits: {
+        rows: [{ at: evil, note: evil, id: evil, by: evil }, { filter: evil }, { group: evil, error: evil }],
+        ...{ total: 1, page: 1, totalPages: 1, ids: [evil], discarded: [{ id: evil, event: evil, reason: evil }] }
+      }
     };
     const answering = {
       call: async (action: string) => answers[action.replace("reliable.", "")] ?? Promise.reject(new Error(evil))
     } as unknown as ServiceBroker;
     const commands: [what: string, ids: string[]][] = [
-      ...(["list", "audits", "stats", evil] as const).map((what): [string, string[]] => [what, []]),
+      ...(["list", "causes", "audits", "stats", evil] as const).map((what): [string, string[]] => [what, []]),
       ["get", ["a"]],
-      ["parked", ["a"]]
+      ["parked", ["a"]],
+      ["audits", ["a"]]
     ];
     for (const [what, ids] of commands) {
       const text = await reliableCommand(answering, { what, ids, options: {} });

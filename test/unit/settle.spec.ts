@@ -15,11 +15,18 @@ const envelope: Envelope = {
   producer: "orders",
   meta: {},
   headers: {},
-  origin: {}
+  origin: {},
+  handledAs: "m1"
 };
 
 it("answers handled with the delivery's own attempt", () => {
   expect(settle(envelope, {}, 12.6)).toEqual({ id: "m1", outcome: "handled", attempt: 2, durationMs: 13 });
+});
+
+it("tells how often the handler ran where that is more than once", () => {
+  expect(settle(envelope, {}, 5, 3)).toEqual({ id: "m1", outcome: "handled", attempt: 2, durationMs: 5, runs: 3 });
+  expect(settle(envelope, { error: new Error("x") }, 5, 8)).toMatchObject({ outcome: "failed", runs: 8 });
+  for (const runs of [0, 1]) expect(settle(envelope, {}, 5, runs)).not.toHaveProperty("runs");
 });
 
 it("never tells a negative duration", () => {

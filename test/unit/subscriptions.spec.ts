@@ -8,12 +8,12 @@ import { silent, subscriptionOf } from "../support/messages";
 /** Answers when told to, with what it held when it was asked. */
 function slowStore(held: Subscription[]) {
   const answers: (() => void)[] = [];
-  const list = () => {
-    const now = [...held];
-    return new Promise<Subscription[]>(resolve => answers.push(() => resolve(now)));
+  const known = () => {
+    const now = { subscriptions: [...held], pauses: [] };
+    return new Promise<typeof now>(resolve => answers.push(() => resolve(now)));
   };
   return {
-    store: { ready: true, subscriptions: { list }, onReady: () => () => undefined } as unknown as Store,
+    store: { ready: true, subscriptions: { known }, onReady: () => () => undefined } as unknown as Store,
     answers
   };
 }
@@ -54,4 +54,17 @@ it.each<[string, string[] | undefined, string[]]>([
   await read;
   expect(subscriptions.waitingFor("order.created", named)).toEqual(expected);
   expect(subscriptions.waitingFor("nobody.knows")).toEqual(["*"]);
+});
+
+it("a row that cannot be read is logged once, not at every read", async () => {
+  const known = (unreadable: (error: Error) => void) => {
+    for (const id of ["a", "b"]) unreadable(new Error(`The row ${id} is damaged.`));
+    return Promise.resolve({ subscriptions: [], pauses: [] });
+  };
+  const store = { ready: true, subscriptions: { known }, onReady: () => () => undefined } as unknown as Store;
+  const lines: string[] = [];
+  const logger = { ...silent, error: (line: unknown) => void lines.push(String(line)) };
+  const subscriptions = new Subscriptions(store, 60_000, logger, systemClock);
+  for (let n = 0; n < 3; n++) await subscriptions.refresh();
+  expect(lines).toEqual(["a", "b"].map(id => `Reliable: The row ${id} is damaged. Nobody is known by it.`));
 });

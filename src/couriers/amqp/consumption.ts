@@ -26,6 +26,8 @@ export interface ConsumptionOptions {
   model(): ChannelModel | undefined;
   /** Declares the queue again, since it may have been deleted. */
   declare(): Promise<void>;
+  /** See `Control.marked`. */
+  marked(name: string): Promise<boolean>;
   onFailure(error: Error): void;
   onClosed(consumption: AmqpConsumption): void;
 }
@@ -40,6 +42,13 @@ export class AmqpConsumption implements Consumption {
   /** Cancels and consumes again with another prefetch. */
   #turning: Promise<void> | undefined;
   readonly #intake: Intake;
+  #suspended = false;
+  /** Counts what was said by `suspend` and `resume`: an older look at the marks is overtaken by it. */
+  #said = 0;
+  /** One after the other. */
+  #moving: Promise<void> = Promise.resolve();
+  /** See `limit`. */
+  #limit = Number.POSITIVE_INFINITY;
   #timer: Timer | undefined;
   #lastError: string | undefined;
 
@@ -53,14 +62,77 @@ export class AmqpConsumption implements Consumption {
 
   get active(): boolean {
     const epoch = this.#epoch;
-    if (!epoch?.live || this.#cancelled) return false;
-    return epoch.consumerTag !== undefined || this.#turning !== undefined || epoch.unacked.awaited;
+    if (!epoch?.live || this.#cancelled || this.#suspended) return false;
+    return epoch.consumerTag !== undefined || this.#turning !== undefined || epoch.unacked.awaited || this.#limit === 0;
+  }
+
+  get #prefetch(): number {
+    return Math.min(this.#intake.prefetch, this.#limit);
+  }
+
+  limit(deliveries: number): void {
+    const before = this.#prefetch;
+    const fewer = deliveries < this.#limit;
+    this.#limit = deliveries;
+    const epoch = this.#epoch;
+    // Where there is no channel, the consumer that comes next has this limit.
+    if (before === this.#prefetch || !epoch?.live || this.#cancelled) return;
+    const { consumerTag: tag } = epoch;
+    if (tag !== undefined) this.#turns(epoch, () => this.#turn(epoch, tag, this.#intake.prefetch, fewer));
+    else this.#begin(epoch);
+  }
+
+  /** Unless it is begun or turned already, which goes by the limit at its end. */
+  #begin(epoch: Epoch): void {
+    const { live, consumerTag, unacked } = epoch;
+    if (!live || this.#cancelled || this.#suspended || consumerTag !== undefined || this.#limit === 0) return;
+    if (!this.#opening && !this.#turning && !unacked.awaited) this.#turns(epoch, () => this.#consume(epoch));
+  }
+
+  get suspended(): boolean {
+    return this.#suspended && !this.#cancelled;
   }
 
   /** Starts consuming if it does not yet and there is a connection. Called at the start and after each connect. */
-  resume(): Promise<void> {
-    this.#opening ??= this.#open().finally(() => (this.#opening = undefined));
+  open(): Promise<void> {
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined;
+      if (this.#epoch) this.#begin(this.#epoch);
+    });
     return this.#opening;
+  }
+
+  suspend(): Promise<void> {
+    return this.#say(true);
+  }
+
+  resume(): Promise<void> {
+    return this.#say(false);
+  }
+
+  #say(suspended: boolean): Promise<void> {
+    this.#said++;
+    this.#suspended = suspended;
+    return (this.#moving = this.#moving.then(() => this.#move()));
+  }
+
+  /** Without a channel there is nothing to do: the next one begins as was said. */
+  async #move(): Promise<void> {
+    await this.#opening;
+    await this.#turning;
+    const epoch = this.#epoch;
+    if (!epoch?.live || this.#cancelled) return;
+    const tag = epoch.consumerTag;
+    if (this.#suspended && tag !== undefined) {
+      epoch.consumerTag = undefined;
+      this.#intake.givesBack = true;
+      // A lost channel delivers nothing either.
+      await epoch.channel.cancel(tag).catch(() => undefined);
+      if (epoch === this.#epoch) this.#intake.givesBack = false;
+    } else if (!this.#suspended && tag === undefined && !epoch.unacked.awaited) {
+      this.#turns(epoch, () => this.#consume(epoch));
+      await this.#turning;
+    }
   }
 
   async cancel(withinMs = CANCEL_TIMEOUT_MS): Promise<void> {
@@ -118,6 +190,7 @@ export class AmqpConsumption implements Consumption {
     let epoch: Epoch | undefined;
     try {
       await this.options.declare();
+      await this.#lookAtMarks();
       guardUndecodable(model);
       const channel = await model.createChannel();
       if (this.#cancelled) return discardChannel(channel);
@@ -133,20 +206,31 @@ export class AmqpConsumption implements Consumption {
     }
   }
 
+  async #lookAtMarks(): Promise<void> {
+    const { marks = [] } = this.options.spec;
+    if (!marks.length) return;
+    const said = this.#said;
+    const set = await Promise.all(marks.map(mark => this.options.marked(mark)));
+    if (said === this.#said) this.#suspended = set.includes(true);
+  }
+
   async #consume(epoch: Epoch): Promise<void> {
-    if (!epoch.live || this.#cancelled) return;
+    const prefetch = this.#prefetch;
+    if (!epoch.live || this.#cancelled || this.#suspended || this.#limit === 0) return;
     // It counts for the consumers that are begun after it.
-    await epoch.channel.prefetch(this.#intake.prefetch);
+    await epoch.channel.prefetch(prefetch);
     const { consumerTag } = await epoch.channel.consume(this.queue, message => this.#received(epoch, message));
     // A null may have arrived together with the answer.
-    if (epoch.live) epoch.consumerTag = consumerTag;
+    if (!epoch.live) return;
+    epoch.consumerTag = consumerTag;
+    // Its limit was changed meanwhile.
+    if (prefetch !== this.#prefetch) await this.#turn(epoch, consumerTag, this.#intake.prefetch, true);
   }
 
   /** On the same channel, since closing it would return what is being handled. */
-  async #turn(epoch: Epoch, tag: string, prefetch: number): Promise<void> {
+  async #turn(epoch: Epoch, tag: string, prefetch: number, fewer: boolean): Promise<void> {
     epoch.consumerTag = undefined;
-    // Fewer than before: there are too many bytes already.
-    this.#intake.givesBack = prefetch < this.#intake.prefetch;
+    this.#intake.givesBack = fewer;
     await epoch.channel.cancel(tag);
     this.#intake.turned(prefetch);
     const again = () => this.#turns(epoch, () => this.#consume(epoch));
@@ -165,7 +249,9 @@ export class AmqpConsumption implements Consumption {
         this.#again();
       })
       .finally(() => {
-        if (this.#turning === turning) this.#turning = undefined;
+        if (this.#turning !== turning) return;
+        this.#turning = undefined;
+        this.#begin(epoch);
       });
     this.#turning = turning;
   }
@@ -204,7 +290,9 @@ export class AmqpConsumption implements Consumption {
     const prefetch = this.#intake.took(epoch, message);
     const tag = epoch.consumerTag;
     // Without a tag it is just being begun; the next delivery asks again.
-    if (prefetch !== undefined && tag !== undefined) this.#turns(epoch, () => this.#turn(epoch, tag, prefetch));
+    // Fewer than before: there are too many bytes already.
+    if (prefetch !== undefined && tag !== undefined)
+      this.#turns(epoch, () => this.#turn(epoch, tag, prefetch, prefetch < this.#intake.prefetch));
     try {
       this.options.spec.onDelivery(new AmqpDelivery(this.queue, epoch, message));
     } catch (thrown) {
@@ -221,7 +309,7 @@ export class AmqpConsumption implements Consumption {
   #again(): void {
     if (this.#cancelled || !this.options.model()) return;
     this.#timer?.stop();
-    this.#timer = this.options.clock.after(backoffMs(RECONSUME, ++this.#failures), () => void this.resume());
+    this.#timer = this.options.clock.after(backoffMs(RECONSUME, ++this.#failures), () => void this.open());
   }
 
   #failed(thrown: unknown): void {

@@ -1,10 +1,10 @@
-import type { ChannelModel, SocketOptions } from "amqplib";
+import type { ChannelModel } from "amqplib";
 import { CLOSE_MS, withTimeout } from "../../async/deadline";
 import { TypedEmitter } from "../../async/typed-emitter";
 import { WaitGroup } from "../../async/wait-group";
 import { ReliableError, reasonOf } from "../../errors";
-import type { Clock, Timer } from "../../platform/clock";
-import type { Logger } from "../../platform/logger";
+import type { Timer } from "../../platform/clock";
+import { Warnings } from "../../platform/warnings";
 import {
   type ConsumeSpec,
   type Consumption,
@@ -24,36 +24,16 @@ import { BlockedTime } from "./blocked-time";
 import { ConfirmChannel } from "./confirm-channel";
 import { AmqpConnection } from "./connection";
 import { AmqpConsumption } from "./consumption";
+import { AmqpControl } from "./control";
 import { Declarations } from "./declarations";
-import { assertChannels, inspectQueue, onTemporaryChannel } from "./declare";
+import { assertChannels, onTemporaryChannel } from "./declare";
 import { DelayQueues } from "./delay-queues";
 import { Isolation, type IsolationParts } from "./isolation";
+import type { AmqpCourierOptions } from "./options";
 import type { Refusal } from "./refusal";
-import { eventsExchange } from "./topology";
+import { controlExchange, eventsExchange } from "./topology";
 
-export interface AmqpCourierOptions {
-  /** `amqp://` or `amqps://` addresses of one cluster: an array, or one string separated by `;` or `,`. */
-  urls: string | string[];
-  /** The Moleculer namespace; may be empty. */
-  namespace: string;
-  nodeID: string;
-  logger: Logger;
-  clock: Clock;
-  /**
-   * @default 30000 A shorter time than a dead connection takes to be noticed would make outcomes unknown without need.
-   */
-  confirmTimeoutMs?: number;
-  /** @default 1000 Publishes in flight. 100 gives a third less throughput at an eighth of the latency. */
-  window?: number;
-  /** @default 60000 How often all declarations are repeated, so that a deleted queue or binding comes back. */
-  repairEveryMs?: number;
-  /** @default 10 A dead connection is noticed within three heartbeats. */
-  heartbeatS?: number;
-  /** Signs what is published. */
-  sign?: Sign | undefined;
-  /** TLS and socket options for `net.connect` or `tls.connect`. */
-  socket?: SocketOptions;
-}
+export type { AmqpCourierOptions } from "./options";
 
 const WINDOW_BYTES = 16 * 1024 * 1024;
 
@@ -62,11 +42,11 @@ const WINDOW_BYTES = 16 * 1024 * 1024;
  */
 export class AmqpCourier implements Courier {
   readonly features: CourierFeatures = { durable: true, shared: true };
-  readonly #logger: Logger;
-  readonly #clock: Clock;
+  readonly #warnings: Warnings;
   readonly #listeners: TypedEmitter<CourierEvents>;
   readonly #declarations: Declarations;
   readonly #delayQueues: DelayQueues;
+  readonly control: AmqpControl;
   readonly #consumptions = new Set<AmqpConsumption>();
   readonly #publish: AmqpConnection;
   readonly #consume: AmqpConnection;
@@ -80,7 +60,7 @@ export class AmqpCourier implements Courier {
   #repairing: Timer | undefined;
   #closing: Promise<void> | undefined;
 
-  constructor(options: AmqpCourierOptions) {
+  constructor(private readonly options: AmqpCourierOptions) {
     const {
       urls,
       namespace,
@@ -95,8 +75,7 @@ export class AmqpCourier implements Courier {
       sign
     } = options;
     this.#sign = sign;
-    this.#logger = logger;
-    this.#clock = clock;
+    this.#warnings = new Warnings(logger, clock);
     this.#blocked = new BlockedTime(clock);
     this.#repairEveryMs = repairEveryMs;
     this.#listeners = new TypedEmitter(logger);
@@ -139,7 +118,8 @@ export class AmqpCourier implements Courier {
       purpose: "consume",
       onUp: async () => {
         // Not awaited: a queue that cannot be declared must not delay the others or the start.
-        for (const consumption of this.#consumptions) void consumption.resume();
+        for (const consumption of this.#consumptions) void consumption.open();
+        void this.control.open();
       },
       onDown: () => undefined,
       onBlocked: () => undefined
@@ -149,10 +129,17 @@ export class AmqpCourier implements Courier {
       publish: this.#publish,
       consume: this.#consume,
       logger,
-      clock: this.#clock,
+      clock: this.options.clock,
       listeners: this.#listeners
     });
     this.#delayQueues = new DelayQueues(this.#declarations);
+    this.control = new AmqpControl({
+      exchange: controlExchange(namespace),
+      logger,
+      clock,
+      model: () => (this.#closing ? undefined : this.#consume.model),
+      connected: what => this.#declarations.connected(what)
+    });
   }
 
   get ready(): boolean {
@@ -166,7 +153,7 @@ export class AmqpCourier implements Courier {
   async start(): Promise<void> {
     try {
       await Promise.all([this.#publish.start(), this.#consume.start()]);
-      this.#repairing = this.#clock.every(this.#repairEveryMs, () => void this.#repair());
+      this.#repairing = this.options.clock.every(this.#repairEveryMs, () => void this.#repair());
     } catch (thrown) {
       await this.close(0);
       throw thrown;
@@ -177,11 +164,11 @@ export class AmqpCourier implements Courier {
     await this.#declarations.repair();
     await this.#delayQueues
       .repair()
-      .catch(thrown => this.#logger.debug(`Cannot look for the delay queues: ${reasonOf(thrown)}`));
+      .catch(thrown => this.options.logger.debug(`Cannot look for the delay queues: ${reasonOf(thrown)}`));
   }
 
   close(drainTimeoutMs: number, withinMs = drainTimeoutMs + CLOSE_MS): Promise<void> {
-    this.#closing ??= this.#close(drainTimeoutMs, this.#clock.monotonic() + withinMs);
+    this.#closing ??= this.#close(drainTimeoutMs, this.options.clock.monotonic() + withinMs);
     this.#signal();
     return this.#closing;
   }
@@ -204,11 +191,8 @@ export class AmqpCourier implements Courier {
     });
   }
 
-  async unbind(queue: string, key: string): Promise<void> {
-    this.#declarations.forget(queue);
-    const model = this.#declarations.connected(`unbind queue ${queue}`);
-    if (!(await inspectQueue(model, queue))) return;
-    await onTemporaryChannel(model, channel => channel.unbindQueue(queue, this.#declarations.exchange.name, key));
+  unbind(queue: string, key: string): Promise<void> {
+    return this.#declarations.unbind(queue, key);
   }
 
   /** No promise and no closure of its own; `#settled` counts. */
@@ -218,12 +202,13 @@ export class AmqpCourier implements Courier {
     if (this.#closing) return Promise.resolve(notSent("courier is closed"));
     this.#unsettled.begin();
     if ("event" in to) return this.#publisher.publish(this.#declarations.exchange.name, to.event, publication);
+    if ("control" in to) return this.#publishInto(() => this.control.provide(), publication);
     const { queue, delayMs = 0 } = to;
     // If it cannot be sent, the publisher says why.
     if (delayMs <= 0 || !this.ready) return this.#publisher.publish("", queue, publication);
     const delayQueue = this.#delayQueues.known(queue, delayMs);
     return delayQueue === undefined
-      ? this.#publishIntoNew(queue, delayMs, publication)
+      ? this.#publishInto(() => this.#delayQueues.provide(queue, delayMs), publication)
       : this.#publisher.publish("", delayQueue, publication);
   }
 
@@ -232,15 +217,16 @@ export class AmqpCourier implements Courier {
     assertChannels(this.#consume.channelMax, this.#consumptions.size + 1, spec.queue.name);
     const consumption = new AmqpConsumption({
       spec,
-      logger: this.#logger,
-      clock: this.#clock,
+      logger: this.options.logger,
+      clock: this.options.clock,
       model: () => (this.#closing ? undefined : this.#consume.model),
       declare: () => this.#declarations.again(spec.queue),
+      marked: name => this.control.marked(name),
       onFailure: error => this.#listeners.emit("error", error),
       onClosed: closed => this.#closed(closed)
     });
     this.#consumptions.add(consumption);
-    await consumption.resume();
+    await consumption.open();
     return consumption;
   }
 
@@ -252,9 +238,8 @@ export class AmqpCourier implements Courier {
     if (!shared && this.#declarations.get(queue)?.bindings.length) this.#declarations.forget(queue);
   }
 
-  async depth(queue: string): Promise<QueueDepth | undefined> {
-    const found = await inspectQueue(this.#declarations.connected(`look at queue ${queue}`), queue);
-    return found && { ready: found.messageCount, consumers: found.consumerCount };
+  depth(queue: string): Promise<QueueDepth | undefined> {
+    return this.#declarations.depth(queue);
   }
 
   status(): CourierStatus {
@@ -266,7 +251,7 @@ export class AmqpCourier implements Courier {
       blockedMs: this.#blocked.ms,
       inFlight: this.#publisher.inFlight + this.#isolation.count,
       unconfirmedMs: this.#publisher.unconfirmedMs,
-      idle: [...this.#consumptions].filter(({ active }) => !active).map(({ queue }) => queue),
+      idle: [...this.#consumptions].filter(({ active, suspended }) => !active && !suspended).map(({ queue }) => queue),
       unmended: this.#declarations.unmended,
       denied: this.#isolation.denials.text,
       reconnects: this.#publish.reconnects + this.#consume.reconnects
@@ -274,12 +259,14 @@ export class AmqpCourier implements Courier {
   }
 
   async #close(drainTimeoutMs: number, until: number): Promise<void> {
-    const left = () => Math.max(0, until - this.#clock.monotonic());
+    const left = () => Math.max(0, until - this.options.clock.monotonic());
     this.#repairing?.stop();
-    if (drainTimeoutMs > 0) await withTimeout(this.#unsettled.idle(), drainTimeoutMs, this.#clock);
+    this.control.close();
+    if (drainTimeoutMs > 0) await withTimeout(this.#unsettled.idle(), drainTimeoutMs, this.options.clock);
     this.#publisher.close("courier closed");
     for (const consumption of this.#consumptions) consumption.abandon();
     await Promise.all([this.#publish.close(left()), this.#consume.close(left()), this.#isolation.close(left())]);
+    this.#warnings.flush();
   }
 
   /** Exchange and queues first: publishing to a missing exchange closes the channel for everything in flight. */
@@ -301,7 +288,7 @@ export class AmqpCourier implements Courier {
     this.#signal();
     const { model } = this.#publish;
     if (!model || this.#closing) return;
-    this.#logger.warn(`RabbitMQ publish channel: ${reason}`);
+    this.#warnings.warn("publish channel", reason, `RabbitMQ publish channel: ${reason}`);
     this.#listeners.emit("error", new Error(reason));
     // When that fails the connection is dropped, so that the next try waits for its backoff.
     (refusal ? this.#attach(model) : this.#open(model)).catch(thrown => {
@@ -312,7 +299,7 @@ export class AmqpCourier implements Courier {
   #block(reason: string | undefined): void {
     this.#blocked.set(reason !== undefined);
     if (reason !== this.#publisher.blocked && this.#publish.model)
-      this.#logger.warn(
+      this.options.logger.warn(
         reason === undefined ? "RabbitMQ takes publishes again." : `RabbitMQ blocks publishers: ${reason}`
       );
     this.#publisher.setBlocked(reason);
@@ -333,16 +320,19 @@ export class AmqpCourier implements Courier {
     if (result?.outcome === "returned") this.#delayQueues.missing(routingKey);
   }
 
-  async #publishIntoNew(target: string, delayMs: number, publication: Publication): Promise<PublishResult> {
+  /** `provide` makes what it goes to, if that is not there; undefined = it cannot be. */
+  async #publishInto(provide: () => Promise<string | undefined>, publication: Publication): Promise<PublishResult> {
+    const { to } = publication;
+    const target = "queue" in to ? to.queue : this.control.exchange;
     const failed = (result: PublishResult) => {
       this.#settled(target, result);
       return result;
     };
     try {
-      const delayQueue = await this.#delayQueues.provide(target, delayMs);
-      return delayQueue === undefined
-        ? failed({ outcome: "returned", reason: `there is no queue ${target}` })
-        : this.#publisher.publish("", delayQueue, publication);
+      const name = await provide();
+      if (name === undefined) return failed({ outcome: "returned", reason: `there is no queue ${target}` });
+      const [exchange, key] = "control" in to ? [name, to.control] : ["", name];
+      return this.#publisher.publish(exchange, key, publication);
     } catch (thrown) {
       return failed({ ...notSent(reasonOf(thrown)), ...(thrown instanceof ReliableError && { outcome: "nacked" }) });
     }

@@ -4,7 +4,7 @@ import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import { backoffMs } from "../../message/backoff";
 import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
-import type { CourierEvents, QueueSpec } from "../courier";
+import type { CourierEvents, QueueDepth, QueueSpec } from "../courier";
 import type { AmqpConnection } from "./connection";
 import { assertExchange, ensureQueue, inspectQueue, isDown, onTemporaryChannel } from "./declare";
 import { type ExchangeDeclaration, type QueueDeclaration, queueDeclaration } from "./topology";
@@ -88,6 +88,18 @@ export class Declarations {
     this.#queues.delete(name);
     this.#seen.delete(name);
     this.#failing.delete(name);
+  }
+
+  async unbind(queue: string, key: string): Promise<void> {
+    this.forget(queue);
+    const model = this.connected(`unbind queue ${queue}`);
+    if (!(await inspectQueue(model, queue))) return;
+    await onTemporaryChannel(model, channel => channel.unbindQueue(queue, this.exchange.name, key));
+  }
+
+  async depth(queue: string): Promise<QueueDepth | undefined> {
+    const found = await inspectQueue(this.connected(`look at queue ${queue}`), queue);
+    return found && { ready: found.messageCount, consumers: found.consumerCount };
   }
 
   /** It was there, and somebody, or a policy, has deleted it. */

@@ -15,7 +15,7 @@ export interface QueueDeclaration {
 
 export interface ExchangeDeclaration {
   name: string;
-  type: "topic";
+  type: "topic" | "direct";
 }
 
 /** The largest TTL RabbitMQ accepts, about 49 days. */
@@ -23,6 +23,11 @@ const MAX_TTL_MS = 4_294_967_295;
 
 export function eventsExchange(namespace: string): ExchangeDeclaration {
   return { name: `${prefixOf(namespace)}.events`, type: "topic" };
+}
+
+/** To the consuming nodes that are there, by group. */
+export function controlExchange(namespace: string): ExchangeDeclaration {
+  return { name: `${prefixOf(namespace)}.control`, type: "direct" };
 }
 
 export function queueDeclaration(spec: QueueSpec): QueueDeclaration {

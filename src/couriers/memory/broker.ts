@@ -1,7 +1,7 @@
 import { Fifo } from "../../async/fifo";
 import { topicMatcher } from "../../message/pattern";
 import type { Clock, Timer } from "../../platform/clock";
-import { DEFAULT_DELIVERY_LIMIT, type QueueSpec } from "../courier";
+import { DEFAULT_DELIVERY_LIMIT, type Listener, type QueueSpec } from "../courier";
 
 /**
  * Deliveries in one turn of the event loop: enough for throughput, and few enough to leave room for timers and sockets.
@@ -23,7 +23,10 @@ export interface Queued {
 }
 
 export interface MemoryConsumer {
-  prefetch: number;
+  /** It takes no more at the moment. */
+  readonly full: boolean;
+  /** It takes none at all: RabbitMQ knows of no such consumer. */
+  readonly absent: boolean;
   /** Held unacked, by tag, in order of delivery. */
   held: Map<number, Queued>;
   deliver(queued: Queued): void;
@@ -46,6 +49,9 @@ export interface MemoryQueue {
 /** The state of a RabbitMQ node: exchange, queues and their messages. One per namespace and process. */
 export class MemoryBroker {
   readonly queues = new Map<string, MemoryQueue>();
+  readonly marks = new Set<string>();
+  /** Each with the key that it listens for. */
+  readonly listeners = new Map<Listener, string>();
   /** Messages and bytes in queues, held by consumers, and in delays. */
   messages = 0;
   bytes = 0;
@@ -202,7 +208,7 @@ export class MemoryBroker {
     for (let sent = 0; sent < TURN && full < consumers.length; ) {
       const consumer = consumers.shift() as MemoryConsumer;
       consumers.push(consumer);
-      if (consumer.prefetch > 0 && consumer.held.size >= consumer.prefetch) {
+      if (consumer.full) {
         full++;
         continue;
       }

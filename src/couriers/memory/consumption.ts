@@ -11,12 +11,15 @@ interface ConsumptionHooks {
 
 /** One consumer in one queue; a new epoch whenever it has to start over. */
 export class MemoryConsumption implements Consumption, MemoryConsumer {
-  readonly prefetch: number;
+  #limit: number;
+  /** What was delivered by then does not count against the limit, as with a consumer that RabbitMQ begins anew. */
+  #limitedAt = 0;
   held = new Map<number, Queued>();
   epoch = 0;
   #broker: MemoryBroker | undefined;
   #queue: MemoryQueue | undefined;
   #tag = 0;
+  suspended = false;
   /** Cancelled: nothing is delivered any more; held deliveries can still be acked. */
   readonly #end = new AbortController();
 
@@ -25,7 +28,26 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
     private readonly logger: Logger,
     private readonly hooks: ConsumptionHooks
   ) {
-    this.prefetch = spec.prefetch;
+    this.#limit = spec.prefetch || Number.POSITIVE_INFINITY;
+  }
+
+  get absent(): boolean {
+    return this.#limit === 0;
+  }
+
+  get full(): boolean {
+    let older = 0;
+    for (const tag of this.held.keys()) {
+      if (tag > this.#limitedAt) break;
+      older++;
+    }
+    return this.held.size - older >= this.#limit;
+  }
+
+  limit(deliveries: number): void {
+    this.#limit = Math.min(deliveries, this.spec.prefetch || Number.POSITIVE_INFINITY);
+    this.#limitedAt = this.#tag;
+    if (this.#broker && this.#queue) this.#broker.schedule(this.#queue);
   }
 
   get queue(): string {
@@ -33,7 +55,7 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
   }
 
   get active(): boolean {
-    return this.#queue !== undefined && !this.#end.signal.aborted;
+    return this.#queue !== undefined && !this.#end.signal.aborted && !this.suspended;
   }
 
   attach(broker: MemoryBroker): void {
@@ -41,6 +63,7 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
     this.#broker = broker;
     this.epoch++;
     this.#tag = 0;
+    this.#limitedAt = 0;
     this.held = new Map();
     try {
       this.#queue = this.hooks.declared();
@@ -48,8 +71,31 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
       this.hooks.failed(thrown as Error);
     }
     if (!this.#queue) return;
-    this.#queue.consumers.push(this);
-    broker.schedule(this.#queue);
+    this.suspended = (this.spec.marks ?? []).some(mark => broker.marks.has(mark));
+    this.#take();
+  }
+
+  async suspend(): Promise<void> {
+    if (this.#end.signal.aborted) return;
+    this.suspended = true;
+    this.#leave();
+  }
+
+  async resume(): Promise<void> {
+    this.suspended = false;
+    this.#take();
+  }
+
+  #take(): void {
+    const queue = this.#queue;
+    if (!queue || this.suspended || this.#end.signal.aborted || queue.consumers.includes(this)) return;
+    queue.consumers.push(this);
+    this.#broker?.schedule(queue);
+  }
+
+  #leave(): void {
+    const index = this.#queue?.consumers.indexOf(this) ?? -1;
+    if (index >= 0) this.#queue?.consumers.splice(index, 1);
   }
 
   cancelled(): void {
@@ -74,8 +120,8 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
 
   async cancel(): Promise<void> {
     this.#end.abort();
-    const index = this.#queue?.consumers.indexOf(this) ?? -1;
-    if (index >= 0) this.#queue?.consumers.splice(index, 1);
+    this.suspended = false;
+    this.#leave();
   }
 
   async close(): Promise<void> {

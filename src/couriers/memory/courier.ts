@@ -20,6 +20,7 @@ import {
 } from "../courier";
 import { MemoryBroker, type MemoryQueue } from "./broker";
 import { MemoryConsumption } from "./consumption";
+import { MemoryControl } from "./control";
 
 export interface MemoryCourierOptions {
   namespace: string;
@@ -44,12 +45,14 @@ export class MemoryCourier implements Courier {
   readonly #listeners: TypedEmitter<CourierEvents>;
   readonly #queues = new Map<string, QueueSpec>();
   readonly #consumptions = new Set<MemoryConsumption>();
+  readonly control: MemoryControl;
   readonly #end = new AbortController();
   #broker: MemoryBroker | undefined;
   #since: Date | undefined;
 
   constructor(private readonly options: MemoryCourierOptions) {
     this.#listeners = new TypedEmitter(options.logger);
+    this.control = new MemoryControl();
   }
 
   get ready(): boolean {
@@ -78,12 +81,14 @@ export class MemoryCourier implements Courier {
       }
     }
     for (const consumption of this.#consumptions) consumption.attach(place.broker);
+    this.control.attach(place.broker);
     this.#listeners.emit("ready");
   }
 
   async close(): Promise<void> {
     this.#end.abort();
     if (!this.#broker) return;
+    this.control.detach();
     this.#broker = undefined;
     this.#since = undefined;
     for (const consumption of this.#consumptions) consumption.detach(true);
@@ -141,7 +146,7 @@ export class MemoryCourier implements Courier {
 
   async depth(name: string): Promise<QueueDepth | undefined> {
     const queue = this.#connected(`look at queue ${name}`).queues.get(name);
-    return queue && { ready: queue.ready.length, consumers: queue.consumers.length };
+    return queue && { ready: queue.ready.length, consumers: queue.consumers.filter(({ absent }) => !absent).length };
   }
 
   status(): CourierStatus {
@@ -153,7 +158,7 @@ export class MemoryCourier implements Courier {
       blockedMs: 0,
       inFlight: 0,
       unconfirmedMs: 0,
-      idle: [...this.#consumptions].filter(({ active }) => !active).map(({ queue }) => queue),
+      idle: [...this.#consumptions].filter(({ active, suspended }) => !active && !suspended).map(({ queue }) => queue),
       unmended: [],
       reconnects: 0
     };
@@ -198,6 +203,7 @@ export class MemoryCourier implements Courier {
         `The headers of ${type} (${messageId}) take more than 64 KiB.`,
         { id: messageId, type }
       );
+    if ("control" in to) return this.control.tell(to.control, publication, ownHeaders);
     const direct = "queue" in to ? broker.queues.get(to.queue) : undefined;
     const queues = "event" in to ? broker.route(to.event) : direct ? [direct] : [];
     if (queues.length === 0) return { outcome: "returned", reason: "312 NO_ROUTE: no queue took it", code: "NO_ROUTE" };

@@ -1,10 +1,15 @@
 import type { ServiceBroker } from "moleculer";
-import { ReliableError, reasonOf } from "../../errors";
+import { ReliableError } from "../../errors";
 import { nearest } from "../../options/validate";
+import { systemClock } from "../../platform/clock";
 import { printableLines } from "../../platform/printable";
+import type { Call } from "./call";
+import { errorText } from "./error-text";
 import { FLAGS, flagOf, paramOf } from "./flags";
 import { verbHelp, wholeHelp } from "./help";
-import { type Call, VERBS, type Verb, WORDS } from "./verbs";
+import { readLine, type Typed } from "./line";
+import { openTerminal, type Terminal } from "./terminal";
+import { VERBS, type Verb, WORDS } from "./verbs";
 
 /**
  * A custom command of moleculer-repl: fits `replCommands` of Moleculer 0.14 and `replOptions.customCommands` of 0.15.
@@ -15,9 +20,9 @@ export interface ReplCommand {
   alias: string[];
   allowUnknownOptions: boolean;
   options: { option: string; description: string }[];
-  parse(this: (args: string[]) => object, command: Commander): void;
+  parse(command: Commander): void;
   /** Moleculer's own type of `args` (string[]) is not what moleculer-repl hands over. */
-  action: (broker: ServiceBroker, args: ReplArgs | string[]) => Promise<void>;
+  action: (broker: ServiceBroker, args: ReplLine | string[]) => Promise<void>;
 }
 
 export interface ReplArgs {
@@ -28,10 +33,15 @@ export interface ReplArgs {
 
 /** What of commander's command `parse` uses. */
 interface Commander {
-  args: string[];
-  params?: ReplArgs;
-  opts(): Record<string, unknown>;
-  parseOptions(args: string[]): { operands: string[]; unknown: string[] };
+  name(): string;
+  /** `rawArgs`: node, its script, and the whole line. */
+  parent: { rawArgs: string[] };
+  params?: ReplLine;
+}
+
+/** The words of one line, without the command. */
+interface ReplLine {
+  line: string[];
 }
 
 function bad(text: string, option: string, suggestion?: string): ReliableError {
@@ -49,10 +59,13 @@ function verbOf(what: string): Verb {
   throw bad(`There is no 'reliable ${what}'.${meant(near && `'${near}'`)} There are: ${names.join(", ")}.`, what, near);
 }
 
-/** Throws RELIABLE_BAD_OPTION for a flag that the subcommand does not have. */
+/** Throws RELIABLE_BAD_OPTION for a flag that the subcommand does not have, or takes once. */
 function checkFlags(what: string, verb: Verb, options: Record<string, unknown>): void {
   const names: string[] = [...verb.options, "node"];
   const unknown = Object.keys(options).find(name => options[name] !== undefined && !names.includes(name));
+  const twice = Object.keys(options).find(name => Array.isArray(options[name]) && !verb.lists?.includes(name));
+  if (unknown === undefined && twice !== undefined)
+    throw bad(`'reliable ${what}' takes one ${flagOf(twice)}, and it was given several times.`, twice);
   if (unknown === undefined) return;
   // One that another subcommand has is not mistyped.
   const near = Object.hasOwn(FLAGS, unknown) ? undefined : nearest(paramOf(unknown), names);
@@ -70,56 +83,65 @@ function paramsOf(what: string, verb: Verb, ids: string[], params: Record<string
     const word = ids[most] as string;
     throw bad(`'reliable ${what}' does not know what '${word}' is for; see: reliable help ${what}.`, word);
   }
-  if (ids.length === 0 && (verb.takes === "id" || verb.takes === "group"))
+  const isGroup = verb.takes === "group" || verb.takes === "one group";
+  if (ids.length === 0 && (verb.takes === "id" || isGroup))
     throw bad(
       `'reliable ${what}' needs ${verb.takes === "id" ? "an id" : "a group"}: reliable ${what}${WORDS[verb.takes].text}.`,
-      verb.takes
+      isGroup ? "group" : verb.takes
     );
+  if (verb.takes === "bulk") return { ...params, words: ids };
   if (!ids.length) return params;
   const [first, pattern] = ids;
-  if (verb.takes === "group") return { ...params, group: first, ...(pattern !== undefined && { pattern }) };
+  if (isGroup) return { ...params, group: first, ...(pattern !== undefined && { pattern }) };
   return { ...params, ...(ids.length > 1 ? { ids } : { id: first }) };
 }
 
 /** Carries out one command and returns what is to be printed. Never rejects: an error is a text too. */
 export async function reliableCommand(
   broker: ServiceBroker,
-  { what = "overview", ids = [], options = {} }: ReplArgs
+  { what = "overview", ids = [], options = {} }: ReplArgs,
+  terminal?: () => Terminal | undefined
 ): Promise<string> {
   try {
     if (what === "help") return ids[0] === undefined ? wholeHelp() : verbHelp(ids[0], verbOf(ids[0]));
     const verb = verbOf(what);
     if (options["help"]) return verbHelp(what, verb);
     checkFlags(what, verb, options);
-    const { node, ...rest } = options;
-    const params = paramsOf(what, verb, ids, rest);
+    const { node, requestId: requestID, ...rest } = options;
+    // Moleculer's own spelling is no flag.
+    const given = requestID === undefined ? rest : { ...rest, requestID };
+    const params = paramsOf(what, verb, ids, given);
     const call: Call = (action, given = {}) =>
       broker.call(`reliable.${action}`, given, {
         meta: { $repl: true },
         ...(typeof node === "string" ? { nodeID: node } : {})
       } as object);
-    return printableLines(await verb.run(call, params));
+    return printableLines(await verb.run(call, params, terminal));
   } catch (error) {
     return printableLines(errorText(error));
   }
 }
 
-function errorText(thrown: unknown): string {
-  const { type, data } = (thrown ?? {}) as { type?: string; data?: unknown };
-  if (type === "SERVICE_NOT_FOUND" || type === "SERVICE_NOT_AVAILABLE")
-    return `No node with the service 'reliable' can be reached: it runs where a store is configured. (${reasonOf(thrown)})`;
-  // Moleculer's validation error has what is wrong in its data only.
-  const details =
-    type === "VALIDATION_ERROR" && Array.isArray(data)
-      ? withFlags([...new Set((data as { message?: string }[]).map(({ message }) => message ?? ""))].join(" "))
-      : reasonOf(thrown);
-  return `Error${type ? ` ${type}` : ""}: ${details}`;
+/** As it was typed. Never rejects either. */
+export async function reliableLine(
+  broker: ServiceBroker,
+  line: readonly string[],
+  terminal?: () => Terminal | undefined
+): Promise<string> {
+  let typed: Typed;
+  try {
+    typed = readLine(line);
+  } catch (error) {
+    return printableLines(errorText(error));
+  }
+  return reliableCommand(broker, typed, terminal);
 }
 
-/** The validator names params; here they were typed as flags. */
-function withFlags(text: string): string {
-  return text.replace(/'(\w+)'/g, (quoted, name: string) => (Object.hasOwn(FLAGS, name) ? flagOf(name) : quoted));
-}
+/** For commander they need no value: it would print its usage, and moleculer-repl a stack. `readLine` says what is missing. */
+const options = Object.values(FLAGS).map(({ option, description }) => ({
+  option: option.replace(/<(.+)>/, "[$1]"),
+  description
+}));
 
 export const reliableReplCommands: ReplCommand[] = [
   {
@@ -128,13 +150,15 @@ export const reliableReplCommands: ReplCommand[] = [
     alias: [],
     // `checkFlags` reports an unknown one, with a suggestion.
     allowUnknownOptions: true,
-    options: Object.values(FLAGS),
+    options,
+    // Not from the options that commander has read: those of a line that did not run are still among them.
     parse(command) {
-      const { operands, unknown } = command.parseOptions(command.args);
-      command.params = { what: operands[0], ids: operands.slice(1), options: { ...this(unknown), ...command.opts() } };
+      const { rawArgs } = command.parent;
+      command.params = { line: rawArgs.slice(rawArgs.indexOf(command.name(), 2) + 1) };
     },
     async action(broker, args) {
-      console.log(await reliableCommand(broker, args as ReplArgs));
+      const terminal = () => openTerminal(process.stdin, process.stdout, systemClock);
+      console.log(await reliableLine(broker, (args as ReplLine).line, terminal));
     }
   }
 ];

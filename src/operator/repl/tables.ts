@@ -1,9 +1,11 @@
 import { getBorderCharacters, table } from "table";
-import { STATUSES } from "../../message/lifecycle";
+import { ANY_GROUP } from "../../message/message";
+import type { ActResult } from "../acts";
+import type { AuditRow, AuditStory } from "../audit-views";
 import type { Forgotten } from "../forget";
 import type { Health, SubscriptionRow } from "../health";
-import type { ActResult } from "../operations";
-import type { MessageRow, MessageStory } from "../views";
+import type { Page } from "../operations";
+import type { GroupRow, MessageStory } from "../story";
 
 /** Longest text of a cell; the whole of it is in `reliable get`. */
 const WIDEST = 90;
@@ -15,11 +17,11 @@ const UNITS: [string, number][] = [
   ["s", SECOND]
 ];
 
-interface Page<T> {
-  rows: T[];
-  total: number;
-  page: number;
-  totalPages: number;
+type Shown<T> = Omit<Page<T>, "pageSize">;
+
+/** A number that may be "or more", since counting ended there. */
+export function counted(n: unknown, capped?: boolean): string {
+  return `${typeof n === "number" ? n.toLocaleString("en-US") : n}${capped ? "+" : ""}`;
 }
 
 /** An age in its largest unit: 850 ms, 12 s, 3 min, 5 h, 2 d. */
@@ -35,7 +37,7 @@ function cell(value: unknown, column?: unknown): string {
   return text.length > WIDEST && column !== "id" ? `${text.slice(0, WIDEST - 1)}…` : text;
 }
 
-function grid(head: string[], rows: unknown[][]): string {
+export function grid(head: string[], rows: unknown[][]): string {
   return table([head, ...rows.map(row => row.map((value, i) => cell(value, head[i])))], {
     border: getBorderCharacters("norc"),
     drawHorizontalLine: (at, count) => at < 2 || at === count
@@ -43,7 +45,7 @@ function grid(head: string[], rows: unknown[][]): string {
 }
 
 /** Names and values, one pair a line. */
-function pairs(values: Record<string, unknown>): string {
+export function pairs(values: Record<string, unknown>): string {
   return grid(
     ["", ""],
     Object.entries(values).map(([name, value]) => [name, value])
@@ -53,97 +55,92 @@ function pairs(values: Record<string, unknown>): string {
     .join("\n");
 }
 
-export function overviewTable(stats: Record<string, unknown>, health: Health): string {
-  const oldest: Record<string, unknown> = {
-    pending: stats["oldestPendingMs"],
-    published: stats["oldestUnconsumedMs"],
-    dead: stats["oldestDeadMs"]
-  };
-  const messages = grid(
-    ["status", "messages", "oldest"],
-    STATUSES.filter(status => stats[status] || (status !== "intended" && status !== "withdrawn")).map(status => [
-      status,
-      stats[status] ?? 0,
-      age(oldest[status])
-    ])
-  );
-  const hints = [
-    ...(stats["dead"] ? ["Dead messages wait for a human: reliable list --status dead"] : []),
-    ...(stats["parkedMessages"]
-      ? [`${stats["parkedMessages"]} unreadable message(s) from the wire are parked: reliable parked`]
-      : [])
-  ];
-  return [messages, healthTable(health), ...hints].join("\n");
-}
-
 export function healthTable(health: Health): string {
-  const { ok, failing, degraded, nodeID, oldestPendingMs, oldestUnconsumedMs, ...rest } = health;
+  // The breakers stand in `degraded`.
+  const {
+    ok,
+    failing,
+    degraded,
+    paused = [],
+    breakers: _breakers,
+    nodeID,
+    oldestPendingMs,
+    oldestUnconsumedMs,
+    ...rest
+  } = health;
   return [
     `Node ${nodeID}: ${ok ? "ok" : "NOT OK"}`,
     ...failing.map(text => `  failing: ${text}`),
     ...degraded.map(text => `  degraded: ${text}`),
+    ...paused.map(text => `  paused: ${text}`),
     pairs({ ...rest, oldestPending: age(oldestPendingMs), oldestUnconsumed: age(oldestUnconsumedMs) })
   ].join("\n");
 }
 
-export function listTable({ rows, total, page, totalPages }: Page<MessageRow>): string {
-  if (!rows.length) return total ? `No page ${page}: there are ${totalPages}.` : "No messages.";
-  const lines = rows.map(row => [
-    row.id,
-    row.event,
-    row.status,
-    row.waiting,
-    row.handled,
-    `${row.attempts}/${row.maxAttempts}`,
-    age(row.ageMs),
-    row.reason
-  ]);
-  return [
-    grid(["id", "event", "status", "waiting for", "handled by", "attempts", "age", "reason"], lines),
-    `Page ${page} of ${totalPages}, ${total} message(s).`
-  ].join("\n");
+function groupsTable(groups: GroupRow[]): string {
+  return grid(
+    ["group", "state", "attempts", "since", "next at", "reason"],
+    groups.map(({ group, state, attempts, ageMs, nextAt, reason }) => [
+      ...[group === ANY_GROUP ? "(whoever subscribes)" : group, state, attempts],
+      ...[age(ageMs), nextAt, reason]
+    ])
+  );
 }
 
-export function storyText({ timeline, payload, meta, ...row }: MessageStory): string {
+export function storyText({ timeline, groups, payload, meta, ...row }: MessageStory): string {
   const lines = timeline.map(({ at, what }) => `${at}  ${what}`);
   return [
     pairs(row as unknown as Record<string, unknown>),
-    `payload ${JSON.stringify(payload)}`,
+    ...(groups.length ? [groupsTable(groups)] : []),
+    `payload ${row.payloadDroppedAt ? `dropped at ${row.payloadDroppedAt}` : JSON.stringify(payload)}`,
     ...(Object.keys(meta).length ? [`meta    ${JSON.stringify(meta)}`] : []),
     "",
     ...lines
   ].join("\n");
 }
 
-const DONE = { retry: "retried", resolve: "resolved", discard: "discarded" };
+export const DONE = { retry: "retried", resolve: "resolved", discard: "discarded", replay: "sent" };
 
-export function actTable(act: keyof typeof DONE, { matched, done, lost, dryRun, ids, more }: ActResult): string {
-  if (!matched) return "No such messages.";
+export function actTable(
+  act: keyof typeof DONE,
+  { matched, done, lost, dryRun, ids, more, capped, waiting, outcomes = [] }: ActResult
+): string {
+  const all = Math.max(matched, outcomes.length);
+  if (!all && !waiting) return "No such messages.";
   const said = dryRun
     ? `Dry run: ${matched} message(s) would be ${DONE[act]}.`
-    : `${done} of ${matched} message(s) ${DONE[act]}${lost ? `; ${lost} had changed meanwhile and were left alone` : ""}.`;
+    : `${done} of ${all} message(s) ${DONE[act]}${lost ? `; ${lost} had changed meanwhile and were left alone` : ""}.`;
   return [
     said,
+    ...(waiting ? [`${waiting} message(s) are still on their way to other groups, and were not discarded.`] : []),
     ...(more
-      ? [`${more} more match, beyond the limit of ${matched}: repeat it, or give --limit (10000 at most).`]
+      ? [
+          `${counted(more, capped)} more match, beyond the limit of ${matched}: repeat it, or give --limit (10000 at most).`
+        ]
       : []),
-    grid(
-      ["id"],
-      ids.map(id => [id])
-    )
+    outcomes.length
+      ? grid(
+          ["id", "outcome", "reason"],
+          outcomes.map(({ id, outcome, reason }) => [id, outcome, reason])
+        )
+      : grid(
+          ["id"],
+          ids.map(id => [id])
+        )
   ].join("\n");
 }
 
 export function subscriptionsTable(rows: SubscriptionRow[]): string {
   if (!rows.length) return "No subscriptions.";
   return grid(
-    ["group", "event", "queue", "ready", "consumers", "service", "last node", "seen"],
+    ["group", "event", "queue", "ready", "consumers", "paused", "service", "last node", "seen"],
     rows.map(row => [
       row.group,
       row.pattern,
       row.queue,
       row.ready ?? "?",
       row.consumers ?? "?",
+      row.paused,
       row.service,
       row.lastNode,
       row.seenAt
@@ -170,7 +167,7 @@ export function forgottenTable({ group, messages, queues, living, dryRun }: Forg
   ].join("\n");
 }
 
-export function parkedTable({ rows, total, page, totalPages }: Page<Record<string, unknown>>): string {
+export function parkedTable({ rows, total, capped, page, totalPages }: Shown<Record<string, unknown>>): string {
   if (!rows.length) return "Nothing is parked.";
   const body = (row: Record<string, unknown>) =>
     `${row["encoding"] === "base64" ? "base64: " : ""}${row["body"]}${row["cut"] ? "…" : ""}`;
@@ -184,7 +181,7 @@ export function parkedTable({ rows, total, page, totalPages }: Page<Record<strin
       .map(
         row => `Only the beginning is kept of ${cell(row["id"], "id")}: ${row["bytes"]} bytes, SHA-256 ${row["sha256"]}`
       ),
-    `Page ${page} of ${totalPages}, ${total} parked. All of one: reliable parked <id>`
+    `Page ${page} of ${counted(totalPages, capped)}, ${counted(total, capped)} parked. All of one: reliable parked <id>`
   ].join("\n");
 }
 
@@ -195,19 +192,46 @@ export function parkedText({ body, encoding, properties, headers, ...row }: Reco
   return [...lines, `body       ${encoding}:`, body].join("\n");
 }
 
-export function auditsTable(rows: Record<string, unknown>[]): string {
-  if (!rows.length) return "No audit records.";
-  return grid(
-    ["at", "act", "by", "id", "group", "event", "queue", "note"],
-    rows.map(row => [
-      row["at"],
-      row["act"],
-      row["by"],
-      row["id"],
-      row["group"],
-      row["event"],
-      row["queue"],
-      row["note"]
-    ])
-  );
+export function auditsTable({ rows, total, capped, page, totalPages }: Shown<AuditRow>): string {
+  if (!rows.length) return total ? `No page ${page}: there are ${counted(totalPages, capped)}.` : "No audit records.";
+  return [
+    grid(
+      ["at", "act", "by", "on", "done", "note", "id"],
+      rows.map(row => [row.at, row.act, row.by, aboutText(row), doneText(row), row.note, row.auditID])
+    ),
+    `Page ${page} of ${counted(totalPages, capped)}, ${counted(total, capped)} act(s). All of one: reliable audits <id>`
+  ].join("\n");
+}
+
+/** What an act was about. */
+function aboutText({ id, parked, group, pattern, filter, event, queue, act, ...row }: AuditRow): string {
+  if (group !== undefined) return `group ${group}${pattern === undefined ? "" : ` (${pattern})`}`;
+  if (act === "sweep") return "";
+  const what = parked ? "parked message(s)" : "message(s)";
+  const of = event ?? queue;
+  return id === undefined
+    ? `${row["matched"]} ${what}${filter === undefined ? "" : `: ${filter}`}`
+    : `${id}${of === undefined ? "" : ` (${of})`}`;
+}
+
+function doneText({ state, done, claimed, matched }: AuditRow): string {
+  if (state === "begun") return "not finished";
+  const count = done === undefined ? `${claimed ?? 0} claimed` : `${done} of ${matched}`;
+  return state === "failed" || state === "stopped" ? `${state}: ${count}` : count;
+}
+
+export function auditText({ ids, discarded, ...row }: AuditStory): string {
+  const left = discarded.map(each => [each.id, each.event ?? each.queue, each.createdAt, each.bytes, each.reason]);
+  return [
+    pairs(row),
+    ...(left.length ? [grid(["id", "event or queue", "of", "bytes", "reason"], left)] : []),
+    ...(ids.length && !left.length
+      ? [
+          grid(
+            ["id"],
+            ids.map(id => [id])
+          )
+        ]
+      : [])
+  ].join("\n");
 }

@@ -1,20 +1,24 @@
 import { ReliableError } from "../../errors";
+import { isBulk, listBulks, oneBulk, runBulk } from "./bulk-verbs";
+import type { Call } from "./call";
+import { erasedText } from "./erased";
+import { causesTable, listTable } from "./find-tables";
 import type { FlagName } from "./flags";
+import { historyTable, overviewText } from "./overview-tables";
+import { pausedTable, pauseTable } from "./pause-tables";
 import {
   actTable,
   auditsTable,
+  auditText,
   countsTable,
   forgottenTable,
   healthTable,
-  listTable,
-  overviewTable,
   parkedTable,
   parkedText,
   storyText,
   subscriptionsTable
 } from "./tables";
-
-export type Call = <T>(action: string, params?: Record<string, unknown>) => Promise<T>;
+import type { Terminal } from "./terminal";
 
 /** A subcommand. */
 export interface Verb {
@@ -22,9 +26,12 @@ export interface Verb {
   about: string;
   /** Options it takes, `node` aside. */
   options: FlagName[];
+  /** Those of them that may be given several times. */
+  lists?: readonly string[];
   /** What the words after the verb are. A group may be followed by a pattern. */
-  takes: "nothing" | "id" | "maybe id" | "ids" | "group";
-  run(call: Call, params: Record<string, unknown>): Promise<string>;
+  takes: "nothing" | "id" | "maybe id" | "ids" | "group" | "one group" | "bulk";
+  /** `terminal`: opens it, where a human may be asked. */
+  run(call: Call, params: Record<string, unknown>, terminal?: () => Terminal | undefined): Promise<string>;
 }
 
 /** What is typed after the verb, and how many words of it there may be. */
@@ -33,35 +40,64 @@ export const WORDS: Readonly<Record<Verb["takes"], { text: string; most: number 
   id: { text: " <id>", most: 1 },
   "maybe id": { text: " [id]", most: 1 },
   ids: { text: " [id...]", most: Infinity },
-  group: { text: " <group> [pattern]", most: 2 }
+  group: { text: " <group> [pattern]", most: 2 },
+  "one group": { text: " <group>", most: 1 },
+  bulk: { text: " [pause|resume|stop|rate] <id>", most: 2 }
 };
 
-const FILTER: FlagName[] = ["status", "event", "group", "producer", "olderThanMs", "youngerThanMs"];
-const ACT: FlagName[] = [...FILTER, "note", "by", "dryRun", "limit"];
+const FILTER: FlagName[] = [
+  ...(["status", "event", "group", "producer", "olderThanMs", "youngerThanMs"] as const),
+  ...(["idPrefix", "requestId", "key", "errorType", "cause", "errorText", "deadFromAt", "deadToAt"] as const)
+];
+/** Of several keys all must be there; of statuses one. */
+const LISTS = ["status", "key"];
+const ACT: FlagName[] = [...FILTER, "note", "by", "dryRun", "limit", "perSecond", "yes"];
+
+const NOTE = "Needs --note, but for a --dry-run.";
 
 const WHICH =
-  "Give up to 500 ids, or a filter: not both. A filter acts on 100 messages, unless --limit says otherwise; repeat it for more.";
+  "Give up to 500 ids, or a filter: not both. By a filter it counts, asks, and acts on all that match in the background, at a rate; with --limit on so many at once.";
 
 const act = (name: "retry" | "resolve" | "discard", about: string): Verb => ({
   about: `${about}\n${WHICH}`,
   options: ACT,
+  lists: LISTS,
   takes: "ids",
-  run: async (call, params) => actTable(name, await call(name, params))
+  run: async (call, params, terminal) =>
+    isBulk(params) ? runBulk(name, call, params, terminal) : actTable(name, await call(name, onlyActs(name, params)))
 });
+
+/** Throws RELIABLE_BAD_OPTION for what is of bulk acts alone. */
+function onlyActs(name: string, { yes: _yes, perSecond, ...params }: Record<string, unknown>): Record<string, unknown> {
+  if (perSecond === undefined) return params;
+  throw new ReliableError(
+    "RELIABLE_BAD_OPTION",
+    `'reliable ${name}' with ids, or with --limit, acts at once: it has no --per-second.`,
+    { option: "perSecond" }
+  );
+}
 
 export const VERBS: Readonly<Record<string, Verb>> = {
   overview: {
-    about: "Messages by status, the oldest ones, and how the node is. Also without any word.",
+    about: "What to do, in one sentence; messages, groups, servers and nodes. Also without any word.",
     options: [],
     takes: "nothing",
-    run: async call => overviewTable(await call("stats"), await call("health"))
+    run: async call => overviewText(await call("overview"))
   },
   list: {
     about:
       "Messages, newest first.\nWithout a filter, those that are not final (dead, pending, published, intended) come before the others.",
-    options: [...FILTER, "page", "pageSize"],
+    options: [...FILTER, "cursor", "pageSize"],
+    lists: LISTS,
     takes: "nothing",
-    run: async (call, params) => listTable(await call("list", params))
+    run: async (call, params) => listTable(await call("list", params), params)
+  },
+  causes: {
+    about: "What messages have died of: by group, event and type of error, the most frequent first.",
+    options: FILTER,
+    lists: LISTS,
+    takes: "nothing",
+    run: async (call, params) => causesTable(await call("causes", params))
   },
   get: {
     about: "All of one message, with its timeline.",
@@ -70,11 +106,33 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     run: async (call, params) => storyText(await call("get", params))
   },
   retry: act("retry", "Gives dead messages new attempts, for the groups that have failed."),
-  resolve: act("resolve", "Closes dead messages that were dealt with in another way."),
+  resolve: act("resolve", `Closes dead messages that were dealt with in another way.\n${NOTE}`),
   discard: {
-    ...act("discard", "Deletes dead messages, or with --parked parked ones; an audit record stays."),
+    ...act("discard", `Deletes dead messages, or with --parked parked ones; an audit record stays.\n${NOTE}`),
     options: [...ACT, "parked"],
-    run: async (call, params) => actTable("discard", await call("discard", parkedParams(params)))
+    run: async (call, params, terminal) =>
+      isBulk(params)
+        ? runBulk("discard", call, params, terminal)
+        : actTable("discard", await call("discard", parkedParams(onlyActs("discard", params))))
+  },
+  bulks: {
+    about: "Bulk acts, newest first.",
+    options: ["page", "pageSize"],
+    takes: "nothing",
+    run: listBulks
+  },
+  bulk: {
+    about: "One bulk act: how far it is. Pauses it, resumes it, stops it, or changes its rate (--per-second).",
+    options: ["id", "perSecond", "note", "by"],
+    takes: "bulk",
+    run: oneBulk
+  },
+  replay: {
+    about:
+      "Sends kept messages (finished ones too) of a time to one group, new or old, at a rate: counts, asks, and shows how it goes.\nWhat the group has handled is not handled again, but with --again, which needs --note. Further: reliable bulk <id>.",
+    options: ["event", "fromAt", "toAt", "perSecond", "again", "note", "by", "dryRun", "yes"],
+    takes: "one group",
+    run: (call, params, terminal) => runBulk("replay", call, params, terminal)
   },
   subscriptions: {
     about: "Groups, their queues, and what is ready in them.",
@@ -89,17 +147,50 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     takes: "group",
     run: async (call, params) => forgottenTable(await call("forget", params))
   },
+  pause: {
+    about:
+      "A group, or one of its handlers, takes nothing until it is resumed.\nNeeds --note. Handlers that run end as usual; what none has begun goes back to its queue. A queue of moleculer-amqp-queue is the group queue/<name>.",
+    options: ["note", "by"],
+    takes: "group",
+    run: async (call, params) => pauseTable("pause", await call("pause", params))
+  },
+  resume: {
+    about: "A paused group, or one of its handlers, takes messages again.",
+    options: ["note", "by"],
+    takes: "group",
+    run: async (call, params) => pauseTable("resume", await call("resume", params))
+  },
+  paused: {
+    about: "What is paused, since when, by whom and why.",
+    options: ["event"],
+    takes: "nothing",
+    run: async (call, params) => pausedTable(await call("paused", params))
+  },
+  erase: {
+    about:
+      "Drops the payloads of all finished messages with a --key, at once.\nMeta, headers and the texts of errors go with them; rows and an audit record stay. What is not finished is told, with why.\nNeeds --note, but for a --dry-run.",
+    options: ["key", "note", "by", "dryRun"],
+    takes: "nothing",
+    run: async (call, params) => erasedText(await call("erase", params))
+  },
   health: {
     about: "Connections, lease and what is in flight.",
     options: [],
     takes: "nothing",
     run: async call => healthTable(await call("health"))
   },
+  history: {
+    about:
+      "What was emitted, handled and failed, by time; the last hour by minutes without options.\nMinutes are kept for 24 h, hours for 30 d; the minute that has begun is not there yet.",
+    options: ["fromAt", "toAt", "stepMs", "event", "group"],
+    takes: "nothing",
+    run: async (call, params) => historyTable(await call("history", params))
+  },
   sweep: {
     about: "One sweep, now; tells what it did.",
-    options: [],
+    options: ["note", "by"],
     takes: "nothing",
-    run: async call => countsTable(await call("sweep"))
+    run: async (call, params) => countsTable(await call("sweep", params))
   },
   parked: {
     about: "What could not be read; with an id, all of one.",
@@ -109,10 +200,11 @@ export const VERBS: Readonly<Record<string, Verb>> = {
       params["id"] === undefined ? parkedTable(await call("parked", params)) : parkedText(await call("parked", params))
   },
   audits: {
-    about: "What was discarded or forgotten, and by whom.",
-    options: [],
-    takes: "nothing",
-    run: async call => auditsTable(await call("audits"))
+    about: "Who did what, when and why, newest first; with an id (of the act), all of one.",
+    options: ["page", "pageSize"],
+    takes: "maybe id",
+    run: async (call, params) =>
+      params["id"] === undefined ? auditsTable(await call("audits", params)) : auditText(await call("audits", params))
   }
 };
 

@@ -1,3 +1,4 @@
+import { ReliableRetryableError } from "../../errors";
 import type { Database, Doc } from "./collection";
 
 /** What a barrier row says. The first of the two writers wins; the key is the message's id. */
@@ -7,6 +8,9 @@ export const BARRIER = {
   /** Written by the one who asks: the business write has not happened and cannot happen any more. */
   withdrawn: "withdrawn"
 } as const;
+
+/** The row that is said to be there can be gone when it is read, but not again and again. */
+const MAX_FENCES = 5;
 
 /** A row that only shows that the store takes writes. No message's id has a control character. */
 export const PROBE_ID = "\u0001probe";
@@ -20,6 +24,15 @@ export class Barriers {
   constructor(private readonly db: Database) {}
 
   async fence(id: string): Promise<"committed" | "fenced"> {
+    for (let tries = 1; tries <= MAX_FENCES; tries++) {
+      const answer = await this.#fence(id);
+      if (answer) return answer;
+    }
+    const text = `The fence of ${id}: a unique index says that it is there, and there is no such row.`;
+    throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", text, { id });
+  }
+
+  async #fence(id: string): Promise<"committed" | "fenced" | undefined> {
     const { barriers } = this.db.collections;
     // A business transaction that has written its row and not yet ended blocks this insert until it ends, so the answer
     // is definite.
@@ -27,8 +40,7 @@ export class Barriers {
     if (fenced) return "fenced";
     const [row] = await barriers.find({ _id: id });
     // Pruned since, or not replicated yet: neither says that the business write did not happen.
-    if (!row) return this.fence(id);
-    return row.state === BARRIER.committed ? "committed" : "fenced";
+    return row && (row.state === BARRIER.committed ? "committed" : "fenced");
   }
 
   async rolledBack(id: string): Promise<boolean> {

@@ -1,19 +1,25 @@
+import type { ReliableError } from "../../errors";
 import { isOpen, STATUS } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
+import type { Discarded } from "../../message/records";
 import { encodeMessage } from "./codec";
 import type { Database, Operation } from "./collection";
+import { mendedDiscarded } from "./damaged";
+import type { GuardedMessages } from "./guarded-messages";
 import { NOT_ASKED, readable } from "./rows";
 
 /** Fields that a row lacks if it is known from receipts only. */
 const NOT_IN_RECEIPTS = [
   "event",
   "body",
+  "encoded",
   "bytes",
   "meta",
   "headers",
   "origin",
   "producer",
   "only",
+  "keys",
   "maxAttempts",
   "backoff",
   "source",
@@ -24,13 +30,16 @@ const NOT_IN_RECEIPTS = [
 
 /** Rows of messages of strategy `callback`, which no emit stores. */
 export class CallbackRows {
-  constructor(private readonly db: Database) {}
+  constructor(
+    private readonly db: Database,
+    private readonly guarded: GuardedMessages
+  ) {}
 
   async insertFromReceipts(given: Message[]): Promise<Set<string>> {
     const rows = await this.#notDiscarded(given);
     // With several groups most messages have a row by now, and a read costs less than an insert that is refused.
     const known = rows.some(isOpen) ? await this.#known(rows) : new Set();
-    return this.#insertNew(rows.filter(row => !known.has(row._id)));
+    return (await this.#insertNew(rows.filter(row => !known.has(row._id)))).inserted;
   }
 
   async upsertFromChecks(given: Message[]): Promise<Message[]> {
@@ -38,7 +47,7 @@ export class CallbackRows {
     // Most messages have a row when their check comes.
     const known = await this.#found(rows);
     const missing = rows.filter(row => !known.has(row._id));
-    const inserted = await this.#insertNew(missing);
+    const { inserted, refused } = await this.#insertNew(missing);
     const raced = await this.#found(missing.filter(row => !inserted.has(row._id)));
     const there = new Map([...known, ...raced]);
     const operations = rows.flatMap(row => changesBy(row, there.get(row._id)));
@@ -50,13 +59,15 @@ export class CallbackRows {
     if (again.length)
       await this.db.collections.messages.bulk(again.map(row => replacing(there.get(row._id) as Message, row)));
     for (const [id, row] of await this.#found(again)) there.set(id, row);
+    if (refused) throw refused;
     return rows.flatMap(row => (inserted.has(row._id) ? row : (there.get(row._id) ?? [])));
   }
 
-  /** Ids that were not in the store. */
-  async #insertNew(rows: Message[]): Promise<Set<string>> {
-    const stored = rows.length ? await this.db.collections.messages.insert(rows.map(encodeMessage)) : [];
-    return new Set(rows.filter((_, i) => stored[i]).map(row => row._id));
+  /** Ids that were not in the store; and why the store refuses one of them. */
+  async #insertNew(rows: Message[]): Promise<{ inserted: Set<string>; refused?: ReliableError | undefined }> {
+    const stored = rows.length ? await this.guarded.insertEach(rows.map(encodeMessage)) : [];
+    const inserted = new Set(rows.filter((_, i) => stored[i] === true).map(row => row._id));
+    return { inserted, refused: stored.find(each => typeof each !== "boolean") };
   }
 
   async #known(rows: Message[]): Promise<Set<string>> {
@@ -80,15 +91,16 @@ export class CallbackRows {
    */
   async #notDiscarded(rows: Message[]): Promise<Message[]> {
     if (!rows.length) return rows;
-    const audits = await this.db.collections.audit.find({
-      "message.id": { $in: rows.map(row => String(row._id)) },
-      act: "discard"
+    const gone = await this.db.collections.discarded.find({
+      id: { $in: rows.map(row => String(row._id)) },
+      message: { $exists: true }
     });
-    if (!audits.length) return rows;
+    if (!gone.length) return rows;
     const discarded = new Set(
-      audits.map(({ message }) =>
-        emissionOf((message as { id: string }).id, (message as { createdAt: Date }).createdAt)
-      )
+      gone.flatMap(row => {
+        const { id, message } = mendedDiscarded(row) as unknown as Discarded;
+        return message ? emissionOf(id, message.createdAt) : [];
+      })
     );
     return rows.filter(row => !discarded.has(emissionOf(row._id, row.createdAt)));
   }
@@ -133,7 +145,10 @@ function sent({ _id, status, publishedAt, dueAt }: Message): Operation {
 /** A new emission under an id whose earlier emission was withdrawn. */
 function replacing(old: Message, row: Message): Operation {
   const { _id, notes: _, ...doc } = encodeMessage(row);
-  const gone = Object.keys(encodeMessage(old)).filter(field => !(field in doc) && field !== "_id" && field !== "notes");
+  // It may be dropped at this moment.
+  const gone = [...Object.keys(encodeMessage(old)), "droppedAt"].filter(
+    field => !(field in doc) && field !== "_id" && field !== "notes"
+  );
   return {
     filter: { _id: row._id, status: STATUS.withdrawn, createdAt: old.createdAt },
     change: { $set: doc, ...(gone.length && { $unset: Object.fromEntries(gone.map(field => [field, true as const])) }) }

@@ -1,22 +1,33 @@
 import { reasonOf } from "../../errors";
-import { type Backoff, type ListedMessage, type Message, ROW_VERSION } from "../../message/message";
-import type { Parked } from "../../message/records";
+import { type Backoff, type ListedMessage, type Message, type MessageHead, UNROUTABLE_MS } from "../../message/message";
+import { type ListedParked, PARKED_HEAD_BYTES, type Parked } from "../../message/records";
 import { unreadableRow } from "../../message/unreadable";
 import { isEmpty } from "../../wire/json";
 import { type Doc, EPOCH } from "./collection";
+import { mendedListedParked, mendedParked } from "./damaged";
+import { assertReadable, isMap } from "./row-check";
 
 /** Of what one group has done, in `groups.<key>`: map of the message → field. */
-const OF_GROUP = { attempts: "attempts", spent: "spent", base: "base", receipts: "receipt" } as const;
+const OF_GROUP = {
+  attempts: "attempts",
+  spent: "spent",
+  base: "base",
+  receipts: "receipt",
+  deadAt: "deadAt",
+  errors: "error",
+  unroutable: "unroutableSince"
+} as const;
 type GroupMap = keyof typeof OF_GROUP;
 
 /**
  * What a row of this version means when the field is not there, for ever: not the options' defaults, which may change.
  */
-const ROW_DEFAULTS = {
+export const ROW_DEFAULTS = {
   strategy: "outbox",
   maxAttempts: 3,
   backoff: { initialMs: 1000, maxMs: 300_000, jitter: "half" },
-  receiptTimeoutMs: 60_000
+  receiptTimeoutMs: 60_000,
+  unroutableMs: UNROUTABLE_MS
 } as const;
 
 /** Stored as they are, where they are there. */
@@ -32,11 +43,17 @@ const PLAIN = [
   "partial",
   "unreachableSince",
   "publishedAt",
-  "retriedAt"
+  "retriedAt",
+  "encoded",
+  "keys",
+  "droppedAt",
+  "lastErrors",
+  "bulk",
+  "replay"
 ] as const;
 
 /** Stored where they are not empty. */
-const LISTS = ["failed", "failures", "notes"] as const;
+const LISTS = ["failed", "resolved", "failures", "notes"] as const;
 
 /**
  * Free-form objects are stored as JSON, like on the wire: keys with `$` and dots, and values without a database type,
@@ -84,6 +101,7 @@ export function encodeMessage(message: Message): Doc {
   if (message.strategy !== ROW_DEFAULTS.strategy) doc.strategy = message.strategy;
   if (message.maxAttempts !== ROW_DEFAULTS.maxAttempts) doc.maxAttempts = message.maxAttempts;
   if (message.receiptTimeoutMs !== ROW_DEFAULTS.receiptTimeoutMs) doc.receiptTimeoutMs = message.receiptTimeoutMs;
+  if (message.unroutableMs !== ROW_DEFAULTS.unroutableMs) doc.unroutableMs = message.unroutableMs;
   if (!isDefault(message.backoff)) doc.backoff = message.backoff;
   const groups = groupsOf(message);
   if (groups) doc.groups = groups;
@@ -109,17 +127,29 @@ function withKeys(map: Record<string, unknown>): Record<string, unknown> {
 }
 
 /** Throws RELIABLE_UNREADABLE_ROW. */
-export function decodeMessage({ body, bytes: _bytes, ...doc }: Doc): Message {
+export function decodeMessage({ body, ...doc }: Doc): Message {
+  const head = decodeHead(doc);
+  if (head.droppedAt) return { ...head, body: Buffer.alloc(0), droppedBytes: Number(doc.bytes) };
+  try {
+    if (body === undefined && doc.bodyId !== undefined) throw new Error("its body is gone");
+    return { ...head, body: bufferOf(body) };
+  } catch (thrown) {
+    throw unreadableRow(head._id, reasonOf(thrown));
+  }
+}
+
+/** Of a row that was read without its body. Throws RELIABLE_UNREADABLE_ROW. */
+export function decodeHead({ bytes: _bytes, bodyId: _bodyId, ...doc }: Doc): MessageHead {
   try {
     assertReadable(doc);
-    return { ...decode(doc), body: bufferOf(body) } as unknown as Message;
+    return decode(doc) as unknown as MessageHead;
   } catch (thrown) {
     throw unreadableRow(String(doc._id), reasonOf(thrown));
   }
 }
 
 /** Of a row that was read without its body. One that cannot be read is shown as far as it can be. */
-export function decodeListed(doc: Doc): ListedMessage {
+export function decodeListed({ bodyId: _bodyId, ...doc }: Doc): ListedMessage {
   try {
     assertReadable(doc);
     return decode(doc) as unknown as ListedMessage;
@@ -131,28 +161,12 @@ export function decodeListed(doc: Doc): ListedMessage {
   }
 }
 
-/** What the code relies on. The rest is read where it is there. */
-const KINDS: [kind: string, is: (value: unknown) => boolean, fields: string[], needed: boolean][] = [
-  ["text", value => typeof value === "string", ["event", "producer", "status"], true],
-  ["an instant", value => value instanceof Date, ["createdAt", "at"], true],
-  ["a list", Array.isArray, ["waiting"], true],
-  ["a list", Array.isArray, ["failed", "failures", "notes", "delays", "only"], false],
-  ["an instant", value => value instanceof Date, ["dueAt", "publishedAt", "retriedAt", "unreachableSince"], false],
-  ["a map", value => typeof value === "object" && value !== null, ["groups", "next", "origin", "backoff"], false]
-];
-
-function assertReadable(doc: Record<string, unknown>): void {
-  if (doc.v !== ROW_VERSION) throw new Error(`it is of version ${String(doc.v).slice(0, 20)}, not ${ROW_VERSION}`);
-  for (const [kind, is, fields, needed] of KINDS)
-    for (const field of fields)
-      if (doc[field] === undefined ? needed : !is(doc[field])) throw new Error(`its '${field}' is not ${kind}`);
-}
-
 function decode(doc: Record<string, unknown>): Record<string, unknown> {
   const { groups = {}, only, next = {}, meta, headers, source, ...rest } = doc as Stored;
   const message: Record<string, unknown> = {
     ...ROW_DEFAULTS,
     failed: [],
+    resolved: [],
     failures: [],
     notes: [],
     origin: {},
@@ -185,19 +199,27 @@ interface Stored {
 export function encodeParked(parked: Parked): Doc {
   return withoutUndefined({
     ...parked,
+    // Lists read this alone: bodies have up to 4 MiB each.
+    head: parked.body.subarray(0, PARKED_HEAD_BYTES).toString("base64"),
+    kept: parked.body.length,
     properties: JSON.stringify(parked.properties),
     headers: JSON.stringify(parked.headers)
   });
 }
 
-export function decodeParked(doc: Doc): Parked {
-  const parked = {
-    ...doc,
-    body: bufferOf(doc.body),
-    properties: JSON.parse(doc.properties as string),
-    headers: JSON.parse(doc.headers as string)
-  };
-  return parked as unknown as Parked;
+/** Of a row that was read without its body. */
+export function decodeListedParked(row: Doc): ListedParked {
+  const doc = mendedListedParked(row);
+  return { ...propertiesOf(doc), head: Buffer.from(doc.head as string, "base64") } as unknown as ListedParked;
+}
+
+function propertiesOf(doc: Doc): Doc {
+  return { ...doc, properties: JSON.parse(doc.properties as string), headers: JSON.parse(doc.headers as string) };
+}
+
+export function decodeParked({ head: _head, kept: _kept, body, ...row }: Doc): Parked {
+  const bytes = isBytes(body) ? bufferOf(body) : Buffer.alloc(0);
+  return { ...propertiesOf(mendedParked(row)), body: bytes } as unknown as Parked;
 }
 
 /**
@@ -205,8 +227,12 @@ export function decodeParked(doc: Doc): Parked {
  * off.
  */
 function bufferOf(bytes: unknown): Buffer {
+  if (!isBytes(bytes)) throw new Error("its 'body' is not bytes");
   if (Buffer.isBuffer(bytes)) return bytes;
-  if (typeof bytes !== "object" || bytes === null) throw new Error("its 'body' is not bytes");
-  const { buffer, position } = bytes as { buffer: Uint8Array; position: number };
+  const { buffer, position } = bytes;
   return Buffer.from(buffer.subarray(0, position));
+}
+
+function isBytes(value: unknown): value is Buffer | { buffer: Uint8Array; position: number } {
+  return Buffer.isBuffer(value) || (isMap(value) && value.buffer instanceof Uint8Array);
 }

@@ -1,3 +1,5 @@
+import type { ReliableError } from "../../errors";
+
 /**
  * What the store needs of a database: the part of MongoDB's language that NeDB speaks too, so that both stores run
  * literally the same filters and changes. Both agree on everything used here; where they do not, it is not used:
@@ -18,8 +20,10 @@ export interface Change {
   $unset?: Record<string, true>;
   $min?: Record<string, Date>;
   $max?: Record<string, Date>;
+  $inc?: Record<string, number>;
   $push?: Record<string, unknown>;
-  $pull?: Record<string, { $in: string[] }>;
+  /** Values of a list; or its entries that are about these groups. */
+  $pull?: Record<string, { $in: string[] } | { group: { $in: string[] } }>;
   $addToSet?: Record<string, string | { $each: string[] }>;
 }
 
@@ -30,6 +34,18 @@ export interface Operation {
   many?: boolean;
   /** Only with a filter on `_id` alone. */
   upsert?: boolean;
+}
+
+/** What came of several changes. `refused`: those that the database refuses for what they are; the others are made. */
+export interface Attempted {
+  matched: number;
+  refused: { operation: Operation; error: ReliableError }[];
+}
+
+/** `more`: there are more than were counted. */
+export interface Count {
+  counted: number;
+  more: boolean;
 }
 
 export interface Page {
@@ -45,18 +61,38 @@ export interface Page {
  * Rejects with RELIABLE_UNAVAILABLE when the database cannot answer in time; then a write may or may not have happened.
  */
 export interface Collection {
-  /** Per document: false = its `_id` exists already. */
+  /** Per document: false = its `_id` exists already. Rejects with the first refusal, when the others are inserted. */
   insert(docs: Doc[]): Promise<boolean[]>;
+  /** The same; what the database refuses for what it is, is answered with the error. */
+  insertEach(docs: Doc[]): Promise<(boolean | ReliableError)[]>;
   /** Changes every match; returns how many matched. */
   update(filter: Filter, change: Change): Promise<number>;
-  /** Several changes in one round trip, each atomic per document; returns how many matched in all. */
+  /**
+   * Several changes in one round trip, each atomic per document; returns how many matched in all. Rejects with the first
+   * refusal, when the others are made.
+   */
   bulk(operations: Operation[]): Promise<number>;
+  attempt(operations: Operation[]): Promise<Attempted>;
   find(filter: Filter, page?: Page): Promise<Doc[]>;
-  count(filter: Filter): Promise<number>;
+  /** Counts up to `limit`, and for a second or two. */
+  count(filter: Filter, limit: number): Promise<Count>;
+  /** How many documents there are, as the database keeps it: after a crash it may be wrong. */
+  estimate(): Promise<number>;
   remove(filter: Filter): Promise<number>;
 }
 
-export const COLLECTION_NAMES = ["messages", "subscriptions", "parked", "inbox", "audit", "barriers"] as const;
+export const COLLECTION_NAMES = [
+  "messages",
+  "bodies",
+  "subscriptions",
+  "parked",
+  "inbox",
+  "audit",
+  "bulks",
+  "discarded",
+  "barriers",
+  "history"
+] as const;
 
 export type CollectionName = (typeof COLLECTION_NAMES)[number];
 
@@ -71,3 +107,13 @@ export interface Database {
 }
 
 export const EPOCH = new Date(0);
+
+/** The same database, with another collection in place of its messages. */
+export function withMessages(db: Database, messages: Collection): Database {
+  return {
+    get collections() {
+      return { ...db.collections, messages };
+    },
+    now: () => db.now()
+  };
+}

@@ -1,18 +1,38 @@
 import { STATUS } from "../../message/lifecycle";
-import { ANY_GROUP, FAILURES_KEPT, type Message, ROW_VERSION } from "../../message/message";
+import { ANY_GROUP, type Message, ROW_VERSION } from "../../message/message";
 import type { ClaimQuery, DisplacedRecord, Due, DueQuery, NamingRecord, RescheduleRecord } from "../store-records";
 import { decodeMessage, keyOf, pathOf } from "./codec";
 import { type Change, type Database, type Doc, EPOCH, type Filter, type Operation } from "./collection";
-import { CLOSED, groupIdentical, idsOf, inOrder, OPEN, readable } from "./rows";
+import type { GuardedMessages } from "./guarded-messages";
+import {
+  CLOSED,
+  failureKept,
+  groupIdentical,
+  idsOf,
+  inOrder,
+  notDead,
+  noted,
+  OPEN,
+  readable,
+  recipientsNote
+} from "./rows";
+
+const OVERTAKEN_PASSES = 3;
 
 /** Messages that are due, and what a sweep writes about the messages it has claimed. */
 export class DueMessages {
-  constructor(private readonly db: Database) {}
+  constructor(
+    private readonly db: Database,
+    private readonly guarded: GuardedMessages
+  ) {}
 
   async due({ now, limit, buckets }: DueQuery): Promise<Due[]> {
+    const searched = this.guarded.searched();
+    if (!searched) return [];
     // Rows of another version are left to nodes that know it, and hold up nothing here. Nor does one that `claim` would
     // not take: it would be found again and again.
     const filter = {
+      ...searched,
       v: ROW_VERSION,
       ...OPEN,
       dueAt: { $gte: EPOCH, $lte: now },
@@ -48,7 +68,7 @@ export class DueMessages {
     if (!records.length) return new Set();
     const { messages } = this.db.collections;
     const all = new Set(idsOf(records));
-    if ((await messages.bulk(records.map(naming))) === records.length) return all;
+    if ((await messages.bulk(records.map(record => naming(record, this.db.now())))) === records.length) return all;
     const rows = new Map(
       (await messages.find({ _id: { $in: [...all] }, ...OPEN }, { fields: ["claim", "waiting"] })).map(doc => [
         doc._id,
@@ -71,22 +91,33 @@ export class DueMessages {
     const { messages } = this.db.collections;
     // Messages of one page that were sent together get the same update, except for a few milliseconds.
     const plain = await messages.bulk(groupIdentical(records, ({ id, ...rest }) => rest).map(rescheduling));
-    const overtaken = records.filter(({ about }) => about);
-    if (plain === records.length || !overtaken.length) return plain;
-    // Most of the others were handled in the meantime and need no update.
-    const rows = new Map(
-      (await messages.find({ _id: { $in: idsOf(overtaken) }, ...OPEN }, { fields: ["claim"] })).map(doc => [
-        doc._id,
-        doc.claim
-      ])
-    );
-    const held = overtaken.filter(({ id, claim }) => rows.get(id) === claim);
-    if (!held.length) return plain;
-    // A failure came in the meantime. It has scheduled the next attempt already, and only the rest is written.
-    await messages.bulk(
-      held.flatMap(record => Object.keys(record.next ?? {}).map(group => reschedulingGroup(record, group)))
-    );
-    return plain + (await messages.bulk(held.map(reschedulingOvertaken)));
+    return plain === records.length ? plain : plain + (await this.#overtaken(records));
+  }
+
+  /** Most were handled in the meantime and need no update. */
+  async #overtaken(records: RescheduleRecord[]): Promise<number> {
+    const { messages } = this.db.collections;
+    const fields = ["claim", "status", "retriedAt"];
+    let written = 0;
+    // A human may retry it between the reading and the write, which is then not made: once more, or it would stay
+    // claimed until the claim ends.
+    for (let pass = 0; pass < OVERTAKEN_PASSES; pass++) {
+      const rows = new Map(
+        (await messages.find({ _id: { $in: idsOf(records) }, ...OPEN }, { fields })).map(doc => [doc._id, doc])
+      );
+      const held = records.flatMap(record => {
+        const row = rows.get(record.id);
+        return row?.claim === record.claim ? overtaken(record, row) : [];
+      });
+      if (!held.length) break;
+      await messages.bulk(
+        held.flatMap(record => Object.keys(record.next ?? {}).map(group => reschedulingGroup(record, group)))
+      );
+      const moved = await messages.bulk(held.map(reschedulingOvertaken));
+      written += moved;
+      if (moved === held.length) break;
+    }
+    return written;
   }
 }
 
@@ -99,29 +130,49 @@ function errorOf(work: () => unknown): Error {
   throw new Error("It was to fail.");
 }
 
-function displacing({ id, group, attempt, failure, nextAt }: DisplacedRecord): Operation {
+/**
+ * A failure came in the meantime: it has scheduled the next attempt already, or has made the message `dead`. Or a human
+ * has retried a group that had failed: that is due at once. Only the rest is written.
+ */
+function overtaken({ status, ...record }: RescheduleRecord, row: Doc): RescheduleRecord {
+  const retriedAt = row.retriedAt as Date | undefined;
+  const isRetried = retriedAt?.getTime() !== record.retriedAt?.getTime();
+  return {
+    ...record,
+    ...(status && row.status !== STATUS.dead && { status }),
+    ...(isRetried && { dueAt: retriedAt, retriedAt })
+  };
+}
+
+function displacing({ id, group, attempt, failure, nextAt, unroutable }: DisplacedRecord): Operation {
   const made = pathOf("attempts", group);
   return {
     filter: {
       _id: String(id),
-      status: { $in: [STATUS.pending, STATUS.published] },
+      status: { $in: [STATUS.pending, STATUS.published, STATUS.dead] },
+      dueAt: { $exists: true },
       [pathOf("receipts", group)]: { $exists: false },
+      ...notDead(group),
       // Told twice, it is written once.
       [`next.${keyOf(group)}`]: { $ne: nextAt },
       $and: [notFailed(group, attempt), { $or: [{ [made]: { $exists: false } }, { [made]: { $lte: attempt } }] }]
     },
     change: {
       // It was not made: the next one has its number.
-      $set: { [made]: attempt - 1, [`next.${keyOf(group)}`]: nextAt },
+      $set: {
+        [made]: attempt - 1,
+        [`next.${keyOf(group)}`]: nextAt,
+        ...(unroutable && { [pathOf("unroutable", group)]: unroutable.since })
+      },
       $min: { dueAt: nextAt },
-      $push: { failures: { $each: [failure], $slice: -FAILURES_KEPT } }
+      $push: failureKept(failure)
     }
   };
 }
 
-function claimed({ id, claim, status }: RescheduleRecord): Filter {
-  const from = status === STATUS.published ? [STATUS.pending, STATUS.published] : undefined;
-  return { _id: String(id), claim, ...(from ? { status: { $in: from } } : OPEN) };
+function claimed({ id, claim, status, retriedAt }: RescheduleRecord): Filter {
+  const from = status && { status: { $in: [STATUS.pending, STATUS.published] } };
+  return { _id: String(id), claim, ...OPEN, ...from, retriedAt: retriedAt ?? { $exists: false } };
 }
 
 function rescheduling(records: RescheduleRecord[]): Operation {
@@ -151,13 +202,16 @@ function reschedulingOvertaken(record: RescheduleRecord): Operation {
   return { filter: claimed(record), change: { ...reschedule(record), $min: { dueAt: record.dueAt } } };
 }
 
-function naming({ id, claim, from, to }: NamingRecord): Operation {
-  const unanswered = to
-    .filter(group => !from.includes(group))
-    .map(group => [pathOf("receipts", group), { $exists: false }]);
+function naming({ id, claim, from, to, unsent = [] }: NamingRecord, at: Date): Operation {
+  const groups = to.filter(group => !from.includes(group));
+  const replaced = from.filter(group => !to.includes(group));
+  const unanswered = groups.map(group => [pathOf("receipts", group), { $exists: false }]);
   return {
     filter: { _id: String(id), claim, ...OPEN, waiting: from, ...Object.fromEntries(unanswered) },
-    change: { $set: { waiting: to } }
+    change: {
+      $set: { waiting: to, ...Object.fromEntries(unsent.map(group => [pathOf("attempts", group), 0])) },
+      $push: noted(recipientsNote(at, groups, replaced))
+    }
   };
 }
 
@@ -166,7 +220,7 @@ function sameList(a: string[], b: string[]): boolean {
 }
 
 function reschedule(record: RescheduleRecord): Change {
-  const { status, publishedAt, attempts = {}, round, asks, unreachableSince } = record;
+  const { status, publishedAt, attempts = {}, routed = [], round, asks, unreachableSince, note } = record;
   const $set: Record<string, unknown> = {
     ...(status && { status }),
     ...(publishedAt && { publishedAt }),
@@ -175,8 +229,9 @@ function reschedule(record: RescheduleRecord): Change {
     ...(unreachableSince && { unreachableSince })
   };
   const $unset: Record<string, true> = { claim: true, ...(unreachableSince === null && { unreachableSince: true }) };
+  for (const group of routed) $unset[pathOf("unroutable", group)] = true;
   for (const [group, n] of Object.entries(attempts)) $set[pathOf("attempts", group)] = n;
-  return { ...(Object.keys($set).length && { $set }), $unset };
+  return { ...(Object.keys($set).length && { $set }), $unset, ...(note && { $push: noted(note) }) };
 }
 
 /**

@@ -1,3 +1,4 @@
+import type { ReliableError } from "../../errors";
 import type { InboxStore } from "../store";
 import type { InboxOutcome } from "../store-records";
 import type { Database, Doc } from "./collection";
@@ -25,8 +26,9 @@ export class DocumentInbox implements InboxStore {
     return new Set(docs.map(doc => byRow.get(doc._id) as string));
   }
 
-  async add(group: string, ids: string[], at: Date): Promise<void> {
-    if (ids.length) await this.db.collections.inbox.insert(ids.map(id => inboxRow(group, id, at)));
+  async add(group: string, ids: string[], at: Date): Promise<(ReliableError | undefined)[]> {
+    const stored = await this.db.collections.inbox.insertEach(ids.map(id => inboxRow(group, id, at)));
+    return stored.map(each => (typeof each === "boolean" ? undefined : each));
   }
 
   transaction(group: string, id: string, at: Date, work: (session: unknown) => Promise<void>): Promise<InboxOutcome> {

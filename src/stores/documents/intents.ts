@@ -1,9 +1,12 @@
+import { groupErrorOf } from "../../message/failure-text";
+import { lastErrorOf } from "../../message/last-error";
 import { STATUS } from "../../message/lifecycle";
-import type { Failure, Note } from "../../message/message";
+import { type Failure, LIBRARY, type Note } from "../../message/message";
 import type { IntentStore } from "../store";
-import { decodeMessage } from "./codec";
+import type { Happened } from "../store-records";
+import { decodeMessage, pathOf } from "./codec";
 import type { Change, Database, Filter } from "./collection";
-import { CLOSED, NOT_ASKED } from "./rows";
+import { CLOSED, failureKept, lastErrorsKept, NOT_ASKED, noted } from "./rows";
 import type { Transactions } from "./transactions";
 
 /** Messages whose business write is not yet known to have happened. */
@@ -13,17 +16,23 @@ export class DocumentIntents implements IntentStore {
     private readonly transactions: Transactions
   ) {}
 
-  happened(id: string, dueAt: Date, body?: Buffer): Promise<boolean> {
+  happened(id: string, dueAt: Date, { body, encoded, note }: Happened = {}): Promise<boolean> {
     return this.#leaveIntended(id, {
-      $set: { status: STATUS.pending, dueAt, ...(body && { body, bytes: body.length }) },
-      $unset: NOT_ASKED
+      $set: {
+        status: STATUS.pending,
+        dueAt,
+        ...(body && { body, bytes: body.length }),
+        ...(body && encoded && { encoded })
+      },
+      $unset: { ...NOT_ASKED, ...(body && !encoded && { encoded: true }) },
+      ...(note && { $push: noted(note) })
     });
   }
 
   withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean> {
     return this.#leaveIntended(
       id,
-      { $set: { status: STATUS.withdrawn, at: note.at }, $unset: CLOSED, $push: { notes: note } },
+      { $set: { status: STATUS.withdrawn, at: note.at }, $unset: CLOSED, $push: noted(note) },
       createdAt && { createdAt }
     );
   }
@@ -34,10 +43,20 @@ export class DocumentIntents implements IntentStore {
     const message = decodeMessage(doc);
     // Groups in `waiting` still owe a receipt; an operator's retry gives them new attempts.
     const failed = [...new Set([...message.waiting, ...message.failed])];
+    const { at, nodeID: by = LIBRARY } = failure;
+    const error = groupErrorOf(failure);
+    const each = failed.flatMap(group => [
+      [pathOf("deadAt", group), at],
+      [pathOf("errors", group), error]
+    ]);
     return this.#leaveIntended(id, {
-      $set: { status: STATUS.dead, at: failure.at, reason, waiting: [], failed },
+      $set: { status: STATUS.dead, at, reason, waiting: [], failed, ...Object.fromEntries(each) },
       $unset: CLOSED,
-      $push: { failures: failure }
+      $push: {
+        ...failureKept(failure),
+        ...noted({ at, by, act: "dead", note: reason, groups: failed }),
+        ...lastErrorsKept(failed.map(group => lastErrorOf(group, failure, at)))
+      }
     });
   }
 

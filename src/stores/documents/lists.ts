@@ -1,88 +1,112 @@
-import { STATUS, STATUSES, type Status } from "../../message/lifecycle";
-import type { ListedMessage } from "../../message/message";
-import type { ListQuery, StoreStats } from "../store-records";
-import { decodeListed, pathOf } from "./codec";
-import type { Database, Filter } from "./collection";
-import { instantOf, labelsOf, textOf } from "./queries";
-
-const NEWEST = { at: -1 } as const;
-
-function statusesOf({ status = [...STATUSES] }: ListQuery): string[] {
-  return [...new Set([status].flat())].map(each => textOf("status", each));
-}
+import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle";
+import type { ListedMessages, ListQuery, Oldest, StoreStats } from "../store-records";
+import { decodeListed } from "./codec";
+import { type Count, type Database, type Doc, EPOCH, type Filter } from "./collection";
+import { ANY_TIME, COUNTED, countedOf } from "./counts";
+import { greatestOf, inOrder, newestOf } from "./newest";
+import { partsOf, type Search, searchOf } from "./search";
 
 /** The messages as an operator sees them. */
 export class MessageLists {
   constructor(private readonly db: Database) {}
 
-  async list(query: ListQuery, offset: number, limit: number): Promise<{ rows: ListedMessage[]; total: number }> {
-    const filter = await this.#filterOf(query);
+  async list(query: ListQuery, limit: number): Promise<ListedMessages> {
+    const search = await searchOf(this.db, query);
     const { messages } = this.db.collections;
-    const [pages, total] = await Promise.all([
-      Promise.all(
-        // The index serves the order within one status only. Asked for by id they are few.
-        (query.ids ? [filter] : statusesOf(query).map(status => ({ ...filter, status }))).map(each =>
-          messages.find(each, { sort: NEWEST, limit: offset + limit, without: ["body"] })
-        )
-      ),
-      messages.count(filter)
+    const [docs, total] = await Promise.all([
+      // They are not many. Without `sort`, for which a server would read them with their bodies.
+      query.ids ? messages.find(search.filter, { without: ["body"] }) : this.#page(search, limit + 1),
+      this.#total(search, limit)
     ]);
-    const newest = pages.flat().sort((a, b) => (b.at as Date).getTime() - (a.at as Date).getTime());
-    return { rows: newest.slice(offset, offset + limit).map(decodeListed), total };
+    const rows = docs.slice(0, limit).map(decodeListed);
+    const last = docs.length > limit ? rows.at(-1) : undefined;
+    const next = last && { next: { at: last.at, id: last._id } };
+    // The first page that has it all.
+    if (!query.cursor && !last) return { rows, total: rows.length, capped: false };
+    return { rows, ...total, total: Math.max(total.total, rows.length), ...next };
+  }
+
+  /** What the database knows is not counted, where that is more than would be. It may be behind: then it is. */
+  async #total(
+    { statuses, parts, isPlain }: Search,
+    limit: number
+  ): Promise<Pick<ListedMessages, "total" | "capped" | "estimated">> {
+    // An act on so many at once says how many are left.
+    const most = Math.max(countedOf(statuses), limit + 1);
+    const estimated = isPlain && statuses.some(isFinal) ? await this.#estimated(statuses) : undefined;
+    if (estimated !== undefined && estimated > most) return { total: estimated, capped: false, estimated: true };
+    const { counted, more } = await this.#count(parts, most);
+    return { total: counted, capped: more };
+  }
+
+  async #page({ filter, ranges, order, isPlain, cursor }: Search, limit: number): Promise<Doc[]> {
+    const { messages } = this.db.collections;
+    const read = order === "at" ? newestOf : greatestOf;
+    const pages = await Promise.all(ranges.map(range => read(messages, range, limit, cursor)));
+    const page = pages.length === 1 ? (pages[0] as Doc[]) : inOrder(pages.flat()).slice(0, limit);
+    // All of a few rows: the instant of one that cannot be read may be no instant, and in no range.
+    return isPlain && !cursor && page.length < limit
+      ? inOrder(await messages.find(filter, { limit, without: ["body"] }))
+      : page;
+  }
+
+  /** All rows but those of the other statuses; undefined = there are too many of these. */
+  async #estimated(statuses: Status[]): Promise<number | undefined> {
+    const { messages } = this.db.collections;
+    const others = partsOf(STATUSES.filter(status => !statuses.includes(status))).map(status => ({ status }));
+    const [all, { counted, more }] = await Promise.all([messages.estimate(), this.#count(others, COUNTED.live)]);
+    return more ? undefined : all - counted;
+  }
+
+  async #count(parts: Filter[], limit: number): Promise<Count> {
+    const { messages } = this.db.collections;
+    const counts = await Promise.all(parts.map(part => messages.count(part, limit)));
+    const sum = counts.reduce((sum, { counted }) => sum + counted, 0);
+    return { counted: Math.min(sum, limit), more: sum > limit || counts.some(({ more }) => more) };
+  }
+
+  #countOf(status: Status): Promise<Count> {
+    return this.db.collections.messages.count({ status }, countedOf([status]));
   }
 
   async stats(): Promise<StoreStats> {
     const { messages, parked } = this.db.collections;
-    const [parkedCount, oldest, oldestDeadAt, ...counts] = await Promise.all([
-      parked.count({}),
+    const [parkedCount, oldest, ...counts] = await Promise.all([
+      parked.count(ANY_TIME, COUNTED.live),
       this.oldest(),
-      this.#oldest(STATUS.dead),
-      ...STATUSES.map(status => messages.count({ status }))
+      ...STATUSES.map(status => this.#countOf(status))
     ]);
-    const byStatus = Object.fromEntries(STATUSES.map((status, i) => [status, counts[i]])) as Record<Status, number>;
+    const of = Object.fromEntries(STATUSES.map((status, i) => [status, counts[i]])) as Record<Status, Count>;
+    const byStatus = Object.fromEntries(STATUSES.map(status => [status, of[status].counted])) as Record<Status, number>;
+    const more = STATUSES.filter(status => of[status].more);
+    const [only] = more;
+    const others = STATUSES.reduce((sum, each) => sum + (each === only ? 0 : byStatus[each]), 0);
+    const rest = only && isFinal(only) && more.length === 1 ? (await messages.estimate()) - others : 0;
+    const isKnown = only !== undefined && rest > byStatus[only];
+    if (isKnown) byStatus[only] = rest;
     return {
       byStatus,
-      parked: parkedCount,
+      parked: parkedCount.counted,
+      capped: [...(isKnown ? [] : more), ...(parkedCount.more ? (["parked"] as const) : [])],
+      estimated: isKnown ? [only] : [],
       oldestPendingAt: oldest.pending,
       oldestPublishedAt: oldest.published,
-      oldestDeadAt
+      oldestDeadAt: oldest.dead
     };
   }
 
-  async oldest(): Promise<{ pending?: Date; published?: Date }> {
-    const [pending, published] = await Promise.all([this.#oldest(STATUS.pending), this.#oldest(STATUS.published)]);
-    return { pending, published };
+  async oldest(): Promise<Oldest> {
+    const statuses = [STATUS.pending, STATUS.published, STATUS.dead];
+    const [pending, published, dead] = await Promise.all(statuses.map(status => this.#oldest(status)));
+    return { pending, published, dead };
   }
 
   async #oldest(status: Status): Promise<Date | undefined> {
-    const [doc] = await this.db.collections.messages.find({ status }, { sort: { at: 1 }, limit: 1, fields: ["at"] });
+    const [doc] = await this.db.collections.messages.find(
+      // A row without an instant is unreadable, and would come first.
+      { status, at: { $gt: EPOCH } },
+      { sort: { at: 1 }, limit: 1, fields: ["at"] }
+    );
     return doc?.at as Date | undefined;
-  }
-
-  async #filterOf(query: ListQuery): Promise<Filter> {
-    const filter: Filter = {};
-    if (query.ids) filter._id = { $in: query.ids.map(id => textOf("ids", id)) };
-    if (query.status) filter.status = { $in: statusesOf(query) };
-    if (query.event !== undefined) filter.event = textOf("event", query.event);
-    if (query.producer !== undefined) filter.producer = textOf("producer", query.producer);
-    if (query.after || query.before) {
-      filter.at = {
-        ...(query.after && { $gte: instantOf("after", query.after) }),
-        ...(query.before && { $lt: instantOf("before", query.before) })
-      };
-    }
-    if (query.group !== undefined) {
-      const group = textOf("group", query.group);
-      const labelled = labelsOf(group);
-      // Field names cannot be matched by pattern, so the possible labels come from the subscriptions.
-      const known = (await this.db.collections.subscriptions.find({ group: labelled }, { fields: ["group"] })).map(
-        doc => doc.group as string
-      );
-      const receipts = [...new Set([group, ...known])].map(label => ({
-        [pathOf("receipts", label)]: { $exists: true }
-      }));
-      filter.$or = [{ waiting: labelled }, { failed: labelled }, ...receipts];
-    }
-    return filter;
   }
 }

@@ -1,18 +1,25 @@
+import { ReliableError } from "../../errors";
 import { STATUS } from "../../message/lifecycle";
-import type { ListedMessage, Message } from "../../message/message";
+import type { Message, MessageHead } from "../../message/message";
+import type { Subscription } from "../../message/records";
 import type { MessageStore } from "../store";
 import type {
+  Causes,
   ClaimQuery,
+  DeadGroups,
   DeadMessage,
   DisplacedRecord,
   Due,
   DueQuery,
+  ExcusedRecord,
   FailedRecord,
   HandledRecord,
   HandledResult,
   InsertOutcome,
+  ListedMessages,
   ListQuery,
   NamingRecord,
+  Oldest,
   PublishedRecord,
   RecipientsRecord,
   RescheduleRecord,
@@ -20,19 +27,40 @@ import type {
   Timing
 } from "../store-records";
 import { CallbackRows } from "./callback-rows";
+import { causes } from "./causes";
 import { decodeMessage, encodeMessage } from "./codec";
 import type { Database, Doc, Filter, Operation } from "./collection";
 import { ConsumedOrDead } from "./consumed-or-dead";
+import { deadGroups } from "./dead-groups";
 import { DueMessages } from "./due";
+import type { GuardedMessages } from "./guarded-messages";
 import { MessageLists } from "./lists";
-import { groupIdentical, idsOf, inOrder, readable } from "./rows";
+import { groupIdentical, idsOf, inOrder, readable, readableHeads } from "./rows";
 import type { Transactions } from "./transactions";
+import { dueFor } from "./unroutable";
 
 /** No group has a step of its own to wait for. */
 const NOTHING_NEXT: Filter = { $or: [{ next: { $exists: false } }, { next: {} }] };
 
 /** From this many confirms on, the rows are read first. */
 const SAMPLE = 100;
+
+/** The row that is said to be there can be gone when it is read, but not again and again. */
+const MAX_INSERTS = 5;
+
+function existingOf(doc: Doc): InsertOutcome | ReliableError {
+  try {
+    return { stored: false, existing: decodeMessage(doc) };
+  } catch (thrown) {
+    if ((thrown as ReliableError).type !== "RELIABLE_UNREADABLE_ROW") throw thrown;
+    return thrown as ReliableError;
+  }
+}
+
+function neverThere(id: string): ReliableError {
+  const text = `The store refuses ${id}: a unique index says that it is there, and there is no such row.`;
+  return new ReliableError("RELIABLE_STORE_REFUSED", text, { id });
+}
 
 /** The messages. Anything longer than a few lines is in a file of its own. */
 export class DocumentMessages implements MessageStore {
@@ -43,33 +71,39 @@ export class DocumentMessages implements MessageStore {
 
   constructor(
     private readonly db: Database,
-    private readonly transactions: Transactions
+    private readonly transactions: Transactions,
+    private readonly guarded: GuardedMessages
   ) {
     this.#consumedOrDead = new ConsumedOrDead(db);
-    this.#due = new DueMessages(db);
-    this.#callbackRows = new CallbackRows(db);
+    this.#due = new DueMessages(db, guarded);
+    this.#callbackRows = new CallbackRows(db, guarded);
     this.#lists = new MessageLists(db);
   }
 
-  async insert(messages: Message[]): Promise<InsertOutcome[]> {
-    const outcomes = new Map<number, InsertOutcome>();
+  async insert(messages: Message[]): Promise<(InsertOutcome | ReliableError)[]> {
+    const outcomes = new Map<number, InsertOutcome | ReliableError>();
     let open = messages.map((_, i) => i);
-    while (open.length) {
-      const stored = await this.db.collections.messages.insert(open.map(i => encodeMessage(messages[i] as Message)));
-      const taken = open.filter((_, at) => !stored[at]);
-      for (const [at, i] of open.entries()) if (stored[at]) outcomes.set(i, { stored: true });
+    for (let tries = 1; open.length; tries++) {
+      const stored = await this.guarded.insertEach(open.map(i => encodeMessage(messages[i] as Message)));
+      const taken = open.filter((_, at) => stored[at] === false);
+      for (const [at, i] of open.entries()) {
+        const outcome = stored[at] === true ? ({ stored: true } as const) : stored[at];
+        if (outcome) outcomes.set(i, outcome);
+      }
       const there = taken.length
         ? await this.db.collections.messages.find({ _id: { $in: taken.map(i => String(messages[i]?._id)) } })
         : [];
-      const rows = new Map(there.map(doc => [doc._id, decodeMessage(doc)]));
+      const rows = new Map(there.map(doc => [doc._id, doc]));
       for (const i of taken) {
-        const existing = rows.get((messages[i] as Message)._id);
-        if (existing) outcomes.set(i, { stored: false, existing });
+        const id = String(messages[i]?._id);
+        const doc = rows.get(id);
+        if (doc) outcomes.set(i, existingOf(doc));
+        else if (tries === MAX_INSERTS) outcomes.set(i, neverThere(id));
       }
       // The row that stood in the way was pruned or discarded before it could be read, so it is no obstacle any more.
       open = taken.filter(i => !outcomes.has(i));
     }
-    return messages.map((_, i) => outcomes.get(i) as InsertOutcome);
+    return messages.map((_, i) => outcomes.get(i) as InsertOutcome | ReliableError);
   }
 
   insertIn(session: unknown, message: Message): Promise<InsertOutcome> {
@@ -95,12 +129,18 @@ export class DocumentMessages implements MessageStore {
       const ids = new Set(rows.filter(row => row.status === status).map(row => row._id));
       return all.filter(({ id }) => ids.has(id));
     };
-    // The message became `dead` before this was written: only its history is completed.
+    // A group had failed for good before this was written. The others are waited for from now on.
     await this.db.collections.messages.bulk(
-      among(STATUS.dead).map(({ id, at }) => ({
-        filter: { _id: id, status: STATUS.dead, publishedAt: { $exists: false } },
-        change: { $set: { publishedAt: at } }
-      }))
+      among(STATUS.dead).flatMap(({ id, at, dueAt }) => {
+        const filter = { _id: id, status: STATUS.dead, publishedAt: { $exists: false }, retriedAt: { $exists: false } };
+        return [
+          {
+            filter: { ...filter, dueAt: { $exists: true }, ...NOTHING_NEXT },
+            change: { $set: { publishedAt: at, dueAt } }
+          },
+          { filter, change: { $set: { publishedAt: at } } }
+        ];
+      })
     );
     const records = among(STATUS.pending);
     const plain = await this.#writePublished(records, NOTHING_NEXT);
@@ -132,7 +172,12 @@ export class DocumentMessages implements MessageStore {
   async postponed(ids: string[], dueAt: Date): Promise<number> {
     if (!ids.length) return 0;
     return this.db.collections.messages.update(
-      { _id: { $in: ids.map(String) }, status: STATUS.pending, claim: { $exists: false } },
+      {
+        _id: { $in: ids.map(String) },
+        status: { $in: [STATUS.pending, STATUS.dead] },
+        dueAt: { $exists: true },
+        claim: { $exists: false }
+      },
       { $set: { dueAt } }
     );
   }
@@ -141,7 +186,7 @@ export class DocumentMessages implements MessageStore {
     return this.#consumedOrDead.handled(records);
   }
 
-  resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed" | "dead">> {
+  resolveRecipients(records: RecipientsRecord[]): Promise<Pick<HandledResult, "consumed">> {
     return this.#consumedOrDead.resolveRecipients(records);
   }
 
@@ -151,6 +196,14 @@ export class DocumentMessages implements MessageStore {
 
   displaced(records: DisplacedRecord[]): Promise<void> {
     return this.#due.displaced(records);
+  }
+
+  excused(records: ExcusedRecord[]): Promise<void> {
+    return this.#consumedOrDead.excused(records);
+  }
+
+  routable(subscriptions: Pick<Subscription, "group" | "pattern">[], at: Date): Promise<number> {
+    return this.db.collections.messages.bulk(subscriptions.flatMap(subscription => dueFor(subscription, at)));
   }
 
   insertFromReceipts(rows: Message[]): Promise<Set<string>> {
@@ -183,6 +236,12 @@ export class DocumentMessages implements MessageStore {
     return inOrder(ids, readable(docs));
   }
 
+  async heads(ids: string[]): Promise<MessageHead[]> {
+    if (!ids.length) return [];
+    const docs = await this.db.collections.messages.find({ _id: { $in: ids.map(String) } }, { without: ["body"] });
+    return inOrder(ids, readableHeads(docs));
+  }
+
   async timings(ids: string[]): Promise<Timing[]> {
     const docs = await this.db.collections.messages.find(
       { _id: { $in: ids.map(String) }, status: STATUS.consumed },
@@ -191,15 +250,23 @@ export class DocumentMessages implements MessageStore {
     return docs.map(({ _id: id, event, createdAt, at }) => ({ id, event, createdAt, consumedAt: at }) as Timing);
   }
 
-  list(query: ListQuery, offset: number, limit: number): Promise<{ rows: ListedMessage[]; total: number }> {
-    return this.#lists.list(query, offset, limit);
+  list(query: ListQuery, limit: number): Promise<ListedMessages> {
+    return this.#lists.list(query, limit);
+  }
+
+  causes(query: ListQuery): Promise<Causes> {
+    return causes(this.db, query);
   }
 
   stats(): Promise<StoreStats> {
     return this.#lists.stats();
   }
 
-  oldest(): Promise<{ pending?: Date; published?: Date }> {
+  deadGroups(limit: number): Promise<DeadGroups> {
+    return deadGroups(this.db.collections.messages, limit);
+  }
+
+  oldest(): Promise<Oldest> {
     return this.#lists.oldest();
   }
 }

@@ -1,14 +1,16 @@
-import { ReliableError } from "../../errors";
-import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle";
+import { isFinal, openStatusOf, STATUS, STATUSES, type Status } from "../../message/lifecycle";
 import { ANY_GROUP, type MessageHead, type Note } from "../../message/message";
-import { consumerGroup, namesGroup } from "../../message/pattern";
-import type { AuditRecord, Subscription } from "../../message/records";
+import { namesGroup } from "../../message/pattern";
+import type { Discarded, Subscription } from "../../message/records";
 import type { OperationStore } from "../store";
-import type { Released, ReleaseScope } from "../store-records";
-import { pathOf } from "./codec";
-import type { Change, Database, Doc, Filter, Operation } from "./collection";
+import type { Keyed, Released, ReleaseScope } from "../store-records";
+import { removeBodies } from "./bodies";
+import { keyOf, pathOf } from "./codec";
+import { type Change, type Database, type Doc, EPOCH, type Filter, type Operation } from "./collection";
+import { erase, keyed } from "./drops";
+import type { GuardedMessages } from "./guarded-messages";
 import { labelsOf, textOf } from "./queries";
-import { CLOSED, deadOf, isExactly, NOT_ASKED } from "./rows";
+import { CLOSED, hasNone, isExactly, NOT_ASKED, NOT_DEAD, noted } from "./rows";
 import { subscriptionId } from "./subscriptions";
 
 /** Statuses with few rows that matter to an operator; the others are history. */
@@ -16,84 +18,67 @@ const LIVE = STATUSES.filter(status => !isFinal(status));
 
 const RELEASE_PAGE = 500;
 
-/** A message has a handful; operators read them by page elsewhere. */
-const MAX_AUDITS = 1000;
-
 /** An operator's acts: retry, resolve, discard, forget. */
 export class DocumentOperations implements OperationStore {
-  constructor(private readonly db: Database) {}
+  constructor(
+    private readonly db: Database,
+    private readonly guarded: GuardedMessages
+  ) {}
 
-  async retry(message: MessageHead, at: Date, note: Note): Promise<boolean> {
-    const waiting = [...new Set([...message.waiting, ...message.failed])];
-    const base = message.failed
-      .filter(group => message.spent[group] !== undefined)
-      .map(group => [pathOf("base", group), message.spent[group]]);
-    return this.#leaveDead(message, {
-      $set: {
-        status: STATUS.pending,
-        at: message.createdAt,
-        retriedAt: at,
-        dueAt: at,
-        waiting,
-        ...Object.fromEntries(base)
-      },
-      // Attempts counted up to here do not count any more.
-      $unset: { ...NOT_ASKED, failed: true, next: true, reason: true },
-      $push: { notes: note }
-    });
+  async retry(message: MessageHead, at: Date, given: Note): Promise<boolean> {
+    return this.#leaveDead(retrying(message, at, given));
   }
 
-  async resolve(message: MessageHead, note: Note): Promise<boolean> {
-    return this.#leaveDead(message, { $set: { status: STATUS.resolved, at: note.at }, $push: { notes: note } });
+  async resolve(message: MessageHead, given: Note): Promise<boolean> {
+    return this.#leaveDead(resolving(message, given));
   }
 
-  async discard(message: MessageHead, record: AuditRecord): Promise<boolean> {
-    const { messages, audit } = this.db.collections;
-    const [first] = await audit.insert([{ ...record }]);
-    if ((await messages.remove(asGiven(message))) > 0) return true;
+  async discard(message: MessageHead, record: Discarded): Promise<boolean> {
+    const { messages, bodies, discarded } = this.db.collections;
+    const [first] = await discarded.insert([{ ...record }]);
+    const found = await messages.find(asGiven(message), { fields: ["bodyId"] });
+    // Of a try that died between record and deletion: this one is by another human, or for another reason.
+    if (!first && found.length) {
+      const { at, by, note, of } = record;
+      await discarded.update({ _id: record._id }, { $set: { at, by, note, of } });
+    }
+    if ((await messages.remove({ ...asGiven(message), ...hasNone("waiting") })) > 0) {
+      await removeBodies(bodies, found);
+      return true;
+    }
     const [still] = await messages.find({ _id: String(message._id) }, { fields: ["_id"] });
-    // The audit record of an earlier try whose answer was lost: that try deleted the message.
+    // The record of an earlier try whose answer was lost: that try deleted the message.
     if (!still && !first) return true;
     // Another operator deleted the message at this moment, with this record, so the record stays.
-    if (!still && (await this.audits(String(message._id))).every(({ _id }) => _id === record._id)) return false;
-    await audit.remove({ _id: record._id });
+    const others = await discarded.find({ id: record.id }, { fields: ["_id"] });
+    if (!still && others.every(({ _id }) => _id === record._id)) return false;
+    await discarded.remove({ _id: record._id });
     return false;
   }
 
-  async forget(gone: Pick<Subscription, "group" | "pattern">[], note: Note): Promise<number> {
-    const { subscriptions, audit } = this.db.collections;
-    const { group = "", pattern } = note;
-    if (group === ANY_GROUP)
-      throw new ReliableError("RELIABLE_BAD_OPTION", `'${ANY_GROUP}' is no group that could be forgotten.`, {
-        option: "group"
-      });
-    // Repeating the call after a crash must not report a second act.
-    await audit.insert([
-      {
-        _id: JSON.stringify(["forget", group, pattern, note.at]),
-        at: note.at,
-        by: note.by,
-        act: "forget",
-        group,
-        ...(pattern !== undefined && { pattern }),
-        ...(note.note !== undefined && { note: note.note })
-      }
-    ]);
-    return gone.length ? subscriptions.remove({ _id: { $in: gone.map(subscriptionId) } }) : 0;
+  async forget(gone: Pick<Subscription, "group" | "pattern">[]): Promise<number> {
+    return gone.length ? this.db.collections.subscriptions.remove({ _id: { $in: gone.map(subscriptionId) } }) : 0;
   }
 
   async release({ group, event, exactly, emittedBy }: ReleaseScope, note: Note): Promise<Released | undefined> {
     const { messages } = this.db.collections;
     const labelled = exactly ? textOf("group", group) : labelsOf(textOf("group", group));
     const isMeant = (label: string) => (exactly ? label === group : namesGroup(group, label));
+    // What takes no change would be found again and again. It has been told, and a repeated `forget` finds it.
+    const searched = this.guarded.searched();
+    if (!searched) return undefined;
     const page = await messages.find(
       {
+        ...searched,
         status: { $in: LIVE },
         $or: [{ waiting: labelled }, { failed: labelled }],
         ...(event !== undefined && { event: textOf("event", event) }),
         ...(emittedBy && { createdAt: { $lte: emittedBy } })
       },
-      { limit: RELEASE_PAGE, fields: ["status", "waiting", "failed", "groups", "reason"] }
+      {
+        limit: RELEASE_PAGE,
+        fields: ["status", "waiting", "failed", "resolved", "groups", "createdAt", "publishedAt"]
+      }
     );
     // The databases' regular expressions differ in details (a name that ends in a newline). Labels that do not belong
     // to the group must not be read again and again.
@@ -110,30 +95,16 @@ export class DocumentOperations implements OperationStore {
     return {
       freed,
       consumed: ended(STATUS.consumed).map(({ _id }) => _id),
-      resolved: ended(STATUS.resolved).map(({ _id }) => _id),
-      dead: ended(STATUS.dead).map(deadOf)
+      resolved: ended(STATUS.resolved).map(({ _id }) => _id)
     };
   }
 
-  async forgotten(labels: string[]): Promise<Map<string, Note>> {
-    const groups = labels.flatMap(label => [label, label.split(":", 1)[0] as string]);
-    const acts = (await this.db.collections.audit.find(
-      { act: "forget", group: { $in: groups } },
-      { sort: { at: -1 }, limit: MAX_AUDITS }
-    )) as unknown as Note[];
-    const of = (label: string) =>
-      acts.find(({ group = "", pattern }) =>
-        pattern === undefined ? namesGroup(group, label) : consumerGroup(group, pattern) === label
-      );
-    return new Map(
-      labels.flatMap(label => {
-        const act = of(label);
-        if (!act) return [];
-        const { at, by, group, pattern, note } = act;
-        const story: Note = { at, by, act: "forget", ...(group && { group }) };
-        return [[label, { ...story, ...(note && { note }), ...(pattern && { pattern }) }]];
-      })
-    );
+  async erase(key: string, note: Note, limit: number): Promise<number> {
+    return erase(this.db, textOf("key", key), note, limit);
+  }
+
+  async keyed(key: string, limit: number): Promise<Keyed> {
+    return keyed(this.db, textOf("key", key), limit);
   }
 
   /** Those of the messages that carry the note: some lost their race against a receipt. */
@@ -145,21 +116,75 @@ export class DocumentOperations implements OperationStore {
     return new Set(rows.filter(({ notes = [] }) => (notes as Note[]).some(same)).map(({ _id }) => _id));
   }
 
-  #leaveDead(message: MessageHead, change: Change): Promise<boolean> {
-    return this.db.collections.messages.update(asGiven(message), change).then(matched => matched > 0);
-  }
-
-  async audits(messageId?: string): Promise<AuditRecord[]> {
-    const filter = messageId === undefined ? {} : { "message.id": String(messageId) };
-    return (await this.db.collections.audit.find(filter, {
-      sort: { at: -1, _id: -1 },
-      limit: MAX_AUDITS
-    })) as unknown as AuditRecord[];
+  /** The first one that matches; after it none of the others does. */
+  async #leaveDead(operations: Operation[]): Promise<boolean> {
+    return (await this.db.collections.messages.bulk(operations)) > 0;
   }
 }
 
 function owedBy({ waiting, failed = [] }: Doc): string[] {
   return [...(waiting as string[]), ...(failed as string[])];
+}
+
+function notFailedAnyMore(groups: string[]): Record<string, true> {
+  // One that is not known gets its time anew.
+  const maps = ["deadAt", "errors", "unroutable"] as const;
+  const paths = groups.flatMap(group => [...maps.map(map => pathOf(map, group)), `next.${keyOf(group)}`]);
+  return { ...NOT_DEAD, ...Object.fromEntries([...paths, "failed", "reason"].map(path => [path, true as const])) };
+}
+
+/** The first one that matches retries it, and after it none of the others does. */
+export function retrying(message: MessageHead, at: Date, given: Note): [Operation, Operation, Operation] {
+  const { failed, spent, createdAt } = message;
+  const filter = asGiven(message);
+  const note = { ...given, groups: failed };
+  const base = failed.filter(group => spent[group] !== undefined).map(group => [pathOf("base", group), spent[group]]);
+  const $set = { status: STATUS.pending, at: createdAt, retriedAt: at, ...Object.fromEntries(base) };
+  const change: Change = {
+    $addToSet: { waiting: { $each: failed } },
+    // Attempts counted up to here do not count any more.
+    $unset: { ...notFailedAnyMore(failed), asks: true, unreachableSince: true },
+    $push: noted(note)
+  };
+  const free: Operation = {
+    filter: { ...filter, $or: [{ claim: { $exists: false } }, { dueAt: { $gte: EPOCH, $lte: at } }] },
+    change: { ...change, $set: { ...$set, dueAt: at }, $unset: { ...change.$unset, ...NOT_ASKED } }
+  };
+  // A sweep is sending it to other groups. What that has done must be written, and then the message is due at once.
+  const swept: Operation = {
+    filter: { ...filter, claim: { $exists: true }, dueAt: { $exists: true } },
+    change: { ...change, $set }
+  };
+  // Once more, for a sweep that ends between the two.
+  return [free, swept, free];
+}
+
+/** Likewise. */
+export function resolving(message: MessageHead, given: Note): [Operation, Operation] {
+  const { failed, createdAt } = message;
+  const filter = asGiven(message);
+  const note = { ...given, groups: failed };
+  return [
+    // The other groups go on. That these were resolved is remembered, so that it never becomes `consumed` without
+    // them.
+    {
+      filter: { ...filter, "waiting.0": { $exists: true } },
+      change: {
+        $set: { status: openStatusOf(message), at: createdAt },
+        $addToSet: { resolved: { $each: failed } },
+        $unset: { failed: true, reason: true, ...NOT_DEAD },
+        $push: noted(note)
+      }
+    },
+    {
+      filter: { ...filter, ...hasNone("waiting") },
+      change: {
+        $set: { status: STATUS.resolved, at: given.at },
+        $unset: { ...CLOSED, ...NOT_DEAD },
+        $push: noted(note)
+      }
+    }
+  ];
 }
 
 /** Still dead, and for the same groups that the operator saw. */
@@ -168,36 +193,45 @@ function asGiven(message: MessageHead): Filter {
 }
 
 /**
- * One conditional write that removes the group and closes the message if no other group owes a receipt. `ends`: the
- * status that the message comes to by it.
+ * One conditional write that removes the group and closes the message if no other group is left. `ends`: the status that
+ * the message comes to by it.
  */
 function releaseOf(
   doc: Doc,
   isMeant: (label: string) => boolean,
-  note: Note
+  given: Note
 ): { doc: Doc; operation: Operation; ends?: Status } {
+  const { _id, publishedAt, createdAt } = doc;
   const status = doc.status as Status;
   const waiting = (doc.waiting as string[]).filter(label => !isMeant(label));
   const failedBefore = (doc.failed ?? []) as string[];
   const failed = failedBefore.filter(label => !isMeant(label));
-  const filter = { _id: doc._id, status, waiting: doc.waiting, ...isExactly("failed", failedBefore) };
-  const $push = { notes: note };
-  const staysAs = (left: string[]) => ({
-    doc,
-    operation: { filter, change: { $set: { waiting: left, failed }, $push } }
+  const note: Note = { ...given, groups: owedBy(doc).filter(isMeant) };
+  const changing = (
+    $set: Record<string, unknown>,
+    $unset?: Record<string, true>,
+    more?: Pick<Change, "$pull">
+  ): Operation => ({
+    filter: { _id, status, waiting: doc.waiting, ...isExactly("failed", failedBefore) },
+    change: { $set: { waiting, failed, ...$set }, ...($unset && { $unset }), ...more, $push: noted(note) }
   });
-  const endsAs = (ends: Status) => ({
-    doc,
-    ends,
-    operation: {
-      filter,
-      change: { $set: { waiting, failed, status: ends, at: note.at }, $unset: { ...CLOSED }, $push }
-    }
-  });
-  if (waiting.length) return staysAs(waiting);
-  if (failed.length) return status === STATUS.dead ? staysAs(waiting) : endsAs(STATUS.dead);
+  // Of a dead one only a human has to do with what is left.
+  if (failed.length) {
+    const gone = failedBefore.filter(isMeant);
+    const $pull = gone.length ? { $pull: { lastErrors: { group: { $in: gone } } } } : undefined;
+    return { doc, operation: changing({}, waiting.length ? undefined : CLOSED, $pull) };
+  }
+  if (waiting.length) {
+    const isAlive = status === STATUS.dead;
+    const alive = { status: openStatusOf({ publishedAt }), at: createdAt };
+    return { doc, operation: isAlive ? changing(alive, { reason: true, ...NOT_DEAD }) : changing({}) };
+  }
   // Not sent yet: groups that subscribe before it is sent may still get it.
-  if (status === STATUS.intended) return staysAs([ANY_GROUP]);
+  if (status === STATUS.intended) return { doc, operation: changing({ waiting: [ANY_GROUP] }) };
   const handled = Object.values((doc.groups ?? {}) as Record<string, object>).some(of => "receipt" in of);
-  return endsAs(handled ? STATUS.consumed : STATUS.resolved);
+  const resolved = ((doc.resolved ?? []) as string[]).length > 0;
+  const ends = handled && !resolved ? STATUS.consumed : STATUS.resolved;
+  // Of a resolved one the reason says what was resolved.
+  const $unset = { ...CLOSED, ...NOT_DEAD, ...(ends === STATUS.consumed && { reason: true as const }) };
+  return { doc, ends, operation: changing({ status: ends, at: given.at }, $unset) };
 }

@@ -1,7 +1,9 @@
-import type { AuditRecord, Parked } from "../../message/records";
+import type { Discarded, ListedParked, Parked } from "../../message/records";
 import type { ParkedStore } from "../store";
-import { decodeParked, encodeParked } from "./codec";
-import type { Database } from "./collection";
+import type { Listed } from "../store-records";
+import { decodeListedParked, decodeParked, encodeParked } from "./codec";
+import { type Database, EPOCH } from "./collection";
+import { ANY_TIME, COUNTED, totalOf } from "./counts";
 
 /** What could not be read, with its raw bytes; see `src/inbound/parked-messages.ts` for what is cut. */
 export class DocumentParked implements ParkedStore {
@@ -11,25 +13,26 @@ export class DocumentParked implements ParkedStore {
     return this.db.collections.parked.insert(records.map(encodeParked));
   }
 
-  async list(offset: number, limit: number): Promise<{ rows: Parked[]; total: number }> {
+  async list(offset: number, limit: number): Promise<Listed<ListedParked>> {
     const { parked } = this.db.collections;
-    const [docs, total] = await Promise.all([
-      parked.find({}, { sort: { at: -1, _id: -1 }, skip: offset, limit }),
-      parked.count({})
+    const [docs, count] = await Promise.all([
+      parked.find({}, { sort: { at: -1, _id: -1 }, skip: offset, limit, without: ["body"] }),
+      parked.count(ANY_TIME, COUNTED.live)
     ]);
-    return { rows: docs.map(decodeParked), total };
+    return { rows: docs.map(decodeListedParked), ...totalOf(count, docs.length, offset, limit) };
   }
 
   async find(ids: string[]): Promise<Parked[]> {
     return (await this.db.collections.parked.find({ _id: { $in: ids.map(String) } })).map(decodeParked);
   }
 
-  async discard({ _id, at }: Parked, record: AuditRecord): Promise<void> {
-    const { parked, audit } = this.db.collections;
+  async discard({ _id, at }: Pick<Parked, "_id" | "at">, record: Discarded): Promise<void> {
+    const { parked, discarded } = this.db.collections;
     // Only operators delete it, so the record is true no matter which of two operators deleted the row, and it is never
     // removed.
-    await audit.insert([{ ...record }]);
+    await discarded.insert([{ ...record }]);
     // Of this parking only: a message that was parked again in the meantime has been seen by no operator.
-    await parked.remove({ _id: String(_id), at });
+    // (One whose row is damaged may have no instant.)
+    await parked.remove({ _id: String(_id), ...(at > EPOCH && { at }) });
   }
 }

@@ -1,18 +1,71 @@
 import type { ReliableError } from "../../errors";
-import { isOpen, STATUSES } from "../../message/lifecycle";
-import type { Message } from "../../message/message";
-import type { DeadMessage } from "../store-records";
-import { decodeMessage } from "./codec";
+import { isFinal, STATUSES } from "../../message/lifecycle";
+import {
+  FAILURES_KEPT,
+  type Failure,
+  GROUPS_NOTED,
+  LAST_ERRORS_KEPT,
+  type LastError,
+  LIBRARY,
+  type Message,
+  type MessageHead,
+  NOTES_KEPT,
+  type Note
+} from "../../message/message";
+import { decodeHead, decodeMessage, pathOf } from "./codec";
 import type { Doc, Filter } from "./collection";
 
 /** Fields that only an open message has. Without them it leaves the sweeper's index. */
 export const CLOSED = { dueAt: true, claim: true } as const;
 
-/** The sweeper may have to act. */
-export const OPEN: Filter = { status: { $in: STATUSES.filter(status => isOpen({ status })) } };
+/** The sweeper may have to act: of a `dead` row only while `dueAt` says so. */
+export const OPEN: Filter = {
+  status: { $in: STATUSES.filter(status => !isFinal(status)) },
+  dueAt: { $exists: true }
+};
+
+/** The group has not failed for good. (`$ne` on lists is understood differently by the databases.) */
+export function notDead(group: string): Filter {
+  return { [pathOf("deadAt", group)]: { $exists: false } };
+}
+
+/** The last ones are kept, so that a row cannot grow without end. */
+export function noted(note: Note): { notes: { $each: Note[]; $slice: number } } {
+  return { notes: { $each: [bounded(note)], $slice: -NOTES_KEPT } };
+}
+
+/** Likewise. */
+export function failureKept(failure: Failure): { failures: { $each: Failure[]; $slice: number } } {
+  return { failures: { $each: [failure], $slice: -FAILURES_KEPT } };
+}
+
+/** How a group has failed for good, for those that search. */
+export function lastErrorsKept(errors: LastError[]): { lastErrors: { $each: LastError[]; $slice: number } } {
+  return { lastErrors: { $each: errors, $slice: -LAST_ERRORS_KEPT } };
+}
+
+/** Fields that only a dead message has. */
+export const NOT_DEAD = { lastErrors: true } as const;
+
+function bounded(note: Note): Note {
+  const { groups = [], replaced = [] } = note;
+  const more = groups.length - GROUPS_NOTED;
+  if (more <= 0 && replaced.length <= GROUPS_NOTED) return note;
+  return {
+    ...note,
+    groups: groups.slice(0, GROUPS_NOTED),
+    ...(more > 0 && { moreGroups: more }),
+    ...(replaced.length && { replaced: replaced.slice(0, GROUPS_NOTED) })
+  };
+}
+
+/** For the message's story: since when which groups are meant. */
+export function recipientsNote(at: Date, groups: string[], replaced: string[]): Note {
+  return { at, by: LIBRARY, act: "recipients", groups, replaced };
+}
 
 /** An empty list is stored as none, but may have become empty. */
-export function hasNone(list: "waiting" | "failed"): Filter {
+export function hasNone(list: "waiting" | "failed" | "resolved"): Filter {
   return { [`${list}.0`]: { $exists: false } };
 }
 
@@ -25,9 +78,17 @@ export const NOT_ASKED = { claim: true, asks: true, unreachableSince: true } as 
 
 /** Rows that cannot be read are left out. */
 export function readable(docs: Doc[]): Message[] {
+  return readableBy(decodeMessage, docs);
+}
+
+export function readableHeads(docs: Doc[]): MessageHead[] {
+  return readableBy(decodeHead, docs);
+}
+
+function readableBy<T>(decode: (doc: Doc) => T, docs: Doc[]): T[] {
   return docs.flatMap(doc => {
     try {
-      return decodeMessage(doc);
+      return [decode(doc)];
     } catch (thrown) {
       if ((thrown as ReliableError).type !== "RELIABLE_UNREADABLE_ROW") throw thrown;
       return [];
@@ -35,15 +96,11 @@ export function readable(docs: Doc[]): Message[] {
   });
 }
 
-export function deadOf({ _id: id, reason }: Doc): DeadMessage {
-  return { id, reason: typeof reason === "string" ? reason : "" };
-}
-
 export function idsOf(records: { id: string }[]): string[] {
   return [...new Set(records.map(({ id }) => String(id)))];
 }
 
-export function inOrder(ids: string[], messages: Message[]): Message[] {
+export function inOrder<T extends MessageHead>(ids: string[], messages: T[]): T[] {
   const byId = new Map(messages.map(message => [message._id, message]));
   return [...new Set(ids)].flatMap(id => byId.get(id) ?? []);
 }

@@ -1,10 +1,23 @@
-import type { Subscription } from "../../message/records";
+import type { Pause, Subscription } from "../../message/records";
+import { unreadableRow } from "../../message/unreadable";
 import type { SubscriptionStore } from "../store";
-import type { Database } from "./collection";
+import { type Database, type Doc, EPOCH } from "./collection";
+import { isPause, toPause } from "./pauses";
+import { isInstant, isText } from "./row-check";
 
 export function subscriptionId({ group, pattern }: Pick<Subscription, "group" | "pattern">): string {
   return JSON.stringify([group, pattern]);
 }
+
+/** Without these it names no group. What else is damaged the next announcement writes anew. */
+const NEEDED = ["group", "pattern", "queue"];
+
+function shown({ _id, ...row }: Doc): Subscription {
+  const [firstSeenAt, seenAt] = [row.firstSeenAt, row.seenAt].map(at => (isInstant(at) ? at : EPOCH));
+  return { ...row, firstSeenAt, seenAt } as unknown as Subscription;
+}
+
+const compare = (a: string, b: string) => (a < b ? -1 : Number(a > b));
 
 /** Groups and their queues, as consumers announce them. */
 export class DocumentSubscriptions implements SubscriptionStore {
@@ -21,8 +34,20 @@ export class DocumentSubscriptions implements SubscriptionStore {
     );
   }
 
-  async list(): Promise<Subscription[]> {
-    const docs = await this.db.collections.subscriptions.find({}, { sort: { group: 1, pattern: 1 } });
-    return docs.map(({ _id, ...subscription }) => subscription as unknown as Subscription);
+  async list(unreadable?: (error: Error) => void): Promise<Subscription[]> {
+    return (await this.known(unreadable)).subscriptions;
+  }
+
+  async known(unreadable?: (error: Error) => void): Promise<{ subscriptions: Subscription[]; pauses: Pause[] }> {
+    const docs = await this.db.collections.subscriptions.find({});
+    const subscriptions = docs
+      .filter(doc => !isPause(doc))
+      .flatMap(doc => {
+        const fault = NEEDED.find(field => !isText(doc[field]));
+        if (fault) unreadable?.(unreadableRow(doc._id, `its '${fault}' is not text`, "subscription"));
+        return fault ? [] : shown(doc);
+      })
+      .sort((a, b) => compare(a.group, b.group) || compare(a.pattern, b.pattern));
+    return { subscriptions, pauses: docs.filter(isPause).flatMap(toPause) };
   }
 }

@@ -2,7 +2,7 @@ import Datastore from "@seald-io/nedb";
 import { Batcher } from "../../async/batcher";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Clock } from "../../platform/clock";
-import type { Change, Collection, Doc, Filter, Operation, Page } from "../documents/collection";
+import type { Attempted, Change, Collection, Count, Doc, Filter, Operation, Page } from "../documents/collection";
 import type { Index } from "../documents/indexes";
 import { DataFile, type OpenedFile, type Ownership } from "./data-file";
 import type { Faults } from "./faults";
@@ -101,6 +101,10 @@ export class EmbeddedCollection implements Collection {
     });
   }
 
+  insertEach(docs: Doc[]): Promise<boolean[]> {
+    return this.insert(docs);
+  }
+
   async update(filter: Filter, change: Change): Promise<number> {
     return this.bulk([{ filter, change }]);
   }
@@ -111,6 +115,11 @@ export class EmbeddedCollection implements Collection {
       for (const operation of operations) matched += await this.#updated(operation, journal);
       return matched;
     });
+  }
+
+  /** NeDB refuses nothing for what it is. */
+  async attempt(operations: Operation[]): Promise<Attempted> {
+    return { matched: await this.bulk(operations), refused: [] };
   }
 
   async find(filter: Filter, { sort, skip, limit, fields, without = [] }: Page = {}): Promise<Doc[]> {
@@ -128,8 +137,13 @@ export class EmbeddedCollection implements Collection {
     });
   }
 
-  async count(filter: Filter): Promise<number> {
-    return this.#step(true, () => this.#db.countAsync(filter).execAsync() as Promise<unknown> as Promise<number>);
+  async count(filter: Filter, limit: number): Promise<Count> {
+    const all = await this.#step(true, () => this.#db.countAsync(filter).execAsync() as Promise<unknown>);
+    return { counted: Math.min(all as number, limit), more: (all as number) > limit };
+  }
+
+  estimate(): Promise<number> {
+    return this.#step(true, () => Promise.resolve(this.#rows().length));
   }
 
   async remove(filter: Filter): Promise<number> {

@@ -36,7 +36,8 @@ export interface OpenedFile {
  * file is as it was. One call at a time.
  *
  * Each opening makes a new file in place of the old one. A process that has lost the folder without knowing it still
- * holds the old one, and what it writes there disturbs nobody.
+ * holds the old one, and what it writes there disturbs nobody (where the disk has no room for a new file, the lock alone
+ * keeps it out).
  */
 export class DataFile {
   #length: number;
@@ -59,21 +60,25 @@ export class DataFile {
   static async open(path: string, owner: Ownership): Promise<OpenedFile> {
     await deleteCopies(path);
     const handle = await open(path, "a+", FILE_MODE);
+    let opened: OpenedFile | undefined;
     try {
       await handle.chmod(FILE_MODE);
       const { rows, length, tail } = await readLines(handle, path);
-      const opened: OpenedFile = { file: new DataFile(path, owner, handle, length), rows };
+      opened = { file: new DataFile(path, owner, handle, length), rows };
       if (tail.length) {
         opened.torn = await keep(`${path}.torn`, tail);
         await handle.truncate(length);
       }
-      await opened.file.rewrite(rows.values()).catch(thrown => {
-        if (!isFull(thrown)) throw thrown;
-        opened.notRewritten = thrown;
-      });
+      opened.notRewritten = await opened.file.rewrite(rows.values()).then(
+        () => undefined,
+        thrown => {
+          if (isFull(thrown)) return thrown as Error;
+          throw thrown;
+        }
+      );
       return opened;
     } catch (thrown) {
-      await handle.close();
+      await (opened?.file ?? handle).close();
       throw thrown;
     }
   }
@@ -217,14 +222,16 @@ async function assertRoom(folder: string, bytes: number): Promise<void> {
   throw Object.assign(new Error(text), { code: "ENOSPC" });
 }
 
-/** Without it, a power loss may bring back the folder as it was: with the old file, or with none. */
+/**
+ * Without it, a power loss may bring back the folder as it was: with the old file, or with none. Windows opens no
+ * folders, some file systems sync none, and a folder above ours need not be readable.
+ */
 export async function syncFolder(folder: string): Promise<void> {
-  // Windows opens no folders, and its file systems write renames to their journal.
-  if (process.platform === "win32") return;
-  const handle = await open(folder, "r");
   try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(folder, "r");
+    await handle.sync().finally(() => handle.close());
+  } catch (thrown) {
+    if (!["EACCES", "EPERM", "EISDIR", "EINVAL", "ENOTSUP"].includes((thrown as NodeJS.ErrnoException).code ?? ""))
+      throw thrown;
   }
 }

@@ -4,6 +4,7 @@ import { threadId } from "node:worker_threads";
 import { uuidv7 } from "uuidv7";
 import { ReliableError } from "../../errors";
 import type { Clock, Timer } from "../../platform/clock";
+import type { Logger } from "../../platform/logger";
 import { FILE_MODE, type Ownership } from "./data-file";
 import { type ProcessIdentity, processIdentity, processOf } from "./process-identity";
 
@@ -28,6 +29,16 @@ const LOOKS = 5;
 const HELD = ((globalThis as { [key: symbol]: Set<string> | undefined })[
   Symbol.for("moleculer-reliable-emit.locks")
 ] ??= new Set<string>());
+
+/** How often a lock is looked at whose owner cannot be. */
+const WATCH_MS = 500;
+
+/** What a lock needs of the store that takes it. */
+export interface LockParts {
+  clock: Clock;
+  logger: Logger;
+  onLost(error: Error): void;
+}
 
 interface Owner {
   pid: number;
@@ -64,7 +75,8 @@ export class FileLock implements Ownership {
     return this.owner.token;
   }
 
-  static async acquire(file: string, clock: Clock, onLost: (error: Error) => void): Promise<FileLock> {
+  static async acquire(file: string, { clock, logger, onLost }: LockParts): Promise<FileLock> {
+    let waitedFor: number | undefined;
     const token = uuidv7();
     const process_ = await processIdentity();
     const owner: Owner = { pid: process.pid, thread: threadId, host: hostname(), token, process: process_ };
@@ -81,11 +93,25 @@ export class FileLock implements Ownership {
         }
       }
       const holder = await readOwner(file);
-      if (!holder && (await age(file, clock)) < WRITE_MS) {
+      if (!holder && clock.now() - ((await touched(file)) ?? 0) < WRITE_MS) {
         await clock.sleep(LOOK_MS);
         continue;
       }
-      if (holder && (await isAlive(file, holder, owner, clock))) {
+      const life = holder ? await lifeOf(holder, owner) : "dead";
+      const touchedAt = life === "unknown" ? await touched(file) : undefined;
+      if (touchedAt !== undefined && touchedAt === waitedFor && clock.now() - touchedAt < STALE_MS) {
+        await clock.sleep(WATCH_MS);
+        continue;
+      }
+      // Its owner may be dead, and its machine have come back quicker than the lock gets old.
+      if (holder && touchedAt !== undefined && waitedFor === undefined && clock.now() - touchedAt < STALE_MS) {
+        waitedFor = touchedAt;
+        logger.warn(
+          `Reliable: ${file} is of process ${holder.pid} on ${holder.host}, which cannot be looked at from here. The start waits until it is touched, or for ${STALE_MS / 1000} s after its last touch.`
+        );
+        continue;
+      }
+      if (holder && (life === "alive" || (touchedAt !== undefined && clock.now() - touchedAt < STALE_MS))) {
         throw new ReliableError(
           "RELIABLE_BAD_OPTION",
           `The embedded store's folder is in use by process ${holder.pid} on ${holder.host} (${file}). One process only; use MongoDB for more.`,
@@ -167,21 +193,22 @@ async function readOwner(file: string): Promise<Owner | undefined> {
   }
 }
 
-async function isAlive(file: string, holder: Owner, own: Owner, clock: Clock): Promise<boolean> {
-  const { pid, thread, host } = holder;
+/** Unknown: it is alive as long as it touches the lock. */
+async function lifeOf(
+  { pid, thread, host, token, ...holder }: Owner,
+  own: Owner
+): Promise<"alive" | "dead" | "unknown"> {
   const sameSystem = holder.process && own.process && holder.process.system === own.process.system;
-  if (sameSystem || (!holder.process && host === own.host)) {
-    if (pid === own.pid && thread === own.thread) return HELD.has(holder.token);
-    const there = await processOf(pid);
-    if (there === "none") return false;
-    // Its pid may be another's by now. Threads end without their process, so theirs go by the touch.
-    if (sameSystem && pid !== own.pid && there !== "unknown") return there.startedAt === holder.process?.startedAt;
-  }
-  return (await age(file, clock)) < STALE_MS;
+  if (!sameSystem && (holder.process || host !== own.host)) return "unknown";
+  if (pid === own.pid && thread === own.thread) return HELD.has(token) ? "alive" : "dead";
+  const there = await processOf(pid);
+  if (there === "none") return "dead";
+  // Its pid may be another's by now. Threads end without their process, so theirs go by the touch.
+  if (!sameSystem || pid === own.pid || there === "unknown") return "unknown";
+  return there.startedAt === holder.process?.startedAt ? "alive" : "dead";
 }
 
-/** ms since the file was last written or touched; Infinity = there is none. */
-async function age(file: string, clock: Clock): Promise<number> {
-  const seen = await stat(file).catch(() => undefined);
-  return seen ? clock.now() - seen.mtimeMs : Number.POSITIVE_INFINITY;
+/** When the file was last written or touched; undefined = there is none. */
+async function touched(file: string): Promise<number | undefined> {
+  return (await stat(file).catch(() => undefined))?.mtimeMs;
 }

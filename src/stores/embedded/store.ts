@@ -1,5 +1,5 @@
 import { mkdir } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { withTimeout } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Clock } from "../../platform/clock";
@@ -11,6 +11,7 @@ import { Documents } from "../documents/documents";
 import { INDEXES } from "../documents/indexes";
 import type { Store, StoreFeatures } from "../store";
 import { EmbeddedCollection } from "./collection";
+import { syncFolder } from "./data-file";
 import { Faults } from "./faults";
 import { FileLock } from "./file-lock";
 import { NO_TRANSACTIONS } from "./no-transactions";
@@ -45,6 +46,12 @@ const FOLDER_MODE = 0o700;
 
 const places = processShared<Shared>("embedded-stores");
 const closing = processShared<Promise<void>>("embedded-stores-closing");
+
+/** A power loss must not take a folder that was made, with all that is in it. */
+async function makeFolder(path: string): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode: FOLDER_MODE });
+  for (let made = path; first && made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made));
+}
 
 /** The collections while the store is open. */
 class EmbeddedDatabase implements Database {
@@ -180,7 +187,7 @@ export class EmbeddedStore extends Documents implements Store {
   }
 
   async #open(faults: Faults): Promise<Opened> {
-    const { path, namespace, clock } = this.#options;
+    const { path, namespace, logger, clock } = this.#options;
     const base = path === undefined ? undefined : join(resolve(path), fileNameOf(namespace));
     const fault = path === undefined ? undefined : fileNameFault(namespace);
     if (fault)
@@ -189,9 +196,13 @@ export class EmbeddedStore extends Documents implements Store {
       });
     const opened = { data: {} as Data, lock: undefined as FileLock | undefined };
     try {
-      if (path !== undefined) await mkdir(path, { recursive: true, mode: FOLDER_MODE });
+      if (path !== undefined) await makeFolder(resolve(path));
       if (base !== undefined)
-        opened.lock = await FileLock.acquire(`${base}.lock`, clock, error => faults.folderLost(error));
+        opened.lock = await FileLock.acquire(`${base}.lock`, {
+          clock,
+          logger,
+          onLost: error => faults.folderLost(error)
+        });
       const owner = opened.lock;
       for (const name of COLLECTION_NAMES) {
         const file = base && `${base}.${name}.db`;

@@ -16,6 +16,9 @@ const CLIENT_OPTIONS: MongoClientOptions = {
   retryWrites: true
 };
 
+/** We read from the primary alone. With another one in the URL the driver would wait for a secondary to connect. */
+const READ_PREFERENCE = "primary";
+
 export interface MongoAddress {
   url?: string;
   /** Of Node.js' `tls.connect`, `ca` above all; turns TLS on. */
@@ -44,7 +47,11 @@ export async function openClient({ url, tls, client }: MongoAddress): Promise<Mo
     ([option]) => !address.toLowerCase().includes(`${option.toLowerCase()}=`)
   );
   try {
-    return new MongoClient(address, { ...Object.fromEntries(defaults), ...(tls && { tls: true, ...tls }) });
+    return new MongoClient(address, {
+      ...Object.fromEntries(defaults),
+      readPreference: READ_PREFERENCE,
+      ...(tls && { tls: true, ...tls })
+    });
   } catch (thrown) {
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",

@@ -1,9 +1,25 @@
-import type { AnyBulkWriteOperation, ClientSession, Collection as DriverCollection, UpdateFilter } from "mongodb";
+import type {
+  AnyBulkWriteOperation,
+  ClientSession,
+  Collection as DriverCollection,
+  IndexDescription,
+  UpdateFilter
+} from "mongodb";
 import { TIMED_OUT, withTimeout } from "../../async/deadline";
+import type { ReliableError } from "../../errors";
 import type { Clock } from "../../platform/clock";
-import type { Change, Collection, Doc, Filter, Operation, Page } from "../documents/collection";
+import type { Attempted, Change, Collection, Count, Doc, Filter, Operation, Page } from "../documents/collection";
 import type { Index } from "../documents/indexes";
-import { DUPLICATE_KEY, isDuplicate, mongoError, unavailable } from "./errors";
+import {
+  DUPLICATE_KEY,
+  errorOfRecord,
+  isDuplicate,
+  isDuplicateId,
+  isOfOneRecord,
+  mongoError,
+  type RecordAnswer,
+  unavailable
+} from "./errors";
 
 /**
  * No command may hang for ever, whatever timeouts a client of the user's has. It is longer than server selection (5 s)
@@ -13,6 +29,12 @@ const DEADLINE_MS = 20_000;
 
 /** A read that its caller has given up ends at the server too, before DEADLINE_MS. */
 const MAX_TIME_MS = 15_000;
+
+/** A count that takes longer is of no use to the operator who waits for it. */
+const COUNT_MS = 2000;
+
+/** MaxTimeMSExpired. */
+const TOO_LONG = 50;
 
 /** A later answer is ignored: the outcome is unknown, and every command of this library may be repeated. */
 export async function answerWithin<T>(what: string, command: Promise<T>, clock: Clock): Promise<T> {
@@ -30,14 +52,42 @@ export async function answerOf<T>(what: string, command: Promise<T>, clock: Cloc
   }
 }
 
-interface WriteErrors {
-  writeErrors?: { index: number; code: number } | { index: number; code: number }[];
-  result?: { getWriteConcernError?(): unknown };
+interface BulkError {
+  writeErrors?: RecordAnswer | RecordAnswer[];
+  result?: { matchedCount?: number; upsertedCount?: number; getWriteConcernError?(): unknown };
+}
+
+/** What the server says to each record that it has not written; undefined = its answer is not of single records. */
+function answersOf(thrown: unknown): RecordAnswer[] | undefined {
+  if (isOfOneRecord(thrown)) return [thrown];
+  const { writeErrors = [], result } = thrown as BulkError;
+  const answers = [writeErrors].flat();
+  // Without the write concern a failover could lose what was promised as stored.
+  return answers.length && !result?.getWriteConcernError?.() ? answers : undefined;
+}
+
+function isRefusal(error: unknown): error is ReliableError {
+  return (error as { type?: unknown }).type === "RELIABLE_STORE_REFUSED";
+}
+
+function refused(error: unknown): ReliableError {
+  if (isRefusal(error)) return error;
+  throw error;
+}
+
+function modelOf({ filter, change, many, upsert }: Operation): AnyBulkWriteOperation<Doc> {
+  const update = change as UpdateFilter<Doc>;
+  return many ? { updateMany: { filter, update } } : { updateOne: { filter, update, ...(upsert && { upsert }) } };
 }
 
 function projectionOf(fields?: string[], without?: string[]): Record<string, 0 | 1> | undefined {
   if (fields) return Object.fromEntries(fields.map(field => [field, 1]));
   return without && Object.fromEntries(without.map(field => [field, 0]));
+}
+
+/** Partial, not sparse: that is of no stable API version, and at some servers costs a closing update a fifth. */
+export function specOf({ key, onlyWith }: Index): IndexDescription {
+  return { key, ...(onlyWith !== undefined && { partialFilterExpression: { [onlyWith]: { $exists: true } } }) };
 }
 
 export class MongoCollection implements Collection {
@@ -51,28 +101,42 @@ export class MongoCollection implements Collection {
   }
 
   async createIndexes(indexes: Index[]): Promise<void> {
-    const wanted = indexes.map(({ key, sparse }) => ({ key, ...(sparse && { sparse }) }));
+    const wanted = indexes.map(specOf);
     if (wanted.length) await this.#answer(this.#what("createIndexes"), this.driver.createIndexes(wanted));
   }
 
   async insert(docs: Doc[]): Promise<boolean[]> {
-    const stored = docs.map(() => true);
+    const stored = await this.insertEach(docs);
+    for (const each of stored) if (typeof each !== "boolean") throw each;
+    return stored as boolean[];
+  }
+
+  async insertEach(docs: Doc[]): Promise<(boolean | ReliableError)[]> {
     const [doc] = docs;
-    if (!doc) return stored;
+    if (!doc) return [];
     const what = this.#what("insert");
-    if (docs.length === 1) return [await this.#answer(what, this.#insertOne(doc))];
-    await this.#answer(
-      what,
-      this.driver.insertMany(docs, { ordered: false }).catch((thrown: unknown) => {
-        const { writeErrors, result } = thrown as WriteErrors;
-        const errors = [writeErrors ?? []].flat();
-        // Without the write concern a failover could lose what was promised as stored.
-        if (!errors.length || errors.some(({ code }) => code !== DUPLICATE_KEY) || result?.getWriteConcernError?.())
-          throw thrown;
-        for (const { index } of errors) stored[index] = false;
-      })
-    );
+    if (docs.length === 1) return [await this.#answer(what, this.#insertOne(doc)).catch(refused)];
+    const stored: (boolean | ReliableError)[] = docs.map(() => true);
+    try {
+      await answerWithin(what, this.driver.insertMany(docs, { ordered: false }), this.clock);
+    } catch (thrown) {
+      const answers = answersOf(thrown);
+      if (!answers)
+        return this.#oneByOne(docs, each => this.insertEach(each).then(([one]) => [one as boolean]), thrown);
+      for (const answer of answers)
+        stored[answer.index] = isDuplicateId(answer) ? false : refused(errorOfRecord(what, answer));
+    }
     return stored;
+  }
+
+  /** What is refused as a whole, before any of it is done, is refused for one of its parts. */
+  async #oneByOne<T, R>(items: T[], work: (items: [T]) => Promise<R[]>, thrown: unknown): Promise<R[]> {
+    const what = this.#what("write");
+    const error = mongoError(what, thrown);
+    if (!isRefusal(error)) throw error;
+    const results: R[] = [];
+    for (const item of items) results.push(...(await work([item])));
+    return results;
   }
 
   /** A single insert avoids the driver's bulk code, which takes a quarter of an insert's time. False = it exists. */
@@ -106,19 +170,51 @@ export class MongoCollection implements Collection {
   }
 
   async bulk(operations: Operation[]): Promise<number> {
-    if (!operations.length) return 0;
-    const models = operations.map(({ filter, change, many, upsert }): AnyBulkWriteOperation<Doc> => {
-      const update = change as UpdateFilter<Doc>;
-      return many ? { updateMany: { filter, update } } : { updateOne: { filter, update, ...(upsert && { upsert }) } };
-    });
-    const write = () => this.#write(models);
+    const { matched, refused } = await this.attempt(operations);
+    for (const { error } of refused) throw error;
+    return matched;
+  }
+
+  async attempt(operations: Operation[]): Promise<Attempted> {
+    const done = await this.#attempt(operations);
     // Two upserts of one new `_id` at once: the later one finds the document when it is repeated.
-    const raced = (thrown: unknown) =>
-      operations.some(({ upsert }) => upsert) && (thrown as { code?: number }).code === DUPLICATE_KEY
-        ? write()
-        : Promise.reject(thrown);
-    const result = await this.#answer(this.#what("update"), write().catch(raced));
-    return result.matchedCount + result.upsertedCount;
+    const raced = done.refused.filter(
+      ({ operation, error }) => operation.upsert && (error.cause as { code?: unknown }).code === DUPLICATE_KEY
+    );
+    if (!raced.length) return done;
+    const again = await this.#attempt(raced.map(({ operation }) => operation));
+    return {
+      matched: done.matched + again.matched,
+      refused: [...done.refused.filter(each => !raced.includes(each)), ...again.refused]
+    };
+  }
+
+  async #attempt(operations: Operation[]): Promise<Attempted> {
+    if (!operations.length) return { matched: 0, refused: [] };
+    const what = this.#what("update");
+    try {
+      const result = await answerWithin(what, this.#write(operations.map(modelOf)), this.clock);
+      return { matched: result.matchedCount + result.upsertedCount, refused: [] };
+    } catch (thrown) {
+      const { matchedCount = 0, upsertedCount = 0 } = (thrown as BulkError).result ?? {};
+      const answers = answersOf(thrown);
+      if (answers)
+        return {
+          matched: matchedCount + upsertedCount,
+          refused: answers.map(answer => ({
+            operation: operations[answer.index] as Operation,
+            error: refused(errorOfRecord(what, answer))
+          }))
+        };
+      const [operation] = operations as [Operation];
+      const error = mongoError(what, thrown);
+      if (operations.length === 1 && isRefusal(error)) return { matched: 0, refused: [{ operation, error }] };
+      const all = await this.#oneByOne(operations, each => this.#attempt(each).then(one => [one]), thrown);
+      return {
+        matched: all.reduce((sum, { matched }) => sum + matched, 0),
+        refused: all.flatMap(({ refused }) => refused)
+      };
+    }
   }
 
   /** A single change avoids the driver's bulk code, as for an insert. */
@@ -137,14 +233,30 @@ export class MongoCollection implements Collection {
     // For MongoDB a limit of 0 means no limit.
     if (limit === 0) return [];
     const projection = projectionOf(fields, without);
+    // In one answer, if it has room: the server's first one has 101 rows only.
+    const page = limit === undefined ? {} : { limit, batchSize: limit };
     return this.#answer(
       this.#what("find"),
-      this.driver.find(filter, { sort, skip, limit, projection, maxTimeMS: MAX_TIME_MS }).toArray()
+      this.driver.find(filter, { sort, skip, ...page, projection, maxTimeMS: MAX_TIME_MS }).toArray()
     ) as Promise<Doc[]>;
   }
 
-  count(filter: Filter): Promise<number> {
-    return this.#answer(this.#what("count"), this.driver.countDocuments(filter, { maxTimeMS: MAX_TIME_MS }));
+  async count(filter: Filter, limit: number): Promise<Count> {
+    try {
+      const counted = await answerWithin(
+        this.#what("count"),
+        this.driver.countDocuments(filter, { limit: limit + 1, maxTimeMS: COUNT_MS }),
+        this.clock
+      );
+      return { counted: Math.min(counted, limit), more: counted > limit };
+    } catch (thrown) {
+      if ((thrown as { code?: unknown }).code === TOO_LONG) return { counted: 0, more: true };
+      throw mongoError(this.#what("count"), thrown);
+    }
+  }
+
+  estimate(): Promise<number> {
+    return this.#answer(this.#what("count"), this.driver.estimatedDocumentCount({ maxTimeMS: COUNT_MS }));
   }
 
   async remove(filter: Filter): Promise<number> {

@@ -114,7 +114,14 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
       readConcern: READ_CONCERN,
       readPreference: "primary",
       ignoreUndefined: true,
-      promoteBuffers: true
+      // Whatever a client that was handed in does for its owner's own rows: ours would be taken for unreadable. (Not each
+      // version of the driver connects with `raw`.)
+      raw: false,
+      fieldsAsRaw: {},
+      promoteValues: true,
+      promoteLongs: true,
+      promoteBuffers: true,
+      useBigInt64: false
     });
     this.#client = client;
     const prefix = prefixOf(namespace);

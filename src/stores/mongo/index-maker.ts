@@ -41,13 +41,18 @@ export class IndexMaker {
   /** Resolves when they are made, or are not made at once. Rejects with RELIABLE_ACCESS_REFUSED and RELIABLE_BAD_OPTION. */
   async start(): Promise<void> {
     this.#retry?.stop();
-    this.#making ??= this.#makeAll(1).finally(() => (this.#making = undefined));
-    await withTimeout(this.#making, WAIT_MS, this.parts.clock);
+    await withTimeout(this.#make(1), WAIT_MS, this.parts.clock);
   }
 
   stop(): void {
     this.#stopped = true;
     this.#retry?.stop();
+  }
+
+  /** One at a time. */
+  #make(attempt: number): Promise<void> {
+    this.#making ??= this.#makeAll(attempt).finally(() => (this.#making = undefined));
+    return this.#making;
   }
 
   async #makeAll(attempt: number): Promise<void> {
@@ -64,7 +69,7 @@ export class IndexMaker {
     if (!this.#missing.size || this.#stopped) return;
     this.#retry = clock.after(
       backoffMs(AGAIN, attempt),
-      () => void this.#makeAll(attempt + 1).catch(thrown => this.#warn(thrown, "It is not tried again."))
+      () => void this.#make(attempt + 1).catch(thrown => this.#warn(thrown, "It is not tried again."))
     );
   }
 

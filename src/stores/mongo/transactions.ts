@@ -2,12 +2,14 @@ import type { ClientSession, MongoClient } from "mongodb";
 import { ReliableError, reasonOf } from "../../errors";
 import type { Message } from "../../message/message";
 import { BARRIER, Barriers, barrierRow } from "../documents/barriers";
+import { bodyIdOf, splitRow } from "../documents/bodies";
 import { decodeMessage, encodeMessage } from "../documents/codec";
+import type { Doc } from "../documents/collection";
 import { inboxRow } from "../documents/inbox";
 import type { Transactions } from "../documents/transactions";
 import type { InboxOutcome, InsertOutcome } from "../store-records";
 import { type MongoConnection, WRITE_CONCERN } from "./connection";
-import { isDuplicate, isForeignSession, isTransient, mongoError, unavailable } from "./errors";
+import { isDuplicate, isForeignSession, isTransient, isUnanswered, mongoError, unavailable } from "./errors";
 import { OpenTransaction } from "./open-transaction";
 
 /** How long a row that another transaction has committed may take to be replicated, before this is no answer. */
@@ -39,10 +41,15 @@ export class MongoTransactions implements Transactions {
     if (theirs.hasEnded) throw badSession("it has ended");
     if (!theirs.inTransaction())
       throw badSession("it has no transaction open; emit inside `session.withTransaction(…)`");
+    return this.#inTurn(theirs, transaction => this.#insert(transaction, message));
+  }
+
+  /** In the transaction that is open now, after what was given to it before. */
+  #inTurn<T>(theirs: ClientSession, insert: (transaction: OpenTransaction) => Promise<T>): Promise<T> {
     refuseBelowMajority(theirs);
     const transaction = new OpenTransaction(theirs);
     const before = this.#inserts.get(theirs);
-    const work = () => this.#insert(transaction, message);
+    const work = () => insert(transaction);
     const mine = before ? before.then(work, work) : work();
     this.#inserts.set(theirs, mine);
     return mine;
@@ -55,18 +62,30 @@ export class MongoTransactions implements Transactions {
     try {
       // Looked up first: a duplicate key error would abort the caller's transaction.
       const existing = await messages.findIn(session, message._id);
-      if (!existing) await messages.insertIn(session, encodeMessage(message));
-      outcome = existing ? { stored: false, existing: decodeMessage(existing) } : { stored: true };
+      if (!existing) await this.#insertSplit(session, message);
+      outcome = existing
+        ? { stored: false, existing: decodeMessage(await this.#whole(session, existing)) }
+        : { stored: true };
     } catch (thrown) {
-      if (transaction.over) throw transactionOver(message._id, thrown);
-      if (isTransient(thrown)) throw thrown;
-      throw isForeignSession(thrown)
-        ? badSession(reasonOf(thrown))
-        : mongoError(`insert of ${message._id} in the given session`, thrown);
+      throw failureIn(transaction, message._id, thrown, `insert of ${message._id} in the given session`);
     }
     // It was over before the answer: the row is there if that was a commit.
     if (transaction.over && !(await messages.find({ _id: message._id })).length) throw transactionOver(message._id);
     return outcome;
+  }
+
+  async #insertSplit(session: ClientSession, message: Message): Promise<void> {
+    const { messages, bodies } = this.connection.collections;
+    const { row, body } = splitRow(encodeMessage(message), this.connection.now());
+    if (body) await bodies.insertIn(session, body);
+    await messages.insertIn(session, row);
+  }
+
+  async #whole(session: ClientSession, doc: Doc): Promise<Doc> {
+    const id = bodyIdOf(doc);
+    return id === undefined
+      ? doc
+      : { ...doc, body: (await this.connection.collections.bodies.findIn(session, id))?.body };
   }
 
   onSessionEnd(session: unknown, listener: () => void): void {
@@ -85,19 +104,20 @@ export class MongoTransactions implements Transactions {
       throw badSession(
         "it has no transaction open; call `message.barrier(session)` inside the transaction of the business write"
       );
-    refuseBelowMajority(theirs);
-    const transaction = new OpenTransaction(theirs);
+    return this.#inTurn(theirs, transaction => this.#bar(transaction, id));
+  }
+
+  async #bar(transaction: OpenTransaction, id: string): Promise<void> {
+    const { barriers } = this.connection.collections;
+    const { committed } = BARRIER;
     try {
-      await this.connection.collections.barriers.insertIn(
-        transaction.session,
-        barrierRow(id, BARRIER.committed, this.connection.now())
-      );
+      await barriers.insertIn(transaction.session, barrierRow(id, committed, this.connection.now()));
     } catch (thrown) {
       if (isDuplicate(thrown)) throw await this.#barred(id, thrown);
-      if (transaction.over) throw transactionOver(id, thrown);
-      if (isTransient(thrown)) throw thrown;
-      throw isForeignSession(thrown) ? badSession(reasonOf(thrown)) : mongoError(`the barrier of ${id}`, thrown);
+      throw failureIn(transaction, id, thrown, `the barrier of ${id}`);
     }
+    // As above.
+    if (transaction.over && !(await barriers.find({ _id: id, state: committed })).length) throw transactionOver(id);
   }
 
   async #barred(id: string, thrown: unknown): Promise<Error> {
@@ -198,6 +218,14 @@ function refuseBelowMajority(session: ClientSession): void {
 
 function badSession(why: string): ReliableError {
   return new ReliableError("RELIABLE_BAD_SESSION", `The given \`session\` cannot be used: ${why}.`, {});
+}
+
+function failureIn(transaction: OpenTransaction, id: string, thrown: unknown, what: string): unknown {
+  // Without an answer it is not known whether it was in time.
+  if (transaction.over && !isUnanswered(thrown)) return transactionOver(id, thrown);
+  // Unchanged, so that the caller's `withTransaction` repeats.
+  if (isTransient(thrown)) return thrown;
+  return isForeignSession(thrown) ? badSession(reasonOf(thrown)) : mongoError(what, thrown);
 }
 
 function transactionOver(id: string, cause?: unknown): ReliableError {

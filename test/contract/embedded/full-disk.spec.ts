@@ -1,5 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
+import { hostname } from "node:os";
+import { dirname } from "node:path";
 import { type Context, type Service, ServiceBroker, type ServiceSchema } from "moleculer";
 import { uuidv7 } from "uuidv7";
 import { beforeEach, describe, expect, it, vi } from "vitest";
@@ -13,7 +15,10 @@ const disk = vi.hoisted(() => ({
   room: Number.POSITIVE_INFINITY,
   synced: new Map<string, number>(),
   fails: {} as Record<string, string | undefined>,
-  frozen: undefined as Promise<void> | undefined
+  frozen: undefined as Promise<void> | undefined,
+  /** Calls that have failed. */
+  failed: [] as string[],
+  beforeRename: undefined as (() => void) | undefined
 }));
 
 vi.mock("node:fs/promises", async original => {
@@ -21,7 +26,9 @@ vi.mock("node:fs/promises", async original => {
   const failure = (code: string) => Object.assign(new Error(`${code}: as the test wants it`), { code });
   const mayFail = (call: string) => {
     const code = disk.fails[call];
-    if (code) throw failure(code);
+    if (!code) return;
+    disk.failed.push(call);
+    throw failure(code);
   };
   /** By the name of the copy. */
   const renamed = new Map<string, string>();
@@ -62,6 +69,7 @@ vi.mock("node:fs/promises", async original => {
     },
     async rename(from: string, to: string) {
       mayFail("rename");
+      disk.beforeRename?.();
       await real.rename(from, to);
       renamed.set(from, to);
       disk.synced.set(to, disk.synced.get(from) ?? 0);
@@ -89,6 +97,8 @@ const copies = (folder: string) => readdirSync(folder).filter(name => name.endsW
 beforeEach(() => {
   disk.room = Number.POSITIVE_INFINITY;
   disk.fails = {};
+  disk.failed = [];
+  disk.beforeRename = undefined;
 });
 
 describe("full disk", () => {
@@ -257,6 +267,14 @@ describe("power loss", () => {
     await using(storeAt(after), async store => expect(await store.messages.find(ids)).toHaveLength(ids.length));
   });
 
+  it("takes no folder that was made: each above it was synced", async () => {
+    const folder = newFolder();
+    await using(storeAt(folder), async () => {
+      for (const made of [folder, dirname(folder), dirname(dirname(folder)), dirname(dirname(dirname(folder)))])
+        expect([...disk.synced.keys()]).toContain(made);
+    });
+  });
+
   it("a write that does not reach the disk is rejected and taken back", async () => {
     const folder = newFolder();
     const message = messageOf();
@@ -340,6 +358,14 @@ it("a node tells a full disk in $reliable.error and in health, and goes on when 
     disk.room = 1e9;
     await orders.reliableEmit("order.created", {});
     expect(await broker.call("reliable.health", {})).toMatchObject({ ok: true, failing: [], degraded: [] });
+    // Room for writes, and none for a copy.
+    await broker.stop();
+    disk.room = 500_000;
+    await broker.start();
+    expect(await broker.call("reliable.health", {})).toMatchObject({
+      ok: true,
+      degraded: expect.arrayContaining([expect.stringMatching(/^store: .*cannot compact .*ENOSPC/)])
+    });
   } finally {
     await broker.stop();
   }
@@ -356,6 +382,8 @@ it("a failed touch of the lock is not the last one", async () => {
     const before = statSync(lockFile(folder)).mtimeMs;
     disk.fails = { utimes: "EIO" };
     for (const touch of touches) touch();
+    await vi.waitFor(() => expect(disk.failed).toContain("utimes"));
+    // Its rejection is handled in the same turn.
     await new Promise(resolve => setImmediate(resolve));
     disk.fails = {};
     await vi.waitFor(() => {
@@ -363,4 +391,21 @@ it("a failed touch of the lock is not the last one", async () => {
       expect(statSync(lockFile(folder)).mtimeMs).toBeGreaterThan(before);
     });
   });
+});
+
+it("who is slower at a stale lock gives the quicker one's back", async () => {
+  const folder = newFolder();
+  mkdirSync(folder, { recursive: true });
+  const owner = (token: string, pid: number) => JSON.stringify({ pid, thread: 0, host: hostname(), token });
+  // No process has this pid.
+  writeFileSync(lockFile(folder), owner("stale", 2 ** 22 + 1));
+  const quicker = owner("quicker", process.ppid);
+  disk.beforeRename = () => {
+    writeFileSync(lockFile(folder), quicker);
+    disk.beforeRename = undefined;
+  };
+  const sleep = async () => utimesSync(lockFile(folder), new Date(), new Date());
+  const clock = Object.assign(Object.create(systemClock), systemClock, { sleep });
+  await expect(storeAt(folder, "", { clock }).start()).rejects.toThrow(`in use by process ${process.ppid}`);
+  expect(readFileSync(lockFile(folder), "utf8")).toBe(quicker);
 });

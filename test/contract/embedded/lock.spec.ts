@@ -21,7 +21,7 @@ import { processIdentity } from "../../../src/stores/embedded/process-identity";
 import { startNode, type TestNode } from "../../support/child";
 import { folders, lockFile, messagesFile, recorder, storeAt, using } from "../../support/embedded";
 import type { EmbeddedNode } from "../../support/embedded-node";
-import { messageOf, parkedOf } from "../../support/messages";
+import { messageOf, parkedOf, silent } from "../../support/messages";
 
 const newFolder = folders();
 
@@ -31,10 +31,15 @@ function leave(folder: string, owner: object | string): void {
   writeFileSync(lockFile(folder), text);
 }
 
+/** The owner touches its lock while another waits for it. */
+const touchedMeanwhile = (folder: string) => {
+  const sleep = async () => utimesSync(lockFile(folder), new Date(), new Date());
+  return Object.assign(Object.create(systemClock), systemClock, { sleep });
+};
 const makeOld = (folder: string) => utimesSync(lockFile(folder), 0, 0);
 const isFree = (folder: string) => using(storeAt(folder), async store => expect(store.ready).toBe(true));
 const isTaken = (folder: string, text: string) =>
-  expect(storeAt(folder).start()).rejects.toMatchObject({
+  expect(storeAt(folder, "", { clock: touchedMeanwhile(folder) }).start()).rejects.toMatchObject({
     type: "RELIABLE_BAD_OPTION",
     message: expect.stringContaining(text)
   });
@@ -117,11 +122,26 @@ describe("who has the folder", () => {
     leave(folder, "");
     // Its owner writes while we wait.
     const sleep = async () => leave(folder, { pid: process.ppid, thread: 0 });
+    // Each time it is looked at it was touched again.
     const clock = Object.assign(Object.create(systemClock), systemClock, { sleep });
     await expect(storeAt(folder, "", { clock }).start()).rejects.toThrow(`in use by process ${process.ppid}`);
     writeFileSync(lockFile(folder), "");
     makeOld(folder);
     await isFree(folder);
+  });
+
+  it("waits for a lock whose owner cannot be looked at to be touched or old, and says so", async () => {
+    const folder = newFolder();
+    leave(folder, { pid: process.pid, process: { system: "the boot before", startedAt: "1" } });
+    const { logger, lines } = recorder();
+    let waits = 0;
+    const sleep = async () => {
+      if (++waits === 3) makeOld(folder);
+    };
+    const clock = Object.assign(Object.create(systemClock), systemClock, { sleep });
+    await using(storeAt(folder, "", { logger, clock }), async store => expect(store.ready).toBe(true));
+    expect(waits).toBe(3);
+    expect(lines).toEqual([expect.stringMatching(/^warn: .*The start waits/)]);
   });
 
   it("believes another machine's lock while it is touched", async () => {
@@ -137,10 +157,8 @@ describe("who has the folder", () => {
       const folder = newFolder();
       leave(folder, { pid: 1, host: "elsewhere" });
       makeOld(folder);
-      const lost: Error[] = [];
-      const tries = Array.from({ length: 8 }, () =>
-        FileLock.acquire(lockFile(folder), systemClock, error => lost.push(error)).catch(() => undefined)
-      );
+      const parts = { clock: systemClock, logger: silent, onLost: () => undefined };
+      const tries = Array.from({ length: 8 }, () => FileLock.acquire(lockFile(folder), parts).catch(() => undefined));
       const got = (await Promise.all(tries)).filter(lock => lock !== undefined);
       const kept = await Promise.all(
         got.map(lock =>

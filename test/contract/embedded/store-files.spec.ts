@@ -18,7 +18,7 @@ describe("files", () => {
     });
     await using(storeAt(folder), async store => {
       expect(await store.messages.find([message._id])).toEqual([message]);
-      expect((await store.parked.list(0, 1)).rows).toEqual([parked]);
+      expect(await store.parked.find([parked._id])).toEqual([parked]);
       expect(await store.messages.due({ now: new Date(8.64e15), limit: 5 })).toHaveLength(1);
     });
   });

@@ -9,9 +9,10 @@ import {
   publication,
   type RecordingLogger,
   recordingLogger,
+  repairedByHand,
   uniqueName
 } from "../../support/couriers";
-import { atBroker, closeConnectionsOf } from "../../support/rabbitmq";
+import { atBroker, closeConnectionsOf, deleteExchange } from "../../support/rabbitmq";
 import { urls } from "../../support/servers";
 import { type TcpProxy, tcpProxy } from "../../support/tcp-proxy";
 
@@ -102,6 +103,25 @@ describe("lost connections", () => {
       publish: { connected: true },
       consume: { connected: true }
     });
+  });
+
+  test("a consumption that takes nothing takes nothing after it either, until it is told to", async () => {
+    const net = await proxy();
+    const courier = await started(through(net));
+    const { consumption, until, deliveries } = await collect(courier, { name: queue("q") }, { prefetch: 10 });
+    consumption.limit(0);
+    for (let n = 0; n < 3; n++) await courier.publish(publication({ queue: queue("q") }));
+    const [down, ready] = [next(courier, "down"), next(courier, "ready")];
+    net.reset();
+    await down;
+    await ready;
+    await eventually(async () => JSON.stringify(await courier.depth(queue("q"))) === '{"ready":3,"consumers":0}');
+    await eventually(() => courier.status().reconnects === 2 && consumption.active);
+    expect(courier.status().idle).toEqual([]);
+    consumption.limit(1);
+    await until(1);
+    await eventually(async () => JSON.stringify(await courier.depth(queue("q"))) === '{"ready":2,"consumers":1}');
+    expect(deliveries).toHaveLength(1);
   });
 
   test("closed by the broker", async () => {
@@ -475,15 +495,19 @@ describe("a broker that does not answer", () => {
 
 describe("what somebody deletes at the broker", () => {
   test("a binding and the exchange come back, and so does the traffic", async () => {
-    const consuming = await started(urls().amqp, { repairEveryMs: 100 });
+    const { clock, repair } = repairedByHand();
+    const consuming = await started(urls().amqp, { clock });
     const publishing = await started(urls().amqp);
     const { until } = await collect(consuming, { name: queue("q"), bindings: ["a"] });
     const taken = () =>
-      eventually(async () => (await publishing.publish(publication({ event: "a" }))).outcome === "confirmed");
+      eventually(async () => {
+        repair();
+        return (await publishing.publish(publication({ event: "a" }))).outcome === "confirmed";
+      });
     await atBroker(channel => channel.unbindQueue(`${namespace}.q`, `${namespace}.reliable.events`, "a"));
     await taken();
     await until(1);
-    await atBroker(channel => channel.deleteExchange(`${namespace}.reliable.events`));
+    await deleteExchange(`${namespace}.reliable.events`);
     await taken();
     await until(2);
   });

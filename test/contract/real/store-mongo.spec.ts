@@ -3,6 +3,7 @@ import { uuidv7 } from "uuidv7";
 import { afterAll, describe, expect, it, onTestFinished, vi } from "vitest";
 import { systemClock } from "../../../src/platform/clock";
 import type { Logger } from "../../../src/platform/logger";
+import { MAX_BODY_IN_ROW } from "../../../src/stores/documents/bodies";
 import { databaseOf } from "../../../src/stores/mongo/client";
 import { mongoError } from "../../../src/stores/mongo/errors";
 import { MongoStore, type MongoStoreOptions } from "../../../src/stores/mongo/store";
@@ -10,6 +11,7 @@ import { at, messageOf, silent } from "../../support/messages";
 import { mongoProxy } from "../../support/mongo-proxy";
 import { urls } from "../../support/servers";
 import { type TcpProxy, tcpProxy } from "../../support/tcp-proxy";
+import { rawOf } from "../store";
 
 const database = `reliable_test_${uuidv7()}`;
 const client = new MongoClient(urls().mongo);
@@ -58,6 +60,30 @@ async function withProxy(options: string, test: (store: MongoStore, proxy: TcpPr
 }
 
 const readyAgain = (store: MongoStore) => new Promise<void>(resolve => store.onReady(resolve));
+
+describe("what is the owner's of the client", () => {
+  it.each([
+    { promoteValues: false },
+    { promoteLongs: false, promoteBuffers: false },
+    { useBigInt64: true },
+    { fieldsAsRaw: { body: true, notes: true } },
+    { ignoreUndefined: false, readPreference: "secondaryPreferred" } as const
+  ])("does not change how our rows are read: %j", async options => {
+    const theirs = new MongoClient(urls().mongo, options);
+    onTestFinished(() => theirs.close());
+    await withStore({ client: theirs }, async store => {
+      const message = messageOf({ spent: { stock: 3 }, round: 2 ** 40 });
+      await store.messages.insert([message]);
+      expect(await store.messages.find([message._id])).toEqual([message]);
+    });
+  });
+
+  it("a readPreference in the URL keeps no store from starting", async () => {
+    await withStore({ url: `${urls().mongo}&readPreference=secondary` }, async store => {
+      expect(store.ready).toBe(true);
+    });
+  });
+});
 
 describe("start", () => {
   it.each([
@@ -148,6 +174,7 @@ describe("start", () => {
   it("warns of a standalone server and of clocks that differ", async () => {
     const logger = recorder();
     const proxy = await mongoProxy({
+      target: urls().mongo,
       hello: ({ setName: _, hosts: __, ...reply }) => ({ ...reply, localTime: new Date(Date.now() + 60_000) })
     });
     onTestFinished(() => proxy.close());
@@ -174,7 +201,9 @@ describe("start", () => {
     const namespace = uuidv7();
     await withStore({ url: urls().mongo, namespace }, async () => {
       const indexes = await client.db(database).collection(`${namespace}.reliable.messages`).indexes();
-      expect(indexes).toContainEqual(expect.objectContaining({ key: { dueAt: 1 }, sparse: true }));
+      expect(indexes).toContainEqual(
+        expect.objectContaining({ key: { dueAt: 1 }, partialFilterExpression: { dueAt: { $exists: true } } })
+      );
     });
   });
 });
@@ -203,9 +232,10 @@ describe("errors", () => {
 
   it("a document the server cannot take is refused, not called unavailable", async () => {
     await withStore({ url: urls().mongo }, async store => {
-      await expect(store.messages.insert([messageOf({ body: Buffer.alloc(17_000_000) })])).rejects.toMatchObject({
-        retryable: false
-      });
+      const [large, small] = [messageOf({ body: Buffer.alloc(17_000_000) }), messageOf()];
+      const refused = { type: "RELIABLE_STORE_REFUSED", retryable: false };
+      expect(await store.messages.insert([large])).toMatchObject([refused]);
+      expect(await store.messages.insert([small, large])).toMatchObject([{ stored: true }, refused]);
     });
   });
 });
@@ -293,6 +323,28 @@ describe("session", () => {
         await business().insertOne({ _id: other }, { session });
       });
       expect(await business().findOne({ _id: other })).not.toBeNull();
+    });
+  });
+
+  it("stores a large body and its row in the transaction, or neither", async () => {
+    await withStore({ client }, async store => {
+      const body = Buffer.alloc(MAX_BODY_IN_ROW + 1, "a");
+      const [kept, lost] = [messageOf({ body }), messageOf({ body })];
+      await inTransaction(async session => {
+        expect(await store.messages.insertIn(session, kept)).toEqual({ stored: true });
+        const twin = await store.messages.insertIn(session, { ...kept, body: Buffer.alloc(MAX_BODY_IN_ROW + 1, "b") });
+        expect(!twin.stored && body.equals(twin.existing.body)).toBe(true);
+        expect(await rawOf(store).bodies.find({})).toEqual([]);
+      });
+      const aborted = inTransaction(async session => {
+        await store.messages.insertIn(session, lost);
+        throw new Error("no stock");
+      });
+      await expect(aborted).rejects.toThrow("no stock");
+      expect((await rawOf(store).bodies.find({})).map(({ of }) => of)).toEqual([kept._id]);
+      const [found, ...others] = await store.messages.find([kept._id, lost._id]);
+      expect(others).toEqual([]);
+      expect(body.equals(found?.body ?? Buffer.alloc(0))).toBe(true);
     });
   });
 

@@ -20,6 +20,7 @@ afterAll(async () => {
 /** What a mongos says of itself, and what the cluster says of its collections. */
 async function mongos({ aheadMs = 0, sharded = (): Play => answer([]), heard = (): unknown => undefined } = {}) {
   return mongoProxy({
+    target: urls().mongo,
     hello({ setName: _, hosts: __, primary: ___, me: ____, secondary: _____, ...reply }) {
       heard();
       return { ...reply, msg: "isdbgrid", localTime: new Date(Date.now() + aheadMs) };

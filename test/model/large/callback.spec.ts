@@ -4,6 +4,7 @@ import { holds } from "../check";
 describe("callback", () => {
   holds("callback", [
     ["a process dies", { crash: 1 }],
+    ["an outage, and a failure of its own", { outage: 1, fail: 1 }, { breaker: true, atOnce: 2 }],
     ["two groups", {}, { groups: 2, atOnce: 2, maxAttempts: 1 }]
   ]);
 });

@@ -215,7 +215,7 @@ export class OverviewReader {
       return depth && depth.ready > 0 && depth.consumers === 0;
     });
     const asked = halted.slice(0, MAX_ASKED).map(async sub => {
-      return (await this.#inTime(hasProcess(this.parts.courier, sub))) ? [sub.queue] : [];
+      return (await this.#inTime(hasProcess(this.parts.courier, sub, this.parts.clock))) ? [sub.queue] : [];
     });
     return new Set((await Promise.all(asked)).flat());
   }

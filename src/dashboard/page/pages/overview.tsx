@@ -18,10 +18,12 @@ export function Overview() {
           <>
             <Verdict data={data} />
             <Counts messages={data.messages} />
-            <div class="columns">
+            <div class="two-thirds">
               <Attention data={data} />
-              <Servers data={data} />
-              <Going data={data} />
+              <div class="stack">
+                <Servers data={data} />
+                <Going data={data} />
+              </div>
             </div>
           </>
         )}

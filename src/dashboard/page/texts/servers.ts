@@ -41,7 +41,7 @@ export const servers = {
     unlocked: "yes, without a lease",
     off: "off"
   } as Readonly<Record<string, string>>,
-  inFlight: (handlers: string, publishes: string) => `${handlers} handled, ${publishes} published`,
+  inFlight: (handlers: string, publishes: string) => `${handlers} in handlers, ${publishes} being published`,
   nothing: "nothing",
   none: "–",
   leases: "Leases",

@@ -32,9 +32,15 @@ export const servers = {
   notAsked: "not asked",
   notAskedWhy: {
     consumer: "It has no store, and is known by what it announces and counts.",
-    reliable: "The node that serves this page has no way to it."
-  },
-  kinds: { consumer: "consumer without a store", reliable: "with a store" },
+    reliable: "The node that serves this page has no way to it.",
+    unasked: "The node that serves this page has no way to it: it was started without a transporter."
+  } as Readonly<Record<string, string>>,
+  kinds: {
+    consumer: "consumer without a store",
+    reliable: "with a store",
+    observer: "looks on from beside the cluster",
+    unasked: "with a store"
+  } as Readonly<Record<string, string>>,
   sweeping: {
     held: "yes",
     standby: "no: another node does",

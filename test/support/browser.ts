@@ -86,18 +86,15 @@ export async function gone(locator: Locator): Promise<void> {
   );
 }
 
-/** Waits until its text is like that. */
-export async function says(locator: Locator, text: RegExp | string): Promise<string> {
-  return until(
-    () => locator.first().innerText(),
-    said => (typeof text === "string" ? said.includes(text) : text.test(said)),
-    PATIENCE_MS
-  );
+/** Waits until one of them has this text. */
+export function says(locator: Locator, text: RegExp | string): Promise<Locator> {
+  return seen(locator.filter({ hasText: text }));
 }
 
-/** Waits until it has the focus. */
+const hasFocus = (locator: Locator) => locator.evaluate(element => element.matches(":focus"));
+
 export async function focused(locator: Locator): Promise<void> {
-  await until(() => locator.evaluate(element => element === document.activeElement), Boolean, PATIENCE_MS);
+  await until(() => hasFocus(locator), Boolean, PATIENCE_MS);
 }
 
 /** By keyboard alone: Tab until it has the focus, as somebody would who looks for it. */
@@ -105,7 +102,7 @@ export async function tabTo(locator: Locator, limit = 200): Promise<void> {
   await seen(locator);
   const page = locator.page();
   for (let pressed = 0; pressed < limit; pressed++) {
-    if (await locator.evaluate(element => element === document.activeElement)) return;
+    if (await hasFocus(locator)) return;
     await page.keyboard.press("Tab");
   }
   throw new Error(`${limit} times Tab, and no focus on ${String(locator)}`);
@@ -119,10 +116,8 @@ export async function enter(locator: Locator): Promise<void> {
 
 /** Nothing is to be scrolled sideways but tables in boxes of their own. */
 export async function fits(page: Page): Promise<void> {
-  const { body, root, width } = await page.evaluate(() => ({
-    body: document.body.scrollWidth,
-    root: document.documentElement.scrollWidth,
-    width: document.documentElement.clientWidth
-  }));
-  expect(Math.max(body, root), `the body is scrolled sideways at ${page.url()}`).toBeLessThanOrEqual(width);
+  const [wide, width] = await page.evaluate<[number, number]>(
+    "[Math.max(document.body.scrollWidth, document.documentElement.scrollWidth), document.documentElement.clientWidth]"
+  );
+  expect(wide, `the body is scrolled sideways at ${page.url()}`).toBeLessThanOrEqual(width);
 }

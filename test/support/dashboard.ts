@@ -4,7 +4,7 @@ import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { ReliableDashboard } from "../../mixins/dashboard";
 import type { ReliableOptions } from "../../src";
 import { type Cluster, cluster } from "./brokers";
-import { consumer, type Emit, emitter, emitterOf, reaches, subscribed } from "./services";
+import { consumer, type Emit, emitter, emitterOf, reaches, serviceOf, subscribed } from "./services";
 
 // moleculer-web has a version for each line.
 const loaded = createRequire(__filename)(
@@ -35,6 +35,9 @@ export interface World {
   url: string;
   /** Emits an `order.created` under each id, for the groups `mail` and `stock`, and waits until all are dead in `mail`. */
   dies(...ids: string[]): Promise<void>;
+  /** The gateway ends, and is there again at the same address. */
+  close(): Promise<void>;
+  open(): Promise<void>;
 }
 
 export interface Wanted {
@@ -101,15 +104,24 @@ export async function world({ dashboard, gateway: more, options = {}, services }
   ]);
   await subscribed(desk, 2);
   const emit = emitterOf(desk, "orders");
+  const port = portOf(desk);
   return {
     made,
     desk,
     emit,
     mail,
-    url: `http://127.0.0.1:${portOf(desk)}/reliable/`,
+    url: `http://127.0.0.1:${port}/reliable/`,
     async dies(...ids) {
       await Promise.all(ids.map(id => emit("order.created", { id }, { id, keys: { order: id.replace(/\D+/, "") } })));
       await Promise.all(ids.map(id => reaches(desk, id, "dead")));
+    },
+    async close() {
+      await desk.destroyService(serviceOf(desk, "api"));
+    },
+    async open() {
+      const schema = gateway(dashboard, more);
+      desk.createService({ ...schema, settings: { ...schema.settings, port } });
+      await desk.waitForServices("api");
     }
   };
 }

@@ -9,10 +9,12 @@ export interface HttpProxyOptions {
   prefix: string;
   /** The name that the target sees, as many proxies set it; the browser's, else. */
   host?: string;
+  /** @default one that is free */
+  port?: number;
 }
 
 /** A proxy as operators put before their pages, with a prefix of its own; closed at the end of the test. Its address. */
-export async function httpProxy({ target, prefix, host }: HttpProxyOptions): Promise<string> {
+export async function httpProxy({ target, prefix, host, port: at = 0 }: HttpProxyOptions): Promise<string> {
   const { hostname, port, pathname } = new URL(target);
   const server = createServer((asked, answer) => {
     const { url = "/" } = asked;
@@ -26,7 +28,7 @@ export async function httpProxy({ target, prefix, host }: HttpProxyOptions): Pro
     passed.on("error", () => answer.destroy());
     asked.pipe(passed);
   });
-  await new Promise<void>(resolve => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>(resolve => server.listen(at, "127.0.0.1", resolve));
   onTestFinished(() => {
     server.closeAllConnections();
     server.close();

@@ -140,7 +140,7 @@ it("a page of another site changes nothing, though the browser sends the login w
       `<form method="post" action="${night.url}api/retry" enctype="text/plain"><input name='{"id":"order-77","note":"' value='"}'><button>cats</button></form>`
     );
     await Promise.all([page.waitForNavigation(), button(page, "cats").click()]);
-    expect(await page.locator("body").innerText()).toMatch(/forbidden|RELIABLE/i);
+    expect(await page.locator("body").textContent()).toMatch(/forbidden|RELIABLE/i);
     expect((await story(night.desk, "order-77")).status).toBe("dead");
   }
   // No page of theirs holds ours in a frame.

@@ -23,7 +23,7 @@ it("filters, pages and dialogs are in the address: a reload, a colleague and the
     table(page, "Messages")
       .getByRole("link", { name: /^order-/ })
       .first()
-      .innerText();
+      .textContent();
   const newest = await firstOf();
   await page.getByRole("link", { name: "Older" }).or(button(page, "Older")).click();
   await until(firstOf, first => first !== newest, PATIENCE_MS);

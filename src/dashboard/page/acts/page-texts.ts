@@ -1,0 +1,192 @@
+import { count } from "../kit/format";
+import { messages } from "./texts";
+
+/** Texts of the pages about messages and acts. Names of buttons and headings stay as they are: tests find by them. */
+
+export const deadTexts = {
+  title: "Dead messages",
+  causes: "Causes",
+  allCauses: "All causes",
+  chosen: "This cause",
+  messages: "Messages",
+  none: "No dead messages. Nothing to do.",
+  noneFiltered: "No dead messages match.",
+  noneLeft: "No dead messages are left of these.",
+  of: (n: number, capped?: boolean) =>
+    capped ? `Of the newest ${messages(n)}; there are more.` : `Of ${messages(n)}.`,
+  moreRows: (n: number) => `${count(n)} more causes, less frequent.`,
+  retryFirst: "Retry one first",
+  retryAll: (n: number, capped?: boolean) => `Retry all ${count(n, capped)}`,
+  retryOthers: (n: number, capped?: boolean) => `Retry the other ${count(n, capped)}`,
+  resolveAll: (n: number, capped?: boolean) => `Resolve all ${count(n, capped)}`,
+  discardAll: (n: number, capped?: boolean) => `Discard all ${count(n, capped)}`,
+  first: "The one retried first",
+  cols: {
+    count: "Count",
+    group: "Group",
+    event: "Event",
+    error: "Error",
+    time: "First – last",
+    nodes: "Nodes"
+  },
+  showMessages: (n: number) => `Show ${messages(n)}`,
+  moreNodes: (n: number) => `and ${count(n)} more`,
+  only: "only"
+};
+
+export const listTexts = {
+  title: "Messages",
+  filters: "Filters",
+  apply: "Apply",
+  clear: "Clear filters",
+  found: (n: number, capped?: boolean, estimated?: boolean) => `${estimated ? "about " : ""}${messages(n, capped)}`,
+  none: "No messages match.",
+  older: "Older",
+  newest: "Newest",
+  tick: (id: string) => `Tick ${id}`,
+  tickAll: "Tick all of this page",
+  ticked: (n: number) => `${count(n)} ticked:`,
+  cols: {
+    tick: "Ticked",
+    id: "Id",
+    event: "Event",
+    status: "Status",
+    failed: "Failed in",
+    waiting: "Waiting for",
+    handled: "Handled by",
+    attempts: "Attempts",
+    died: "Died",
+    age: "Age",
+    error: "Error",
+    keys: "Keys",
+    acts: "Acts"
+  },
+  retry: (id: string) => `Retry ${id}`,
+  fields: {
+    since: "Not older than",
+    olderThan: "Older than",
+    status: "Status",
+    event: "Event",
+    group: "Group",
+    producer: "Emitted by service",
+    key: "Key (name=value)",
+    idPrefix: "Id begins with",
+    requestID: "Request",
+    errorType: "Error type",
+    errorText: "Error text",
+    cause: "Cause",
+    deadFromAt: "Dead from",
+    deadToAt: "Dead before"
+  },
+  anyStatus: "any",
+  anyTime: "any time",
+  timeHint: "30min, 1h, 2d"
+};
+
+export const messageTexts = {
+  title: "Message",
+  noId: "No message is named. Look for one under Messages.",
+  facts: "What it is",
+  groups: "Groups",
+  timeline: "Timeline",
+  payload: "Payload",
+  meta: "Meta",
+  error: "Error",
+  acts: "Acts",
+  showPayload: "Show payload",
+  hidePayload: "Hide payload",
+  payloadHidden: "It is not shown before somebody asks for it.",
+  payloadDropped: "It was dropped",
+  encoded: "It is what the producer's hook `encode` has made of it.",
+  links: "See also",
+  sameCause: "Same cause",
+  sameRequest: "Same request",
+  sameKey: (key: string) => `Same key ${key}`,
+  sameEvent: "Same event, dead",
+  trace: "Trace",
+  original: "Its original",
+  retryFirst: "Retry one first",
+  retry: "Retry",
+  resolve: "Resolve",
+  discard: "Discard",
+  retried: "Retried",
+  others: "The others of this cause",
+  notDead: "Only dead messages can be retried, resolved or discarded.",
+  onItsWay: "It is on its way to other groups: it cannot be discarded. Resolve it.",
+  field: {
+    id: "Id",
+    event: "Event",
+    status: "Status",
+    producer: "Emitted by",
+    strategy: "Strategy",
+    createdAt: "Emitted",
+    deadAt: "Died",
+    dueAt: "Next step",
+    attempts: "Attempts",
+    requestID: "Request",
+    keys: "Keys",
+    bytes: "Size",
+    queue: "Queue",
+    replayOf: "Replay of"
+  },
+  cols: { group: "Group", state: "State", attempts: "Attempts", since: "For", next: "Next", reason: "Last failure" }
+};
+
+export const actsTexts = {
+  title: "Acts",
+  running: "Under way",
+  noneRunning: "No bulk act is under way.",
+  bulks: "Bulk acts",
+  audit: "Record",
+  noBulks: "There were no bulk acts.",
+  noAudits: "Nothing was done by hand yet.",
+  one: "One act",
+  oneBulk: "One bulk act",
+  all: "All acts",
+  page: (page: number, of: number, capped?: boolean) => `Page ${count(page)} of ${count(Math.max(1, of), capped)}`,
+  next: "Next page",
+  previous: "Previous page",
+  cols: {
+    at: "When",
+    act: "Act",
+    by: "Who",
+    on: "On what",
+    done: "Outcome",
+    note: "Why",
+    state: "State",
+    progress: "Progress"
+  },
+  notFinished: "not finished",
+  open: (what: string) => `Show ${what}`,
+  ids: "Ids",
+  discarded: "What is left of those that were deleted",
+  bytes: "Size"
+};
+
+export const parkedTexts = {
+  title: "Parked messages",
+  lead: "What could not be read from the wire, with its bytes. Nothing of it is tried again.",
+  none: "Nothing is parked.",
+  one: "Parked message",
+  all: "All parked messages",
+  show: (id: string) => `Show ${id}`,
+  discard: "Discard",
+  discardOne: (id: string) => `Discard ${id}`,
+  body: "Body",
+  showBody: "Show body",
+  hidden: "It is not shown before somebody asks for it.",
+  cut: "Only its beginning is kept.",
+  cols: {
+    id: "Id",
+    at: "When",
+    queue: "Queue",
+    reason: "Why",
+    bytes: "Size",
+    body: "Begins with",
+    node: "Node",
+    acts: "Acts"
+  },
+  sha: "SHA-256",
+  properties: "AMQP properties",
+  headers: "Headers"
+};

@@ -1,0 +1,116 @@
+import { useId, useState } from "preact/hooks";
+import { kit } from "../texts/kit";
+import { dateTime, hourMinute } from "./format";
+import { type Box, linePath, lonely, ticks, topOf, type Value, xOf, yOf } from "./scale";
+import { Table } from "./table";
+
+export interface Series {
+  name: string;
+  /** Class of its colour and its dashes: `series-1` to `series-4`. */
+  look: string;
+  values: readonly Value[];
+}
+
+interface ChartProps {
+  title: string;
+  /** Instants of the steps. */
+  times: readonly string[];
+  series: readonly Series[];
+  format: (value: number) => string;
+  /** What one step is: "a minute". */
+  step: string;
+  note?: string;
+}
+
+const WIDTH = 560;
+const HEIGHT = 168;
+const BOX: Box = { left: 46, top: 10, width: WIDTH - 56, height: HEIGHT - 36 };
+
+/** Lines over time. What it shows stands below it in words, and in full in a table. */
+export function Chart({ title, times, series, format, step, note }: ChartProps) {
+  const [asTable, setAsTable] = useState(false);
+  const id = useId();
+  const top = topOf(series.map(({ values }) => values));
+  const shown = (value: Value | undefined) => (value === null || value === undefined ? kit.none : format(value));
+  const last = times.length - 1;
+  return (
+    <figure class="chart" aria-labelledby={id}>
+      <figcaption id={id}>
+        <strong>{title}</strong>
+      </figcaption>
+      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={title}>
+        {[0, top / 2, top].map(value => (
+          <g key={value}>
+            <line
+              class="grid"
+              x1={BOX.left}
+              x2={BOX.left + BOX.width}
+              y1={yOf(value, top, BOX)}
+              y2={yOf(value, top, BOX)}
+            />
+            <text x={BOX.left - 6} y={yOf(value, top, BOX) + 4} text-anchor="end">
+              {format(value)}
+            </text>
+          </g>
+        ))}
+        {ticks(times.length, 4).map(index => (
+          <text key={index} x={xOf(index, times.length, BOX)} y={HEIGHT - 8} text-anchor={anchorOf(index, last)}>
+            {hourMinute(times[index] as string)}
+          </text>
+        ))}
+        {series.map(({ name, look, values }) => (
+          <g key={name} class={look}>
+            <path d={linePath(values, top, BOX)} />
+            {lonely(values).map(index => (
+              <circle
+                key={index}
+                cx={xOf(index, values.length, BOX)}
+                cy={yOf(values[index] as number, top, BOX)}
+                r="2.5"
+              />
+            ))}
+          </g>
+        ))}
+      </svg>
+      <ul class="legend">
+        {series.map(({ name, look, values }) => (
+          <li key={name}>
+            <svg class={`key ${look}`} viewBox="0 0 24 8" aria-hidden="true">
+              <path d="M0 4L24 4" />
+            </svg>
+            {name} <strong>{shown(values[last])}</strong>
+          </li>
+        ))}
+        {last >= 0 && <li class="muted">{kit.lastValue(hourMinute(times[last] as string))}</li>}
+      </ul>
+      {note && <p class="muted note">{note}</p>}
+      <button type="button" class="button small" aria-expanded={asTable} onClick={() => setAsTable(!asTable)}>
+        {asTable ? kit.hideTable : kit.showTable}
+        <span class="sr-only">: {title}</span>
+      </button>
+      {asTable && (
+        <div class="chart-table">
+          <Table
+            caption={`${title}, ${step}`}
+            rows={times.map((at, index) => ({ at, index })).reverse()}
+            keyOf={({ at }) => at}
+            columns={[
+              { id: "at", head: "Time", cell: ({ at }) => dateTime(at), rowHeader: true },
+              ...series.map(({ name, values }) => ({
+                id: name,
+                head: name,
+                num: true,
+                cell: ({ index }: { index: number }) => shown(values[index])
+              }))
+            ]}
+          />
+        </div>
+      )}
+    </figure>
+  );
+}
+
+function anchorOf(index: number, last: number): "start" | "middle" | "end" {
+  if (index === 0) return "start";
+  return index === last ? "end" : "middle";
+}

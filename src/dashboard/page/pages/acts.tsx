@@ -1,0 +1,3 @@
+export function Acts() {
+  return <h1>Acts</h1>;
+}

@@ -1,0 +1,6 @@
+import { PageHead } from "../kit/parts";
+import { overview as words } from "../texts/overview";
+
+export function Overview() {
+  return <PageHead title={words.title} />;
+}

@@ -1,0 +1,3 @@
+export function Parked() {
+  return <h1>Parked</h1>;
+}

@@ -8,8 +8,6 @@ import { because, button, dialog, link, main } from "../../support/dashboard-pag
 import { story } from "../../support/services";
 
 const REFUSED = [/status of 40[13]/];
-const status = async (page: Page) => (await page.goto(page.url(), { waitUntil: "commit" }))?.status();
-
 /** As the page would send it, whatever its buttons say. */
 const post = (page: Page, name: string, body: object) =>
   page.evaluate<[number, { error?: { type: string; message: string } }]>(`
@@ -21,10 +19,14 @@ const post = (page: Page, name: string, body: object) =>
 
 it("who has not logged in sees nothing, and who may not look neither", async () => {
   const night = await world();
-  const nobody = await visit(night.url, { expected: REFUSED });
-  expect(await status(nobody.page)).toBe(401);
-  const stranger = await visit(night.url, { user: "stranger", expected: REFUSED });
-  expect(await status(stranger.page)).toBe(403);
+  await night.dies("order-77");
+  const nobody = await visit(`${night.url}#/dead`, { expected: [...REFUSED, /favicon\.ico/] });
+  await says(nobody.page.locator("body"), "RELIABLE_UNAUTHENTICATED");
+  expect(await link(nobody.page, "Dead").count()).toBe(0);
+  const stranger = await visit(`${night.url}#/dead`, { user: "stranger", expected: REFUSED });
+  await says(main(stranger.page), "stranger may not see this page.");
+  await says(main(stranger.page), "Your login may not do this.");
+  expect(await main(stranger.page).textContent()).not.toContain("order.created");
 });
 
 it("a login that ends while the page is open is told, and what was read stays", async () => {

@@ -64,7 +64,7 @@ function Shown({ story, params, level: Heading }: { story: BulkStory } & Require
       {isUnderWay(story) && <BulkControls story={story} />}
       <div class="row">
         {failedAgain > 0 && (
-          <a href={link("dead", { ...params, since: undefined, deadFromAt: startedAt } as Record<string, string>)}>
+          <a href={link("dead", { ...params, since: undefined, deadFromAt: startedAt })}>
             {texts.showDead(failedAgain)}
           </a>
         )}

@@ -29,9 +29,12 @@ export const deadTexts = {
     time: "First – last",
     nodes: "Nodes"
   },
-  showMessages: (n: number) => `Show ${messages(n)}`,
+  showMessages: (n: number, group: string, error: string) => `Show ${messages(n)} of ${group}: ${error}`,
   moreNodes: (n: number) => `and ${count(n)} more`,
-  only: "only"
+  only: "only",
+  underWay: "Bulk acts under way",
+  toCauses: "Causes, and acts on all of them",
+  by: "by"
 };
 
 export const listTexts = {
@@ -45,7 +48,7 @@ export const listTexts = {
   newest: "Newest",
   tick: (id: string) => `Tick ${id}`,
   tickAll: "Tick all of this page",
-  ticked: (n: number) => `${count(n)} ticked:`,
+  tickFirst: "Tick messages first.",
   cols: {
     tick: "Ticked",
     id: "Id",
@@ -56,12 +59,15 @@ export const listTexts = {
     handled: "Handled by",
     attempts: "Attempts",
     died: "Died",
-    age: "Age",
+    emitted: "Emitted",
     error: "Error",
     keys: "Keys",
     acts: "Acts"
   },
   retry: (id: string) => `Retry ${id}`,
+  retryShort: "Retry",
+  retried: "Retried",
+  paging: "Pages of messages",
   fields: {
     since: "Not older than",
     olderThan: "Older than",
@@ -102,7 +108,9 @@ export const messageTexts = {
   sameCause: "Same cause",
   sameRequest: "Same request",
   sameKey: (key: string) => `Same key ${key}`,
-  sameEvent: "Same event, dead",
+  sameEvent: "Same event",
+  noGroups: "No group is known that it is for.",
+  first: "The one retried first",
   trace: "Trace",
   original: "Its original",
   retryFirst: "Retry one first",
@@ -141,7 +149,6 @@ export const actsTexts = {
   noBulks: "There were no bulk acts.",
   noAudits: "Nothing was done by hand yet.",
   one: "One act",
-  oneBulk: "One bulk act",
   all: "All acts",
   page: (page: number, of: number, capped?: boolean) => `Page ${count(page)} of ${count(Math.max(1, of), capped)}`,
   next: "Next page",
@@ -157,7 +164,20 @@ export const actsTexts = {
     progress: "Progress"
   },
   notFinished: "not finished",
-  open: (what: string) => `Show ${what}`,
+  open: (act: string, at: string) => `Show ${act} of ${at}`,
+  bulkPages: "Pages of bulk acts",
+  auditPages: "Pages of the record",
+  group: "group",
+  for: "for",
+  several: (n: number, parked: boolean) => (parked ? `${messages(n)}, parked` : messages(n)),
+  claimed: (n: string) => `${n} claimed`,
+  doneOf: (done: string, of: string) => `${done} of ${of}`,
+  lost: (n: string) => `${n} overtaken`,
+  ended: "Ended",
+  reason: "It had died of",
+  error: "Error",
+  earlier: "Begun before, without an end",
+  of: "Event or queue",
   ids: "Ids",
   discarded: "What is left of those that were deleted",
   bytes: "Size"
@@ -174,6 +194,8 @@ export const parkedTexts = {
   discardOne: (id: string) => `Discard ${id}`,
   body: "Body",
   showBody: "Show body",
+  copyId: "Copy id",
+  pages: "Pages of parked messages",
   hidden: "It is not shown before somebody asks for it.",
   cut: "Only its beginning is kept.",
   cols: {

@@ -15,12 +15,17 @@ export function isUnderWay({ state }: Pick<BulkRow, "state">): boolean {
 }
 
 /** Those that have no outcome yet. Not known where the outcomes were not counted to the end. */
-export function underWay({ done, handled, failedAgain = 0, moreOutcomes }: BulkStory): number | undefined {
+export function underWay({
+  done,
+  handled,
+  failedAgain = 0,
+  moreOutcomes
+}: Partial<BulkStory> & { done: number }): number | undefined {
   return handled === undefined || moreOutcomes ? undefined : Math.max(0, done - handled - failedAgain);
 }
 
 /** `3,120 of 4,312 sent again · 3,050 handled · 3 dead again · 58 under way · 10/s · 2 min left` */
-export function progressText(story: BulkStory): string {
+export function progressText(story: BulkRow & Partial<BulkStory>): string {
   const { act, matched, capped, done, overtaken, refused, state, handled, failedAgain, moreOutcomes } = story;
   const beyond = capped && done + overtaken + refused >= matched;
   const part = (n: number | undefined, what: string, more?: true) => (n ? [`${count(n, more)} ${what}`] : []);

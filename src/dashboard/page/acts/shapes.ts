@@ -16,3 +16,5 @@ export type ActResult = ActAnswer<"retry">;
 export type FilterAct = "retry" | "resolve" | "discard";
 
 export type ReplayBegun = ActAnswer<"replay">;
+/** `meta` comes with it where payloads are hidden; `withheld` says why there is none. */
+export type PayloadAnswer = Answer<"payload"> & { meta?: Record<string, unknown>; withheld?: string };

@@ -1,9 +1,10 @@
-import { useMemo } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { api } from "../kit/api";
 import { count } from "../kit/format";
 import { Id } from "../kit/parts";
 import { ActDialog } from "./act-dialog";
 import { isNumber } from "./filter";
+import { listTexts } from "./page-texts";
 import type { ActResult, FilterAct } from "./shapes";
 import { actTexts as texts } from "./texts";
 
@@ -11,25 +12,35 @@ interface Given {
   act: FilterAct;
   ids: readonly string[];
   onClose: () => void;
-  onDone?: () => void;
+  /** Something was done, and what came of it has been read. */
+  onDone: () => void;
 }
 
+/** Above this the number is typed. */
+const TYPED_ABOVE = 100;
+
 /** Retry, resolve or discard those that are ticked. What came of each is told. */
-export function SomeDialog({ act, ids, onClose, onDone }: Given) {
+export function SomeDialog({ act, ids: ticked, onClose, onDone }: Given) {
+  // What the dialog has shown is what is done, whatever becomes of the list below it.
+  const [ids] = useState(ticked);
+  const isDone = useRef(false);
   const n = ids.length;
-  const typed = useMemo(() => ({ what: count(n), isRight: (text: string) => isNumber(text, n) }), [n]);
   return (
     <ActDialog
       act={act}
       title={texts.some.title(act, n)}
       submit={texts.some.submit(act, n)}
-      onClose={onClose}
-      typed={act === "discard" || n > 100 ? typed : undefined}
+      onClose={() => {
+        if (isDone.current) onDone();
+        onClose();
+      }}
+      typed={act === "discard" || n > TYPED_ABOVE ? { what: count(n), isRight: text => isNumber(text, n) } : undefined}
       noteLabel={act === "resolve" ? texts.one.resolveWhy : undefined}
+      reason={n ? undefined : listTexts.tickFirst}
       {...(act === "discard" && { tone: "danger" as const })}
       onAct={async note => {
         const result = await api.act(act, { ids: [...ids], note });
-        onDone?.();
+        isDone.current = true;
         return <Outcome act={act} result={result} />;
       }}
     >

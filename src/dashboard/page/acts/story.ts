@@ -26,6 +26,8 @@ export function retryTargets(story: Pick<Story, "groups">, clock: (ageMs: number
 
 export interface Outlook {
   tone: "busy" | "good" | "bad";
+  /** The tone, for those who do not see colours. */
+  word: string;
   text: string;
 }
 
@@ -34,16 +36,20 @@ export function outlookOf(story: Pick<Story, "status" | "groups" | "timeline">):
   const [failed] = inState(story, "failed");
   if (story.status === "dead" || failed) {
     const reason = failed?.reason ?? story.timeline.at(-1)?.what ?? "";
-    return { tone: "bad", text: `failed again${failed ? ` in ${groupName(failed.group)}` : ""}: ${reason}` };
+    return {
+      tone: "bad",
+      word: "dead",
+      text: `failed again${failed ? ` in ${groupName(failed.group)}` : ""}: ${reason}`
+    };
   }
   const waiting = inState(story, "waiting");
   if (waiting.length) {
     const hint = waiting.find(({ reason }) => reason);
     const next = hint?.reason ? ` Last: ${hint.reason}` : "";
-    return { tone: "busy", text: `waiting for ${namesOf(waiting)} …${next}` };
+    return { tone: "busy", word: "under way", text: `waiting for ${namesOf(waiting)} …${next}` };
   }
-  if (story.status === "resolved") return { tone: "good", text: "resolved" };
-  return { tone: "good", text: handledText(story) };
+  if (story.status === "resolved") return { tone: "good", word: "resolved", text: "nobody is needed for it any more" };
+  return { tone: "good", word: "handled", text: handledText(story) };
 }
 
 /** `handled by mail on node mail-2 in 12 ms (attempt 2)`, as the timeline tells of the last one that handled it. */
@@ -89,4 +95,9 @@ export function traceLink(
   });
   // A template is an operator's own, and still no place for `javascript:`.
   return isWhole && /^https?:\/\//i.test(url) ? url : undefined;
+}
+
+/** `order=42, customer=c-7`, as rows have them. A value with a comma in it begins no key of its own. */
+export function keysOf(keys: string | undefined): string[] {
+  return keys === undefined ? [] : keys.split(/, (?=[^\s=,]+=)/);
 }

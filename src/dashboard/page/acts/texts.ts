@@ -43,6 +43,7 @@ export const actTexts = {
   some: {
     title: (act: FilterAct, n: number) => `${VERB[act]} ${messages(n)}?`,
     submit: (act: FilterAct, n: number) => `${VERB[act]} ${messages(n)}`,
+    submitTicked: (act: FilterAct, n: number) => `${VERB[act]} ${count(n)} ticked`,
     retry: "Each goes again to the groups that have failed, and to no other.",
     resolve: "They will not be sent again. Have they been dealt with in another way?",
     discard: "They are deleted for ever. A record of each stays, without its payload.",

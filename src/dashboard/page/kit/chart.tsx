@@ -17,9 +17,6 @@ interface ChartProps {
   times: readonly string[];
   series: readonly Series[];
   format: (value: number) => string;
-  /** What one step is: "a minute". */
-  step: string;
-  note?: string;
 }
 
 const WIDTH = 560;
@@ -27,7 +24,7 @@ const HEIGHT = 168;
 const BOX: Box = { left: 46, top: 10, width: WIDTH - 56, height: HEIGHT - 36 };
 
 /** Lines over time. What it shows stands below it in words, and in full in a table. */
-export function Chart({ title, times, series, format, step, note }: ChartProps) {
+export function Chart({ title, times, series, format }: ChartProps) {
   const [asTable, setAsTable] = useState(false);
   const id = useId();
   const top = topOf(series.map(({ values }) => values));
@@ -83,7 +80,6 @@ export function Chart({ title, times, series, format, step, note }: ChartProps) 
         ))}
         {last >= 0 && <li class="muted">{kit.lastValue(hourMinute(times[last] as string))}</li>}
       </ul>
-      {note && <p class="muted note">{note}</p>}
       <button type="button" class="button small" aria-expanded={asTable} onClick={() => setAsTable(!asTable)}>
         {asTable ? kit.hideTable : kit.showTable}
         <span class="sr-only">: {title}</span>
@@ -91,7 +87,7 @@ export function Chart({ title, times, series, format, step, note }: ChartProps) 
       {asTable && (
         <div class="chart-table">
           <Table
-            caption={`${title}, ${step}`}
+            caption={title}
             rows={times.map((at, index) => ({ at, index })).reverse()}
             keyOf={({ at }) => at}
             columns={[

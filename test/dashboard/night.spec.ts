@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import type { AuditRow, BulkRow } from "../../src";
 import type { Page as Rows } from "../../src/operator/operations";
 import { enter, focused, gone, says, seen, tabTo, visit } from "../support/browser";
-import { world } from "../support/dashboard";
+import { world } from "../support/dashboard-world";
 import { button, dialog, link, main, rowOf, table, title } from "../support/dashboard-page";
 
 /** More than a hundred, so that their number is to be typed. */

@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import type { Page } from "playwright-core";
 import { expect, it, onTestFinished } from "vitest";
 import { gone, says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard";
+import { world } from "../../support/dashboard-world";
 import { because, button, dialog, link, main } from "../../support/dashboard-page";
 import { story } from "../../support/services";
 

@@ -2,7 +2,7 @@ import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { accessible } from "../../support/axe";
 import { fits, gone, seen, visit } from "../../support/browser";
-import { type World, world } from "../../support/dashboard";
+import { type World, world } from "../../support/dashboard-world";
 import { button, dialog, goTo, link, PAGES, rowOf } from "../../support/dashboard-page";
 import { fill } from "../../support/dashboard-rows";
 
@@ -15,8 +15,8 @@ const VIEWS = SCHEMES.flatMap(colorScheme => SIZES.map(viewport => ({ colorSchem
 
 const MORE = [
   { hash: "#/dead?group=mail&event=order.created&errorType=EAUTH", heading: "Dead messages" },
-  { hash: "#/message?id=order-77", heading: "order-77" },
-  { hash: "#/parked?id=parked%20order-77", heading: "Parked message" }
+  { hash: "#/message?id=order-77", heading: "Message" },
+  { hash: "#/parked?id=parked%20order-77", heading: "Parked messages" }
 ];
 
 interface Opens {
@@ -30,7 +30,7 @@ const DIALOGS: Opens[] = [
   ...["Retry one first", "Resolve", "Discard"].map(name => ({
     name,
     hash: "#/message?id=order-77",
-    heading: "order-77",
+    heading: "Message",
     button: (page: Page) => button(page, name)
   })),
   ...["Retry", "Resolve", "Discard"].map(name => ({
@@ -55,7 +55,7 @@ const DIALOGS: Opens[] = [
   {
     name: "Discard what is parked",
     hash: "#/parked?id=parked%20order-77",
-    heading: "Parked message",
+    heading: "Parked messages",
     button: page => button(page, "Discard")
   }
 ];

@@ -1,6 +1,6 @@
 import { it } from "vitest";
 import { says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard";
+import { world } from "../../support/dashboard-world";
 import { goTo, main, rowOf, title } from "../../support/dashboard-page";
 import { proxied } from "../../support/proxied";
 import { emitterOf } from "../../support/services";

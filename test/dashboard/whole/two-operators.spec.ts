@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import type { AuditRow } from "../../../src";
 import type { Page as Rows } from "../../../src/operator/operations";
 import { gone, says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard";
+import { world } from "../../support/dashboard-world";
 import { because, button, dialog, link, main, title } from "../../support/dashboard-page";
 import { reaches } from "../../support/services";
 

@@ -34,7 +34,6 @@ export function App() {
   const id = page === "message" ? params["id"] : undefined;
 
   // A link to another page leads the eyes and the focus to its start, as a new document would.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another message is another page
   useEffect(() => {
     document.title = `${shell.pages[page]}${id ? ` ${id.slice(0, 40)}` : ""} · ${shell.product}`;
     if (first.current) first.current = false;

@@ -29,7 +29,7 @@ export function Header({ page }: { page: PageName }) {
             <span>
               <span class="muted">{shell.namespace}</span> <bdi class="id">{known.namespace || shell.noNamespace}</bdi>
             </span>
-            <bdi class="id">{known.user === null ? shell.anonymous : shell.user(known.user)}</bdi>
+            <bdi>{known.user === null ? shell.anonymous : shell.user(known.user)}</bdi>
             {!known.acts.length && <Badge tone="watch">{shell.readOnly}</Badge>}
           </p>
         )}

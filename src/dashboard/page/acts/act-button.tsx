@@ -9,6 +9,7 @@ interface Given {
   children: ComponentChildren;
   /** Why it cannot be done now, whoever asks. */
   reason?: string | undefined;
+  /** `danger` is red on its edge alone: the red button is in the dialog. */
   tone?: "primary" | "danger";
   small?: boolean;
   /** Where what is written on it does not say on what. */
@@ -20,7 +21,7 @@ export function ActButton({ act, onClick, children, reason, tone, small, label }
   const id = useId();
   const [isTold, setTold] = useState(false);
   const why = whyNot(act) ?? reason;
-  const classes = ["button", tone, small && "small"].filter(Boolean).join(" ");
+  const classes = ["button", tone, tone === "danger" && "quiet", small && "small"].filter(Boolean).join(" ");
   if (why === undefined)
     return (
       <button type="button" class={classes} aria-label={label} onClick={onClick}>

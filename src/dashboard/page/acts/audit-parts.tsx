@@ -66,8 +66,8 @@ export function AuditTable({ rows, busy }: { rows: readonly AuditRow[]; busy: bo
         {
           id: "at",
           head: cols.at,
-          cell: ({ at, auditID, act }) => (
-            <a href={link("acts", { id: auditID })} aria-label={texts.open(act, at)}>
+          cell: ({ at, auditID }) => (
+            <a href={link("acts", { id: auditID })}>
               <Time at={at} />
             </a>
           )

@@ -39,7 +39,7 @@ function Shown({ story, params, level: Heading }: { story: BulkStory } & Require
   const { bulkID, act, by, startedAt, matched, filter, note, why, state, failedAgain = 0, changes } = story;
   const address = new URL(link("acts", { bulk: bulkID }), location.href).href;
   return (
-    <section class="bulk" aria-labelledby={id}>
+    <section class="card bulk" aria-labelledby={id}>
       <Heading id={id}>
         {texts.heading[act] ?? act} <bdi>{texts.startedBy(by, dateTime(startedAt))}</bdi>
       </Heading>

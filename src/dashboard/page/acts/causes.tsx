@@ -2,6 +2,7 @@ import { Empty, Id, Long, Num, Time } from "../kit/parts";
 import { link } from "../kit/route";
 import { type Column, Table } from "../kit/table";
 import { CAUSE_PARAMS } from "./filter";
+import { Name } from "./message-table";
 import { deadTexts as texts } from "./page-texts";
 import type { CauseRow } from "./shapes";
 
@@ -63,7 +64,7 @@ export function CausesTable({ rows, busy, params }: CausesGiven) {
       )
     },
     { id: "group", head: texts.cols.group, rowHeader: true, cell: ({ group }) => <Id text={group} /> },
-    { id: "event", head: texts.cols.event, cell: ({ event }) => <Id text={event} /> },
+    { id: "event", head: texts.cols.event, cell: ({ event }) => <Name text={event} /> },
     { id: "error", head: texts.cols.error, cell: row => <CauseError row={row} /> },
     {
       id: "time",

@@ -92,14 +92,14 @@ export function hasCause(params: Params): boolean {
   return Boolean(params["cause"] || params["errorType"] || params["errorText"]);
 }
 
-/** For people: `dead · since 1 h · group mail · event order.created`. */
+/** For people: `dead`, `last 1 h`, `event order.created`, `failed in group mail`. */
 export function wordsOf(filter: Filter): string[] {
   const { status, youngerThanMs, olderThanMs, errorText } = filter;
   const named = (name: string, value: string | undefined) => (value === undefined ? [] : [`${name} ${value}`]);
   return [
     ...(status === undefined ? [] : [status]),
-    ...(youngerThanMs === undefined ? [] : [`for less than ${age(youngerThanMs)}`]),
-    ...(olderThanMs === undefined ? [] : [`for more than ${age(olderThanMs)}`]),
+    ...(youngerThanMs === undefined ? [] : [`last ${age(youngerThanMs)}`]),
+    ...(olderThanMs === undefined ? [] : [`older than ${age(olderThanMs)}`]),
     ...named("from", filter.deadFromAt),
     ...named("before", filter.deadToAt),
     ...named("event", filter.event),

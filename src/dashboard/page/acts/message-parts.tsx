@@ -95,7 +95,7 @@ interface LinksGiven {
 export function SeeAlso({ story: { event, requestID, keys }, cause, trace }: LinksGiven) {
   const id = useId();
   return (
-    <nav aria-labelledby={id}>
+    <nav class="card" aria-labelledby={id}>
       <h2 id={id}>{texts.links}</h2>
       <ul class="act-list">
         {cause && (

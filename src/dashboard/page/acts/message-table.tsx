@@ -19,6 +19,13 @@ export const StatusBadge = ({ status }: { status: string }) => <Badge tone={TONE
 /** As much of an error as a row shows. */
 const ERROR_SHOWN = 160;
 
+/** Of an event: not broken where there is room. */
+export const Name = ({ text }: { text: string }) => (
+  <span class="name">
+    <Id text={text} />
+  </span>
+);
+
 interface Given {
   rows: readonly MessageRow[];
   /** All of them are dead: how they are is in the heading. */
@@ -63,15 +70,21 @@ export function MessageTable({ rows, dead = false, busy, ticked, onTicked, onRet
         </a>
       )
     },
-    { id: "event", head: texts.cols.event, cell: ({ event }) => <Id text={event} /> },
+    { id: "event", head: texts.cols.event, cell: ({ event }) => <Name text={event} /> },
     ...(dead
       ? []
       : [{ id: "status", head: texts.cols.status, cell: ({ status }: MessageRow) => <StatusBadge status={status} /> }]),
-    { id: "failed", head: texts.cols.failed, cell: ({ failed }) => <Id text={failed} /> },
+    { id: "failed", head: texts.cols.failed, cell: ({ failed }) => failed && <Id text={failed} /> },
     ...(dead
       ? []
-      : [{ id: "waiting", head: texts.cols.waiting, cell: ({ waiting }: MessageRow) => <Id text={waiting} /> }]),
-    { id: "handled", head: texts.cols.handled, wide: true, cell: ({ handled }) => <Id text={handled} /> },
+      : [
+          {
+            id: "waiting",
+            head: texts.cols.waiting,
+            cell: ({ waiting }: MessageRow) => waiting && <Id text={waiting} />
+          }
+        ]),
+    { id: "handled", head: texts.cols.handled, wide: true, cell: ({ handled }) => handled && <Id text={handled} /> },
     { id: "attempts", head: texts.cols.attempts, wide: true, cell: row => attemptsText(row) },
     dead
       ? { id: "died", head: texts.cols.died, cell: ({ deadAt }) => <Time at={deadAt ?? null} /> }

@@ -164,7 +164,6 @@ export const actsTexts = {
     progress: "Progress"
   },
   notFinished: "not finished",
-  open: (act: string, at: string) => `Show ${act} of ${at}`,
   bulkPages: "Pages of bulk acts",
   auditPages: "Pages of the record",
   group: "group",

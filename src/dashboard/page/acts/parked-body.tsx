@@ -1,6 +1,7 @@
 import { useState } from "preact/hooks";
 import type { ParkedWhole } from "../kit/api";
 import { Copy, Long } from "../kit/parts";
+import { Scroll } from "../kit/scroll";
 import { session } from "../kit/session";
 import { parkedTexts as texts } from "./page-texts";
 
@@ -28,9 +29,11 @@ export function ParkedBody({ parked }: { parked: ParkedWhole & { withheld?: stri
       )}
       {body !== undefined && isShown && (
         <>
-          <pre class="payload">
-            <Long text={body} max={4000} />
-          </pre>
+          <Scroll label={texts.body} className="payload">
+            <pre>
+              <Long text={body} max={4000} />
+            </pre>
+          </Scroll>
           <Copy text={body} />
         </>
       )}

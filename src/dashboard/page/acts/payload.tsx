@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, failureOf } from "../kit/api";
 import { ErrorBox } from "../kit/error-box";
 import { Copy, Long, Time } from "../kit/parts";
+import { Scroll } from "../kit/scroll";
 import { session } from "../kit/session";
 import { messageTexts as texts } from "./page-texts";
 import type { PayloadAnswer } from "./shapes";
@@ -52,9 +53,11 @@ export function Payload({ id, droppedAt }: { id: string; droppedAt: string | und
     <>
       {withheld !== undefined && <p>{withheld}</p>}
       {answer.encoded && <p>{texts.encoded}</p>}
-      <pre class="payload">
-        <Long text={text} max={SHOWN} />
-      </pre>
+      <Scroll label={texts.payload} className="payload">
+        <pre>
+          <Long text={text} max={SHOWN} />
+        </pre>
+      </Scroll>
       <div class="row">
         <Copy text={text} />
         <button type="button" class="button small" onClick={() => setState({})}>
@@ -71,9 +74,11 @@ export function Meta({ meta }: { meta: Record<string, unknown> }) {
   return (
     <>
       <h3>{texts.meta}</h3>
-      <pre class="payload">
-        <Long text={jsonText(meta)} max={SHOWN} />
-      </pre>
+      <Scroll label={texts.meta} className="payload">
+        <pre>
+          <Long text={jsonText(meta)} max={SHOWN} />
+        </pre>
+      </Scroll>
     </>
   );
 }

@@ -18,7 +18,7 @@ export function Retried({ id, heading, params }: { id: string; heading: string; 
   const over = outlook?.tone === "good";
   if (over !== isOver) setOver(over);
   return (
-    <section class="retried" aria-label={heading}>
+    <section class="card retried" aria-label={heading}>
       <h2>{heading}</h2>
       <p>
         <a href={link("message", { ...params, id })}>

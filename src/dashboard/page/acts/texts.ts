@@ -43,7 +43,7 @@ export const actTexts = {
   some: {
     title: (act: FilterAct, n: number) => `${VERB[act]} ${messages(n)}?`,
     submit: (act: FilterAct, n: number) => `${VERB[act]} ${messages(n)}`,
-    submitTicked: (act: FilterAct, n: number) => `${VERB[act]} ${count(n)} ticked`,
+    submitTicked: (act: FilterAct, n: number) => `${VERB[act]} ${n ? `${count(n)} ` : ""}ticked`,
     retry: "Each goes again to the groups that have failed, and to no other.",
     resolve: "They will not be sent again. Have they been dealt with in another way?",
     discard: "They are deleted for ever. A record of each stays, without its payload.",
@@ -55,10 +55,10 @@ export const actTexts = {
     title: (act: FilterAct, which: string) => `${VERB[act]} ${which}?`,
     which: (n: number, capped: boolean | undefined, others: boolean) =>
       n === 1 && !capped
-        ? "the one that matches"
+        ? "the one message that matches"
         : others
-          ? `the other ${count(n, capped)}`
-          : `all ${count(n, capped)}`,
+          ? `the other ${messages(n, capped)}`
+          : `all ${messages(n, capped)}`,
     submit: (act: FilterAct, n: number, capped?: boolean) => `${VERB[act]} ${messages(n, capped)}`,
     filter: "Dead messages",
     rate: "Per second, at most",

@@ -31,7 +31,7 @@ export function GroupTable({ rows, going, total }: GroupTableProps) {
       )
     },
     { id: "state", head: heads.state, cell: row => <States row={row} going={going} /> },
-    { id: "ready", head: heads.ready, num: true, cell: ({ ready }) => <Num value={ready} unknown={words.notTold} /> },
+    { id: "ready", head: heads.ready, num: true, cell: row => <Num value={row.ready} unknown={unknownText(row)} /> },
     { id: "consumers", head: heads.consumers, num: true, cell: ({ consumers }) => <Num value={consumers} /> },
     { id: "handled", head: heads.handled, num: true, cell: row => perMinute(row.handledPerMinute) },
     {
@@ -80,6 +80,11 @@ export function States({ row, going }: { row: Group; going: Going }) {
       ))}
     </span>
   );
+}
+
+/** Of a number that is not there. */
+function unknownText({ queues }: Group): string {
+  return queues.some(({ known }) => !known) ? words.notTold : words.noneThere;
 }
 
 function DeadLink({ row: { group, dead, deadCapped } }: { row: Group }) {

@@ -1,4 +1,5 @@
-import { useId, useState } from "preact/hooks";
+import type { RefObject } from "preact";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { kit } from "../texts/kit";
 import { dateTime, hourMinute } from "./format";
 import { type Box, linePath, lonely, ticks, topOf, type Value, xOf, yOf } from "./scale";
@@ -19,50 +20,59 @@ interface ChartProps {
   format: (value: number) => string;
 }
 
-const WIDTH = 560;
 const HEIGHT = 168;
-const BOX: Box = { left: 46, top: 10, width: WIDTH - 56, height: HEIGHT - 36 };
+/** For the words beside and below the lines. */
+const MARGIN = { left: 48, right: 10, top: 10, bottom: 26 };
+/** Until it is known how wide its place is. */
+const USUAL_WIDTH = 400;
+/** One word below the axis needs so much. */
+const TICK_WIDTH = 90;
 
 /** Lines over time. What it shows stands below it in words, and in full in a table. */
 export function Chart({ title, times, series, format }: ChartProps) {
   const [asTable, setAsTable] = useState(false);
   const id = useId();
+  const [figure, width] = useWidth();
+  const box: Box = {
+    ...{ left: MARGIN.left, top: MARGIN.top },
+    ...{ width: Math.max(40, width - MARGIN.left - MARGIN.right), height: HEIGHT - MARGIN.top - MARGIN.bottom }
+  };
   const top = topOf(series.map(({ values }) => values));
   const shown = (value: Value | undefined) => (value === null || value === undefined ? kit.none : format(value));
   const last = times.length - 1;
   return (
-    <figure class="chart" aria-labelledby={id}>
+    <figure ref={figure} class="chart" aria-labelledby={id}>
       <figcaption id={id}>
         <strong>{title}</strong>
       </figcaption>
-      <svg viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={title}>
+      <svg viewBox={`0 0 ${width} ${HEIGHT}`} role="img" aria-label={title}>
         {[0, top / 2, top].map(value => (
           <g key={value}>
             <line
               class="grid"
-              x1={BOX.left}
-              x2={BOX.left + BOX.width}
-              y1={yOf(value, top, BOX)}
-              y2={yOf(value, top, BOX)}
+              x1={box.left}
+              x2={box.left + box.width}
+              y1={yOf(value, top, box)}
+              y2={yOf(value, top, box)}
             />
-            <text x={BOX.left - 6} y={yOf(value, top, BOX) + 4} text-anchor="end">
+            <text x={box.left - 6} y={yOf(value, top, box) + 4} text-anchor="end">
               {format(value)}
             </text>
           </g>
         ))}
-        {ticks(times.length, 4).map(index => (
-          <text key={index} x={xOf(index, times.length, BOX)} y={HEIGHT - 8} text-anchor={anchorOf(index, last)}>
+        {ticks(times.length, Math.floor(box.width / TICK_WIDTH) + 1).map(index => (
+          <text key={index} x={xOf(index, times.length, box)} y={HEIGHT - 8} text-anchor={anchorOf(index, last)}>
             {hourMinute(times[index] as string)}
           </text>
         ))}
         {series.map(({ name, look, values }) => (
           <g key={name} class={look}>
-            <path d={linePath(values, top, BOX)} />
+            <path d={linePath(values, top, box)} />
             {lonely(values).map(index => (
               <circle
                 key={index}
-                cx={xOf(index, values.length, BOX)}
-                cy={yOf(values[index] as number, top, BOX)}
+                cx={xOf(index, values.length, box)}
+                cy={yOf(values[index] as number, top, box)}
                 r="2.5"
               />
             ))}
@@ -104,6 +114,20 @@ export function Chart({ title, times, series, format }: ChartProps) {
       )}
     </figure>
   );
+}
+
+/** Its words keep their size, however wide it is. */
+function useWidth(): [RefObject<HTMLElement | null>, number] {
+  const figure = useRef<HTMLElement>(null);
+  const [width, setWidth] = useState(USUAL_WIDTH);
+  useLayoutEffect(() => {
+    const element = figure.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => setWidth(Math.max(1, element.clientWidth)));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return [figure, width];
 }
 
 function anchorOf(index: number, last: number): "start" | "middle" | "end" {

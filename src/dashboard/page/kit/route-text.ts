@@ -28,7 +28,7 @@ export function parseRoute(hash: string): Route {
 
 /** `#/dead?event=order.created`; what is empty is left out. */
 export function hashOf(page: PageName, params: GivenParams = {}): string {
-  const given = Object.entries(params).flatMap(([name, value]) =>
+  const given = Object.entries(params).flatMap(([name, value]): [string, string][] =>
     value === undefined || value === "" ? [] : [[name, String(value)]]
   );
   const query = new URLSearchParams(given).toString();

@@ -92,23 +92,29 @@ export function Servers({ data: { servers, nodes } }: { data: Overview }) {
 }
 
 /** What somebody has begun, and what has stopped by itself. Nothing, where there is nothing. */
-export function Going({ data: { bulks, paused, breakers } }: { data: Overview }) {
+export function Bulks({ data: { bulks } }: { data: Overview }) {
+  if (!bulks.length) return null;
   return (
-    <>
-      {bulks.length > 0 && (
-        <section class="card" aria-labelledby="bulks">
-          <h2 id="bulks">{words.bulks}</h2>
-          <ul class="lines">
-            {bulks.map(({ id, act, state, reason }) => (
-              <li key={id}>
-                <a href={link("acts", { bulk: id })}>{words.bulk(act)}</a>{" "}
-                <Badge tone={state === "stopped" || state === "failed" ? "act" : "info"}>{state}</Badge>{" "}
-                {reason && <bdi>{reason}</bdi>}
-              </li>
-            ))}
-          </ul>
-        </section>
-      )}
+    <section class="card" aria-labelledby="bulks">
+      <h2 id="bulks">{words.bulks}</h2>
+      <ul class="lines">
+        {bulks.map(({ id, act, state, reason }) => (
+          <li key={id}>
+            <a href={link("acts", { bulk: id })}>{words.bulk(act)}</a>{" "}
+            <Badge tone={state === "stopped" || state === "failed" ? "act" : "info"}>{state}</Badge>{" "}
+            {reason && <bdi>{reason}</bdi>}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+/** What somebody has paused, and what waits for something else. Nothing, where there is nothing. */
+export function Held({ data: { paused, breakers } }: { data: Overview }) {
+  if (!paused.length && !breakers.length) return null;
+  return (
+    <div class="columns">
       {paused.length > 0 && (
         <section class="card" aria-labelledby="paused">
           <h2 id="paused">{words.paused}</h2>
@@ -139,6 +145,6 @@ export function Going({ data: { bulks, paused, breakers } }: { data: Overview })
           </ul>
         </section>
       )}
-    </>
+    </div>
   );
 }

@@ -11,21 +11,25 @@ export interface NextStep {
   params?: GivenParams;
 }
 
-/** Where to go from the sentence: the pages on which something can be done about it, the most pressing first. */
+/** Where to go from the sentence: the pages on which something can be done about it, in its order. */
 export function nextSteps({ messages, groups, servers, nodes, bulks, paused, breakers }: Overview): NextStep[] {
   const { byStatus, parked = 0, capped = [] } = messages ?? {};
   const dead = byStatus?.dead ?? 0;
   const halted = groups.some(({ queues }) => queues.some(({ ready, consumers }) => ready && consumers === 0));
-  const away = servers.some(({ ok }) => !ok) || nodes.some(({ answers }) => answers === false);
+  // Redis and single nodes harm nothing: they are looked at last.
+  const halts = servers.some(({ name, ok }) => !ok && name !== "Redis");
+  const limps = servers.some(({ ok }) => !ok) || nodes.some(({ answers }) => answers === false);
+  const seeServers = { text: words.seeServers, page: "servers" as const };
   const ended = bulks.filter(({ state }) => state === "stopped" || state === "failed");
   return [
-    ...(away ? [{ text: words.seeServers, page: "servers" as const }] : []),
+    ...(halts ? [seeServers] : []),
     ...(dead
       ? [{ text: words.seeDead(counted(dead, "message", "messages", capped.includes("dead"))), page: "dead" as const }]
       : []),
     ...ended.map(({ id, act }) => ({ text: words.seeBulk(act), page: "acts" as const, params: { bulk: id } })),
     ...(halted || paused.length || breakers.length ? [{ text: words.seeGroups, page: "groups" as const }] : []),
-    ...(parked ? [{ text: words.seeParked, page: "parked" as const }] : [])
+    ...(parked ? [{ text: words.seeParked, page: "parked" as const }] : []),
+    ...(limps && !halts ? [seeServers] : [])
   ];
 }
 

@@ -61,11 +61,11 @@ function All() {
   const audits = usePoll("audits", { page }, { keep: true });
   return (
     <>
-      <section aria-labelledby="running">
+      <section class="card" aria-labelledby="running">
         <h2 id="running">{texts.running}</h2>
         <Polled poll={bulks}>{({ rows }) => <Running rows={rows} />}</Polled>
       </section>
-      <section aria-labelledby="bulks">
+      <section class="card" aria-labelledby="bulks">
         <h2 id="bulks">{texts.bulks}</h2>
         <Polled poll={bulks}>
           {({ rows, totalPages, capped }) => (
@@ -76,7 +76,7 @@ function All() {
           )}
         </Polled>
       </section>
-      <section aria-labelledby="audit">
+      <section class="card" aria-labelledby="audit">
         <h2 id="audit">{texts.audit}</h2>
         <Polled poll={audits}>
           {({ rows, totalPages, capped }) => (

@@ -39,7 +39,7 @@ export function Dead() {
       <UnderWay but={bulk} />
       {bulk !== undefined && <BulkProgress key={bulk} id={bulk} params={given} />}
       {isOne ? (
-        <section aria-labelledby="cause">
+        <section class="card" aria-labelledby="cause">
           <h2 id="cause">{texts.chosen}</h2>
           <ChosenCause row={chosen} params={given} />
           <p>
@@ -47,7 +47,7 @@ export function Dead() {
           </p>
         </section>
       ) : (
-        <section aria-labelledby="causes">
+        <section class="card" aria-labelledby="causes">
           <h2 id="causes">{texts.causes}</h2>
           <Polled poll={causes}>
             {({ rows: found, messages, capped, moreRows }) => (
@@ -64,7 +64,7 @@ export function Dead() {
         </section>
       )}
       {first !== undefined && <Retried key={first} id={first} heading={texts.first} params={kept} />}
-      <section aria-labelledby="messages">
+      <section class="card" aria-labelledby="messages">
         <h2 id="messages">{texts.messages}</h2>
         <Polled poll={list}>
           {({ total, capped, nextCursor }) =>

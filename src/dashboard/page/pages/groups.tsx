@@ -37,8 +37,10 @@ export function Groups() {
             <>
               {one && <OneGroup key={one.group} row={one} going={data} />}
               {chosen !== undefined && !one && <Empty>{words.notKnown(chosen)}</Empty>}
-              <GroupTable rows={rows} going={data} total={data.groups.length} />
-              <p class="muted note">{words.rates}</p>
+              <section class="card" aria-label={words.caption}>
+                <GroupTable rows={rows} going={data} total={data.groups.length} />
+                <p class="muted note">{words.rates}</p>
+              </section>
             </>
           );
         }}

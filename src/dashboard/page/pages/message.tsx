@@ -91,24 +91,26 @@ function Whole({ story, cause }: { story: Story; cause: Readonly<Record<string, 
           {texts.discard}
         </ActButton>
       </div>
-      <MessageFacts story={story} />
+      <div class="card">
+        <MessageFacts story={story} />
+      </div>
       {reason !== undefined && (
-        <section aria-labelledby="error">
+        <section class="card" aria-labelledby="error">
           <h2 id="error">{texts.error}</h2>
           <p class="error-text">
             <Long text={reason} max={ERROR_SHOWN} />
           </p>
         </section>
       )}
-      <section aria-labelledby="groups">
+      <section class="card" aria-labelledby="groups">
         <h2 id="groups">{texts.groups}</h2>
         <GroupsTable groups={groups} />
       </section>
-      <section aria-labelledby="timeline">
+      <section class="card" aria-labelledby="timeline">
         <h2 id="timeline">{texts.timeline}</h2>
         <Timeline entries={timeline} />
       </section>
-      <section aria-labelledby="payload">
+      <section class="card" aria-labelledby="payload">
         <h2 id="payload">{texts.payload}</h2>
         <Payload id={id} droppedAt={payloadDroppedAt} />
         {meta !== undefined && <Meta meta={meta} />}

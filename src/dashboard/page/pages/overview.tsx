@@ -1,7 +1,7 @@
 import { usePoll } from "../kit/poll";
 import { Polled } from "../kit/polled";
 import { Counts } from "../overview/counts";
-import { Attention, Going, Servers } from "../overview/lists";
+import { Attention, Bulks, Held, Servers } from "../overview/lists";
 import { Past } from "../overview/past";
 import { Verdict } from "../overview/verdict";
 import { overview as words } from "../texts/overview";
@@ -18,10 +18,15 @@ export function Overview() {
           <>
             <Verdict data={data} />
             <Counts messages={data.messages} />
-            <div class="columns">
-              <Attention data={data} />
-              <Servers data={data} />
-              <Going data={data} />
+            <div class="two-thirds">
+              <div class="stack">
+                <Attention data={data} />
+                <Held data={data} />
+              </div>
+              <div class="stack">
+                <Servers data={data} />
+                <Bulks data={data} />
+              </div>
             </div>
           </>
         )}

@@ -13,6 +13,7 @@ import { Copy, Empty, Id, Long, PageHead, Time } from "../kit/parts";
 import { usePoll } from "../kit/poll";
 import { Polled } from "../kit/polled";
 import { go, link, useRoute } from "../kit/route";
+import { Scroll } from "../kit/scroll";
 import { Table } from "../kit/table";
 
 /** What could not be read from the wire. */
@@ -141,9 +142,11 @@ function Json({ heading, value }: { heading: string; value: Record<string, unkno
   return (
     <>
       <h3>{heading}</h3>
-      <pre class="payload">
-        <Long text={jsonText(value)} max={4000} />
-      </pre>
+      <Scroll label={heading} className="payload">
+        <pre>
+          <Long text={jsonText(value)} max={4000} />
+        </pre>
+      </Scroll>
     </>
   );
 }

@@ -21,7 +21,7 @@ export function NodeTable({ nodes, own }: NodeTableProps) {
         <>
           <Id text={nodeID} />
           <span class="muted note under">
-            {words.kinds[kind]}
+            {words.kinds[kind] ?? kind}
             {nodeID === own && `, ${words.serves}`}
           </span>
         </>

@@ -13,7 +13,8 @@ export interface NodeState {
 
 /** How a node is, in words. */
 export function nodeState({ kind, answers, reason, health }: Node): NodeState {
-  if (answers === null) return { tone: "plain", text: words.notAsked, more: [reason ?? words.notAskedWhy[kind]] };
+  if (answers === null)
+    return { tone: "plain", text: words.notAsked, more: [reason ?? words.notAskedWhy[kind] ?? words.none] };
   if (!answers) return { tone: "watch", text: words.noAnswer, more: reason === undefined ? [] : [reason] };
   if (!health) return { tone: "ok", text: words.answers, more: [] };
   const { ok, failing, degraded } = health;

@@ -23,6 +23,7 @@ export const groups = {
   queueColumns: { pattern: "Event or pattern", queue: "Queue", ready: "Waiting", consumers: "Consumers", acts: "Acts" },
   notThere: "there is none",
   notTold: "not known",
+  noneThere: "–",
   on: (nodeID: string) => `on ${nodeID}`,
   pause: "Pause",
   resume: "Resume",

@@ -32,16 +32,22 @@ export const servers = {
   notAsked: "not asked",
   notAskedWhy: {
     consumer: "It has no store, and is known by what it announces and counts.",
-    reliable: "The node that serves this page has no way to it."
-  },
-  kinds: { consumer: "consumer without a store", reliable: "with a store" },
+    reliable: "The node that serves this page has no way to it.",
+    unasked: "The node that serves this page has no way to it: it was started without a transporter."
+  } as Readonly<Record<string, string>>,
+  kinds: {
+    consumer: "consumer without a store",
+    reliable: "with a store",
+    observer: "looks on from beside the cluster",
+    unasked: "with a store"
+  } as Readonly<Record<string, string>>,
   sweeping: {
     held: "yes",
     standby: "no: another node does",
     unlocked: "yes, without a lease",
     off: "off"
   } as Readonly<Record<string, string>>,
-  inFlight: (handlers: string, publishes: string) => `${handlers} handled, ${publishes} published`,
+  inFlight: (handlers: string, publishes: string) => `${handlers} in handlers, ${publishes} being published`,
   nothing: "nothing",
   none: "–",
   leases: "Leases",

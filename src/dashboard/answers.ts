@@ -49,15 +49,17 @@ function send(req: IncomingMessage, res: ServerResponse, { status, type, body = 
   if (type !== undefined) res.setHeader("content-type", type);
   if (status !== 304 && status !== 204) res.setHeader("content-length", bytes.length);
   // What was not read of a request must not be taken for the next one.
-  if (!req.complete) res.setHeader("connection", "close");
+  if (!req.complete && hasBody(req)) res.setHeader("connection", "close");
   res.end(req.method === "HEAD" ? undefined : bytes);
 }
 
+const hasBody = ({ headers }: IncomingMessage) =>
+  headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0;
+
 export function sendAsset(req: IncomingMessage, res: ServerResponse, asset: Asset): void {
   const headers = { etag: asset.etag, "cache-control": "no-cache", vary: "accept-encoding" };
-  // Weak, as a proxy that compresses makes it.
   const known = String(req.headers["if-none-match"] ?? "").split(/\s*,\s*/);
-  if (known.some(tag => tag.replace(/^W\//, "") === asset.etag)) {
+  if (known.includes(asset.etag)) {
     send(req, res, { status: 304, headers });
     return;
   }

@@ -36,7 +36,8 @@ function assetsIn(folder: string): Map<string, Asset> | undefined {
     return new Map(
       Object.entries(TYPES).map(([name, type]) => {
         const body = readFileSync(join(folder, name));
-        const etag = `"${createHash("sha256").update(body).digest("base64url").slice(0, 27)}"`;
+        // Weak: it is of the compressed bytes, too.
+        const etag = `W/"${createHash("sha256").update(body).digest("base64url").slice(0, 27)}"`;
         return [name, { type, body, gzipped: gzipSync(body, { level: 9 }), etag }];
       })
     );

@@ -98,9 +98,15 @@ export function paramsOf(query: URLSearchParams): Record<string, unknown> {
 export async function bodyOf(req: IncomingMessage, bodyMs = BODY_MS): Promise<Record<string, unknown>> {
   const parsed = (req as { body?: unknown }).body;
   // A middleware in front of the gateway has read it.
-  if (parsed !== undefined && req.readableEnded) return objectOf("The body", JSON.stringify(parsed));
+  if (req.readableEnded) return readBefore(parsed);
   if (Number(req.headers["content-length"]) > MAX_BODY_BYTES) throw tooLarge();
   return objectOf("The body", (await read(req, bodyMs)).toString("utf8"));
+}
+
+function readBefore(parsed: unknown): Record<string, unknown> {
+  const text = JSON.stringify(parsed) ?? "";
+  if (Buffer.byteLength(text) > MAX_BODY_BYTES) throw tooLarge();
+  return objectOf("The body", text);
 }
 
 function read(req: IncomingMessage, bodyMs: number): Promise<Buffer> {
@@ -109,7 +115,8 @@ function read(req: IncomingMessage, bodyMs: number): Promise<Buffer> {
     let bytes = 0;
     const end = (error?: HttpError) => {
       clearTimeout(timer);
-      req.off("data", take).off("end", done).off("close", gone).off("error", gone);
+      // The listener of errors stays: a connection that ends later must not end the process.
+      req.off("data", take).off("end", done).off("close", gone);
       if (!error) return resolve(Buffer.concat(chunks));
       req.pause();
       reject(error);

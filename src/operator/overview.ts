@@ -142,7 +142,8 @@ export class OverviewReader {
     });
     const rabbitmq = rabbitmqNow(this.parts.courier.status(), late.length, ANSWER_MS);
     const servers = this.#servers(own, rabbitmq);
-    const all = [...asked, ...consumersOf(known, minutes ?? [], asked, now)];
+    const told = { subscriptions: known, minutes: minutes ?? [], holders: own?.holders };
+    const all = [...asked, ...consumersOf(told, asked, now)];
     const going = { paused: pausedNow(subscriptions), breakers: breakersOf(asked), bulks: bulks ?? [] };
     const messages = stats ? messagesOf(stats, now) : null;
     const holders = own?.holders;

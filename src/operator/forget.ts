@@ -197,7 +197,7 @@ async function waitingIn(store: Store, scopes: ReleaseScope[]): Promise<number> 
   const status = [STATUS.pending, STATUS.published, STATUS.dead];
   let sum = 0;
   for (const { group, event } of scopes)
-    sum += (await store.messages.list({ group, event, status, groupIn: ["waiting", "failed"] }, 1)).total;
+    sum += (await store.messages.list({ group, event, status, groupIn: ["waiting", "failed"] }, 1, true)).total;
   return sum;
 }
 

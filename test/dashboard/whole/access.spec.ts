@@ -3,8 +3,8 @@ import type { AddressInfo } from "node:net";
 import type { Page } from "playwright-core";
 import { expect, it, onTestFinished } from "vitest";
 import { gone, says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard-world";
 import { because, button, dialog, link, main } from "../../support/dashboard-page";
+import { world } from "../../support/dashboard-world";
 import { story } from "../../support/services";
 
 const REFUSED = [/status of 40[13]/];

@@ -2,9 +2,9 @@ import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { accessible } from "../../support/axe";
 import { fits, gone, seen, visit } from "../../support/browser";
-import { type World, world } from "../../support/dashboard-world";
 import { button, dialog, goTo, link, PAGES, rowOf } from "../../support/dashboard-page";
 import { fill } from "../../support/dashboard-rows";
+import { type World, world } from "../../support/dashboard-world";
 
 const SCHEMES = ["light", "dark"] as const;
 const SIZES = [

@@ -4,9 +4,9 @@ import type { AuditRow, SubscriptionRow } from "../../../src";
 import type { Page as Rows } from "../../../src/operator/operations";
 import { until } from "../../support/brokers";
 import { focused, gone, PATIENCE_MS, says, visit } from "../../support/browser";
-import { type World, world } from "../../support/dashboard-world";
 import { because, button, dialog, goTo, link, main, rowOf, table } from "../../support/dashboard-page";
 import { fill } from "../../support/dashboard-rows";
+import { type World, world } from "../../support/dashboard-world";
 import { consumer, errorOf, reaches, story, subscribed } from "../../support/services";
 
 async function lastAudit({ desk }: World): Promise<AuditRow> {

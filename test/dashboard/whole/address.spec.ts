@@ -1,8 +1,8 @@
 import { expect, it } from "vitest";
 import { until } from "../../support/brokers";
 import { gone, PATIENCE_MS, says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard-world";
 import { button, dialog, goTo, link, main, table } from "../../support/dashboard-page";
+import { world } from "../../support/dashboard-world";
 
 it("filters, pages and dialogs are in the address: a reload, a colleague and the way back see the same", async () => {
   const night = await world();

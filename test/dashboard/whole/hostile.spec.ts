@@ -1,9 +1,9 @@
 import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { fits, gone, says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard-world";
 import { because, button, dialog, goTo, main, PAGES } from "../../support/dashboard-page";
 import { fill, plainTexts, type Texts } from "../../support/dashboard-rows";
+import { world } from "../../support/dashboard-world";
 import { storeOf } from "../../support/runtime";
 import { story } from "../../support/services";
 

@@ -2,8 +2,8 @@ import { expect, it } from "vitest";
 import type { AuditRow } from "../../../src";
 import type { Page as Rows } from "../../../src/operator/operations";
 import { gone, says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard-world";
 import { because, button, dialog, link, main, title } from "../../support/dashboard-page";
+import { world } from "../../support/dashboard-world";
 import { reaches } from "../../support/services";
 
 const audits = async (broker: { call: (name: string, params: object) => Promise<unknown> }) =>

@@ -173,6 +173,17 @@ export const actsTexts = {
   doneOf: (done: string, of: string) => `${done} of ${of}`,
   lost: (n: string) => `${n} overtaken`,
   ended: "Ended",
+  counts: {
+    handled: "Handled",
+    failedAgain: "Dead again",
+    refused: "Refused",
+    failed: "Failed",
+    waiting: "Wait for other groups",
+    skipped: "Left out",
+    notReplayable: "Without a payload",
+    more: "Beyond the limit",
+    left: "Keep their payload"
+  } as Readonly<Record<string, string>>,
   reason: "It had died of",
   error: "Error",
   earlier: "Begun before, without an end",

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ActButton } from "../acts/act-button";
 import { BulkProgress } from "../acts/bulk-progress";
 import { CausesTable, ChosenCause } from "../acts/causes";
@@ -31,6 +31,13 @@ export function Dead() {
   const rows = list.data?.rows ?? [];
   const isOne = hasCause(given);
   const chosen = isOne ? causes.data?.rows[0] : undefined;
+  const heading = useRef<HTMLHeadingElement>(null);
+  const shown = useRef(isOne);
+  useEffect(() => {
+    // The link that led here, or back, is gone.
+    if (shown.current !== isOne) heading.current?.focus();
+    shown.current = isOne;
+  }, [isOne]);
   const kept = { ...given, ...(bulk && { bulk }) };
   return (
     <>
@@ -40,7 +47,9 @@ export function Dead() {
       {bulk !== undefined && <BulkProgress key={bulk} id={bulk} params={given} />}
       {isOne ? (
         <section class="card" aria-labelledby="cause">
-          <h2 id="cause">{texts.chosen}</h2>
+          <h2 id="cause" ref={heading} tabIndex={-1}>
+            {texts.chosen}
+          </h2>
           <ChosenCause row={chosen} params={given} />
           <p>
             <a href={link("dead", without(given, CAUSE_PARAMS))}>{texts.allCauses}</a>
@@ -48,7 +57,9 @@ export function Dead() {
         </section>
       ) : (
         <section class="card" aria-labelledby="causes">
-          <h2 id="causes">{texts.causes}</h2>
+          <h2 id="causes" ref={heading} tabIndex={-1}>
+            {texts.causes}
+          </h2>
           <Polled poll={causes}>
             {({ rows: found, messages, capped, moreRows }) => (
               <>

@@ -31,7 +31,7 @@ export function Servers() {
           </>
         )}
       </Polled>
-      {dialog === "sweep" && <SweepDialog onClose={() => setParams({ dialog: undefined })} />}
+      {dialog === "sweep" && <SweepDialog onClose={() => setParams({ dialog: undefined }, { replace: true })} />}
     </>
   );
 }

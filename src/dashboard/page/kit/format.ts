@@ -64,6 +64,14 @@ export function utc(at: string | number | Date): string {
   return invalid(date) ? String(at) : `${date.toISOString().replace("T", " ").slice(0, -1)} UTC`;
 }
 
+/** What `getTimezoneOffset` says, as people write it: `UTC+1`, `UTC-3:30`. */
+export function zone(offsetMinutes: number): string {
+  if (!offsetMinutes) return "UTC";
+  const minutes = Math.abs(offsetMinutes);
+  const rest = minutes % 60;
+  return `UTC${offsetMinutes < 0 ? "+" : "-"}${Math.floor(minutes / 60)}${rest ? `:${two(rest)}` : ""}`;
+}
+
 /** `1.2 kB` */
 export function bytes(value: number): string {
   if (value < 1000) return `${value} B`;

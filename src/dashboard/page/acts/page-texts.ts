@@ -109,6 +109,7 @@ export const messageTexts = {
   sameRequest: "Same request",
   sameKey: (key: string) => `Same key ${key}`,
   sameEvent: "Same event",
+  toActs: "What was done by hand",
   noGroups: "No group is known that it is for.",
   first: "The one retried first",
   trace: "Trace",

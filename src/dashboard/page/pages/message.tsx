@@ -39,9 +39,13 @@ function One({ id }: { id: string }) {
   const gone = story.error?.type === "RELIABLE_NOT_FOUND";
   if (gone !== isGone) setGone(gone);
   const isDead = story.data?.status === "dead";
-  const causes = usePoll("causes", { idPrefix: id }, { off: !isDead });
+  const { deadAt } = story.data ?? {};
+  // With the instant of its death it is found among any number of dead ones.
+  const died =
+    deadAt === undefined ? {} : { deadFromAt: deadAt, deadToAt: new Date(Date.parse(deadAt) + 1).toISOString() };
+  const causes = usePoll("causes", { idPrefix: id, ...died }, { off: !isDead });
   const kept = filterParams(params);
-  const [own] = causes.data?.rows ?? [];
+  const own = causes.data?.rows.find(({ sampleId }) => sampleId === id);
   // Of a dead one it is known; of one that was retried it stands in the address.
   const cause = own ? { ...since(kept), ...causeParams(own) } : hasCause(kept) ? kept : undefined;
   const act = ACTS.find(each => each === params["dialog"]);

@@ -1,7 +1,7 @@
 import { ActButton } from "../acts/act-button";
 import { SweepDialog } from "../acts/sweep-dialog";
 import type { Answer } from "../kit/api-types";
-import { Badge, Empty, Id, PageHead, Time } from "../kit/parts";
+import { Badge, Empty, Id, Long, PageHead, Time } from "../kit/parts";
 import { usePoll } from "../kit/poll";
 import { Polled } from "../kit/polled";
 import { setParams, useRoute } from "../kit/route";
@@ -31,7 +31,7 @@ export function Servers() {
           </>
         )}
       </Polled>
-      {dialog === "sweep" && <SweepDialog onClose={() => setParams({ dialog: undefined })} />}
+      {dialog === "sweep" && <SweepDialog onClose={() => setParams({ dialog: undefined }, { replace: true })} />}
     </>
   );
 }
@@ -58,7 +58,7 @@ function ServerTable({ data: { servers, nodeID } }: { data: Overview }) {
             head: heads.text,
             cell: ({ name, ok, text }) => (
               <>
-                <bdi class="long">{text}</bdi>
+                <Long text={text} max={400} />
                 {!ok && <span class="muted note under">{words.meaning[name]}</span>}
               </>
             )

@@ -1,3 +1,8 @@
 import { render } from "preact";
+import { App } from "./app";
+import { followAddress } from "./kit/route";
+import { followSession } from "./kit/session";
 
-render(<main>Reliable events</main>, document.getElementById("page") as HTMLElement);
+followAddress();
+followSession();
+render(<App />, document.getElementById("page") as HTMLElement);

@@ -1,0 +1,69 @@
+import { useMemo } from "preact/hooks";
+import { api } from "../kit/api";
+import { clock } from "../kit/format";
+import { Id } from "../kit/parts";
+import { usePoll } from "../kit/poll";
+import { Polled } from "../kit/polled";
+import { ActDialog } from "./act-dialog";
+import type { FilterAct, Story } from "./shapes";
+import { retryTargets } from "./story";
+import { actTexts as texts } from "./texts";
+
+interface Given {
+  act: FilterAct;
+  id: string;
+  onClose: () => void;
+  /** It is done, for this reason. */
+  onDone?: (note: string) => void;
+}
+
+/** Retry, resolve or discard one message. */
+export function OneDialog({ act, id, onClose, onDone }: Given) {
+  const story = usePoll("get", { id, payload: false });
+  const typed = useMemo(() => ({ what: id, isRight: (text: string) => text.trim() === id }), [id]);
+  const { data } = story;
+  const notDead = data && data.status !== "dead" ? texts.one.notDead(data.status) : undefined;
+  return (
+    <ActDialog
+      act={act}
+      id={id}
+      title={<bdi>{texts.one.title(act, id)}</bdi>}
+      submit={texts.one.submit(act)}
+      onClose={onClose}
+      typed={act === "discard" ? typed : undefined}
+      noteLabel={act === "resolve" ? texts.one.resolveWhy : undefined}
+      reason={notDead}
+      {...(act === "discard" && { tone: "danger" as const })}
+      onAct={async note => {
+        await api.act(act, { id, note });
+        onDone?.(note);
+      }}
+    >
+      <Polled poll={story}>{found => <Meaning act={act} story={found} />}</Polled>
+    </ActDialog>
+  );
+}
+
+function Meaning({ act, story }: { act: FilterAct; story: Story }) {
+  const { again, not } = retryTargets(story, ageMs => clock(Date.now() - ageMs));
+  return (
+    <>
+      <p>
+        <bdi>{story.event}</bdi> · <Id text={story.id} />
+      </p>
+      {act === "resolve" && <p>{texts.one.resolve}</p>}
+      {act === "discard" && <p class="act-warning">{texts.one.discard}</p>}
+      {act === "retry" && (
+        <p>
+          {texts.one.again} <strong>{again || texts.one.nobody}</strong>.
+          {not && (
+            <>
+              {" "}
+              {texts.one.not} <bdi>{not}</bdi>.
+            </>
+          )}
+        </p>
+      )}
+    </>
+  );
+}

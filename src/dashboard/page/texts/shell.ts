@@ -38,6 +38,8 @@ export const shell = {
   /** Of which time what is shown is. */
   of: "as of",
   stale: "stale since",
-  fresh: "updated again",
+  /** As screen readers say it. */
+  noAnswerSince: (at: string) => `No answer since ${at}.`,
+  answersAgain: "Answers come again.",
   waiting: "waiting for an answer"
 };

@@ -3,8 +3,8 @@ import { expect, it } from "vitest";
 import type { AuditRow, BulkRow } from "../../src";
 import type { Page as Rows } from "../../src/operator/operations";
 import { enter, focused, gone, says, seen, tabTo, visit } from "../support/browser";
-import { world } from "../support/dashboard-world";
 import { button, dialog, link, main, rowOf, table, title } from "../support/dashboard-page";
+import { world } from "../support/dashboard-world";
 
 /** More than a hundred, so that their number is to be typed. */
 const DEAD = 121;

@@ -1,9 +1,9 @@
 import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { fits, gone, says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard-world";
 import { because, button, dialog, goTo, main, PAGES } from "../../support/dashboard-page";
 import { fill, plainTexts, type Texts } from "../../support/dashboard-rows";
+import { world } from "../../support/dashboard-world";
 import { storeOf } from "../../support/runtime";
 import { story } from "../../support/services";
 
@@ -107,7 +107,7 @@ it("megabytes of payload and error are shown in parts, and the page stays quick"
   await fits(page);
   const began = Date.now();
   await goTo(page, "#/dead", "Dead messages");
-  await goTo(page, "#/message?id=order-77", "order-77");
+  await goTo(page, "#/message?id=order-77", "Message");
   await seen(button(page, /^Show more/).first());
   // A hundred times what it takes; with all of it in the page it takes minutes.
   expect(Date.now() - began).toBeLessThan(20_000);

@@ -3,8 +3,8 @@ import { ReliableDashboardService } from "../../../mixins/dashboard";
 import type { AuditRow } from "../../../src";
 import type { Page as Rows } from "../../../src/operator/operations";
 import { says, seen, visit } from "../../support/browser";
-import { type World, world } from "../../support/dashboard-world";
 import { because, button, dialog, goTo, main, PAGES, sweepNow, title } from "../../support/dashboard-page";
+import { type World, world } from "../../support/dashboard-world";
 import { httpProxy } from "../../support/http-proxy";
 import { freePort } from "../../support/ports";
 

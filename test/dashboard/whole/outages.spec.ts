@@ -1,7 +1,7 @@
 import { it } from "vitest";
 import { says, seen, visit } from "../../support/browser";
-import { world } from "../../support/dashboard-world";
 import { goTo, main, rowOf, title } from "../../support/dashboard-page";
+import { world } from "../../support/dashboard-world";
 import { proxied } from "../../support/proxied";
 import { emitterOf } from "../../support/services";
 

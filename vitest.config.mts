@@ -46,6 +46,9 @@ const light = { pool: "threads", isolate: false, execArgv: [] } as const;
 const waiting = { isolate: false } as const;
 const real = { ...waiting, globalSetup: servers };
 const lowest = { line: "0.14", dependencies: "lowest" } as const;
+/** Chromium, and the built page. A test with two operators, an outage and a poll of 5 s has to wait for something. */
+const browser = { ...waiting, globalSetup: [...servers, "./test/support/browser-setup.ts"], testTimeout: 180_000 };
+const withoutServers = { ...browser, globalSetup: ["./test/support/browser-setup.ts"] };
 /** One file after the other, when all others have ended. */
 const alone = (groupOrder: number) => ({ fileParallelism: false, sequence: { groupOrder } });
 
@@ -80,6 +83,16 @@ export default defineConfig({
       project({ name: "moleculer", include: folder("moleculer"), more: real }),
       project({ name: "moleculer-0.14", include: folder("moleculer", "behaviour"), more: real, line: "0.14" }),
       project({ name: "moleculer-lowest", include: folder("moleculer"), more: real, ...lowest }),
+
+      project({ name: "dashboard", include: folder("dashboard"), more: browser }),
+      project({ name: "dashboard-0.14", include: folder("dashboard"), more: browser, line: "0.14" }),
+      project({
+        name: "dashboard-embedded",
+        include: folder("dashboard"),
+        backend: "embedded",
+        more: withoutServers
+      }),
+      project({ name: "dashboard-browser", include: folder("dashboard/whole"), more: browser }),
 
       project({ name: "examples", include: folder("examples", "examples/real"), more: real }),
       project({ name: "examples-embedded", include: folder("examples"), backend: "embedded" }),

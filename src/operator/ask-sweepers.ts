@@ -1,6 +1,7 @@
 import type { Courier } from "../couriers/courier";
 import { ReliableRetryableError } from "../errors";
 import { tellSweepers } from "../outbound/control-messages";
+import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { Events } from "../telemetry/events";
 import type { Look } from "../wire/control";
@@ -9,6 +10,7 @@ export interface AskSweepersParts {
   courier: Courier;
   events: Events;
   logger: Logger;
+  clock: Clock;
 }
 
 /**
@@ -42,8 +44,8 @@ export class AskSweepers {
   }
 
   async #tell(look: Look) {
-    const { courier, logger } = this.parts;
-    const { outcome, reason } = await tellSweepers(courier, look);
+    const { courier, logger, clock } = this.parts;
+    const { outcome, reason } = await tellSweepers(courier, look, clock);
     if (outcome !== "confirmed")
       logger.debug(`Reliable: no node that sweeps was told to look for ${look}: ${outcome}, ${reason}`);
     return outcome;

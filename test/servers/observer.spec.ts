@@ -5,6 +5,7 @@ import { describe, expect, it, onTestFinished, vi } from "vitest";
 import { type BulkBegun, type BulkStory, type ReliableOptions, ReliableService } from "../../src";
 import type { Overview } from "../../src/operator/overview";
 import { tellSweepers } from "../../src/outbound/control-messages";
+import { systemClock } from "../../src/platform/clock";
 import { prefixOf, SWEEPERS_KEY, systemQueues } from "../../src/wire/names";
 import { type Cluster, cluster, until } from "../support/brokers";
 import { startNode } from "../support/child";
@@ -98,7 +99,7 @@ it("what is not signed starts nothing where that is required", async () => {
   const stranger = await made.node("stranger", [observer(made)], ALONE);
   const claims = vi.spyOn(storeOf(home).bulks, "claim");
   onTestFinished(() => claims.mockRestore());
-  await until(async () => (await tellSweepers(courierOf(stranger), "bulks")).outcome === "confirmed");
+  await until(async () => (await tellSweepers(courierOf(stranger), "bulks", systemClock)).outcome === "confirmed");
   await until(() => made.logs.some(line => line.includes("left aside: control without a signature")));
   expect(claims).not.toHaveBeenCalled();
 });
@@ -214,8 +215,8 @@ describe("with a transporter", () => {
 it("who listens is told: no node that sweeps, no ear", async () => {
   const made = cluster();
   const idle = await made.node("idle", [emitter(made.mixin({ sweeper: false }))], ALONE);
-  expect(await tellSweepers(courierOf(idle), "bulks")).toMatchObject({ outcome: "returned" });
+  expect(await tellSweepers(courierOf(idle), "bulks", systemClock)).toMatchObject({ outcome: "returned" });
   await made.node("home", [emitter(made.mixin())], ALONE);
-  await until(async () => (await tellSweepers(courierOf(idle), "bulks")).outcome === "confirmed");
+  await until(async () => (await tellSweepers(courierOf(idle), "bulks", systemClock)).outcome === "confirmed");
   expect(SWEEPERS_KEY).toContain(":");
 });

@@ -1,5 +1,6 @@
 import type { ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { Footer } from "./footer";
 import { Header } from "./header";
 import { ErrorBox } from "./kit/error-box";
 import { useRoute } from "./kit/route";
@@ -55,6 +56,7 @@ export function App() {
         {unknown !== undefined && <p class="notice">{shell.unknownPage(unknown)}</p>}
         {session.value ? <View key={page} /> : <NotYet page={page} />}
       </main>
+      <Footer />
     </>
   );
 }

@@ -32,7 +32,7 @@ export function AllDialog({ act, filter, others = false, note, onClose, onBegun 
   const rate = Number(rateText);
   const rateFault = rateFaultOf(rateText);
   const body = { act, ...filter, status: "dead" };
-  const dryRun = useCount(() => api.act("bulk", { ...body, dryRun: true }), JSON.stringify(body));
+  const dryRun = useCount(act, () => api.act("bulk", { ...body, dryRun: true }), JSON.stringify(body));
   const { data, error } = dryRun;
   const { matched = 0, capped } = data ?? {};
   const isTyped = data !== undefined && (act === "discard" || capped || matched > TYPED_ABOVE);
@@ -41,7 +41,7 @@ export function AllDialog({ act, filter, others = false, note, onClose, onBegun 
     <ActDialog
       act={act}
       title={texts.all.title(act, which)}
-      submit={data ? texts.all.submit(act, matched, capped) : texts.counting}
+      submit={data ? texts.all.submit(act, matched, capped) : texts.all.submitNone(act)}
       onClose={onClose}
       note={note}
       noteLabel={act === "resolve" ? texts.one.resolveWhy : undefined}

@@ -60,6 +60,7 @@ export const actTexts = {
           ? `the other ${messages(n, capped)}`
           : `all ${messages(n, capped)}`,
     submit: (act: FilterAct, n: number, capped?: boolean) => `${VERB[act]} ${messages(n, capped)}`,
+    submitNone: (act: FilterAct) => `${VERB[act]} messages`,
     filter: "Dead messages",
     rate: "Per second, at most",
     rateWrong: "A number from 1 to 10,000.",

@@ -5,7 +5,7 @@ import type { ActAnswer, ActBody, ActName, Answer, ReadName, ReadParams, ReadsOf
 export type * from "./api-types";
 
 /** The reads of the server answer within some seconds; an act waits for consumers to stop, or for 500 messages. */
-const READ_MS = 15_000;
+const READ_MS = 20_000;
 const ACT_MS = 60_000;
 
 /** The server, or what stands before it, has not answered, or not as asked. */

@@ -19,13 +19,17 @@ import { link, setParams, useRoute } from "../kit/route";
 
 const FIELDS = ["since", "event", "group", "errorType", "producer", "key"] as const;
 
+/** As many of the newest dead messages are looked at for causes, when somebody asks for more. */
+const DEEP = 10_000;
+
 /** The night: causes, one cause, one message first, and then the others. */
 export function Dead() {
   const { params } = useRoute();
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
   const given = filterParams({ ...params, status: undefined });
   const filter = filterOf(given);
-  const causes = usePoll("causes", filter, { keep: true });
+  const deep = params["look"] === "more";
+  const causes = usePoll("causes", { ...filter, ...(deep && { limit: DEEP }) }, { keep: true });
   const { cursor, first, bulk } = params;
   const list = usePoll("list", { ...filter, status: "dead", ...(cursor && { cursor }) }, { keep: true });
   const rows = list.data?.rows ?? [];
@@ -61,12 +65,14 @@ export function Dead() {
             {texts.causes}
           </h2>
           <Polled poll={causes}>
-            {({ rows: found, messages, capped, moreRows }) => (
+            {({ rows: found, messages, capped, newest = messages, moreRows }) => (
               <>
-                <CausesTable rows={found} busy={causes.loading} params={given} />
-                {found.length > 0 && (
+                {(found.length > 0 || !capped) && <CausesTable rows={found} busy={causes.loading} params={given} />}
+                {(found.length > 0 || capped) && (
                   <p class="muted">
-                    {texts.of(messages, capped)} {moreRows !== undefined && texts.moreRows(moreRows)}
+                    {capped ? texts.ofNewest(messages, newest) : texts.of(messages)}{" "}
+                    {moreRows !== undefined && texts.moreRows(moreRows)}{" "}
+                    {capped && !deep && <a href={link("dead", { ...given, look: "more" })}>{texts.lookAt(DEEP)}</a>}
                   </p>
                 )}
               </>

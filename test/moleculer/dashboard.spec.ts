@@ -1,4 +1,5 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { connect } from "node:http2";
 import type { AddressInfo } from "node:net";
 import { type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
@@ -8,7 +9,7 @@ import type { GatewayDashboardOptions } from "../../src/dashboard/options";
 import { cluster } from "../support/brokers";
 import { ApiGateway, gatewayWithPage, loneNode, portOf } from "../support/gateway";
 import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
-import { act, ask, errorIn, read, SAFE_HEADERS } from "../support/web";
+import { act, actHeaders, ask, errorIn, read, SAFE_HEADERS } from "../support/web";
 
 beforeAll(() => void readAssets());
 
@@ -315,6 +316,25 @@ describe("addresses are relative", () => {
     expect((await session(port, {}, "/tools/reliable")).status).toBe(200);
     expect((await ask(port, "/tools/other")).status).toBe(418);
   });
+});
+
+it("over HTTP/2 the host has another name", async () => {
+  const { port } = await gatewayAlone({ access: () => [], authentication: "operator" }, { settings: { http2: true } });
+  const client = connect(`http://127.0.0.1:${port}`);
+  onTestFinished(() => client.destroy());
+  const swept = async (origin: string) => {
+    const stream = client.request({
+      ":method": "POST",
+      ":path": "/reliable/api/sweep",
+      ...(actHeaders(port, { origin }) as Record<string, string>)
+    });
+    stream.end(JSON.stringify({ note: "x" }));
+    let text = "";
+    for await (const chunk of stream) text += chunk;
+    return (JSON.parse(text) as { error: { message: string } }).error.message;
+  };
+  expect(await swept(`http://127.0.0.1:${port}`)).toContain("'sweep' is not allowed");
+  expect(await swept("http://evil.example")).toContain("'origins'");
 });
 
 async function listening(server: Server): Promise<number> {

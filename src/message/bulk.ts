@@ -58,6 +58,13 @@ export interface BulkPage {
   last?: true;
 }
 
+/** How it ends. */
+export interface BulkEnd {
+  state: Extract<BulkState, "done" | "stopped" | "failed">;
+  endedAt: Date;
+  why?: string;
+}
+
 /** What it has done so far. Written by the holder of its claim alone. */
 export interface BulkProgress {
   pages: number;
@@ -73,6 +80,8 @@ export interface BulkProgress {
   cursor?: BulkCursor;
   /** Messages per second, measured over the last page. */
   pace?: number;
+  /** It has come to this end; its audit record and its state are still to say so. */
+  ending?: BulkEnd;
 }
 
 /** What came of a page. */

@@ -1,4 +1,4 @@
-import type { Bulk, BulkAct, BulkChange, BulkCursor, BulkPage, BulkProgress, BulkState } from "../message/bulk";
+import type { Bulk, BulkAct, BulkChange, BulkCursor, BulkEnd, BulkPage, BulkProgress } from "../message/bulk";
 import type { ListedMessage, Note } from "../message/message";
 import type { Discarded } from "../message/records";
 import type { Kept } from "../message/replay";
@@ -31,12 +31,6 @@ export interface BulkClaims {
   nextAt?: Date;
 }
 
-export interface BulkEnd {
-  state: Extract<BulkState, "done" | "stopped" | "failed">;
-  endedAt: Date;
-  why?: string;
-}
-
 /** Bulk acts: one document each, and one verb per transition. All may be repeated. */
 export interface BulkStore {
   /**
@@ -51,7 +45,7 @@ export interface BulkStore {
    * again.
    */
   planned(bulk: Bulk, page: BulkPage, until: Date): Promise<boolean>;
-  /** The page is done. Only while the claim holds. */
+  /** The page is done, or all is. Only while the claim holds. */
   progressed(bulk: Bulk, progress: BulkProgress, until: Date): Promise<boolean>;
   /** Gives the claim back. */
   released(bulk: Pick<Bulk, "_id" | "claim">): Promise<void>;
@@ -78,7 +72,10 @@ export interface BulkMessageStore {
   count(scope: BulkScope): Promise<{ counted: number; more: boolean }>;
   /** A page of what is left, oldest death first, without bodies. */
   select(scope: BulkScope, cursor: BulkCursor | undefined, limit: number): Promise<ListedMessage[]>;
-  /** Which of these the bulk act has done, in whatever process. */
+  /**
+   * Which of these the bulk act has done, in whatever process. What a process that died between record and deletion has
+   * told as discarded, and is there, is not told any more.
+   */
   done(scope: BulkScope, ids: string[]): Promise<Set<string>>;
   /**
    * As `OperationStore.retry`, `resolve` and `discard`, of messages that still match. Return the ids that are done.

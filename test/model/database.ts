@@ -17,7 +17,7 @@ const HOUR = 3_600_000;
 const EARLIER = new Date(NOW.getTime() - HOUR);
 const LATER = new Date(NOW.getTime() + HOUR);
 
-export { match };
+export { match, modify };
 
 /**
  * Time is two-valued, come or not yet come, and what serves people only is left out: few distinct rows, and every order

@@ -1,13 +1,28 @@
 import { isFinal, STATUS, type Status } from "../../src/message/lifecycle";
 import type { Doc } from "../../src/stores/documents/collection";
 import { groupsOf } from "./parts";
+import type { Theatre } from "./stage";
 import { Steps } from "./steps";
 import { Broken, keyOf, type Model, type State, statusOf } from "./world";
+
+/** What can be explored: everything that may happen from each state on. */
+export interface World<S extends object> {
+  readonly theatre: Theatre;
+  /** How every way begins. */
+  readonly begins: string;
+  initial(): Promise<S>;
+  /** Throws Broken. */
+  next(state: S): Promise<{ label: string; state: S; fault: boolean }[]>;
+  keyOf(state: S): string;
+  /** Nothing moves any more: what kind of end is it, and what is wrong with it? */
+  endOf(state: S): string;
+  wrongEnd(state: S): string | undefined;
+}
 
 export interface Explored {
   states: number;
   transitions: number;
-  /** Ends: nothing is left to happen. By the row's status. */
+  /** Ends: nothing is left to happen. By kind. */
   ends: Record<string, number>;
   /** A shortest way to each kind of end. */
   ways: Record<string, string[]>;
@@ -18,22 +33,35 @@ export interface Explored {
   replays: number;
 }
 
-/** Breadth first, so that the way to a broken law is the shortest; every state once. */
-export async function explore(model: Model, maxStates: number): Promise<Explored> {
+/** One message under a protocol. */
+export function explore(model: Model, maxStates: number): Promise<Explored> {
   const steps = new Steps(model);
-  const restore = steps.theatre.install();
+  const rowOf = (state: State) => steps.effects.row(state);
+  const world: World<State> = {
+    ...{ theatre: steps.theatre, begins: "emit", keyOf },
+    initial: () => steps.initial(),
+    next: state => steps.next(state),
+    endOf: state => statusOf(rowOf(state)),
+    wrongEnd: state => wrongEnd(state, rowOf(state), model)
+  };
+  return exploreWorld(world, maxStates);
+}
+
+/** Breadth first, so that the way to a broken law is the shortest; every state once. */
+export async function exploreWorld<S extends object>(world: World<S>, maxStates: number): Promise<Explored> {
+  const restore = world.theatre.install();
   try {
-    return await search(steps, model, maxStates);
+    return await search(world, maxStates);
   } finally {
     restore();
   }
 }
 
-async function search(steps: Steps, model: Model, maxStates: number): Promise<Explored> {
+async function search<S extends object>(world: World<S>, maxStates: number): Promise<Explored> {
   const numbers = new Map<string, number>();
   const from: number[] = [];
   const labels: string[] = [];
-  const level: (State | undefined)[] = [];
+  const level: (S | undefined)[] = [];
   /** Edges without a fault, as pairs. */
   const calm: number[] = [];
   const good: number[] = [];
@@ -41,8 +69,8 @@ async function search(steps: Steps, model: Model, maxStates: number): Promise<Ex
   const ways: Record<string, string[]> = {};
   let transitions = 0;
 
-  const enter = (state: State, parent: number, label: string): number => {
-    const key = keyOf(state);
+  const enter = (state: S, parent: number, label: string): number => {
+    const key = world.keyOf(state);
     let number = numbers.get(key);
     if (number === undefined) {
       number = numbers.size;
@@ -60,18 +88,18 @@ async function search(steps: Steps, model: Model, maxStates: number): Promise<Ex
       ends,
       ways,
       complete: level.length <= maxStates,
-      replays: steps.theatre.replays
+      replays: world.theatre.replays
     },
     ...(law && { broken: { law, trace: [...traceOf(at as number, from, labels), ...(last ? [last] : [])] } })
   });
 
-  enter(await steps.initial(), -1, "emit");
+  enter(await world.initial(), -1, world.begins);
   for (let number = 0; number < level.length && number < maxStates; number++) {
-    const state = level[number] as State;
+    const state = level[number] as S;
     level[number] = undefined;
     try {
       let quiet = true;
-      for (const { label, state: next, fault } of await steps.next(state)) {
+      for (const { label, state: next, fault } of await world.next(state)) {
         transitions++;
         const to = enter(next, number, label);
         if (fault) continue;
@@ -79,10 +107,10 @@ async function search(steps: Steps, model: Model, maxStates: number): Promise<Ex
         calm.push(number, to);
       }
       if (!quiet) continue;
-      const end = statusOf(steps.effects.row(state));
+      const end = world.endOf(state);
       ends[end] = (ends[end] ?? 0) + 1;
       ways[end] ??= traceOf(number, from, labels);
-      const wrong = wrongEnd(state, steps.effects.row(state), model);
+      const wrong = world.wrongEnd(state);
       if (wrong) return result(wrong, number);
       good.push(number);
     } catch (error) {

@@ -39,6 +39,7 @@ export function textOf(value: unknown): string {
       const own = this[key];
       if (own instanceof Instant) return `@${own.getTime()}`;
       if (Buffer.isBuffer(own)) return `#${own.toString("base64")}`;
+      if (own instanceof RegExp) return String(own);
       return text;
     }) ?? "undefined"
   );
@@ -49,6 +50,7 @@ export function copy<T>(value: T): T {
   if (typeof value !== "object" || value === null) return value;
   if (value instanceof Instant) return new Instant(value.getTime()) as T;
   if (Buffer.isBuffer(value)) return Buffer.from(value) as unknown as T;
+  if (value instanceof RegExp) return value;
   if (Array.isArray(value)) return value.map(copy) as T;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, copy(item)])) as T;
 }

@@ -3,6 +3,7 @@ import {
   BULK_STATE,
   type Bulk,
   type BulkCursor,
+  type BulkEnd,
   type BulkPage,
   bulkPageSize,
   type FilterAct,
@@ -15,7 +16,7 @@ import type { ListedMessage, Note } from "../../message/message";
 import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import type { Warnings } from "../../platform/warnings";
-import type { BulkEnd, BulkScope } from "../../stores/bulk-store";
+import type { BulkScope } from "../../stores/bulk-store";
 import type { Store } from "../../stores/store";
 import type { Act as Done, Events } from "../../telemetry/events";
 import type { Metrics } from "../../telemetry/metrics";
@@ -59,8 +60,9 @@ const DONE: Record<FilterAct, Done> = { retry: "retried", resolve: "resolved", d
  *                                        the others bear the note: both are done; the rest somebody else has changed
  *   after the changes, before the counts the same: all bear the note
  *   after the counts                     the next page begins behind this one
- *   at the end, before the audit record  the next node finds nothing more, and ends it
- *   … between that and the document      the same; the record has its end already
+ *   at the end, before that is written   the next node finds nothing more, and ends it
+ *   … before the audit record, or before the next node ends it as is written, whatever a human has done meanwhile
+ *   the document says so
  *   the store's answer is lost           as if the process had died, once the claim has run out
  *   slow, and its claim taken over       its changes count for whoever reads the notes; its counts are not written
  */
@@ -86,8 +88,9 @@ export class BulkRun {
     // Whoever has begun it may have died before that.
     if (!this.bulk.pages) await store.audits.begin(auditOf(this.bulk));
     for (;;) {
-      const { state, page, perSecond } = this.bulk;
+      const { state, page, perSecond, ending } = this.bulk;
       const began = clock.monotonic();
+      if (ending) return this.#ended(ending);
       if (page) {
         if (!(await this.#settle(page, undefined, began))) return;
         continue;
@@ -228,23 +231,29 @@ export class BulkRun {
 
   /**
    * What had matched and came to no page, since somebody else was quicker, was overtaken, too. Of a replay's messages each
-   * is looked at, and counted. False = another node has it.
+   * is looked at, and counted.
    */
-  async #countOvertaken(): Promise<boolean> {
-    const { matched, capped, pages, done, lost, refused, cursor } = this.bulk;
-    const rest = matched - done - lost - refused;
-    if (capped || this.#replaying || rest <= 0) return true;
-    const progress = { pages, done, refused, lost: lost + rest, ...(cursor && { cursor }) };
-    if (!(await this.parts.store.bulks.progressed(this.bulk, progress, this.#until()))) return false;
-    this.bulk = { ...this.bulk, ...progress };
-    return true;
+  #overtaken({ state }: Pick<BulkEnd, "state">): number {
+    const { matched, capped, done, lost, refused } = this.bulk;
+    return state !== "done" || capped || this.#replaying ? 0 : Math.max(0, matched - done - lost - refused);
   }
 
-  async #end({ state, why }: Pick<BulkEnd, "state" | "why">): Promise<void> {
+  /** Its document first, so that its audit record says the same, whoever writes it. */
+  async #end(end: Pick<BulkEnd, "state" | "why">): Promise<void> {
+    const { store } = this.parts;
+    const { pages, done, lost, refused, cursor } = this.bulk;
+    const ending = { ...end, endedAt: store.now() };
+    const counts = { pages, done, lost: lost + this.#overtaken(end), refused };
+    const progress = { ...counts, ...(cursor && { cursor }), ending };
+    if (!(await store.bulks.progressed(this.bulk, progress, this.#until()))) return;
+    this.bulk = { ...this.bulk, ...progress };
+    await this.#ended(ending);
+  }
+
+  async #ended(ending: BulkEnd): Promise<void> {
     const { store, metrics, logger, events, warnings } = this.parts;
-    if (state === "done" && !(await this.#countOvertaken())) return;
+    const { state, endedAt, why } = ending;
     const { _id: id, act, by, done, matched } = this.bulk;
-    const endedAt = store.now();
     const tally = hasOutcomes(this.bulk) ? await store.bulkMessages.tally(id) : undefined;
     const outcomes = tally && { handled: tally.handled, failedAgain: tally.failedAgain };
     const counts = { ...countsOf(this.bulk), ...outcomes };
@@ -253,7 +262,7 @@ export class BulkRun {
       if ((thrown as ReliableError).retryable !== false) throw thrown;
       warnings.warn("audit", "", `Reliable: the end of the act ${id} was not recorded: ${reasonOf(thrown)}`);
     });
-    if (!(await store.bulks.ended(this.bulk, { state, endedAt, ...(why !== undefined && { why }) }))) return;
+    if (!(await store.bulks.ended(this.bulk, ending))) return;
     const text = `Reliable: bulk ${act} ${id} by ${by} is ${state}: ${done} of ${matched} done${why === undefined ? "" : `; ${why}`}.`;
     if (state === "done" || this.bulk.state === BULK_STATE.stopping) logger.info(text);
     else {

@@ -46,7 +46,11 @@ export class BulkMessages implements BulkMessageStore {
     if (act === "discard") {
       const there = new Set(rows.map(({ _id }) => _id));
       const records = await discarded.find({ id: { $in: ids }, of: bulk }, { fields: ["id"] });
-      return new Set(records.map(({ id }) => id as string).filter(id => !there.has(id)));
+      const isThere = ({ id }: Doc) => there.has(id as string);
+      // It was not deleted, so there is nothing to tell of it.
+      const untrue = records.filter(isThere).map(({ _id }) => _id);
+      if (untrue.length) await discarded.remove({ _id: { $in: untrue }, of: bulk });
+      return new Set(records.filter(record => !isThere(record)).map(({ id }) => id as string));
     }
     const isOurs = ({ notes }: Doc) => Array.isArray(notes) && (notes as Note[]).some(note => note.bulk === bulk);
     return new Set(rows.filter(isOurs).map(({ _id }) => _id));
@@ -102,10 +106,6 @@ export class BulkMessages implements BulkMessageStore {
       await removeBodies(bodies, found);
       return idsOf(messages);
     }
-    const left = new Set((await rows.find(all, { fields: ["_id"] })).map(({ _id }) => _id));
-    // It was not deleted, so there is nothing to tell of it.
-    const untrue = records.filter(({ id }) => left.has(id)).map(({ _id }) => _id);
-    if (untrue.length) await discarded.remove({ _id: { $in: untrue }, of: scope.bulk });
     const done = await this.done(scope, [...idsOf(messages)]);
     await removeBodies(
       bodies,

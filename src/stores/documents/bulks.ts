@@ -4,12 +4,13 @@ import {
   BULK_STATE,
   type Bulk,
   type BulkChange,
+  type BulkEnd,
   type BulkPage,
   type BulkProgress,
   type BulkState,
   isUnderWay
 } from "../../message/bulk";
-import type { BulkClaims, BulkEnd, BulkStore } from "../bulk-store";
+import type { BulkClaims, BulkStore } from "../bulk-store";
 import type { Listed } from "../store-records";
 import type { Database, Doc, Filter } from "./collection";
 import { ANY_TIME, LOOKED_AT, totalOf } from "./counts";
@@ -98,7 +99,7 @@ export class DocumentBulks implements BulkStore {
 
   async ended(bulk: Pick<Bulk, "_id" | "claim">, { state, endedAt, why }: BulkEnd): Promise<boolean> {
     const $set = { state, endedAt, ...(why !== undefined && { why }) };
-    const $unset = { ...GIVEN_BACK, page: true as const };
+    const $unset = { ...GIVEN_BACK, page: true as const, ending: true as const };
     return (await this.db.collections.bulks.update(held(bulk), { $set, $unset })) > 0;
   }
 

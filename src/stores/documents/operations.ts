@@ -40,7 +40,9 @@ export class DocumentOperations implements OperationStore {
     // Of a try that died between record and deletion: this one is by another human, or for another reason.
     if (!first && found.length) {
       const { at, by, note, of } = record;
-      await discarded.update({ _id: record._id }, { $set: { at, by, note, of } });
+      const kept = await discarded.update({ _id: record._id }, { $set: { at, by, note, of } });
+      // Whoever has made it has taken it away meanwhile. What is not recorded is not deleted.
+      if (!kept) await discarded.insert([{ ...record }]);
     }
     if ((await messages.remove({ ...asGiven(message), ...hasNone("waiting") })) > 0) {
       await removeBodies(bodies, found);

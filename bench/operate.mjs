@@ -108,8 +108,8 @@ const QUESTIONS = {
   "overview, all it reads in the store": ({ store }) => {
     const [from, to] = [new Date(Date.now() - 300_000), new Date()];
     return Promise.all([
-      store.messages.stats(),
-      store.messages.deadGroups(10_000),
+      store.messages.stats(10_000),
+      store.messages.deadGroups(1000),
       store.history.between("minute", from, to, 2000),
       ongoingBulks(store)
     ]);

@@ -134,7 +134,7 @@ const ONE_BULK =
   "also `nodeID` (who works at it), `changes` (what humans did with it meanwhile), and of a retry or a replay `handled` and `failedAgain` as they are now (`moreOutcomes`: of those there are more than 100,000)";
 
 const CAPPED =
-  ". What is not finished is counted up to 100,000, what is finished up to 10,000, and for 2 s at most: with `capped` there is more than `total` (the REPL shows `10,000+`). With `estimated`, where nothing but statuses was asked for, `total` is reckoned from the database's own number of its rows. `nextCursor`, if there is a next page, is its `cursor`";
+  ". `total` is counted up to 1,000, and for 2 s at most; of a filter by event, group, producer or error, among the newest 1,000 of each status (of the key, of the request): with `capped` there is more than `total` (the REPL shows `1,000+`). Exact ones: `stats`, and `bulk` with `dryRun`. With `estimated`, where nothing but statuses was asked for, `total` is reckoned from the database's own number of its rows. `nextCursor`, if there is a next page, is its `cursor`";
 
 const PAUSE =
   "`{ group, pattern?, since, by, note, marked, queues: [{ pattern, queue, ready, consumers }] }`; `marked`: RabbitMQ has been told (false: it does not answer, and is told later)";
@@ -169,9 +169,9 @@ const ACTIONS: Record<ActionName, ActionText> = {
     returns: `\`{ rows, total, capped?, estimated?, pageSize, nextCursor? }\`${CAPPED}`
   },
   causes: {
-    what: "What messages have died of: the newest 10,000 dead ones of the filter, by group, event, cause and type of the error, the most frequent first. One with several failed groups counts for each.",
+    what: "What messages have died of, by group, event, cause and type of the error, the most frequent first. One with several failed groups counts for each. Looked at are the newest dead messages, 1,000 or `limit` (with `key`, `requestID`, `idPrefix` or `errorType`: the newest of these).",
     returns:
-      "`{ rows, messages, capped?, moreRows? }`, rows `{ count, group, event, cause, errorName, errorType, errorText, firstAt, lastAt, nodes, moreNodes?, sampleId }`, 200 at most. `messages`: so many were looked at; `capped`: there are more. `errorType`: of the error, or its code, or its name; `errorText`: its message without numbers and ids"
+      "`{ rows, messages, capped?, newest?, moreRows? }`, rows `{ count, group, event, cause, errorName, errorType, errorText, firstAt, lastAt, nodes, moreNodes?, sampleId }`, 200 at most. `messages`: so many are of the filter; `capped`: among the `newest` that were looked at, and there are older ones. `errorType`: of the error, or its code, or its name; `errorText`: its message without numbers and ids"
   },
   get: {
     what: "Everything about one message.",
@@ -185,7 +185,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
   parked: {
     what: "What could not be read from the wire: a page of it, or with `id` all of one.",
     returns:
-      "`{ rows, total, capped?, page, pageSize, totalPages }` (counted up to 100,000), or the one with body, AMQP properties and headers"
+      "`{ rows, total, capped?, page, pageSize, totalPages }` (counted up to 1,000; exact in `stats`), or the one with body, AMQP properties and headers"
   },
   audits: {
     what: "Who did what, when and why, the newest first: one record for each `retry`, `resolve`, `discard`, `forget`, `erase`, `sweep`, `pause`, `resume`, `replay` and bulk act that had something to do, or with `id` all of one.",
@@ -273,6 +273,7 @@ const PARAMS: Record<string, string> = {
   "replay.toAt": "emitted before then (default: now)",
   again: "what the group has handled is handled once more; needs a `note`",
   "bulkChange.perSecond": "messages per second, with `rate`",
+  "causes.limit": "so many of the newest dead messages are looked at (default 1,000)",
   "causes.status": "may be given, and can only be `dead`",
   status: "only messages of this status, or of these",
   event: "only messages of this event",

@@ -54,6 +54,8 @@ export const stepMs = ms;
 /** Parked ones bear the names of a queue and of a stranger's message. */
 export const parkedId = textOf(1000, false);
 
+export const limit = numberOf(1, 10_000, "^([1-9]\\d{0,3}|10000)$");
+
 export const ACT = {
   $$strict: true,
   id: text,
@@ -62,7 +64,7 @@ export const ACT = {
   note: { ...textOf(2000, true), optional: true },
   by: text,
   dryRun: flag,
-  limit: numberOf(1, 10_000, "^([1-9]\\d{0,3}|10000)$")
+  limit
 };
 
 const TEXTS = [

@@ -54,7 +54,7 @@ export const bulkActions = {
     visibility,
     params: { $$strict: true },
     handler(this: Service) {
-      return storageOf(this).bulkWorker.look();
+      return storageOf(this).bulkWorker.asked();
     }
   }
 };

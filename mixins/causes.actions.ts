@@ -1,14 +1,14 @@
 import type { Context, Service } from "moleculer";
-import type { Filter } from "../src/operator/filter";
+import type { CausesParams } from "../src/operator/causes";
 import { storageOf, visibility } from "./act.actions";
-import { asParams, FILTER } from "./action-params";
+import { asParams, FILTER, limit } from "./action-params";
 
 /** What messages have died of. Errors: RELIABLE_BAD_OPTION. */
 export const causesActions = {
   causes: {
     visibility,
-    params: { $$strict: true, ...FILTER },
-    handler(this: Service, ctx: Context<Filter>) {
+    params: { $$strict: true, ...FILTER, limit },
+    handler(this: Service, ctx: Context<CausesParams>) {
       return storageOf(this).operations.causes(asParams(ctx.params));
     }
   }

@@ -4,7 +4,11 @@ import { DEAD_ACTION } from "../src/wire/dead";
 import { RESEND_ACTION } from "../src/wire/resend";
 import type { Broker } from "./broker";
 
-type ListedNode = { id?: unknown; available?: unknown; services?: ({ name?: unknown } | null)[] };
+/** In the metadata of a service `reliable` that answers its own node alone. */
+export const OBSERVER = "observer";
+
+type ListedNode = { id?: unknown; available?: unknown; services?: (ListedService | null)[] };
+type ListedService = { name?: unknown; metadata?: { [OBSERVER]?: unknown } | null };
 type Listed = { name?: unknown; fullName?: unknown; events?: unknown; actions?: unknown };
 
 /** The services that this node knows, its own and the others'. What other nodes publish may be anything. */
@@ -23,11 +27,13 @@ export function servicesOf(broker: Broker): ServiceView[] {
     });
 }
 
-/** Those with the service `reliable`. One that stopped has taken its services back, one that was killed has not. */
+/** Those with the service `reliable` that are no observers. One that stopped has taken its services back, one that was killed has not. */
 export function nodesOf(broker: Broker): KnownNode[] {
   const { registry } = broker as unknown as { registry: { getNodeList(options: object): ListedNode[] } };
   return registry.getNodeList({ onlyAvailable: false, withServices: true }).flatMap(({ id, available, services }) => {
-    const reliable = Array.isArray(services) && services.some(service => service?.name === "reliable");
+    const reliable =
+      Array.isArray(services) &&
+      services.some(service => service?.name === "reliable" && service.metadata?.[OBSERVER] !== true);
     return reliable && typeof id === "string" ? [{ nodeID: id, available: available === true }] : [];
   });
 }

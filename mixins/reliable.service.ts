@@ -4,6 +4,7 @@ import { readOptions } from "../src/options/resolve";
 import type { Broker } from "./broker";
 import { checkMoleculer } from "./moleculer-version";
 import { nodeOf } from "./node";
+import { OBSERVER } from "./registry";
 import { reliableActions } from "./reliable.actions";
 
 /** Name of the service; the same on every node, so that any of them answers. */
@@ -27,9 +28,10 @@ export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
     },
     actions: reliableActions,
 
-    merged(this: Service, schema: { settings?: { reliable?: Record<string, unknown> } }): void {
+    merged(this: Service, schema: Merged): void {
       const node = nodeOf(this.broker as Broker);
       node.runtime.configure(readOptions({ ...options }, schema.settings?.reliable), SERVICE_NAME);
+      if (node.runtime.options.observer) hide(schema);
       // Made by hand after a mixin had made its own: this one counts.
       if (node.automatic) void this.broker.destroyService(node.automatic);
       node.automatic = undefined;
@@ -46,6 +48,15 @@ export function ReliableService(options: ReliableOptions = {}): ServiceSchema {
       await nodeOf(this.broker as Broker).runtime.release(this);
     }
   } as unknown as ServiceSchema;
+}
+
+type Merged = Pick<ServiceSchema, "actions" | "metadata"> & { settings?: { reliable?: Record<string, unknown> } };
+
+/** An observer answers its own node alone: what the others ask for, one of them has to do. */
+function hide(schema: Merged): void {
+  schema.metadata = { ...(schema.metadata as object), [OBSERVER]: true };
+  const actions = Object.entries(schema.actions ?? {}) as [string, object][];
+  schema.actions = Object.fromEntries(actions.map(([name, action]) => [name, { ...action, visibility: "protected" }]));
 }
 
 /**

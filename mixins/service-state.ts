@@ -22,8 +22,16 @@ export function hooks(value: unknown): Hook[] {
   return value === undefined ? [] : ([value].flat() as Hook[]);
 }
 
+/** Rejects with RELIABLE_BAD_OPTION: an observer's services neither emit nor handle events, nor answer for what they emitted. */
 export async function acquire(this: Mixed): Promise<void> {
-  await (this.$reliable as State).runtime.acquire(this);
+  const { runtime } = this.$reliable as State;
+  if (runtime.options.observer)
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      `The node has 'observer: true', so the service '${this.fullName}' can neither emit nor handle events reliably on it; a ReliableService({ observer: true }) needs a Moleculer broker of its own.`,
+      { option: "observer", service: this.fullName }
+    );
+  await runtime.acquire(this);
 }
 
 export async function release(this: Mixed): Promise<void> {

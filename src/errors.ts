@@ -135,7 +135,7 @@ export const ERRORS = {
   },
   RELIABLE_UNSUPPORTED: {
     retryable: false,
-    text: "a method of an amqplib channel that handlers of [queues](../guide/moleculer-amqp-queue.md) do not have"
+    text: "a method of an amqplib channel that handlers of [queues](../guide/moleculer-amqp-queue.md) do not have; or a node is asked for what it does not do (a bulk act, on an [observer](../guide/dashboard.md#beside-a-cluster))"
   },
   RELIABLE_WITHDRAWN: {
     retryable: false,

@@ -2,7 +2,7 @@
 
 // 200 orders, three Moleculer nodes, a mail server that is out of service for a while, and one order whose mail
 // cannot be delivered. AMQP_URL, MONGO_URL and REDIS_URL set: three processes on these servers. None set: all in this
-// process. See the README.
+// process. With --dashboard the operators' page is served, and the last step is yours. See the README.
 const { fork } = require("node:child_process");
 const { randomBytes } = require("node:crypto");
 const fs = require("node:fs");
@@ -12,6 +12,7 @@ const { setTimeout: delay } = require("node:timers/promises");
 const { ServiceBroker } = require("moleculer");
 const { ReliableService } = require("moleculer-reliable-emit");
 const { clean } = require("../clean");
+const { dashboardOf, interrupted } = require("./dashboard");
 const { Journal } = require("./journal");
 const { MailServer } = require("./mail-server");
 const { startNode } = require("./node");
@@ -31,6 +32,7 @@ const ordered = fs
   .trim()
   .split("\n")
   .map(line => JSON.parse(line).id);
+const dashboard = dashboardOf(process.argv.slice(2));
 const progress = new report.Progress();
 const children = new Map();
 
@@ -51,9 +53,13 @@ const mailServer = new MailServer(folder);
 const emitted = new Journal(folder, "emitted");
 const reserved = new Journal(folder, "stock");
 
+/** Whatever is in this process: with the page, Ctrl-C is ours. */
+const ownSignals = { skipProcessEventRegistration: Boolean(dashboard) };
+
 /** A node as a process of its own, started again whenever it ends. */
 function startChild(name, world) {
-  const child = fork(path.join(__dirname, "node.js"));
+  // In a group of its own, so that a terminal's Ctrl-C ends it after the others, and by us.
+  const child = fork(path.join(__dirname, "node.js"), { detached: Boolean(dashboard) });
   child.send({ name, world });
   children.set(name, child);
   progress.say(`node ${name}: process ${child.pid}`);
@@ -73,6 +79,7 @@ async function allAnswered(desk) {
 
 /** Watches until every order is emitted and no message is on its way; the mail server comes back meanwhile. */
 async function settled(desk) {
+  const from = Date.now();
   let firstAt;
   for (;;) {
     const stats = await desk.call("reliable.stats").catch(() => undefined);
@@ -93,7 +100,7 @@ async function settled(desk) {
       const open = stats.pending + stats.published > 0 || !(await allAnswered(desk));
       if (mailServer.up && done.emitted === ordered.length && !open) return stats;
     } else progress.show("the store does not answer");
-    if (Date.now() - progress.started > DEADLINE_MS) throw new Error(`not finished after ${DEADLINE_MS / 1000} s`);
+    if (Date.now() - from > DEADLINE_MS) throw new Error(`not finished after ${DEADLINE_MS / 1000} s`);
     await delay(200);
   }
 }
@@ -112,12 +119,15 @@ async function main() {
 
   // The operator's node: it sweeps, and shows what there is.
   const desk = new ServiceBroker({
+    ...ownSignals,
     nodeID: "desk",
     namespace,
     logger: process.env.DEMO_LOG ? { type: "Console", options: { level: process.env.DEMO_LOG } } : false
   });
   desk.createService(ReliableService(options));
+  if (dashboard) desk.createService(dashboard.service);
   await desk.start();
+  if (dashboard) console.log(`The operators' page: ${dashboard.address} (until Ctrl-C)\n`);
   await mailServer.listen();
   // An interrupted run has had its outage.
   mailServer.up = emitted.lines().length > 0;
@@ -126,28 +136,9 @@ async function main() {
   const nodes = [];
   for (const name of NODES) {
     if (real) startChild(name, world);
-    else nodes.push(await startNode(name, world));
+    else nodes.push(await startNode(name, world, ownSignals));
   }
-
-  report.states(await settled(desk));
-  const { rows: dead } = await desk.call("reliable.list", { status: "dead", pageSize: 500 });
-  if (dead.length) {
-    console.log("Dead, for a human to deal with (in the Moleculer REPL: reliable list --status dead):");
-    report.dead(dead);
-    report.story(await desk.call("reliable.get", { id: dead[0].id }));
-    console.log(
-      `\nThe cause is put right (exmaple.test is a mail domain now), then, as in the REPL: call reliable.retry --id ${dead[0].id}`
-    );
-    mailServer.domains.add("exmaple.test");
-    for (const { id } of dead) await desk.call("reliable.retry", { id, by: "demo", note: "mail domain added" });
-    report.states(await settled(desk));
-  }
-  report.attempts((await desk.call("reliable.list", { pageSize: 500 })).rows);
-  const complete = report.account(ordered, {
-    emitted: emitted.lines(),
-    "reserved by stock": reserved.lines(),
-    "mailed by mail": mailServer.sent.lines()
-  });
+  const complete = dashboard ? await Promise.race([play(desk).then(stayUp), interrupted()]) : await play(desk);
   const queues = (await desk.call("reliable.subscriptions")).map(({ queue }) => queue);
 
   const running = [...children.values()];
@@ -157,7 +148,50 @@ async function main() {
   mailServer.close();
   if (!complete) throw new Error("orders are missing");
   await clean(world, queues);
+  // What was interrupted may still wait for something.
+  if (dashboard) process.exit(0);
   console.log(`Every order is accounted for, after ${((Date.now() - progress.started) / 1000).toFixed(0)} s.`);
+}
+
+/** From the first order to the account. True = every order is accounted for. */
+async function play(desk) {
+  report.states(await settled(desk));
+  const { rows: dead } = await desk.call("reliable.list", { status: "dead", pageSize: 500 });
+  if (dead.length) {
+    console.log("Dead, for a human to deal with (in the Moleculer REPL: reliable list --status dead):");
+    report.dead(dead);
+    report.story(await desk.call("reliable.get", { id: dead[0].id }));
+    mailServer.domains.add("exmaple.test");
+    console.log("\nThe cause is put right: exmaple.test is a mail domain now.");
+    if (dashboard) await yourTurn(desk, dead[0].id);
+    else {
+      console.log(`Then, as in the REPL: call reliable.retry --id ${dead[0].id}`);
+      for (const { id } of dead) await desk.call("reliable.retry", { id, by: "demo", note: "mail domain added" });
+    }
+    report.states(await settled(desk));
+  }
+  report.attempts((await desk.call("reliable.list", { pageSize: 500 })).rows);
+  return report.account(ordered, {
+    emitted: emitted.lines(),
+    "reserved by stock": reserved.lines(),
+    "mailed by mail": mailServer.sent.lines()
+  });
+}
+
+/** Waits until nothing is dead any more: somebody has retried it on the page, or has dealt with it in another way. */
+async function yourTurn(desk, id) {
+  console.log(`Your turn: ${dashboard.address}#/dead shows ${id}, and why it is dead. Retry it there.\n`);
+  for (let dead = 1; dead; await delay(300)) dead = (await desk.call("reliable.stats").catch(() => ({ dead }))).dead;
+}
+
+/** Until Ctrl-C. */
+function stayUp(complete) {
+  console.log(
+    complete
+      ? "Every order is accounted for. The page stays until Ctrl-C."
+      : "Not every order was mailed, by your leave. The page stays until Ctrl-C."
+  );
+  return new Promise(() => undefined);
 }
 
 main().catch(error => {

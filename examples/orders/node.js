@@ -12,8 +12,9 @@ const SERVICES = {
  * A Moleculer node with one service. The nodes have no Moleculer transporter: all they have in common is RabbitMQ,
  * MongoDB and Redis, or, without servers, the process.
  */
-async function startNode(name, world) {
+async function startNode(name, world, more = {}) {
   const broker = new ServiceBroker({
+    ...more,
     nodeID: name,
     namespace: world.namespace,
     logger: process.env.DEMO_LOG ? { type: "Console", options: { level: process.env.DEMO_LOG } } : false

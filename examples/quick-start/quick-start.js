@@ -1,5 +1,6 @@
 const { ServiceBroker } = require("moleculer");
 const { ReliableEmit } = require("moleculer-reliable-emit");
+const { ReliableDashboardService } = require("moleculer-reliable-emit/dashboard");
 
 const broker = new ServiceBroker({ nodeID: "node-1", logger: false });
 
@@ -32,13 +33,18 @@ broker.createService({
   }
 });
 
+const page = process.argv.includes("--dashboard");
+const port = Number(process.env.PORT ?? 3400);
+if (page) broker.createService(ReliableDashboardService({ port, access: "anonymous" }));
+
 async function main() {
   await broker.start();
   const { id, status } = await broker.call("orders.create", { order: 42 });
   console.log(`message ${id} is ${status}`);
   const { timeline } = await broker.call("reliable.get", { id });
   for (const { at, what } of timeline) console.log(at, what);
-  await broker.stop();
+  if (page) console.log(`Look at it, until Ctrl-C: http://127.0.0.1:${port}/`);
+  else await broker.stop();
 }
 
 main();

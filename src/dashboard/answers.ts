@@ -18,6 +18,7 @@ const HEADERS: Record<string, string> = {
 };
 
 const MAX_MESSAGE = 2000;
+const MAX_TYPE = 100;
 
 /** By error type; else 500. */
 const STATUSES = new Map<string, number>([
@@ -115,7 +116,8 @@ function ofAction(thrown: unknown): Told {
   if (typeof type !== "string") return { status: 500, type: API_ERRORS.internal, message };
   const status = STATUSES.get(type) ?? 500;
   // Of what is ours it is known what is in it.
-  return { status, type, message, ...(type.startsWith("RELIABLE_") && isRecord(data) && { data }) };
+  const told = type.startsWith("RELIABLE_") ? jsonOf(data) : undefined;
+  return { status, type: printable(type).slice(0, MAX_TYPE), message, ...(told && { data: told }) };
 }
 
 /** Moleculer's own message names no field. */
@@ -127,8 +129,15 @@ function validationText(data: unknown): string | undefined {
   return texts.length ? printable([...new Set(texts)].join(" ")).slice(0, MAX_MESSAGE) : undefined;
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
+/** What is no JSON is left out: the answer to an error must not be one. */
+function jsonOf(data: unknown): Record<string, unknown> | undefined {
+  if (typeof data !== "object" || data === null || Array.isArray(data)) return undefined;
+  try {
+    return JSON.parse(JSON.stringify(data)) as Record<string, unknown>;
+  } catch {
+    return undefined;
+  }
+}
 
 /** What a gateway's own steps throw before the page is asked: authentication, authorization, a limit of requests. */
 export function gatewayError(thrown: unknown): unknown {

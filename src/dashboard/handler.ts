@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Logger } from "../platform/logger";
-import { printableLogger } from "../platform/logger";
+import { sanitizeError } from "../errors";
+import { type Logger, printableLogger } from "../platform/logger";
 import { VERSION } from "../platform/process-shared";
 import { Warnings } from "../platform/warnings";
 import { type AccessParts, checkAct, type Rights, rightsOf, userName } from "./access";
@@ -64,8 +64,9 @@ export class Dashboard {
   fail(req: IncomingMessage, res: ServerResponse, error: unknown): void {
     const status = sendError(req, res, error);
     if (status !== 500) return;
-    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    this.#warnings.error("dashboard", text, `Reliable: a request of the dashboard has failed: ${text}`);
+    // Its fields may hold a request, and its text an address with a password.
+    const { message, stack = message } = sanitizeError(error);
+    this.#warnings.error("dashboard", message, `Reliable: a request of the dashboard has failed: ${stack}`);
   }
 
   stop(): void {

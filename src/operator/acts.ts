@@ -257,7 +257,7 @@ async function byFilter({ store, clock }: ActingParts, act: Act, params: ActPara
   const { limit = DEFAULT_LIMIT } = params;
   // What a group has handled, or waits for, is no matter of an act on that group.
   const failed: ListQuery = { ...query, status: asked, groupIn: ["failed"] };
-  const { rows, total, capped } = await store.messages.list(failed, limit);
+  const { rows, total, capped } = await store.messages.list(failed, limit, true);
   const messages = rows.filter(({ waiting }) => act !== "discard" || !waiting.length);
   return { messages, more: Math.max(0, total - rows.length), capped, waiting: rows.length - messages.length };
 }

@@ -16,8 +16,12 @@ export interface KnownNode {
 /** A node of the cluster, now. */
 export interface NodeNow {
   nodeID: string;
-  /** `reliable`: has a store and was asked. `consumer`: has none; known by what it announces and counts. */
-  kind: "reliable" | "consumer";
+  /**
+   * `reliable`: has a store and was asked. `observer`: the node that answers, beside the cluster. `consumer`: has no store;
+   * known by what it announces and counts. `unasked`: known in the same way, or by its lease, to an observer that no node
+   * can be reached from, so what it is is not known.
+   */
+  kind: "reliable" | "observer" | "consumer" | "unasked";
   /** null = it is not asked. */
   answers: boolean | null;
   /** Why it does not answer. */
@@ -42,6 +46,8 @@ export interface ClusterNodesParts {
   /** Moleculer's registry. */
   registry: { nodes(): KnownNode[] };
   call: Call;
+  /** This node does none of the cluster's work. */
+  observer: boolean;
   clock: Clock;
 }
 
@@ -59,7 +65,8 @@ export class ClusterNodes {
   ask(own: Promise<Health>): Promise<NodeNow[]> {
     const { nodeID, registry } = this.parts;
     const others = registry.nodes().filter(node => node.nodeID !== nodeID);
-    return Promise.all([this.#row(nodeID, own), ...others.map(node => this.#other(node))]);
+    const kind = this.parts.observer ? "observer" : "reliable";
+    return Promise.all([this.#row(nodeID, own, kind), ...others.map(node => this.#other(node))]);
   }
 
   async #other({ nodeID, available }: KnownNode): Promise<NodeNow> {
@@ -71,10 +78,10 @@ export class ClusterNodes {
     );
   }
 
-  async #row(nodeID: string, asked: Promise<Health>): Promise<NodeNow> {
+  async #row(nodeID: string, asked: Promise<Health>, kind: NodeNow["kind"] = "reliable"): Promise<NodeNow> {
     try {
       const health = await withTimeout(asked, ANSWER_MS, this.parts.clock);
-      if (health === TIMED_OUT) return silent(nodeID, `no answer within ${ANSWER_MS} ms`);
+      if (health === TIMED_OUT) return silent(nodeID, `no answer within ${ANSWER_MS} ms`, kind);
       const { ok, failing, degraded, breakers, sweeping, lastSweep, inFlightPublishes, inFlightHandlers, reconnects } =
         health;
       const shown = {
@@ -88,21 +95,28 @@ export class ClusterNodes {
         inFlightHandlers,
         reconnects
       };
-      return { nodeID, kind: "reliable", answers: true, health: shown };
+      return { nodeID, kind, answers: true, health: shown };
     } catch (error) {
-      return silent(nodeID, reasonOf(error));
+      return silent(nodeID, reasonOf(error), kind);
     }
   }
 }
 
-function silent(nodeID: string, reason: string): NodeNow {
-  return { nodeID, kind: "reliable", answers: false, reason };
+function silent(nodeID: string, reason: string, kind: NodeNow["kind"] = "reliable"): NodeNow {
+  return { nodeID, kind, answers: false, reason };
+}
+
+/** By what nodes that cannot be asked are known. */
+export interface Told {
+  subscriptions: readonly Subscription[];
+  minutes: readonly HistoryRecord[];
+  /** Of the leases, now. */
+  holders?: readonly (string | null)[] | undefined;
 }
 
 /** Nodes that cannot be asked, by what they have told lately. */
 export function consumersOf(
-  subscriptions: readonly Subscription[],
-  minutes: readonly HistoryRecord[],
+  { subscriptions, minutes, holders = [] }: Told,
   asked: readonly NodeNow[],
   now: Date
 ): NodeNow[] {
@@ -113,8 +127,18 @@ export function consumersOf(
   };
   for (const { nodeID, seenAt } of subscriptions) see(nodeID, seenAt);
   for (const { nodeID, at } of minutes) see(nodeID, new Date(at.getTime() + MINUTE_MS));
+  const sweeping = new Set(holders.flatMap(holder => (holder === null ? [] : nodeOfOwner(holder))));
+  for (const nodeID of sweeping) see(nodeID, now);
+  // Where another node was asked, so were all that have a store.
+  const alone = asked.length > 0 && asked.every(({ kind }) => kind === "observer");
+  const kindOf = (nodeID: string) => (alone || sweeping.has(nodeID) ? "unasked" : "consumer");
   const known = new Set(asked.map(({ nodeID }) => nodeID));
   return [...seen]
     .filter(([nodeID, at]) => !known.has(nodeID) && now.getTime() - at.getTime() < SILENT_MS)
-    .map(([nodeID, at]) => ({ nodeID, kind: "consumer", answers: null, lastSeenAt: at.toISOString() }));
+    .map(([nodeID, at]) => ({ nodeID, kind: kindOf(nodeID), answers: null, lastSeenAt: at.toISOString() }));
+}
+
+/** Of who holds a lease. */
+export function nodeOfOwner(owner: string): string {
+  return owner.slice(0, owner.lastIndexOf("#"));
 }

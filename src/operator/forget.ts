@@ -72,7 +72,7 @@ export async function forget(parts: ForgetParts, params: ForgetParams, actor: Ac
   const meant = subscriptions.filter(
     sub => namesGroup(group, sub.group) && (pattern === undefined || sub.pattern === pattern)
   );
-  const { gone, living } = await apart(courier, meant);
+  const { gone, living } = await apart(parts, meant);
   for (const sub of meant) {
     const isHeld = living.some(({ queue, consumers }) => queue === sub.queue && consumers > 0);
     const pause = isHeld ? undefined : livesPaused(pauses, sub, store.now());
@@ -112,7 +112,7 @@ export async function forget(parts: ForgetParts, params: ForgetParams, actor: Ac
     if (group === baseGroup(group) && pattern === undefined && !living.length) await endPauses(parts, { group }, actor);
     else for (const sub of gone) await endPauses(parts, sub, actor);
     // One of them may have come back meanwhile, and has announced itself before its subscription was deleted.
-    const again = await apart(courier, gone);
+    const again = await apart(parts, gone);
     if (again.living.length) {
       await store.subscriptions.announce(gone.filter(sub => again.living.some(({ queue }) => queue === sub.queue)));
       living.push(...again.living);
@@ -161,14 +161,14 @@ async function removeEmpty(courier: Courier, queue: string, force: boolean): Pro
 }
 
 async function apart(
-  courier: Courier,
+  { courier, clock }: Pick<ForgetParts, "courier" | "clock">,
   subscriptions: Subscription[]
 ): Promise<{ gone: Subscription[]; living: Forgotten["living"] }> {
   const gone: Subscription[] = [];
   const living: Forgotten["living"] = [];
   for (const sub of subscriptions) {
     const { consumers = 0 } = (await courier.depth(sub.queue)) ?? {};
-    const lives = consumers > 0 || (await hasProcess(courier, sub));
+    const lives = consumers > 0 || (await hasProcess(courier, sub, clock));
     if (lives === undefined) throw notTold(sub);
     if (lives) living.push({ pattern: sub.pattern, queue: sub.queue, consumers });
     else gone.push(sub);
@@ -197,7 +197,7 @@ async function waitingIn(store: Store, scopes: ReleaseScope[]): Promise<number> 
   const status = [STATUS.pending, STATUS.published, STATUS.dead];
   let sum = 0;
   for (const { group, event } of scopes)
-    sum += (await store.messages.list({ group, event, status, groupIn: ["waiting", "failed"] }, 1)).total;
+    sum += (await store.messages.list({ group, event, status, groupIn: ["waiting", "failed"] }, 1, true)).total;
   return sum;
 }
 

@@ -16,10 +16,9 @@ import type { Actor } from "./actor";
 import { type ActParams, type ActResult, actOn } from "./acts";
 import { audited, notFound, recordOf } from "./audit";
 import { type AuditRow, type AuditStory, auditRow, auditStory } from "./audit-views";
-import { type CausesAnswer, causesOf } from "./causes";
+import { type CausesAnswer, type CausesParams, causesOf } from "./causes";
 import { type DiscardParams, discardParked } from "./discard-parked";
 import { type Erased, type EraseParams, erase } from "./erase";
-import type { Filter } from "./filter";
 import { type ForgetParams, type Forgotten, forget } from "./forget";
 import { type History, type HistoryParams, historyOf } from "./history";
 import { type ListParams, list, type MessagePage } from "./list";
@@ -68,8 +67,8 @@ export class Operations {
   }
 
   /** See `causesOf`. */
-  causes(filter: Filter): Promise<CausesAnswer> {
-    return causesOf(this.parts.store.messages, filter, this.parts.clock.now());
+  causes(params: CausesParams): Promise<CausesAnswer> {
+    return causesOf(this.parts.store.messages, params, this.parts.clock.now());
   }
 
   /** Rejects with RELIABLE_NOT_FOUND. For a discarded message the error tells who discarded it and when. */

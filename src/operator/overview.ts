@@ -70,8 +70,11 @@ const RATE_MINUTES = 5;
 /** Of these minutes: of 400 nodes, all busy. */
 const MAX_RATE_RECORDS = 2000;
 
-/** Of so many dead ones it is told which groups they are of. */
-const MAX_DEAD = 10_000;
+/** Each number is counted up to this: it is read every few seconds, beside any number of dead messages. */
+const MAX_COUNTED = 10_000;
+
+/** Of so many dead ones it is told which groups they are of: each is read. */
+const MAX_DEAD = 1000;
 
 /** More groups that stand still have one cause, and it is another. */
 const MAX_ASKED = 100;
@@ -113,7 +116,7 @@ export class OverviewReader {
   async #read(): Promise<Overview> {
     const { nodeID, store, subscriptions, health, nodes, clock } = this.parts;
     const now = new Date(clock.now());
-    const statsRead = store.messages.stats();
+    const statsRead = store.messages.stats(MAX_COUNTED);
     const late: string[] = [];
     const read = health.read(
       statsRead.then(({ oldestPendingAt, oldestPublishedAt }) => ({
@@ -142,7 +145,8 @@ export class OverviewReader {
     });
     const rabbitmq = rabbitmqNow(this.parts.courier.status(), late.length, ANSWER_MS);
     const servers = this.#servers(own, rabbitmq);
-    const all = [...asked, ...consumersOf(known, minutes ?? [], asked, now)];
+    const told = { subscriptions: known, minutes: minutes ?? [], holders: own?.holders };
+    const all = [...asked, ...consumersOf(told, asked, now)];
     const going = { paused: pausedNow(subscriptions), breakers: breakersOf(asked), bulks: bulks ?? [] };
     const messages = stats ? messagesOf(stats, now) : null;
     const holders = own?.holders;
@@ -215,7 +219,7 @@ export class OverviewReader {
       return depth && depth.ready > 0 && depth.consumers === 0;
     });
     const asked = halted.slice(0, MAX_ASKED).map(async sub => {
-      return (await this.#inTime(hasProcess(this.parts.courier, sub))) ? [sub.queue] : [];
+      return (await this.#inTime(hasProcess(this.parts.courier, sub, this.parts.clock))) ? [sub.queue] : [];
     });
     return new Set((await Promise.all(asked)).flat());
   }

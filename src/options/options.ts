@@ -89,6 +89,12 @@ export const OPTIONS = {
   signing: perNode(oneOf(["sign", "require"], "sign")),
   /** Let this node compete for sweeping; false = it only tracks and answers actions. */
   sweeper: perNode(flag(true)),
+  /**
+   * With `amqp` and `mongo`, for an operator's page or shell beside a cluster: this node shows and acts, and does none of
+   * the cluster's work. It sweeps, tracks, prunes, repairs and counts nothing, and no service of it emits or handles
+   * events reliably.
+   */
+  observer: perNode(flag(false)),
   /** Pause between sweeps. Shorter = faster resends, more store reads. */
   sweepEveryMs: perNode(ms(SECOND, { min: 50 })),
   /** Sweeper lease in Redis. A dead holder is replaced after this at the latest. */

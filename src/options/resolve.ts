@@ -61,13 +61,35 @@ function withDefaults(names: OptionName[], values: Values): Values {
   return result;
 }
 
-/** What of a node's options goes together, when all of its services have given theirs. Throws RELIABLE_BAD_OPTION. */
-export function checkTogether({ retainMs, retainBodiesMs = retainMs }: NodeOptions): void {
+/**
+ * What of a node's options goes together, when all of its services have given theirs. Throws RELIABLE_BAD_OPTION.
+ * `given`: without the defaults.
+ */
+export function checkTogether(options: NodeOptions, given: Values): void {
+  const { retainMs, retainBodiesMs = retainMs, observer } = options;
+  if (observer) checkObserver(options, given);
   if (retainBodiesMs <= retainMs) return;
   throw new ReliableError(
     "RELIABLE_BAD_OPTION",
     `The option 'retainBodiesMs' (${retainBodiesMs}) must not exceed 'retainMs' (${retainMs}): a payload goes with its row at the latest.`,
     { option: "retainBodiesMs" }
+  );
+}
+
+/** Where a store or a courier is of one process alone, there is nothing beside which it could stand. */
+function checkObserver({ amqp, mongo }: NodeOptions, given: Values): void {
+  const against = (["service", "sweeper"] as const).find(name => given[name] === (name === "sweeper"));
+  const why = {
+    service: "with 'service: false' there is nothing on it that shows and acts",
+    sweeper: "an observer does not sweep ('sweeper: true')"
+  };
+  if (against === undefined && amqp && mongo) return;
+  throw new ReliableError(
+    "RELIABLE_BAD_OPTION",
+    against === undefined
+      ? `The option 'observer' needs ${[...(amqp ? [] : ["'amqp'"]), ...(mongo ? [] : ["'mongo'"])].join(" and ")}: the addresses of the cluster that is to be looked at.`
+      : `The options 'observer' and '${against}' contradict each other: ${why[against]}.`,
+    { option: "observer", ...(against !== undefined && { with: against }) }
   );
 }
 

@@ -107,8 +107,8 @@ export class PauseMarks {
 
   /** Lost, it is found out by looking. */
   async #tell(group: string): Promise<boolean> {
-    const { courier, logger } = this.parts;
-    const { outcome, reason } = await tellConsumers(courier, group, group);
+    const { courier, logger, clock } = this.parts;
+    const { outcome, reason } = await tellConsumers(courier, group, group, clock);
     if (outcome !== "confirmed" && outcome !== "returned")
       logger.debug(`Reliable: the consumers of ${group} were not told to look at its pauses: ${outcome}, ${reason}`);
     return outcome !== "returned";

@@ -8,6 +8,8 @@ import { InsertQueue } from "../emit/insert-queue";
 import { Outbox } from "../emit/outbox";
 import { StatusWaiter } from "../emit/status-waiter";
 import type { Signatures } from "../inbound/signatures";
+import { SweepNews } from "../inbound/sweep-news";
+import { AskSweepers } from "../operator/ask-sweepers";
 import { BulkOperations } from "../operator/bulk/bulk";
 import { BulkWorker } from "../operator/bulk/bulk-worker";
 import { ReplayOperations } from "../operator/bulk/replay";
@@ -97,6 +99,9 @@ export interface Storage {
   bulks: BulkOperations;
   replays: ReplayOperations;
   bulkWorker: BulkWorker;
+  sweepNews: SweepNews;
+  /** Of an observer. */
+  askSweepers: AskSweepers | undefined;
   health: NodeHealth;
   overview: OverviewReader;
 }
@@ -154,6 +159,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const { call, logger, namespace, nodeID } = identity;
   const { askTimeoutMs, claimMs, confirmTimeoutMs, pageSize, partitions, producerGoneMs, retainMs, retainBodiesMs } =
     options;
+  const { observer } = options;
   const queues = systemQueues(namespace);
   const prefix = prefixOf(namespace);
   const telling = { metrics, logger, warnings, events };
@@ -170,18 +176,22 @@ function assembleStorage(foundation: StorageFoundation): Storage {
     redis && new Leases(redis.client, { prefix, owner, ttlMs: options.leaseMs, partitions, logger, clock });
   leases?.on("unreachable", error => events.emit("error", error, "redis"));
   const sweeper = new Sweeper(sweeping, leases, {
+    works: !observer,
     everyMs: options.sweepEveryMs,
     partitions,
     retainMs,
     retainBodiesMs
   });
   const bulkWorker = new BulkWorker({ ...common, sweeper, call, registry: identity });
-  const bulks = new BulkOperations({ store, worker: bulkWorker });
-  const replays = new ReplayOperations({ store, subscriptions, worker: bulkWorker });
+  const sweepNews = new SweepNews(common);
+  const askSweepers = observer ? new AskSweepers(common) : undefined;
+  const worker = askSweepers ?? bulkWorker;
+  const bulks = new BulkOperations({ store, worker });
+  const replays = new ReplayOperations({ store, subscriptions, worker });
   const pauseMarks = new PauseMarks({ store, courier, subscriptions, namespace, logger, clock });
   const hooked = () => new Set(identity.services().flatMap(({ fullName, onDead }) => (onDead ? fullName : [])));
   const deadHooks = new DeadHooks({ store, call, events, warnings, askTimeoutMs, hooked });
-  const operations = new Operations({ ...common, pauseMarks, progress, sweeper, namespace });
+  const operations = new Operations({ ...common, pauseMarks, progress, sweeper: askSweepers ?? sweeper, namespace });
   const depths = new QueueDepths(courier, clock);
   const health = new NodeHealth({
     nodeID,
@@ -192,12 +202,12 @@ function assembleStorage(foundation: StorageFoundation): Storage {
     subscriptions,
     redis: redis?.address,
     sweeper,
-    sweeps: options.sweeper,
+    sweeps: options.sweeper && !observer,
     consumers,
     metrics,
     clock
   });
-  const nodes = new ClusterNodes({ nodeID, registry: identity, call, clock });
+  const nodes = new ClusterNodes({ nodeID, registry: identity, call, observer, clock });
   const overview = new OverviewReader({
     ...{ nodeID, store, courier, subscriptions, depths, health, nodes, leases, clock }
   });
@@ -215,6 +225,8 @@ function assembleStorage(foundation: StorageFoundation): Storage {
     bulks,
     replays,
     bulkWorker,
+    sweepNews,
+    askSweepers,
     health,
     overview
   };

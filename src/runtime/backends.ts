@@ -50,7 +50,7 @@ export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends 
 }
 
 export function newCourier(
-  { amqp, confirmTimeoutMs, window, repairEveryMs }: NodeOptions,
+  { amqp, confirmTimeoutMs, window, repairEveryMs, observer }: NodeOptions,
   { nodeID, namespace, logger, clock }: Where,
   signatures: Signatures | undefined
 ): Courier {
@@ -67,15 +67,19 @@ export function newCourier(
     clock,
     confirmTimeoutMs,
     window,
-    repairEveryMs
+    repairEveryMs,
+    declares: !observer
   });
 }
 
 export function newStore(options: NodeOptions, { namespace, logger, clock }: Where): Store | undefined {
-  const { mongo, database, path } = options;
+  const { mongo, database, path, observer } = options;
   const { store } = backendsOf(options);
   if (store === "mongodb")
-    return new MongoStore({ ...(withTls(mongo) ?? { client: mongo }), database, namespace, logger, clock });
+    return new MongoStore({
+      ...(withTls(mongo) ?? { client: mongo }),
+      ...{ database, namespace, indexes: !observer, logger, clock }
+    });
   return store === "embedded" ? new EmbeddedStore({ path, namespace, logger, clock }) : undefined;
 }
 

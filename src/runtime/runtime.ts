@@ -176,7 +176,7 @@ export class Runtime {
     const options = (this.#options = nodeOptions(this.#values));
     const { logger, namespace } = identity;
     checkNamespace(namespace, options);
-    checkTogether(options);
+    checkTogether(options, this.#values);
     const signatures = (this.#signatures = newSignatures(options, { metrics, clock }));
     const courier = (this.#courier = newCourier(options, { ...identity, clock }, signatures));
     const store = (this.#store = newStore(options, { ...identity, clock }));
@@ -184,10 +184,7 @@ export class Runtime {
     store?.onUnavailable(error => events.emit("error", error, "store"));
     const starts = await Promise.allSettled([courier.start(), store?.start()]);
     for (const start of starts) if (start.status === "rejected") throw start.reason;
-    const own = systemQueues(namespace);
-    const { displaced, parked, checks, callbackReceipts, receipts } = own;
-    const queues = [displaced, parked, checks, callbackReceipts, ...(store ? [receipts] : [])];
-    await Promise.all(queues.map(name => courier.declare(systemQueue(name, own))));
+    if (!options.observer) await this.#declareQueues(courier, store);
     // Only nodes that can sweep need the lease.
     if (store && options.redis) this.#redis = await connectRedis(options.redis, logger, clock);
     const redis = this.#redis;
@@ -208,12 +205,20 @@ export class Runtime {
     };
     this.#parts = assemble(foundation);
     await this.#parts.storage?.subscriptions.start();
+    if (options.observer) return;
     await this.#parts.storage?.pauseMarks.start();
     this.#parts.gauges.start();
     this.#parts.history.start();
   }
 
-  /** Tracker, callback service and sweeper: what the service `reliable` runs. Idempotent. */
+  async #declareQueues(courier: Courier, store: Store | undefined): Promise<void> {
+    const own = systemQueues(this.identity.namespace);
+    const { displaced, parked, checks, callbackReceipts, receipts } = own;
+    const queues = [displaced, parked, checks, callbackReceipts, ...(store ? [receipts] : [])];
+    await Promise.all(queues.map(name => courier.declare(systemQueue(name, own))));
+  }
+
+  /** Tracker, callback service and sweeper: what the service `reliable` runs, but of an observer. Idempotent. */
   track(): Promise<void> {
     this.#tracking ??= this.#track(this.needStorage()).catch(error => {
       if (!this.#overtaken) throw error;
@@ -221,12 +226,14 @@ export class Runtime {
     return this.#tracking;
   }
 
-  async #track({ tracker, callbackService, sweeper, bulkWorker }: Storage): Promise<void> {
+  async #track({ tracker, callbackService, sweeper, bulkWorker, sweepNews }: Storage): Promise<void> {
+    if (this.options.observer) return;
     await tracker.start();
     await callbackService.start();
     if (!this.running) return;
     if (this.options.sweeper) sweeper.start();
     bulkWorker.start();
+    if (this.options.sweeper) sweepNews.start();
   }
 
   /** See the mixin's `reliableEmit`. */

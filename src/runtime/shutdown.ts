@@ -60,6 +60,8 @@ export async function shutDown(
     for (const strategy of strategies) strategy.stop();
     storage?.insertQueue.stop();
     await Promise.all([storage?.tracker.stop(deadline), storage?.callbackService.stop(deadline)]);
+    storage?.sweepNews.stop();
+    storage?.askSweepers?.stop();
     storage?.overview.stop();
     storage?.pauseMarks.stop();
     storage?.deadHooks.stop();

@@ -232,7 +232,7 @@ export interface Cause {
   sampleId: string;
 }
 
-/** `read`: so many dead messages, the newest; `more`: there are others. */
+/** `read`: so many dead messages are of the query; `more`: there are older ones that were not looked at. */
 export interface Causes {
   causes: Cause[];
   read: number;

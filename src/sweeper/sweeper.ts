@@ -17,6 +17,8 @@ const PRUNE_PAGE = 1000;
 const PRUNE_PAGES = 20;
 
 export interface SweeperOptions {
+  /** Also where the loop does not run, a pass is made after a retry. False = others make it. */
+  works: boolean;
   everyMs: number;
   partitions: number;
   retainMs: number;
@@ -50,15 +52,18 @@ export class Sweeper {
     readonly options: SweeperOptions
   ) {
     this.#history = new HistoryFold(parts.store, parts.clock);
-    this.#deaf = parts.events.on("acted", act => act === "retried" && this.#afterRetry());
+    this.#deaf = options.works
+      ? parts.events.on("acted", act => act === "retried" && this.#afterRetry())
+      : () => undefined;
   }
 
   /** Does not wait for Redis: the first pass comes when it has answered, or has not in time. */
   start(): void {
     this.#loop = new AbortController();
     const now = () => this.#schedule(0);
-    const { courier, store } = this.parts;
-    this.#unsubscribe = [courier.on("ready", now), store.onReady(now)];
+    const { courier, store, events } = this.parts;
+    const told = events.on("toDo", look => look === "due" && now());
+    this.#unsubscribe = [courier.on("ready", now), store.onReady(now), told];
     if (this.leases) this.#unsubscribe.push(this.leases.on("changed", now));
     void Promise.resolve(this.leases?.renew()).then(now);
   }

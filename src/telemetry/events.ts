@@ -1,5 +1,6 @@
 import { TypedEmitter } from "../async/typed-emitter";
 import type { DeadMessage } from "../stores/store-records";
+import type { Look } from "../wire/control";
 
 /** A breaker has opened, or closed again. */
 export interface BreakerNews {
@@ -43,6 +44,8 @@ export class Events extends TypedEmitter<{
   resumed: [what: { group: string; pattern?: string }, by: string, note: string | undefined];
   /** A group's consumers of this node take one message at a time, or all again. */
   breaker: [news: BreakerNews];
+  /** A node that does none of the cluster's work has begun something: see `SweepNews`. */
+  toDo: [look: Look];
   /** A failure in the background. `module`: the part of the library it comes from. */
   error: [error: unknown, module: string];
 }> {}

@@ -72,9 +72,10 @@ export class HistoryWriter {
     this.#arm();
   }
 
-  /** The minute that has begun as well. */
+  /** The minute that has begun as well. One that was never started writes nothing. */
   async stop(): Promise<void> {
-    this.#timer?.stop();
+    if (!this.#timer) return;
+    this.#timer.stop();
     this.#close();
     await this.#telling;
     await this.#tell();

@@ -48,6 +48,9 @@ export function pauseMarker(namespace: string, group: string, pattern?: string):
   return `${prefix}#${createHash("sha256").update(what).digest("base64url").slice(0, SHORT_CHARS)}`;
 }
 
+/** Under which the nodes that sweep hear control messages. A group's name has no colon, so it is none of them. */
+export const SWEEPERS_KEY = ":sweepers";
+
 /** Of an own name for what is too long, or for one process: 90 bits, and no longer than LONGEST_QUEUE with what precedes it. */
 export const SHORT_CHARS = 15;
 

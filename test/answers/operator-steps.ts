@@ -251,7 +251,12 @@ export function readSteps(): Step[] {
   return [
     step("an operator's reads", async store => {
       const { bulks, bulkMessages, history, messages, pauses, subscriptions, audits } = store;
-      await Promise.all([messages.causes({}), messages.deadGroups(10), messages.oldest(), messages.heads(["kept"])]);
+      await Promise.all([
+        messages.causes({}, 10),
+        messages.deadGroups(10),
+        messages.oldest(),
+        messages.heads(["kept"])
+      ]);
       await Promise.all([bulks.find("bulk-1"), bulks.underWay(), pauses.list(), subscriptions.known()]);
       await Promise.all([
         history.between("minute", at(0), at(86_000_000), 10),

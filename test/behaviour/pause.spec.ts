@@ -2,6 +2,8 @@ import type { Context, ServiceBroker } from "moleculer";
 import { describe, expect, it } from "vitest";
 import type { AuditRow, Health, PausedRow, PauseResult, SubscriptionRow } from "../../src";
 import type { Page } from "../../src/operator/operations";
+import { hasProcess } from "../../src/outbound/control-messages";
+import { systemClock } from "../../src/platform/clock";
 import { pauseMarker } from "../../src/wire/names";
 import { cluster, until } from "../support/brokers";
 import { courierOf, foreignGroup, rowOf, runtimeOf, storeOf } from "../support/runtime";
@@ -319,6 +321,8 @@ it("`forget` does not take a paused group for one that is gone, and ends the pau
   await store.operations.forget([{ group: "stock", pattern: "order.created" }]);
   const old = new Date(Date.now() - 3_600_000);
   if (known) await store.subscriptions.announce([{ ...known, firstSeenAt: old, seenAt: old }]);
+  // Its queue for control messages goes with its connection, some ms after that.
+  await until(async () => row && (await hasProcess(courierOf(broker), row, systemClock)) === false);
   await forget();
   expect(await broker.call("reliable.paused")).toEqual([]);
   expect(await courierOf(broker).control.marked(pauseMarker(made.namespace, "stock"))).toBe(false);

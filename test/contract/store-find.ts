@@ -224,7 +224,7 @@ export function finding(kind: StoreKind): void {
         ids.push(id);
       }
       await put(store);
-      const { causes, read, more } = await store.messages.causes({});
+      const { causes, read, more } = await store.messages.causes({}, 10);
       expect([read, more]).toEqual([4, false]);
       expect(causes[0]).toEqual({
         ...{ group: "mail", event: "order.created", cause: "handler", errorName: "MailError", errorType: "EAUTH" },
@@ -244,7 +244,7 @@ export function finding(kind: StoreKind): void {
         "mail,order.paid,timeout,1",
         "stock,order.created,… authentication of a@b.c … failed,1"
       ]);
-      const of = async (query: ListQuery) => told((await store.messages.causes(query)).causes);
+      const of = async (query: ListQuery) => told((await store.messages.causes(query, 10)).causes);
       expect(await of({ group: "stock" })).toEqual(["stock,order.created,… authentication of a@b.c … failed,1"]);
       expect(await of({ event: "order.paid" })).toEqual(["mail,order.paid,timeout,1"]);
       expect(await of({ errorText: "timeout", event: "order.created" })).toEqual(["mail,order.created,timeout,1"]);
@@ -258,19 +258,35 @@ export function finding(kind: StoreKind): void {
         deadOf({ at: at(n), lastErrors: [{ ...error, group: "stock", at: at(n), nodeID: `n${n}` }] })
       );
       await store.messages.insert(rows);
-      const [cause] = (await store.messages.causes({ before: at(13) })).causes;
+      const [cause] = (await store.messages.causes({ before: at(13) }, 100)).causes;
       expect(cause).toMatchObject({ count: 13, firstAt: at(0), lastAt: at(12), moreNodes: 3, sampleId: rows[12]?._id });
       expect(cause?.nodes).toHaveLength(10);
     });
 
-    one("reads the newest 10,000 and says that there are more", async store => {
-      const error = { cause: "handler", name: "E", type: "E", text: "boom", group: "stock" } as const;
-      const rows = Array.from({ length: 10_001 }, (_, n) =>
-        deadOf({ at: at(n), body: Buffer.alloc(0), lastErrors: [{ ...error, at: at(n) }] })
-      );
-      for (let n = 0; n < rows.length; n += 2000) await store.messages.insert(rows.slice(n, n + 2000));
-      const { causes, read, more } = await store.messages.causes({});
-      expect([read, more, causes[0]?.count, causes[0]?.firstAt]).toEqual([10_000, true, 10_000, at(1)]);
+    one("looks at the newest ones, and says that there are more", async store => {
+      const error = { cause: "handler", name: "E", text: "boom", group: "stock" } as const;
+      const row = (n: number) => ({
+        ...{ at: at(n), event: n % 4 ? "order.paid" : "order.created", keys: [`customer=${n % 2}`] },
+        lastErrors: [{ ...error, type: n ? "E" : "SELDOM", at: at(n) }]
+      });
+      await store.messages.insert(Array.from({ length: 20 }, (_, n) => deadOf(row(n))));
+      await store.messages.insert([messageOf(), finalOf("consumed", at(99))]);
+      const of = async (query: ListQuery, most: number) => {
+        const { causes, read, more } = await store.messages.causes(query, most);
+        return [read, more, causes.map(({ firstAt }) => firstAt).sort((a, b) => a.getTime() - b.getTime())[0]];
+      };
+      expect(await of({}, 8)).toEqual([8, true, at(12)]);
+      expect(await of({}, 20)).toEqual([20, false, at(0)]);
+      // Of a filter that no index serves, those among them.
+      expect(await of({ event: "order.created" }, 8)).toEqual([2, true, at(12)]);
+      expect(await of({ event: "order.created" }, 20)).toEqual([5, false, at(0)]);
+      expect(await of({ event: "order.created", before: at(12) }, 6)).toEqual([1, true, at(8)]);
+      expect(await of({ event: "order.created", after: at(12) }, 8)).toEqual([2, false, at(12)]);
+      expect(await of({ group: "mail" }, 8)).toEqual([0, true, undefined]);
+      // What an index finds is found, however old.
+      expect(await of({ errorType: "SELDOM" }, 8)).toEqual([1, false, at(0)]);
+      expect(await of({ keys: ["customer=1"] }, 10)).toEqual([10, false, at(1)]);
+      expect(await of({ keys: ["customer=1"] }, 3)).toEqual([3, true, at(15)]);
     });
   });
 

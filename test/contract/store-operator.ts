@@ -151,8 +151,9 @@ export function operations(kind: StoreKind): void {
         expect([...capped, ...estimated]).toEqual(["consumed"]);
         expect(byStatus).toMatchObject({ consumed: isExact ? 10_001 : expect.any(Number), pending: 2 });
         expect(byStatus.consumed).toBeGreaterThanOrEqual(10_000);
-        const all = async (query: ListQuery, limit: number) => {
-          const { rows, next: _next, ...rest } = await store.messages.list(query, limit);
+        expect(await store.messages.stats(100)).toMatchObject({ byStatus: { pending: 2 } });
+        const all = async (query: ListQuery, limit: number, countAll?: boolean) => {
+          const { rows, next: _next, ...rest } = await store.messages.list(query, limit, countAll);
           return { ...rest, rows: rows.length };
         };
         for (const query of [{ status: "consumed" }, {}] as ListQuery[]) {
@@ -163,16 +164,59 @@ export function operations(kind: StoreKind): void {
         }
         // Of what else is asked for the database has no number.
         const event = "order.created";
-        expect(await all({ status: "consumed", event }, 2)).toEqual({ rows: 2, total: 10_000, capped: true });
+        expect(await all({ status: "consumed", event }, 2)).toEqual({ rows: 2, total: 1000, capped: true });
+        expect(await all({ status: "consumed", event }, 2, true)).toEqual({ rows: 2, total: 10_000, capped: true });
         expect(await all({ status: "pending" }, 2)).toEqual({ rows: 2, total: 2, capped: false });
         // An act on so many tells that there are more.
-        expect(await all({ status: "consumed", event }, 10_000)).toEqual({
+        expect(await all({ status: "consumed", event }, 10_000, true)).toEqual({
           rows: 10_000,
           total: 10_001,
           capped: false
         });
       }
     );
+
+    one("counts each status up to a number, if one is given", async store => {
+      await store.messages.insert([
+        ...[1, 2, 3].map(n => deadOf({ at: at(n) })),
+        messageOf(),
+        ...[1, 2, 3].map(n => finalOf("resolved", at(n)))
+      ]);
+      await store.parked.add([parkedOf(), parkedOf()]);
+      expect(await store.messages.stats(2)).toMatchObject({
+        byStatus: { dead: 2, pending: 1, resolved: 2, consumed: 0 },
+        parked: 2,
+        capped: ["dead", "resolved"],
+        estimated: []
+      });
+    });
+
+    one("counts what no index finds among the newest 1,000, and says so", async store => {
+      // The oldest 3 are of a seldom event.
+      const row = (n: number, from: number) => ({ at: at(from + n), event: n < 3 ? "seldom" : `e${n % 2}` });
+      await store.messages.insert(Array.from({ length: 1100 }, (_, n) => deadOf(row(n, 0))));
+      const consumed = Array.from({ length: 1000 }, (_, n) => finalOf("consumed", at(0), row(n, 5000)));
+      await store.messages.insert(consumed);
+      const all = async (query: ListQuery, limit: number, countAll?: boolean) => {
+        const { rows, total, capped } = await store.messages.list(query, limit, countAll);
+        return [rows.length, total, capped];
+      };
+      expect(await all({ status: "dead", event: "e1" }, 10)).toEqual([10, 500, true]);
+      expect(await all({ status: "dead", event: "e1" }, 10, true)).toEqual([10, 549, false]);
+      expect(await all({ status: "dead", event: "e1", after: at(200) }, 10)).toEqual([10, 450, false]);
+      expect(await all({ status: "consumed", event: "e1" }, 10)).toEqual([10, 499, false]);
+      expect(await all({ event: "e1" }, 10)).toEqual([10, 999, true]);
+      // It is found all the same, and its last page is its end.
+      expect(await all({ status: "dead", event: "seldom" }, 2)).toEqual([2, 2, true]);
+      expect(await all({ status: "dead", event: "seldom" }, 3)).toEqual([3, 3, false]);
+    });
+
+    one("counts all of an instant that more have than are looked at", async store => {
+      const rows = Array.from({ length: 1005 }, (_, n) => deadOf({ at: at(7), event: n < 10 ? "seldom" : "often" }));
+      await store.messages.insert(rows);
+      const { total, capped } = await store.messages.list({ status: "dead", event: "seldom" }, 2);
+      expect([total, capped]).toEqual([10, false]);
+    });
 
     one("tells when the oldest were emitted, and the lives of consumed ones alone", async store => {
       expect(await store.messages.oldest()).toEqual({ pending: undefined, published: undefined });

@@ -1,8 +1,9 @@
 import { readFileSync } from "node:fs";
 import { expect, inject, it } from "vitest";
-import { backend } from "../support/brokers";
+import { backend, until } from "../support/brokers";
 import { startNode } from "../support/child";
 import { codeAfter } from "../support/pages";
+import { freePort } from "../support/ports";
 
 const LIMIT_MS = 120_000;
 
@@ -70,6 +71,27 @@ it(
     const { output, code } = await run("examples/quick-start/quick-start.js");
     expect(output).toMatch(/mail for order 42 sent[\s\S]*is consumed/);
     expect(code).toBe(0);
+  },
+  LIMIT_MS
+);
+
+it(
+  "the quick start with its page stays up until Ctrl-C",
+  async () => {
+    const port = await freePort();
+    const node = await startNode("examples/quick-start/quick-start.js", {
+      args: ["--dashboard"],
+      env: { PORT: `${port}` }
+    });
+    await until(
+      () => node.output,
+      output => output.includes(`Look at it, until Ctrl-C: http://127.0.0.1:${port}/`),
+      60_000
+    );
+    const listed = await fetch(`http://127.0.0.1:${port}/api/list`);
+    expect(await listed.json()).toMatchObject({ rows: [{ event: "order.created", status: "consumed" }] });
+    await node.kill("SIGINT");
+    expect(await node.exited).toEqual({ code: 0, signal: null });
   },
   LIMIT_MS
 );

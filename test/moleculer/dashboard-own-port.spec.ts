@@ -1,11 +1,12 @@
 import { createServer, type IncomingMessage } from "node:http";
 import { type AddressInfo, connect, type Socket } from "node:net";
-import type { Context, ServiceBroker, ServiceSchema } from "moleculer";
+import { type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { beforeAll, expect, it, onTestFinished } from "vitest";
 import { ReliableDashboardService } from "../../mixins/dashboard";
 import { readAssets } from "../../src/dashboard/assets";
 import type { OwnPortDashboardOptions } from "../../src/dashboard/options";
 import { cluster, until } from "../support/brokers";
+import { loneNode } from "../support/gateway";
 import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
 import { act, ask, errorIn, read, SAFE_HEADERS } from "../support/web";
 
@@ -18,9 +19,8 @@ function portIn(logs: string[]): number {
 }
 
 async function pageAlone(options: OwnPortDashboardOptions, more: object[] = []) {
-  const made = cluster();
-  const broker = await made.node("page", [ReliableDashboardService({ port: 0, ...options }), ...more]);
-  return { broker, port: portIn(made.logs), logs: made.logs };
+  const { broker, logs } = await loneNode([ReliableDashboardService({ port: 0, ...options }), ...more]);
+  return { broker, port: portIn(logs), logs };
 }
 
 const basic = (name: string, password: string) => ({
@@ -132,7 +132,7 @@ it("without the service `reliable` anywhere it says so: 503", async () => {
 
 /** The error of the service's own start; Moleculer logs it, and goes on or not by its line. */
 async function startOf(service: ServiceSchema): Promise<{ type: string; option: unknown; message: string }> {
-  const broker: ServiceBroker = cluster().broker("page");
+  const broker = new ServiceBroker({ logger: false });
   const { started } = service as unknown as { started(this: object): Promise<void> };
   const made = broker.createService({ name: "holder" } as ServiceSchema);
   const error = await errorOf(started.call(made));

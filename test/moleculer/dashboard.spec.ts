@@ -1,14 +1,15 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { connect } from "node:http2";
 import type { AddressInfo } from "node:net";
-import type { Context, ServiceBroker, ServiceSchema } from "moleculer";
+import { type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { ReliableDashboard } from "../../mixins/dashboard";
 import { readAssets } from "../../src/dashboard/assets";
 import type { GatewayDashboardOptions } from "../../src/dashboard/options";
 import { cluster } from "../support/brokers";
-import { ApiGateway, gatewayWithPage, portOf } from "../support/gateway";
+import { ApiGateway, gatewayWithPage, loneNode, portOf } from "../support/gateway";
 import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
-import { act, ask, errorIn, read, SAFE_HEADERS } from "../support/web";
+import { act, actHeaders, ask, errorIn, read, SAFE_HEADERS } from "../support/web";
 
 beforeAll(() => void readAssets());
 
@@ -32,9 +33,8 @@ const as = (name: string) => ({ authorization: `Bearer ${name}` });
 
 /** A node with a gateway alone: who is let in is told before anything else is asked. */
 async function gatewayAlone(options: GatewayDashboardOptions, more: object = {}) {
-  const made = cluster();
-  const broker = await made.node("gateway", [gatewayWithPage(options, { methods, ...more })]);
-  return { broker, port: portOf(broker), logs: made.logs };
+  const { broker, logs } = await loneNode([gatewayWithPage(options, { methods, ...more })]);
+  return { broker, port: portOf(broker), logs };
 }
 
 const session = (port: number, headers = {}, mount = "/reliable") => read(port, `${mount}/api/session`, {}, headers);
@@ -98,7 +98,7 @@ it("anonymous is said, or there is no page", async () => {
 
 /** The error with which such a service is not created. */
 async function creation(service: ServiceSchema): Promise<{ type: string; option: unknown; message: string }> {
-  const { type, data, message } = await errorOf(() => cluster().broker("gateway").createService(service));
+  const { type, data, message } = await errorOf(() => new ServiceBroker({ logger: false }).createService(service));
   return { type, option: (data as { option?: unknown } | undefined)?.option, message };
 }
 
@@ -318,6 +318,25 @@ describe("addresses are relative", () => {
   });
 });
 
+it("over HTTP/2 the host has another name", async () => {
+  const { port } = await gatewayAlone({ access: () => [], authentication: "operator" }, { settings: { http2: true } });
+  const client = connect(`http://127.0.0.1:${port}`);
+  onTestFinished(() => client.destroy());
+  const swept = async (origin: string) => {
+    const stream = client.request({
+      ":method": "POST",
+      ":path": "/reliable/api/sweep",
+      ...(actHeaders(port, { origin }) as Record<string, string>)
+    });
+    stream.end(JSON.stringify({ note: "x" }));
+    let text = "";
+    for await (const chunk of stream) text += chunk;
+    return (JSON.parse(text) as { error: { message: string } }).error.message;
+  };
+  expect(await swept(`http://127.0.0.1:${port}`)).toContain("'sweep' is not allowed");
+  expect(await swept("http://evil.example")).toContain("'origins'");
+});
+
 async function listening(server: Server): Promise<number> {
   await new Promise<void>(resolve => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => void server.close());
@@ -330,7 +349,7 @@ function stripping(prefix: string, to: number): Promise<number> {
     createServer(async (req, res) => {
       const chunks: Buffer[] = [];
       for await (const chunk of req) chunks.push(chunk as Buffer);
-      const headers = { ...req.headers, host: `127.0.0.1:${to}` } as Record<string, string>;
+      const headers = { ...req.headers, host: `127.0.0.1:${to}` } as unknown as Record<string, string>;
       const path = (req.url ?? "").slice(prefix.length);
       const answer = await ask(to, path, {
         method: req.method as string,

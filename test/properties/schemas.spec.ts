@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { isParkedMessage } from "../../src/inbound/parked-messages";
 import { parseAnnouncement } from "../../src/wire/announcement";
 import { messageOfEcho, parseCheck } from "../../src/wire/check";
-import { parseControl } from "../../src/wire/control";
+import { parseControl, parseSweepNews } from "../../src/wire/control";
 import { parseEnvelope } from "../../src/wire/envelope";
 import { Unreadable } from "../../src/wire/json";
 import { parseReceipts, parseWithdrawal } from "../../src/wire/receipt";
@@ -181,7 +181,7 @@ const read: Record<SchemaName, (doc: Doc) => unknown> = {
     const { id, echo } = parseWithdrawal(bytes(doc));
     return messageOfEcho(id, echo, anyone, new Date());
   },
-  control: doc => parseControl(bytes(doc)),
+  control: doc => (doc?.["look"] === undefined ? parseControl(bytes(doc)) : parseSweepNews(bytes(doc))),
   parked: doc => isParkedMessage(doc as never)
 };
 

@@ -99,7 +99,7 @@ function connectsAtOnce({ transit }: ServiceBroker): void {
 }
 
 /** Keeps every log line, down to debug: tests look for what must be said, and for what must never be. */
-class Capture extends (Loggers.Base as unknown as new (options: object) => { level: string }) {
+export class Capture extends (Loggers.Base as unknown as new (options: object) => { level: string }) {
   constructor(
     readonly nodeID: string,
     readonly lines: string[]

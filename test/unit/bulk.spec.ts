@@ -1,6 +1,7 @@
 import { PassThrough } from "node:stream";
 import type { ServiceBroker } from "moleculer";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { TypedEmitter } from "../../src/async/typed-emitter";
 import { type Bulk, bulkPageSize, stopsItself } from "../../src/message/bulk";
 import { scopeOf } from "../../src/operator/bulk/bulk-parts";
 import { type BulkStory, bulkRow, meantBy, timeText } from "../../src/operator/bulk/bulk-views";
@@ -10,6 +11,7 @@ import { barText, bulkText } from "../../src/operator/repl/bulk-tables";
 import { reliableCommand } from "../../src/operator/repl/command";
 import { openTerminal, type Terminal } from "../../src/operator/repl/terminal";
 import { systemClock } from "../../src/platform/clock";
+import type { Look } from "../../src/wire/control";
 import { at } from "../support/messages";
 
 describe("what is decided", () => {
@@ -117,9 +119,10 @@ describe("the worker", () => {
     const sweeper = { sweeping: mode !== "standby", mode, leases: mode === "unlocked" ? undefined : leases };
     const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
     const registry = { nodes: () => [] };
-    const of = { nodeID: "n1", store, sweeper, call, logger, registry, clock: systemClock };
+    const events = new TypedEmitter<{ toDo: [look: Look] }>(logger);
+    const of = { nodeID: "n1", events, store, sweeper, call, logger, registry, clock: systemClock };
     const parts = of as unknown as BulkWorkerParts;
-    return { worker: new BulkWorker(parts), claim, call };
+    return { worker: new BulkWorker(parts), claim, call, events };
   }
 
   it.each([
@@ -131,6 +134,18 @@ describe("the worker", () => {
     const { worker, claim } = world({ mode });
     worker.start();
     await vi.advanceTimersByTimeAsync(3_600_000);
+    expect(claim).toHaveBeenCalledTimes(times);
+  });
+
+  it.each([
+    ["held", 1],
+    ["standby", 0]
+  ])("looks when it is told of one, its lease %s", async (mode, times) => {
+    const { worker, claim, events } = world({ mode });
+    worker.start();
+    events.emit("toDo", "due");
+    expect(claim).not.toHaveBeenCalled();
+    events.emit("toDo", "bulks");
     expect(claim).toHaveBeenCalledTimes(times);
   });
 
@@ -192,7 +207,8 @@ describe("workers of several nodes", () => {
       const leases = { on: () => () => undefined, holders: async () => owners };
       const sweeper = { sweeping: mode !== "standby", mode, leases };
       const logger = { error: vi.fn(), warn: vi.fn(), info: vi.fn(), debug: vi.fn() };
-      const parts = { nodeID, store, sweeper, call, logger, registry, clock: systemClock };
+      const events = new TypedEmitter(logger);
+      const parts = { nodeID, events, store, sweeper, call, logger, registry, clock: systemClock };
       const worker = new BulkWorker(parts as unknown as BulkWorkerParts);
       worker.start();
       workers.set(nodeID, worker);

@@ -249,14 +249,16 @@ it.each<[string, Error, number, string, RegExp]>([
     expect(answer.text).not.toMatch(/secret|dashboard-handler\.spec/);
     expect(answer.headers).toMatchObject({ ...SAFE_HEADERS, "cache-control": "no-store" });
   }
-  // What nobody has foreseen is for who mends it.
+  // What nobody has foreseen is for who mends it, without what nobody may read.
+  for (const raw of ["u:secret", "\u001b"]) expect(lines.join()).not.toContain(raw);
   expect(lines.length).toBe(status === 500 ? 1 : 0);
 });
 
 it("what a stranger's error carries stays here; what ours carry is told", async () => {
   const foreign = Object.assign(new Error("no"), { type: "STRANGE", data: { payload: "4111" } });
   const own = new ReliableError("RELIABLE_BULK_RUNNING", "no", { id: "bulk-1", by: "emma" });
-  const errors = [foreign, own];
+  const odd = new ReliableError("RELIABLE_NOT_FOUND", "no", { bytes: 1n });
+  const errors = [foreign, own, odd];
   const { port } = await served(ANYBODY, {
     list: () => {
       throw errors.shift();
@@ -265,6 +267,8 @@ it("what a stranger's error carries stays here; what ours carry is told", async 
   const strange = await read(port, "/api/list", {});
   expect([strange.status, strange.text.includes("4111")]).toEqual([500, false]);
   expect(errorIn(await read(port, "/api/list", {})).data).toEqual({ id: "bulk-1", by: "emma" });
+  const last = await read(port, "/api/list", {});
+  expect([last.status, errorIn(last).data]).toEqual([404, undefined]);
 });
 
 it("a body that is too long is refused before its end, and its connection with it", async () => {

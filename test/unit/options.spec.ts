@@ -5,7 +5,7 @@ import { ReliableEmit, ReliableService } from "../../src";
 import { environmentName, fromEnvironment } from "../../src/options/environment";
 import { mergeNode } from "../../src/options/merge";
 import { OPTIONS, type OptionName } from "../../src/options/options";
-import { consumerOptions, nodeOptions, readOptions, serviceOptions } from "../../src/options/resolve";
+import { checkTogether, consumerOptions, nodeOptions, readOptions, serviceOptions } from "../../src/options/resolve";
 import { errorOf } from "../support/services";
 
 const none = {};
@@ -259,5 +259,26 @@ describe("several services of one node", () => {
     const [type, message] = await badOption(() => mergeNode(node, { amqp: "amqp://user:secret@b" }, "two"));
     expect([type, message]).toEqual(["RELIABLE_BAD_OPTION", expect.stringMatching(/'two'.*'amqp'/)]);
     expect(message).not.toContain("secret");
+  });
+});
+
+describe("an observer", () => {
+  const servers = { amqp: "amqp://one", mongo: "mongodb://one" };
+  it.each([
+    [{}, "observer", "needs 'amqp' and 'mongo'"],
+    [{ mongo: servers.mongo }, "observer", "needs 'amqp':"],
+    [{ amqp: servers.amqp, path: "/tmp/x" }, "observer", "needs 'mongo':"],
+    [{ ...servers, service: false }, "observer", "'observer' and 'service' contradict"],
+    [{ ...servers, sweeper: true }, "observer", "'observer' and 'sweeper' contradict"]
+  ])("%o is refused", async (given, option, text) => {
+    const values = { observer: true, ...given };
+    const error = await errorOf(() => checkTogether(nodeOptions(values), values));
+    expect(error).toMatchObject({ type: "RELIABLE_BAD_OPTION", data: { option } });
+    expect(error.message).toContain(text);
+  });
+
+  it("sees what it is to see; and `service: true` and `sweeper: false` are what it is anyway", () => {
+    const values = { ...servers, observer: true, service: true, sweeper: false };
+    expect(() => checkTogether(nodeOptions(values), values)).not.toThrow();
   });
 });

@@ -59,14 +59,34 @@ it("a group is the sum of its queues, of its nodes' minutes, and of what is dead
 it("nodes without a store are known by what they told lately, and only those that were not asked", () => {
   const now = at(20 * 60_000);
   const rows = consumersOf(
-    [subscription("mail", "a", 15 * 60_000, "python-1"), subscription("old", "a", -3_600_000, "gone")],
-    [minute([], "counting"), minute([], "asked")],
+    {
+      subscriptions: [subscription("mail", "a", 15 * 60_000, "python-1"), subscription("old", "a", -3_600_000, "gone")],
+      minutes: [minute([], "counting"), minute([], "asked")]
+    },
     [{ nodeID: "asked", kind: "reliable", answers: true }],
     now
   );
   expect(rows).toEqual([
     { nodeID: "python-1", kind: "consumer", answers: null, lastSeenAt: at(15 * 60_000).toISOString() },
     { nodeID: "counting", kind: "consumer", answers: null, lastSeenAt: at(60_000).toISOString() }
+  ]);
+});
+
+it("an observer that reaches no other node does not know what they are; who holds a lease has a store", () => {
+  const now = at(0);
+  const told = {
+    subscriptions: [subscription("mail", "a", 0, "mail-1")],
+    minutes: [],
+    holders: ["orders-1#0198", null]
+  };
+  const seen = { answers: null, lastSeenAt: now.toISOString() };
+  expect(consumersOf(told, [{ nodeID: "desk", kind: "observer", answers: true }], now)).toEqual([
+    { nodeID: "mail-1", kind: "unasked", ...seen },
+    { nodeID: "orders-1", kind: "unasked", ...seen }
+  ]);
+  expect(consumersOf(told, [{ nodeID: "desk", kind: "reliable", answers: true }], now)).toEqual([
+    { nodeID: "mail-1", kind: "consumer", ...seen },
+    { nodeID: "orders-1", kind: "unasked", ...seen }
   ]);
 });
 
@@ -79,7 +99,9 @@ it("each node is asked alone: one that fails, is silent or is gone is a row, and
   const nodes = ["desk", "well", "failing", "frozen"].map(nodeID => ({ nodeID, available: true }));
   const registry = { nodes: () => [...nodes, { nodeID: "killed", available: false }] };
   const clock = { ...systemClock, after: (_ms: number, callback: () => void) => systemClock.after(20, callback) };
-  const rows = await new ClusterNodes({ nodeID: "desk", registry, call, clock }).ask(Promise.resolve(health));
+  const rows = await new ClusterNodes({ nodeID: "desk", registry, call, observer: false, clock }).ask(
+    Promise.resolve(health)
+  );
   expect(rows.map(({ nodeID, answers, reason }) => [nodeID, answers, reason])).toEqual([
     ["desk", true, undefined],
     ["well", true, undefined],

@@ -4,7 +4,7 @@ import type { Pause } from "../../src/message/records";
 import { Subscriptions } from "../../src/outbound/subscriptions";
 import { systemClock } from "../../src/platform/clock";
 import type { Store } from "../../src/stores/store";
-import { controlOf, parseControl } from "../../src/wire/control";
+import { controlOf, parseControl, parseSweepNews, sweepNewsOf } from "../../src/wire/control";
 import { Unreadable } from "../../src/wire/json";
 import { MAX_NAME_BYTES, pauseMarker } from "../../src/wire/names";
 import { at, silent, subscriptionOf } from "../support/messages";
@@ -44,6 +44,12 @@ it("a control message that is not of version 1, or names no group, is left aside
     "[".repeat(9000)
   ])
     expect(() => parseControl(Buffer.from(body))).toThrow(Unreadable);
+});
+
+it("news to the nodes that sweep that does not say what to look for is left aside", () => {
+  expect(parseSweepNews(sweepNewsOf("bulks"))).toEqual({ v: 1, look: "bulks" });
+  for (const body of ["null", '{"v":2,"look":"bulks"}', '{"v":1}', '{"v":1,"look":"all"}', '{"v":1,"group":"stock"}'])
+    expect(() => parseSweepNews(Buffer.from(body))).toThrow(Unreadable);
 });
 
 it.each([

@@ -95,13 +95,16 @@ describe("tables", () => {
       ...{ errorType: "EAUTH", errorText: "… authentication failed", nodes: ["mail-2"], sampleId: "order-1" },
       ...{ firstAt: at(0).toISOString(), lastAt: at(1).toISOString() }
     };
-    const text = causesTable({ rows: [row, { ...row, moreNodes: 3 }], messages: 10_000, capped: true, moreRows: 7 });
+    const rows = [row, { ...row, moreNodes: 3 }];
+    const text = causesTable({ rows, messages: 800, capped: true, newest: 1000, moreRows: 7 });
     expect(text).toMatch(
       /12 +│ mail +│ order.created │ handler │ EAUTH │ … authentication failed │ 2026.* │ mail-2 +│ order-1/
     );
     expect(text).toContain("mail-2 and 3 more");
     expect(text).toContain("7 more, less frequent.");
-    expect(text).toContain("Of the newest 10,000 dead message(s); there are more.");
+    const beyond = "among the newest 1,000 dead ones; older ones were not looked at (--limit 10000 at most).";
+    expect(text).toContain(`Of 800 message(s) ${beyond}`);
+    expect(causesTable({ rows: [], messages: 0, capped: true, newest: 1000 })).toBe(`No such message ${beyond}`);
     expect(causesTable({ rows: [], messages: 0 })).toBe("No dead messages.");
     expect(causesTable({ rows: [row], messages: 12 })).toContain("Of 12 dead message(s).");
   });

@@ -20,7 +20,7 @@ it("a stop gives up a pass that does not come to its end", async () => {
     events: { on: () => () => undefined },
     clock: systemClock
   } as unknown as SweepParts;
-  const sweeper = new Sweeper(parts, undefined, { everyMs: 1000, partitions: 1, retainMs: 1000 });
+  const sweeper = new Sweeper(parts, undefined, { works: true, everyMs: 1000, partitions: 1, retainMs: 1000 });
   await sweeper.start();
   await begins;
   await sweeper.stop(new Deadline(50));

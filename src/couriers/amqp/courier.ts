@@ -56,6 +56,7 @@ export class AmqpCourier implements Courier {
   readonly #blocked: BlockedTime;
   #wasReady = false;
   readonly #repairEveryMs: number;
+  readonly #declares: boolean;
   readonly #sign: Sign | undefined;
   #repairing: Timer | undefined;
   #closing: Promise<void> | undefined;
@@ -70,6 +71,7 @@ export class AmqpCourier implements Courier {
       confirmTimeoutMs = 30_000,
       window = 1_000,
       repairEveryMs = 60_000,
+      declares = true,
       heartbeatS = 10,
       socket,
       sign
@@ -78,6 +80,7 @@ export class AmqpCourier implements Courier {
     this.#warnings = new Warnings(logger, clock);
     this.#blocked = new BlockedTime(clock);
     this.#repairEveryMs = repairEveryMs;
+    this.#declares = declares;
     this.#listeners = new TypedEmitter(logger);
     const addresses = parseAddresses(urls, heartbeatS);
     const common = {
@@ -153,7 +156,7 @@ export class AmqpCourier implements Courier {
   async start(): Promise<void> {
     try {
       await Promise.all([this.#publish.start(), this.#consume.start()]);
-      this.#repairing = this.options.clock.every(this.#repairEveryMs, () => void this.#repair());
+      if (this.#declares) this.#repairing = this.options.clock.every(this.#repairEveryMs, () => void this.#repair());
     } catch (thrown) {
       await this.close(0);
       throw thrown;
@@ -272,7 +275,7 @@ export class AmqpCourier implements Courier {
   /** Exchange and queues first: publishing to a missing exchange closes the channel for everything in flight. */
   async #open(model: ChannelModel): Promise<void> {
     this.#delayQueues.forgetAll();
-    await this.#declarations.assertAll(model);
+    if (this.#declares) await this.#declarations.assertAll(model);
     await this.#attach(model);
   }
 

@@ -19,6 +19,8 @@ export interface AmqpCourierOptions {
   window?: number;
   /** @default 60000 How often all declarations are repeated, so that a deleted queue or binding comes back. */
   repairEveryMs?: number;
+  /** @default true Makes the events exchange, and makes it again. False on a node that publishes no events. */
+  declares?: boolean;
   /** @default 10 A dead connection is noticed within three heartbeats. */
   heartbeatS?: number;
   /** Signs what is published. */

@@ -1,8 +1,9 @@
 import { uuidv7 } from "uuidv7";
 import { type Deadline, withTimeout } from "../../async/deadline";
-import { reasonOf } from "../../errors";
+import { ReliableError, reasonOf } from "../../errors";
 import type { Call } from "../../platform/call";
 import type { Timer } from "../../platform/clock";
+import { nodeOfOwner } from "../cluster-nodes";
 import { BULK_CLAIM_MS, BulkRun, type BulkRunParts } from "./bulk-run";
 
 /** The parts of the sweeper that it goes by. */
@@ -59,9 +60,12 @@ export class BulkWorker {
   constructor(private readonly parts: BulkWorkerParts) {}
 
   start(): void {
-    const { sweeper, store, clock } = this.parts;
+    const { sweeper, store, clock, events } = this.parts;
     const sweeping = () => void (sweeper.sweeping && this.#lookNow());
-    this.#unsubscribe = [store.onReady(() => (this.#owed ? this.#lookNow() : sweeping()))];
+    this.#unsubscribe = [
+      store.onReady(() => (this.#owed ? this.#lookNow() : sweeping())),
+      events.on("toDo", look => look === "bulks" && sweeping())
+    ];
     if (sweeper.leases) this.#unsubscribe.push(sweeper.leases.on("changed", sweeping));
     else sweeping();
     this.#timer = clock.every(LOOK_MS, sweeping);
@@ -85,7 +89,7 @@ export class BulkWorker {
     const { sweeper, call, logger } = this.parts;
     try {
       const owners = (await sweeper.leases?.holders()) ?? [];
-      const nodes = new Set(owners.flatMap(owner => (owner ? owner.slice(0, owner.lastIndexOf("#")) : [])));
+      const nodes = new Set(owners.flatMap(owner => (owner ? nodeOfOwner(owner) : [])));
       for (const nodeID of nodes) await call("reliable.bulkLook", {}, { nodeID, timeout: TELL_MS });
       return nodes.size > 0;
     } catch (error) {
@@ -107,6 +111,13 @@ export class BulkWorker {
         logger.debug(`Reliable: node ${nodeID} could not be told of a bulk act: ${reasonOf(error)}`);
       }
     }
+  }
+
+  /** By another node. Rejects with RELIABLE_UNSUPPORTED on one that does not work, so that it asks the next. */
+  asked(): Promise<void> {
+    if (this.#timer) return this.look();
+    const text = `Node ${this.parts.nodeID} does not work at bulk acts.`;
+    return Promise.reject(new ReliableError("RELIABLE_UNSUPPORTED", text));
   }
 
   #lookNow(): void {

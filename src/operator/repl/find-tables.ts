@@ -44,8 +44,9 @@ function word(text: string): string {
   return text.includes('"') ? `'${text}'` : `"${text}"`;
 }
 
-export function causesTable({ rows, messages, capped, moreRows }: CausesAnswer): string {
-  if (!rows.length) return "No dead messages.";
+export function causesTable({ rows, messages, capped, newest, moreRows }: CausesAnswer): string {
+  const beyond = `among the newest ${counted(newest)} dead ones; older ones were not looked at (--limit 10000 at most).`;
+  if (!rows.length) return capped ? `No such message ${beyond}` : "No dead messages.";
   const lines = rows.map(row => [
     row.count,
     row.group,
@@ -61,9 +62,7 @@ export function causesTable({ rows, messages, capped, moreRows }: CausesAnswer):
   return [
     grid(["count", "group", "event", "cause", "type", "error", "first", "last", "on nodes", "id"], lines),
     ...(moreRows ? [`${counted(moreRows)} more, less frequent.`] : []),
-    capped
-      ? `Of the newest ${counted(messages)} dead message(s); there are more.`
-      : `Of ${counted(messages)} dead message(s).`,
+    capped ? `Of ${counted(messages)} message(s) ${beyond}` : `Of ${counted(messages)} dead message(s).`,
     "The id is that of the last one. All: reliable list --group <group> --event <event> --error-type <type>"
   ].join("\n");
 }

@@ -46,7 +46,8 @@ export const FLAGS = {
   dryRun: { option: "--dry-run", description: "Only tell what would be done" },
   limit: {
     option: "--limit <number>",
-    description: "Act on so many messages at most, 1 to 10000, at once; without it all that match, in the background"
+    description:
+      "Act on so many messages at most, 1 to 10000, at once; without it all that match, in the background. Causes: look at so many of the newest dead ones; at 1000 without it"
   },
   yes: { option: "--yes", description: "Do not ask; needed where there is no terminal" },
   perSecond: {

@@ -19,7 +19,7 @@ export function overviewText({ sentence, also, messages, groups, servers, nodes,
     grid(
       ["node", "is", "sweeps", "publishes", "handlers", "seen"],
       nodes.map(({ nodeID: name, kind, answers, reason, lastSeenAt, health }) => [
-        ...[name, kind === "consumer" ? "a consumer without a store" : answers ? stateOf(health) : `silent: ${reason}`],
+        ...[name, UNASKED[kind] ?? (answers ? stateOf(health) : `silent: ${reason}`)],
         ...[health?.sweeping, health?.inFlightPublishes, health?.inFlightHandlers, lastSeenAt]
       ])
     ),
@@ -39,6 +39,12 @@ export function overviewText({ sentence, also, messages, groups, servers, nodes,
 
 /** A Date that came from another node is text. */
 const isoOf = (at: Date | string) => new Date(at).toISOString();
+
+/** Of nodes that are not asked. */
+const UNASKED: Partial<Record<Overview["nodes"][number]["kind"], string>> = {
+  consumer: "a consumer without a store",
+  unasked: "not asked"
+};
 
 function stateOf(health: Overview["nodes"][number]["health"]): string {
   if (!health) return "";

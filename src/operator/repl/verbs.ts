@@ -94,7 +94,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   },
   causes: {
     about: "What messages have died of: by group, event and type of error, the most frequent first.",
-    options: FILTER,
+    options: [...FILTER, "limit"],
     lists: LISTS,
     takes: "nothing",
     run: async (call, params) => causesTable(await call("causes", params))

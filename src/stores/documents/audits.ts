@@ -4,7 +4,7 @@ import type { AuditEnd, AuditRecord, Discarded } from "../../message/records";
 import type { AuditStore } from "../store";
 import type { Listed } from "../store-records";
 import type { Database } from "./collection";
-import { COUNTED, totalOf } from "./counts";
+import { LOOKED_AT, totalOf } from "./counts";
 import { mendedAudit, mendedDiscarded } from "./damaged";
 
 /** A group is forgotten a few times in its life. */
@@ -52,7 +52,7 @@ export class DocumentAudits implements AuditStore {
     const { audit } = this.db.collections;
     const [rows, count] = await Promise.all([
       audit.find({}, { sort: { at: -1, _id: -1 }, skip: offset, limit, without: ["ids"] }),
-      audit.count({}, COUNTED.final)
+      audit.count({}, LOOKED_AT)
     ]);
     return { rows: rows.map(mendedAudit) as unknown as AuditRecord[], ...totalOf(count, rows.length, offset, limit) };
   }

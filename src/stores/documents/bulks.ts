@@ -12,7 +12,7 @@ import {
 import type { BulkClaims, BulkEnd, BulkStore } from "../bulk-store";
 import type { Listed } from "../store-records";
 import type { Database, Doc, Filter } from "./collection";
-import { ANY_TIME, COUNTED, totalOf } from "./counts";
+import { ANY_TIME, LOOKED_AT, totalOf } from "./counts";
 
 const { running, paused, stopping } = BULK_STATE;
 
@@ -154,7 +154,7 @@ export class DocumentBulks implements BulkStore {
     const { bulks } = this.db.collections;
     const [rows, count] = await Promise.all([
       bulks.find(ANY_TIME, { sort: { at: -1, _id: -1 }, skip: offset, limit, without: ["page", "cursor"] }),
-      bulks.count(ANY_TIME, COUNTED.final)
+      bulks.count(ANY_TIME, LOOKED_AT)
     ]);
     return { rows: rows as unknown as Bulk[], ...totalOf(count, rows.length, offset, limit) };
   }

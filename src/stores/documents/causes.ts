@@ -1,28 +1,39 @@
 import { STATUS } from "../../message/lifecycle";
 import type { LastError } from "../../message/message";
 import type { Cause, Causes, ListQuery } from "../store-records";
-import type { Database, Doc } from "./collection";
+import type { Collection, Database, Doc } from "./collection";
+import { newestFrom, startingAt } from "./newest";
 import { labelsOf } from "./queries";
-import { searchOf } from "./search";
-
-/** Dead messages that are read, whatever the history: the newest. */
-const READ = 10_000;
+import { type Search, searchOf } from "./search";
 
 /** Of each cause. */
 const NODES = 10;
 
 /** Of what the newest dead messages died: one with several failed groups counts for each of them. */
-export async function causes(db: Database, query: ListQuery): Promise<Causes> {
+export async function causes(db: Database, query: ListQuery, most: number): Promise<Causes> {
   const asked: ListQuery = { ...query, status: STATUS.dead, groupIn: ["failed"] };
-  const { filter, statuses } = await searchOf(db, asked);
-  const rows = statuses.length
-    ? await db.collections.messages.find(
-        { ...filter, status: STATUS.dead },
-        { sort: { at: -1 }, limit: READ + 1, fields: ["event", "lastErrors"] }
-      )
-    : [];
-  const read = rows.slice(0, READ);
-  return { causes: causesOf(read, query), read: read.length, more: rows.length > READ };
+  const search = await searchOf(db, asked);
+  const { messages } = db.collections;
+  const from = await lookedAtFrom(messages, search, query, most);
+  const rows = await messages.find(startingAt({ ...search.filter, status: STATUS.dead }, from), {
+    sort: { at: -1 },
+    limit: most + 1,
+    fields: ["event", "lastErrors"]
+  });
+  const read = rows.slice(0, most);
+  return { causes: causesOf(read, query), read: read.length, more: from !== undefined || rows.length > most };
+}
+
+/** Where an index finds what is asked for, however seldom it is, the newest of that are read; else, of all dead ones. */
+async function lookedAtFrom(
+  messages: Collection,
+  { indexed, ranges }: Search,
+  { keys, requestID, errorType }: ListQuery,
+  most: number
+): Promise<Date | undefined> {
+  const [dead] = indexed ?? [];
+  const isFound = keys?.length || requestID !== undefined || errorType !== undefined;
+  return dead && ranges.length === 1 && !isFound ? newestFrom(messages, dead, most) : undefined;
 }
 
 type Grown = Cause & { seen: Set<string> };

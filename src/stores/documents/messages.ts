@@ -250,16 +250,16 @@ export class DocumentMessages implements MessageStore {
     return docs.map(({ _id: id, event, createdAt, at }) => ({ id, event, createdAt, consumedAt: at }) as Timing);
   }
 
-  list(query: ListQuery, limit: number): Promise<ListedMessages> {
-    return this.#lists.list(query, limit);
+  list(query: ListQuery, limit: number, countAll?: boolean): Promise<ListedMessages> {
+    return this.#lists.list(query, limit, countAll);
   }
 
-  causes(query: ListQuery): Promise<Causes> {
-    return causes(this.db, query);
+  causes(query: ListQuery, most: number): Promise<Causes> {
+    return causes(this.db, query, most);
   }
 
-  stats(): Promise<StoreStats> {
-    return this.#lists.stats();
+  stats(most?: number): Promise<StoreStats> {
+    return this.#lists.stats(most);
   }
 
   deadGroups(limit: number): Promise<DeadGroups> {

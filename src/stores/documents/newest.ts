@@ -34,6 +34,24 @@ export function greatestOf(rows: Collection, range: Filter, limit: number, curso
   return rows.find({ ...rest, _id: { ..._id, $lt } }, { sort: { _id: -1 }, limit, without: ["body"] });
 }
 
+/**
+ * The instant from which on a range has its newest `most` rows (and others of that very instant); undefined = it has none
+ * that are older.
+ */
+export async function newestFrom(rows: Collection, range: Filter, most: number): Promise<Date | undefined> {
+  const page = { sort: NEWEST, skip: most - 1, limit: 2, fields: ["at"] };
+  const [last, next] = (await rows.find(range, page)) as { at?: Date }[];
+  if (!last?.at || !next?.at) return undefined;
+  if (next.at < last.at) return last.at;
+  const older = await rows.find(within(range, last.at, false), { limit: 1, fields: ["at"] });
+  return older.length ? last.at : undefined;
+}
+
+/** The rows of a range from an instant on. */
+export function startingAt(range: Filter, at: Date | undefined): Filter {
+  return at ? { ...range, at: { ...(range.at as Filter | undefined), $gte: at } } : range;
+}
+
 /** Of rows that cannot be read the instant may be anything. */
 function isInstant(at: unknown): at is Date {
   return at instanceof Date;

@@ -3,7 +3,7 @@ import type { ParkedStore } from "../store";
 import type { Listed } from "../store-records";
 import { decodeListedParked, decodeParked, encodeParked } from "./codec";
 import { type Database, EPOCH } from "./collection";
-import { ANY_TIME, COUNTED, totalOf } from "./counts";
+import { ANY_TIME, LOOKED_AT, totalOf } from "./counts";
 
 /** What could not be read, with its raw bytes; see `src/inbound/parked-messages.ts` for what is cut. */
 export class DocumentParked implements ParkedStore {
@@ -17,7 +17,7 @@ export class DocumentParked implements ParkedStore {
     const { parked } = this.db.collections;
     const [docs, count] = await Promise.all([
       parked.find({}, { sort: { at: -1, _id: -1 }, skip: offset, limit, without: ["body"] }),
-      parked.count(ANY_TIME, COUNTED.live)
+      parked.count(ANY_TIME, LOOKED_AT)
     ]);
     return { rows: docs.map(decodeListedParked), ...totalOf(count, docs.length, offset, limit) };
   }

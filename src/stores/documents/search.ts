@@ -17,6 +17,8 @@ export interface Search {
    * status, of one message key, or of one request.
    */
   ranges: Filter[];
+  /** What of each range the index finds by itself; not there if that is all of it, or in the order of ids. */
+  indexed?: Filter[];
   /** By what the rows come, the greatest first. */
   order: "at" | "_id";
   /** Nothing but statuses is asked for. */
@@ -51,17 +53,27 @@ export async function searchOf(db: Database, query: ListQuery): Promise<Search> 
     const byId = { ...among, _id };
     return { ...found, filter: byId, parts: [byId], ranges: [byId], order: "_id" };
   }
-  if (keys.length || query.requestID !== undefined)
-    return { ...found, filter: among, parts: [among], ranges: [among], order: "at" };
+  const at: Filter = { at: { $gte: EPOCH, ...(filter.at as Filter | undefined) } };
+  if (keys.length || query.requestID !== undefined) {
+    const one = keys.length ? "keys" : "origin.requestID";
+    const indexed = isMore(among, one) && { indexed: [{ [one]: filter[one], ...at }] };
+    return { ...found, filter: among, parts: [among], ranges: [among], ...indexed, order: "at" };
+  }
   return {
     ...found,
+    ...(isMore(filter) && { indexed: statuses.map(status => ({ status, ...at })) }),
     // Without the statuses every row would be read.
     filter: { ...filter, status: { $in: statuses } },
     parts: partsOf(statuses).map(status => ({ ...filter, status })),
     // Not every server reads the index in its order where nothing is asked of the instant.
-    ranges: statuses.map(status => ({ ...filter, status, at: { $gte: EPOCH, ...(filter.at as Filter | undefined) } })),
+    ranges: statuses.map(status => ({ ...filter, status, ...at })),
     order: "at"
   };
+}
+
+/** Something is asked for that is in no index together with these. */
+function isMore(filter: Filter, ...indexed: string[]): boolean {
+  return Object.keys(filter).some(name => name !== "at" && !indexed.includes(name));
 }
 
 /** Of several statuses not every server stops counting at a limit: those of which there may be millions stand alone. */

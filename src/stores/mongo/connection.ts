@@ -48,6 +48,8 @@ const WRITABLE = ["RSPrimary", "Standalone", "Mongos", "LoadBalancer"];
 export interface MongoConnectionOptions extends MongoAddress {
   /** Moleculer namespace, may be "". */
   namespace: string;
+  /** Make the indexes that are not there. @default true */
+  indexes?: boolean;
   logger: Logger;
   clock: Clock;
 }
@@ -162,8 +164,10 @@ export class MongoConnection extends TypedEmitter<{ ready: []; down: [error: Err
       this.#examine(hello);
       if (hello.msg === MONGOS) await this.#checkShardKeys(client, db);
       this.#writable = true;
-      this.#indexes ??= new IndexMaker({ ...this.options, collections: this.collections });
-      await this.#indexes.start();
+      if (this.options.indexes ?? true) {
+        this.#indexes ??= new IndexMaker({ ...this.options, collections: this.collections });
+        await this.#indexes.start();
+      }
     } catch (thrown) {
       throw isBadAddress(thrown)
         ? new ReliableError("RELIABLE_BAD_OPTION", `Option 'mongo': ${reasonOf(thrown)}`, { option: "mongo" }, thrown)

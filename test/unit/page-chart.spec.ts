@@ -51,12 +51,17 @@ const MINUTE = 60_000;
 
 it("an hour and a day are asked in steps that a chart can show, and never more than 24 h back", () => {
   const now = Date.parse("2026-11-26T03:04:05.678Z");
-  for (const span of ["hour", "day"] as const) {
-    const { fromAt, toAt, stepMs } = askedOf(span, now);
+  expect(askedOf("hour", now).toAt).toBe(Date.parse("2026-11-26T03:04:00.000Z"));
+  for (const [span, at] of [
+    ["hour", now],
+    ["day", now],
+    ["day", Date.parse("2026-11-26T03:00:00.500Z")],
+    ["day", Date.parse("2026-11-26T03:00:59.999Z")]
+  ] as const) {
+    const { fromAt, toAt, stepMs } = askedOf(span, at);
     expect(fromAt % stepMs).toBe(0);
-    expect(toAt).toBe(Date.parse("2026-11-26T03:04:00.000Z"));
     expect((toAt - fromAt) / stepMs).toBeLessThanOrEqual(144);
-    expect(fromAt).toBeGreaterThan(now + MINUTE - 24 * 60 * MINUTE);
+    expect(fromAt).toBeGreaterThan(at + MINUTE - 24 * 60 * MINUTE);
   }
   expect(askedOf("hour", now)).toEqual(askedOf("hour", now + 50_000));
   expect([undefined, "day", "week"].map(spanOf)).toEqual(["hour", "day", "hour"]);

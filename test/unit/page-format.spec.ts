@@ -1,5 +1,16 @@
 import { expect, it } from "vitest";
-import { age, bytes, clock, count, counted, dateTime, ms, perMinute, utc } from "../../src/dashboard/page/kit/format";
+import {
+  age,
+  bytes,
+  clock,
+  count,
+  counted,
+  dateTime,
+  ms,
+  perMinute,
+  utc,
+  zone
+} from "../../src/dashboard/page/kit/format";
 import { cutText } from "../../src/dashboard/page/kit/long-text";
 
 it("counts, and what was not counted to the end", () => {
@@ -56,4 +67,13 @@ it("a long text is cut, and never in the middle of a character", () => {
   expect(cutText("longer", 5)).toEqual({ shown: "longe", left: 1 });
   expect(cutText("abc🚀def", 4)).toEqual({ shown: "abc", left: 5 });
   expect(cutText("abc🚀def", 5)).toEqual({ shown: "abc🚀", left: 3 });
+});
+
+it.each([
+  [0, "UTC"],
+  [-60, "UTC+1"],
+  [210, "UTC-3:30"],
+  [-345, "UTC+5:45"]
+])("an offset of %i min is %s", (offset, text) => {
+  expect(zone(offset)).toBe(text);
 });

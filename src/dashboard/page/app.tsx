@@ -1,10 +1,11 @@
 import type { ComponentType } from "preact";
 import { useEffect, useRef } from "preact/hooks";
+import { Footer } from "./footer";
 import { Header } from "./header";
 import { ErrorBox } from "./kit/error-box";
 import { useRoute } from "./kit/route";
 import type { PageName } from "./kit/route-text";
-import { readSession, sessionFailure } from "./kit/session";
+import { readSession, session, sessionFailure } from "./kit/session";
 import { Acts } from "./pages/acts";
 import { Dead } from "./pages/dead";
 import { Groups } from "./pages/groups";
@@ -13,6 +14,7 @@ import { Messages } from "./pages/messages";
 import { Overview } from "./pages/overview";
 import { Parked } from "./pages/parked";
 import { Servers } from "./pages/servers";
+import { kit } from "./texts/kit";
 import { shell } from "./texts/shell";
 
 const VIEWS: Record<PageName, ComponentType> = {
@@ -52,9 +54,24 @@ export function App() {
       <Header page={page} />
       <main ref={content} tabIndex={-1}>
         {unknown !== undefined && <p class="notice">{shell.unknownPage(unknown)}</p>}
-        {sessionFailure.value && <ErrorBox error={sessionFailure.value} onRetry={() => void readSession()} />}
-        <View key={page} />
+        {session.value ? <View key={page} /> : <NotYet page={page} />}
       </main>
+      <Footer />
+    </>
+  );
+}
+
+/** Before it is known who looks, and at what. */
+function NotYet({ page }: { page: PageName }) {
+  const failure = sessionFailure.value;
+  return (
+    <>
+      <h1 tabIndex={-1}>{shell.pages[page]}</h1>
+      {failure ? (
+        <ErrorBox error={failure} onRetry={() => void readSession()} />
+      ) : (
+        <p class="muted loading">{kit.loading}</p>
+      )}
     </>
   );
 }

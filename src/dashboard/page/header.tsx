@@ -30,7 +30,11 @@ export function Header({ page }: { page: PageName }) {
               <span class="muted">{shell.namespace}</span> <bdi class="id">{known.namespace || shell.noNamespace}</bdi>
             </span>
             <bdi>{known.user === null ? shell.anonymous : shell.user(known.user)}</bdi>
-            {!known.acts.length && <Badge tone="watch">{shell.readOnly}</Badge>}
+            {!known.acts.length && (
+              <span>
+                <Badge tone="watch">{shell.readOnly}</Badge> <span class="muted note">{shell.readOnlyNote}</span>
+              </span>
+            )}
           </p>
         )}
         <Freshness />
@@ -77,7 +81,7 @@ function Announced({ state }: { state: PollState }) {
   const [said, setSaid] = useState("");
   const stale = state.state === "stale" ? state.at : undefined;
   useEffect(() => {
-    setSaid(before => (stale !== undefined ? `${shell.stale} ${clock(stale)}` : before && shell.fresh));
+    setSaid(before => (stale !== undefined ? shell.noAnswerSince(clock(stale)) : before && shell.answersAgain));
   }, [stale]);
   return (
     <span class="sr-only" role="status">

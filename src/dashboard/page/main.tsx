@@ -1,8 +1,8 @@
 import { render } from "preact";
 import { App } from "./app";
 import { followAddress } from "./kit/route";
-import { readSession } from "./kit/session";
+import { followSession } from "./kit/session";
 
 followAddress();
-void readSession();
+followSession();
 render(<App />, document.getElementById("page") as HTMLElement);

@@ -32,7 +32,7 @@ interface Given {
   noteLabel?: string | undefined;
   noteOptional?: boolean;
   /** Why it cannot be done (yet): it is still counted, or something is missing. */
-  reason?: string | undefined;
+  reason?: ComponentChildren;
   /** Of the message, to find who was faster. */
   id?: string | undefined;
 }
@@ -128,7 +128,11 @@ export function ActDialog(given: Given) {
           />
         )}
         <As />
-        {reason !== undefined && <p class="act-reason">{reason}</p>}
+        {reason !== undefined && (
+          <p class="act-reason" role="status">
+            {reason}
+          </p>
+        )}
         {state.error !== undefined && <ActFailure error={state.error} id={id} />}
       </form>
     </Dialog>

@@ -1,3 +1,4 @@
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { api } from "../kit/api";
 import { count, dateTime } from "../kit/format";
@@ -31,7 +32,7 @@ export function AllDialog({ act, filter, others = false, note, onClose, onBegun 
   const rate = Number(rateText);
   const rateFault = rateFaultOf(rateText);
   const body = { act, ...filter, status: "dead" };
-  const dryRun = useCount(() => api.act("bulk", { ...body, dryRun: true }), JSON.stringify(body));
+  const dryRun = useCount(act, () => api.act("bulk", { ...body, dryRun: true }), JSON.stringify(body));
   const { data, error } = dryRun;
   const { matched = 0, capped } = data ?? {};
   const isTyped = data !== undefined && (act === "discard" || capped || matched > TYPED_ABOVE);
@@ -40,7 +41,7 @@ export function AllDialog({ act, filter, others = false, note, onClose, onBegun 
     <ActDialog
       act={act}
       title={texts.all.title(act, which)}
-      submit={data ? texts.all.submit(act, matched, capped) : texts.counting}
+      submit={data ? texts.all.submit(act, matched, capped) : texts.all.submitNone(act)}
       onClose={onClose}
       note={note}
       noteLabel={act === "resolve" ? texts.one.resolveWhy : undefined}
@@ -64,12 +65,6 @@ export function AllDialog({ act, filter, others = false, note, onClose, onBegun 
           </button>
         </>
       )}
-      {data?.underWay && (
-        <p role="status" class="act-running">
-          <bdi>{texts.all.running(data.underWay.by, dateTime(data.underWay.startedAt))}</bdi>{" "}
-          <a href={link("acts", { bulk: data.underWay.id })}>{texts.all.showRunning}</a>
-        </p>
-      )}
       {data?.waiting !== undefined && <p>{texts.all.waiting(data.waiting)}</p>}
       <Rate
         value={rateText}
@@ -84,10 +79,20 @@ export function AllDialog({ act, filter, others = false, note, onClose, onBegun 
   );
 }
 
-function reasonOf(data: BulkBegun | undefined, failed: boolean): string | undefined {
+function reasonOf(data: BulkBegun | undefined, failed: boolean): ComponentChildren {
   if (!data) return failed ? texts.notCounted : texts.counting;
-  if (data.underWay) return texts.all.running(data.underWay.by, dateTime(data.underWay.startedAt));
+  if (data.underWay) return <Running {...data.underWay} />;
   return data.matched || data.capped ? undefined : texts.nothingLeft;
+}
+
+/** A colleague has begun the same. */
+export function Running({ id, by, startedAt }: NonNullable<BulkBegun["underWay"]>) {
+  return (
+    <>
+      <bdi>{texts.all.running(by, dateTime(startedAt))}</bdi>{" "}
+      <a href={link("acts", { bulk: id })}>{texts.all.showRunning}</a>
+    </>
+  );
 }
 
 /** What is meant, one condition a line. */

@@ -84,6 +84,7 @@ export function AuditTable({ rows, busy }: { rows: readonly AuditRow[]; busy: bo
 
 /** Fields with a place of their own; the others are counts. */
 const KNOWN = [
+  ..."matched done lost claimed".split(" "),
   ..."auditID at act by onBehalfOf state note filter id parked group pattern event queue reason".split(" "),
   ..."endedAt error earlier ids discarded".split(" ")
 ];
@@ -95,7 +96,8 @@ export function OneAudit({ audit }: { audit: AuditStory }) {
   const counts = Object.entries(audit).filter(([name, value]) => !KNOWN.includes(name) && typeof value === "number");
   const isOfMessages = audit.parked !== true && audit.act !== "discard";
   return (
-    <>
+    <div class="card">
+      <h2>{texts.one}</h2>
       <Facts
         facts={[
           [cols.act, audit.act],
@@ -108,12 +110,12 @@ export function OneAudit({ audit }: { audit: AuditStory }) {
           [texts.reason, long(audit.reason)],
           [texts.error, long(audit.error)],
           [texts.earlier, long(audit.earlier)],
-          ...counts.map(([name, value]) => [name, count(value as number)] as const)
+          ...counts.map(([name, value]) => [texts.counts[name] ?? name, count(value as number)] as const)
         ]}
       />
       {audit.discarded.length > 0 ? (
         <>
-          <h2>{texts.discarded}</h2>
+          <h3>{texts.discarded}</h3>
           <Table
             caption={texts.discarded}
             captionHidden
@@ -131,7 +133,7 @@ export function OneAudit({ audit }: { audit: AuditStory }) {
       ) : (
         audit.ids.length > 0 && (
           <>
-            <h2>{texts.ids}</h2>
+            <h3>{texts.ids}</h3>
             <ul class="act-list">
               {audit.ids.map(id => (
                 <li key={id}>
@@ -148,6 +150,6 @@ export function OneAudit({ audit }: { audit: AuditStory }) {
           </>
         )
       )}
-    </>
+    </div>
   );
 }

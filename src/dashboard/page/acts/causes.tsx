@@ -22,14 +22,16 @@ export function causeParams(row: Pick<CauseRow, (typeof CAUSE_PARAMS)[number]>):
 }
 
 export function CauseError({ row: { cause, errorName, errorType, errorText } }: { row: CauseRow }) {
-  const type = errorType === errorName ? "" : ` (${errorType})`;
+  const name =
+    errorName && errorType && errorType !== errorName ? `${errorName} (${errorType})` : errorName || errorType;
   return (
     <>
-      <bdi>
-        {cause}: {errorName}
-        {type}
-      </bdi>
-      : <Long text={errorText} max={300} />
+      <bdi>{[cause, name].filter(Boolean).join(": ")}</bdi>
+      {errorText && (
+        <>
+          : <Long text={errorText} max={300} />
+        </>
+      )}
     </>
   );
 }

@@ -6,7 +6,7 @@ import { useCount } from "./use-count";
 
 /** Personal data: the payloads of all finished messages with a key. */
 export function EraseDialog({ messageKey, onClose }: { messageKey: string; onClose: () => void }) {
-  const { data, error } = useCount(() => api.act("erase", { key: messageKey, dryRun: true }), messageKey);
+  const { data, error } = useCount("erase", () => api.act("erase", { key: messageKey, dryRun: true }), messageKey);
   return (
     <ActDialog
       act="erase"

@@ -9,7 +9,7 @@ import { useCount } from "./use-count";
 export function ForgetDialog({ group, pattern, onClose }: GroupGiven) {
   const key = keyOf(group, pattern);
   const name = nameOf(group, pattern);
-  const dryRun = useCount(() => api.act("forget", { ...key, dryRun: true }), name);
+  const dryRun = useCount("forget", () => api.act("forget", { ...key, dryRun: true }), name);
   const { data, error } = dryRun;
   return (
     <ActDialog

@@ -12,8 +12,10 @@ export const deadTexts = {
   none: "No dead messages. Nothing to do.",
   noneFiltered: "No dead messages match.",
   noneLeft: "No dead messages are left of these.",
-  of: (n: number, capped?: boolean) =>
-    capped ? `Of the newest ${messages(n)}; there are more.` : `Of ${messages(n)}.`,
+  of: (n: number) => `Of ${messages(n)}.`,
+  ofNewest: (n: number, newest: number) =>
+    `Of ${messages(n)}, among the newest ${count(newest)} dead ones. Older ones were not looked at.`,
+  lookAt: (n: number) => `Look at the newest ${count(n)}`,
   moreRows: (n: number) => `${count(n)} more causes, less frequent.`,
   retryFirst: "Retry one first",
   retryAll: (n: number, capped?: boolean) => `Retry all ${count(n, capped)}`,
@@ -109,6 +111,7 @@ export const messageTexts = {
   sameRequest: "Same request",
   sameKey: (key: string) => `Same key ${key}`,
   sameEvent: "Same event",
+  toActs: "What was done by hand",
   noGroups: "No group is known that it is for.",
   first: "The one retried first",
   trace: "Trace",
@@ -173,6 +176,17 @@ export const actsTexts = {
   doneOf: (done: string, of: string) => `${done} of ${of}`,
   lost: (n: string) => `${n} overtaken`,
   ended: "Ended",
+  counts: {
+    handled: "Handled",
+    failedAgain: "Dead again",
+    refused: "Refused",
+    failed: "Failed",
+    waiting: "Wait for other groups",
+    skipped: "Left out",
+    notReplayable: "Without a payload",
+    more: "Beyond the limit",
+    left: "Keep their payload"
+  } as Readonly<Record<string, string>>,
   reason: "It had died of",
   error: "Error",
   earlier: "Begun before, without an end",

@@ -1,9 +1,10 @@
+import type { ComponentChildren } from "preact";
 import { useId, useState } from "preact/hooks";
 import { type ApiFailure, api, failureOf } from "../kit/api";
-import { dateTime } from "../kit/format";
 import { link } from "../kit/route";
 import { ActDialog } from "./act-dialog";
 import { ActFailure } from "./act-failure";
+import { Running } from "./all-dialog";
 import { isNumber } from "./filter";
 import { howLong } from "./progress";
 import { RATE, Rate, rateFaultOf } from "./rate-field";
@@ -94,12 +95,6 @@ export function ReplayDialog({ group, onClose }: Given) {
           <bdi>{data.text}</bdi>
         </p>
       )}
-      {data?.underWay && (
-        <p class="act-running">
-          <bdi>{texts.all.running(data.underWay.by, dateTime(data.underWay.startedAt))}</bdi>{" "}
-          <a href={link("acts", { bulk: data.underWay.id })}>{texts.all.showRunning}</a>
-        </p>
-      )}
       <Rate
         value={rateText}
         onValue={setRate}
@@ -110,10 +105,10 @@ export function ReplayDialog({ group, onClose }: Given) {
   );
 }
 
-function reasonOf(data: ReplayBegun | undefined, from: string): string | undefined {
+function reasonOf(data: ReplayBegun | undefined, from: string): ComponentChildren {
   if (!from) return texts.replay.fromMissing;
   if (!data) return texts.replay.notCounted;
-  if (data.underWay) return texts.all.running(data.underWay.by, dateTime(data.underWay.startedAt));
+  if (data.underWay) return <Running {...data.underWay} />;
   return data.matched || data.capped ? undefined : texts.nothingLeft;
 }
 

@@ -26,8 +26,6 @@ export function retryTargets(story: Pick<Story, "groups">, clock: (ageMs: number
 
 export interface Outlook {
   tone: "busy" | "good" | "bad";
-  /** The tone, for those who do not see colours. */
-  word: string;
   text: string;
 }
 
@@ -38,18 +36,18 @@ export function outlookOf(story: Pick<Story, "status" | "groups" | "timeline">):
     const reason = failed?.reason ?? story.timeline.at(-1)?.what ?? "";
     return {
       tone: "bad",
-      word: "dead",
+
       text: `failed again${failed ? ` in ${groupName(failed.group)}` : ""}: ${reason}`
     };
   }
   const waiting = inState(story, "waiting");
   if (waiting.length) {
     const hint = waiting.find(({ reason }) => reason);
-    const next = hint?.reason ? ` Last: ${hint.reason}` : "";
-    return { tone: "busy", word: "under way", text: `waiting for ${namesOf(waiting)} …${next}` };
+    const next = hint?.reason ? ` (${hint.reason})` : "";
+    return { tone: "busy", text: `waiting for ${namesOf(waiting)} …${next}` };
   }
-  if (story.status === "resolved") return { tone: "good", word: "resolved", text: "nobody is needed for it any more" };
-  return { tone: "good", word: "handled", text: handledText(story) };
+  if (story.status === "resolved") return { tone: "good", text: "resolved: nobody is needed for it any more" };
+  return { tone: "good", text: handledText(story) };
 }
 
 /** `handled by mail on node mail-2 in 12 ms (attempt 2)`, as the timeline tells of the last one that handled it. */

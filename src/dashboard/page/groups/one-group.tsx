@@ -87,14 +87,14 @@ function Pauses({ group }: { group: string }) {
 function Hour({ group }: { group: string }) {
   const poll = usePoll("history", { ...askedOf("hour", Date.now()), group }, { keep: true, everyMs: 20_000 });
   return (
-    <Polled poll={poll}>
+    <Polled poll={poll} quiet>
       {history => {
         const steps = wholeSteps(history);
         const times = steps.map(({ at }) => at);
         if (steps.every(({ handled, failed, dead }) => !handled && !failed && !dead))
           return <p class="muted">{words.quiet}</p>;
         return (
-          <div class="columns">
+          <div class="columns charts">
             <Chart
               title={words.hour(group)}
               times={times}

@@ -4,7 +4,7 @@ import type { ActAnswer, ActBody, ActName, Answer, ReadName, ReadParams, ReadsOf
 
 export type * from "./api-types";
 
-/** The reads of the server answer within some 2 s; an act waits for consumers to stop, or for 500 messages. */
+/** The reads of the server answer within some seconds; an act waits for consumers to stop, or for 500 messages. */
 const READ_MS = 20_000;
 const ACT_MS = 60_000;
 

@@ -101,7 +101,7 @@ export function Chart({ title, times, series, format }: ChartProps) {
             rows={times.map((at, index) => ({ at, index })).reverse()}
             keyOf={({ at }) => at}
             columns={[
-              { id: "at", head: "Time", cell: ({ at }) => dateTime(at), rowHeader: true },
+              { id: "at", head: kit.time, cell: ({ at }) => dateTime(at), rowHeader: true },
               ...series.map(({ name, values }) => ({
                 id: name,
                 head: name,

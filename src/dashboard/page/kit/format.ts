@@ -28,9 +28,9 @@ export function ms(value: number): string {
 
 /** How long ago, or how old: two units at most, as `3 h 20 min`. */
 export function age(value: number): string {
-  // Clocks of two machines differ: what has just happened is never in the future.
-  const whole = Math.max(0, Math.floor(value / 1000) * 1000);
+  const whole = Math.floor(value / 1000) * 1000;
   const first = UNITS.findIndex(([, size]) => whole >= size);
+  // Also below 0, for clocks of two machines differ: what has just happened is never in the future.
   if (first === -1) return "0 s";
   const [unit, size] = UNITS[first] as [string, number];
   const [smaller, step] = UNITS[first + 1] ?? ["", 0];
@@ -62,6 +62,14 @@ export function dateTime(at: string | number | Date, now: Date = new Date()): st
 export function utc(at: string | number | Date): string {
   const date = new Date(at);
   return invalid(date) ? String(at) : `${date.toISOString().replace("T", " ").slice(0, -1)} UTC`;
+}
+
+/** What `getTimezoneOffset` says, as people write it: `UTC+1`, `UTC-3:30`. */
+export function zone(offsetMinutes: number): string {
+  if (!offsetMinutes) return "UTC";
+  const minutes = Math.abs(offsetMinutes);
+  const rest = minutes % 60;
+  return `UTC${offsetMinutes < 0 ? "+" : "-"}${Math.floor(minutes / 60)}${rest ? `:${two(rest)}` : ""}`;
 }
 
 /** `1.2 kB` */

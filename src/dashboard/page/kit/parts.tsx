@@ -28,7 +28,7 @@ export function Ago({ at }: { at: string | null | undefined }) {
   if (!at) return <span class="muted">{kit.none}</span>;
   return (
     <time class="time" dateTime={at} title={`${dateTime(at)} (${utc(at)})`}>
-      {age(Date.now() - new Date(at).getTime())} ago
+      {kit.ago(age(Date.now() - new Date(at).getTime()))}
     </time>
   );
 }

@@ -15,6 +15,7 @@ export const polling = computed(() => visible.value && !pausedByUser.value);
 
 /** How one poll of the page that is shown goes. */
 interface Course {
+  every: number;
   /** Of the last answer, in ms since 1970. */
   at?: number;
   /** Since the answer before the first failure: what is shown is of then. */
@@ -36,11 +37,12 @@ export type PollState =
   | { state: "stale"; at: number }
   | { state: "updated"; at: number };
 
-/** Of all polls together: as old as the oldest of them. */
+/** Of all polls together: as old as the oldest of the most frequent ones. */
 export const pollState = computed<PollState>(() => {
   const all = [...courses.value.values()];
+  const often = Math.min(...all.map(({ every }) => every));
   const stale = all.flatMap(({ staleSince }) => (staleSince === undefined ? [] : [staleSince]));
-  const answered = all.flatMap(({ at }) => (at === undefined ? [] : [at]));
+  const answered = all.flatMap(({ at, every }) => (at === undefined || every > often ? [] : [at]));
   const at = answered.length ? Math.min(...answered) : undefined;
   if (stale.length) return { state: "stale", at: Math.min(...stale) };
   if (!polling.value) return { state: "paused", at };
@@ -100,14 +102,14 @@ export function usePoll<N extends ReadName>(
     const key = Symbol(name);
     const gone = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
-    let course: Course = {};
+    let course: Course = { every };
     let inHand: Promise<void> | undefined;
     note(key, course);
 
     const read = async () => {
       try {
         const data = await api.read(name, params, gone.signal);
-        course = { at: Date.now() };
+        course = { every, at: Date.now() };
         setShown({ asked, data, at: Date.now() });
       } catch (thrown) {
         if (gone.signal.aborted) return;
@@ -125,7 +127,9 @@ export function usePoll<N extends ReadName>(
       clearTimeout(timer);
       inHand = read().finally(() => {
         inHand = undefined;
-        if (!gone.signal.aborted) timer = setTimeout(wake, every);
+        // What has failed is asked for as often as anything: else all would seem stale long after it is back.
+        const next = course.staleSince === undefined ? every : Math.min(every, DEFAULT_MS);
+        if (!gone.signal.aborted) timer = setTimeout(wake, next);
       });
       await inHand;
     };

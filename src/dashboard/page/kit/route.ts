@@ -17,7 +17,7 @@ export const useRoute = (): Route => route.value;
 export const link = hashOf;
 
 interface GoOptions {
-  /** The back button leads past the address that is left: for what is typed letter by letter. */
+  /** The back button leads past the address that is left: what was typed letter by letter, a dialog that was closed. */
   replace?: boolean;
 }
 

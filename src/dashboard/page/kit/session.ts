@@ -18,6 +18,18 @@ export async function readSession(): Promise<void> {
   }
 }
 
+const WELL_MS = 60_000;
+const FAILED_MS = 5000;
+
+/** Asks again and again: rights are given and taken, and a server comes back. */
+export function followSession(): void {
+  const look = async () => {
+    await readSession();
+    setTimeout(look, sessionFailure.value ? FAILED_MS : WELL_MS);
+  };
+  void look();
+}
+
 /** Why this user may not do it; undefined = may. The server decides: this only tells beforehand. */
 export function whyNot(act: Act): string | undefined {
   const known = session.value;

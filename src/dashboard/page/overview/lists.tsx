@@ -1,5 +1,5 @@
 import { needsSomething, statesOf } from "../groups/group-state";
-import { Badge, Empty, Id, Num, Time } from "../kit/parts";
+import { Badge, Empty, Id, Long, Num, Time } from "../kit/parts";
 import { link } from "../kit/route";
 import { Table } from "../kit/table";
 import { overview as words } from "../texts/overview";
@@ -74,7 +74,7 @@ export function Servers({ data: { servers, nodes } }: { data: Overview }) {
         {servers.map(({ name, ok, text, awaySinceAt }) => (
           <li key={name}>
             <strong>{name}</strong> <Badge tone={ok ? "ok" : "act"}>{ok ? words.up : words.away}</Badge>{" "}
-            {!ok && <bdi>{text}</bdi>}
+            {!ok && <Long text={text} max={200} />}
             {awaySinceAt && (
               <span class="muted">
                 {" "}
@@ -102,7 +102,7 @@ export function Bulks({ data: { bulks } }: { data: Overview }) {
           <li key={id}>
             <a href={link("acts", { bulk: id })}>{words.bulk(act)}</a>{" "}
             <Badge tone={state === "stopped" || state === "failed" ? "act" : "info"}>{state}</Badge>{" "}
-            {reason && <bdi>{reason}</bdi>}
+            {reason && <Long text={reason} max={200} />}
           </li>
         ))}
       </ul>

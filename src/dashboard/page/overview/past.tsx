@@ -30,7 +30,7 @@ export function Past() {
           ))}
         </ul>
       </div>
-      <Polled poll={poll}>
+      <Polled poll={poll} quiet>
         {history => {
           const steps = wholeSteps(history);
           const times = steps.map(({ at }) => at);

@@ -46,7 +46,6 @@ function One({ id }: { id: string }) {
   const audit = usePollOne("audits", id);
   return (
     <>
-      <h2>{texts.one}</h2>
       <Polled poll={audit}>{found => <OneAudit audit={found} />}</Polled>
       <Back />
     </>

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { ActButton } from "../acts/act-button";
 import { BulkProgress } from "../acts/bulk-progress";
 import { CausesTable, ChosenCause } from "../acts/causes";
@@ -19,18 +19,29 @@ import { link, setParams, useRoute } from "../kit/route";
 
 const FIELDS = ["since", "event", "group", "errorType", "producer", "key"] as const;
 
+/** As many of the newest dead messages are looked at for causes, when somebody asks for more. */
+const DEEP = 10_000;
+
 /** The night: causes, one cause, one message first, and then the others. */
 export function Dead() {
   const { params } = useRoute();
   const [ticked, setTicked] = useState<ReadonlySet<string>>(new Set());
   const given = filterParams({ ...params, status: undefined });
   const filter = filterOf(given);
-  const causes = usePoll("causes", filter, { keep: true });
+  const deep = params["look"] === "more";
+  const causes = usePoll("causes", { ...filter, ...(deep && { limit: DEEP }) }, { keep: true });
   const { cursor, first, bulk } = params;
   const list = usePoll("list", { ...filter, status: "dead", ...(cursor && { cursor }) }, { keep: true });
   const rows = list.data?.rows ?? [];
   const isOne = hasCause(given);
   const chosen = isOne ? causes.data?.rows[0] : undefined;
+  const heading = useRef<HTMLHeadingElement>(null);
+  const shown = useRef(isOne);
+  useEffect(() => {
+    // The link that led here, or back, is gone.
+    if (shown.current !== isOne) heading.current?.focus();
+    shown.current = isOne;
+  }, [isOne]);
   const kept = { ...given, ...(bulk && { bulk }) };
   return (
     <>
@@ -40,7 +51,9 @@ export function Dead() {
       {bulk !== undefined && <BulkProgress key={bulk} id={bulk} params={given} />}
       {isOne ? (
         <section class="card" aria-labelledby="cause">
-          <h2 id="cause">{texts.chosen}</h2>
+          <h2 id="cause" ref={heading} tabIndex={-1}>
+            {texts.chosen}
+          </h2>
           <ChosenCause row={chosen} params={given} />
           <p>
             <a href={link("dead", without(given, CAUSE_PARAMS))}>{texts.allCauses}</a>
@@ -48,14 +61,18 @@ export function Dead() {
         </section>
       ) : (
         <section class="card" aria-labelledby="causes">
-          <h2 id="causes">{texts.causes}</h2>
+          <h2 id="causes" ref={heading} tabIndex={-1}>
+            {texts.causes}
+          </h2>
           <Polled poll={causes}>
-            {({ rows: found, messages, capped, moreRows }) => (
+            {({ rows: found, messages, capped, newest = messages, moreRows }) => (
               <>
-                <CausesTable rows={found} busy={causes.loading} params={given} />
-                {found.length > 0 && (
+                {(found.length > 0 || !capped) && <CausesTable rows={found} busy={causes.loading} params={given} />}
+                {(found.length > 0 || capped) && (
                   <p class="muted">
-                    {texts.of(messages, capped)} {moreRows !== undefined && texts.moreRows(moreRows)}
+                    {capped ? texts.ofNewest(messages, newest) : texts.of(messages)}{" "}
+                    {moreRows !== undefined && texts.moreRows(moreRows)}{" "}
+                    {capped && !deep && <a href={link("dead", { ...given, look: "more" })}>{texts.lookAt(DEEP)}</a>}
                   </p>
                 )}
               </>

@@ -55,6 +55,6 @@ function OpenDialog() {
   const name = DIALOGS.find(each => each === dialog);
   if (!name || !of) return null;
   const View: (typeof VIEWS)[DialogName] = VIEWS[name];
-  const close = () => setParams({ dialog: undefined, of: undefined, pattern: undefined });
+  const close = () => setParams({ dialog: undefined, of: undefined, pattern: undefined }, { replace: true });
   return <View group={of} {...(pattern !== undefined && { pattern })} onClose={close} />;
 }

@@ -1,3 +1,4 @@
+import { useState } from "preact/hooks";
 import { ActButton } from "../acts/act-button";
 import { causeParams } from "../acts/causes";
 import { filterParams, hasCause } from "../acts/filter";
@@ -33,11 +34,18 @@ export function MessagePage() {
 
 function One({ id }: { id: string }) {
   const { params } = useRoute();
-  const story = usePoll("get", { id, payload: false });
+  const [isGone, setGone] = useState(false);
+  const story = usePoll("get", { id, payload: false }, { off: isGone });
+  const gone = story.error?.type === "RELIABLE_NOT_FOUND";
+  if (gone !== isGone) setGone(gone);
   const isDead = story.data?.status === "dead";
-  const causes = usePoll("causes", { idPrefix: id }, { off: !isDead });
+  const { deadAt } = story.data ?? {};
+  // With the instant of its death it is found among any number of dead ones.
+  const died =
+    deadAt === undefined ? {} : { deadFromAt: deadAt, deadToAt: new Date(Date.parse(deadAt) + 1).toISOString() };
+  const causes = usePoll("causes", { idPrefix: id, ...died }, { off: !isDead });
   const kept = filterParams(params);
-  const [own] = causes.data?.rows ?? [];
+  const own = causes.data?.rows.find(({ sampleId }) => sampleId === id);
   // Of a dead one it is known; of one that was retried it stands in the address.
   const cause = own ? { ...since(kept), ...causeParams(own) } : hasCause(kept) ? kept : undefined;
   const act = ACTS.find(each => each === params["dialog"]);
@@ -58,8 +66,26 @@ function One({ id }: { id: string }) {
           )}
         </>
       )}
-      <Polled poll={story}>{found => <Whole story={found} cause={cause} />}</Polled>
+      {gone ? (
+        <Gone text={story.error?.message ?? ""} />
+      ) : (
+        <Polled poll={story}>{found => <Whole story={found} cause={cause} />}</Polled>
+      )}
       {act && <OneDialog act={act} id={id} onClose={closeDialog} onDone={note => done(act, note)} />}
+    </>
+  );
+}
+
+/** Discarded, by whom and when; or deleted after its time. It is asked for no more. */
+function Gone({ text }: { text: string }) {
+  return (
+    <>
+      <p class="notice" role="status">
+        <Long text={text} max={500} />
+      </p>
+      <p>
+        <a href={link("acts")}>{texts.toActs}</a>
+      </p>
     </>
   );
 }

@@ -112,7 +112,7 @@ const ONCE_MS = 10 * 60_000;
 function Whole({ parked }: { parked: ParkedWhole }) {
   const { id, properties, headers, sha256 } = parked;
   return (
-    <>
+    <div class="card">
       <h2>{texts.one}</h2>
       <div class="row">
         <ActButton act="discard" tone="danger" onClick={() => openDialog("discard", { id })}>
@@ -134,7 +134,7 @@ function Whole({ parked }: { parked: ParkedWhole }) {
       <ParkedBody parked={parked} />
       {properties && <Json heading={texts.properties} value={properties} />}
       {headers && <Json heading={texts.headers} value={headers} />}
-    </>
+    </div>
   );
 }
 

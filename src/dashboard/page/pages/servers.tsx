@@ -1,7 +1,7 @@
 import { ActButton } from "../acts/act-button";
 import { SweepDialog } from "../acts/sweep-dialog";
 import type { Answer } from "../kit/api-types";
-import { Badge, Empty, Id, PageHead, Time } from "../kit/parts";
+import { Badge, Empty, Id, Long, PageHead, Time } from "../kit/parts";
 import { usePoll } from "../kit/poll";
 import { Polled } from "../kit/polled";
 import { setParams, useRoute } from "../kit/route";
@@ -27,11 +27,11 @@ export function Servers() {
           <>
             <ServerTable data={data} />
             <NodeTable nodes={data.nodes} own={data.nodeID} />
-            <Leases holders={data.leaseHolders} />
+            <Leases data={data} />
           </>
         )}
       </Polled>
-      {dialog === "sweep" && <SweepDialog onClose={() => setParams({ dialog: undefined })} />}
+      {dialog === "sweep" && <SweepDialog onClose={() => setParams({ dialog: undefined }, { replace: true })} />}
     </>
   );
 }
@@ -58,7 +58,7 @@ function ServerTable({ data: { servers, nodeID } }: { data: Overview }) {
             head: heads.text,
             cell: ({ name, ok, text }) => (
               <>
-                <bdi class="long">{text}</bdi>
+                <Long text={text} max={400} />
                 {!ok && <span class="muted note under">{words.meaning[name]}</span>}
               </>
             )
@@ -73,7 +73,8 @@ function ServerTable({ data: { servers, nodeID } }: { data: Overview }) {
   );
 }
 
-function Leases({ holders }: { holders: Overview["leaseHolders"] }) {
+function Leases({ data: { leaseHolders: holders, nodes, nodeID } }: { data: Overview }) {
+  const isObserver = nodes.some(({ nodeID: id, kind }) => id === nodeID && kind === "observer");
   const { leaseColumns: heads } = words;
   return (
     <section class="card" aria-labelledby="leases">
@@ -97,7 +98,7 @@ function Leases({ holders }: { holders: Overview["leaseHolders"] }) {
       ) : (
         <Empty>{words.noLeases}</Empty>
       )}
-      <p class="muted note">{words.sweepHint}</p>
+      <p class="muted note">{isObserver ? words.sweepHintObserver : words.sweepHint}</p>
     </section>
   );
 }

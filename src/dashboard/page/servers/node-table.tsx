@@ -1,4 +1,4 @@
-import { Badge, Empty, Id, Num, Time } from "../kit/parts";
+import { Badge, Empty, Id, Long, Num, Time } from "../kit/parts";
 import { type Column, Table } from "../kit/table";
 import { servers as words } from "../texts/servers";
 import { inFlightText, type Node, nodeState, sweepingText } from "./node-words";
@@ -74,7 +74,7 @@ function Why({ node }: { node: Node }) {
     <ul class="lines">
       {more.map(text => (
         <li key={text}>
-          <bdi class="long">{text}</bdi>
+          <Long text={text} max={400} />
         </li>
       ))}
     </ul>

@@ -18,6 +18,8 @@ export const kit = {
   hideTable: "Hide table",
   notKnown: "not known",
   none: "–",
+  ago: (age: string) => `${age} ago`,
+  time: "Time",
   lastValue: (at: string) => `at ${at}`,
   /** What an operator does about an error of the server. */
   toDo: {

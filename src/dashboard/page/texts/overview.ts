@@ -51,7 +51,8 @@ export const overview = {
   up: "up",
   away: "away",
   since: "since",
-  nodes: (answering: number, asked: number) => `${answering} of ${asked} nodes answer`,
+  nodes: (answering: number, asked: number) =>
+    `${answering} of ${asked} ${asked === 1 ? "node answers" : "nodes answer"}`,
   bulks: "Bulk acts under way or ended badly",
   bulk: (act: string) => `Bulk ${act}`,
   paused: "Paused",

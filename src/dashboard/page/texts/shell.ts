@@ -21,11 +21,15 @@ export const shell = {
   user: (name: string) => `Logged in as ${name}`,
   anonymous: "Nobody has to log in",
   readOnly: "Read-only",
-  readOnlyLong: "Read-only: you can look at everything and change nothing.",
+  readOnlyNote: "look, and change nothing",
   readOnlyReason: "You may look, and change nothing.",
   mayNot: (act: string) => `Your login may not ${act}.`,
   rightsUnknown: "It is not known yet what you may do.",
-  servedBy: (nodeID: string, version: string) => `moleculer-reliable-emit ${version}, served by ${nodeID}`,
+  servedBy: (nodeID: string, version: string) => `moleculer-reliable-emit ${version}, served by ${nodeID}.`,
+  times: (zone: string) =>
+    zone === "UTC"
+      ? "Times are UTC."
+      : `Times are ${zone}, as your browser's; with a pointer on one it is told in UTC, as logs have it.`,
   unknownPage: (name: string) => `There is no page "${name}". This is the overview.`,
   pause: "Pause updates",
   resume: "Resume updates",
@@ -34,6 +38,8 @@ export const shell = {
   /** Of which time what is shown is. */
   of: "as of",
   stale: "stale since",
-  fresh: "updated again",
+  /** As screen readers say it. */
+  noAnswerSince: (at: string) => `No answer since ${at}.`,
+  answersAgain: "Answers come again.",
   waiting: "waiting for an answer"
 };

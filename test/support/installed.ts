@@ -13,10 +13,22 @@ export interface Installed {
 
 /** What users have beside us; each name is a project. */
 export const PROJECTS = {
-  "0.15": ["moleculer@^0.15.0"],
-  "0.15 with its own drivers": ["moleculer@^0.15.0", "amqplib@^0.10.0", "ioredis@^5.0.0", "mongodb@^6.0.0"],
-  "0.14": ["moleculer@^0.14.0"],
-  "0.14 with its own drivers": ["moleculer@^0.14.0", "amqplib@^0.10.0", "ioredis@^5.0.0", "mongodb@^6.0.0"]
+  "0.15": ["moleculer@^0.15.0", "moleculer-web@^0.11.0"],
+  "0.15 with its own drivers": [
+    "moleculer@^0.15.0",
+    "moleculer-web@^0.11.0",
+    "amqplib@^0.10.0",
+    "ioredis@^5.0.0",
+    "mongodb@^6.0.0"
+  ],
+  "0.14": ["moleculer@^0.14.0", "moleculer-web@^0.10.8"],
+  "0.14 with its own drivers": [
+    "moleculer@^0.14.0",
+    "moleculer-web@^0.10.8",
+    "amqplib@^0.10.0",
+    "ioredis@^5.0.0",
+    "mongodb@^6.0.0"
+  ]
 } as const;
 
 export type ProjectName = keyof typeof PROJECTS;

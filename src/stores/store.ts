@@ -141,17 +141,11 @@ export interface MessageStore {
   find(ids: string[]): Promise<Message[]>;
   /** The same without their payloads, which may be many and large. */
   heads(ids: string[]): Promise<MessageHead[]>;
-  /**
-   * Newest first, those of one instant by id; from `query.cursor` on. The total is counted up to 1,000, and what no index
-   * finds by itself among the newest 1,000 rows of each status, or of the key or request; `countAll`: as `stats` counts.
-   */
+  /** Newest first, those of one instant by id; from `query.cursor` on. `countAll`: the total as `stats` counts. */
   list(query: ListQuery, limit: number, countAll?: boolean): Promise<ListedMessages>;
-  /**
-   * Of what the newest dead messages died, the most frequent first. `most` are looked at: of all, or, with a key, a
-   * request or a type of errors, of these.
-   */
+  /** Of what the newest `most` dead messages died (with a key, request or type: of these), the most frequent first. */
   causes(query: ListQuery, most: number): Promise<Causes>;
-  /** What is not final is counted up to 100,000, what is final up to 10,000; each number only up to `most`, if given. */
+  /** What is not final is counted up to 100,000, what is final up to 10,000; each only up to `most`, if given. */
   stats(most?: number): Promise<StoreStats>;
   /** Of the newest `limit` dead messages: how many each group has failed. */
   deadGroups(limit: number): Promise<DeadGroups>;

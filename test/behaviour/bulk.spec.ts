@@ -243,6 +243,27 @@ it("a row that cannot be read is left, counted, and in nobody's way", async () =
   expect((await store.messages.list({ ids: [damaged as string] }, 1)).rows).toMatchObject([{ status: "dead" }]);
 });
 
+it("what is only looked at is counted up to 1,000, and what is acted on to its end", async () => {
+  const { broker } = await desk();
+  await dead(broker, 1100);
+  await dead(broker, 1, { event: "order.paid" });
+  const act = { event: "order.created", dryRun: true };
+  expect(await begin(broker, { act: "retry", ...act })).toMatchObject({ matched: 1100 });
+  expect(await broker.call("reliable.retry", act)).toMatchObject({ matched: 100, more: 1000 });
+  expect(await broker.call("reliable.stats")).toMatchObject({ dead: 1101 });
+  expect(await broker.call("reliable.overview")).toMatchObject({
+    messages: { byStatus: { dead: 1101 }, capped: [] },
+    groups: [{ group: "stock", dead: 1000, deadCapped: true }]
+  });
+  expect(await broker.call("reliable.list", { status: "dead" })).toMatchObject({ total: 1000, capped: true });
+  const causes = (params: object) => broker.call("reliable.causes", params);
+  expect(await causes({})).toMatchObject({ messages: 1000, capped: true, newest: 1000 });
+  expect(await causes({ limit: 5 })).toMatchObject({ messages: 5, capped: true, newest: 5 });
+  const all = await causes({ limit: 2000 });
+  expect(all).toMatchObject({ messages: 1101 });
+  expect(all).not.toHaveProperty("capped");
+});
+
 it("a dry run counts and says what it would do; without a match nothing is begun", async () => {
   const { broker } = await desk();
   await dead(broker, 3);

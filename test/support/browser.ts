@@ -97,15 +97,22 @@ export async function focused(locator: Locator): Promise<void> {
   await until(() => hasFocus(locator), Boolean, PATIENCE_MS);
 }
 
-/** By keyboard alone: Tab until it has the focus, as somebody would who looks for it. */
+/** `element` stands before what has the focus. */
+const isBefore = (locator: Locator) =>
+  locator.evaluate(element => {
+    const { activeElement, body } = element.ownerDocument;
+    return activeElement !== body && Boolean(activeElement && element.compareDocumentPosition(activeElement) & 4);
+  });
+
+/** By keyboard alone: Tab, or Shift and Tab, until it has the focus, as somebody would who looks for it. */
 export async function tabTo(locator: Locator, limit = 200): Promise<void> {
   await seen(locator);
-  const page = locator.page();
+  const key = (await isBefore(locator)) ? "Shift+Tab" : "Tab";
   for (let pressed = 0; pressed < limit; pressed++) {
     if (await hasFocus(locator)) return;
-    await page.keyboard.press("Tab");
+    await locator.page().keyboard.press(key);
   }
-  throw new Error(`${limit} times Tab, and no focus on ${String(locator)}`);
+  throw new Error(`${limit} times ${key}, and no focus on ${String(locator)}`);
 }
 
 /** Tab until it has the focus, then Enter. */

@@ -112,6 +112,18 @@ export async function fill(broker: ServiceBroker, texts: Texts = plainTexts): Pr
     }),
     parkedOf({ at: now, queue, reason, nodeID })
   ]);
+  // One whose services are gone: it can be forgotten.
+  await store.subscriptions.announce([
+    {
+      pattern: "invoice.sent",
+      group: "invoices",
+      queue: `${broker.namespace}.invoices`,
+      nodeID,
+      service: "invoices",
+      firstSeenAt: ago(MINUTE_MS),
+      seenAt: ago(MINUTE_MS)
+    }
+  ]);
   const audit = auditOf({ _id: uuidv7(), at: now, by, note, act: "retry", id, filter: { event, key } });
   await store.audits.begin(audit);
 }

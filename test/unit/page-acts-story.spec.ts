@@ -36,13 +36,13 @@ describe("a retry", () => {
 });
 
 describe("what becomes of a message that was sent again", () => {
-  it("waits, and tells of the last failure", () => {
+  it("waits, and tells why or of the last failure", () => {
     expect(outlookOf(message("pending", [row("mail", "waiting")]))).toEqual({
       tone: "busy",
       text: "waiting for mail …"
     });
     const failedOnce = row("mail", "waiting", { reason: "handler: MailError: 535" });
-    expect(outlookOf(message("pending", [failedOnce])).text).toBe("waiting for mail … Last: handler: MailError: 535");
+    expect(outlookOf(message("pending", [failedOnce])).text).toBe("waiting for mail … (handler: MailError: 535)");
   });
 
   it("is handled, by whom and where", () => {

@@ -81,7 +81,7 @@ function Announced({ state }: { state: PollState }) {
   const [said, setSaid] = useState("");
   const stale = state.state === "stale" ? state.at : undefined;
   useEffect(() => {
-    setSaid(before => (stale !== undefined ? `${shell.stale} ${clock(stale)}` : before && shell.fresh));
+    setSaid(before => (stale !== undefined ? shell.noAnswerSince(clock(stale)) : before && shell.answersAgain));
   }, [stale]);
   return (
     <span class="sr-only" role="status">

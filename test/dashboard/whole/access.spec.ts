@@ -49,7 +49,7 @@ it("who may look sees every button, with the reason why it does nothing, and the
   for (const name of ["Retry one first", "Resolve", "Discard"]) {
     const off = await seen(button(page, name));
     expect(await off.getAttribute("aria-disabled")).toBe("true");
-    await off.click();
+    await off.press("Enter");
     expect(await dialog(page).count()).toBe(0);
   }
   await seen(page.getByText("You may look, and change nothing.").first());
@@ -70,7 +70,7 @@ it("who may retry alone retries, and can do nothing else", async () => {
   const { page } = await visit(`${night.url}#/message?id=order-77`, { user: "retrier", expected: REFUSED });
   const off = await seen(button(page, "Resolve"));
   expect(await off.getAttribute("aria-disabled")).toBe("true");
-  await off.click();
+  await off.press("Enter");
   await seen(page.getByText("Your login may not resolve."));
   expect((await post(page, "resolve", { id: "order-77", note: "x" }))[0]).toBe(403);
   expect((await post(page, "bulk", { act: "discard", group: "mail", note: "x" }))[0]).toBe(403);

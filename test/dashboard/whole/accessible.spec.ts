@@ -2,7 +2,7 @@ import type { Page } from "playwright-core";
 import { describe, expect, it } from "vitest";
 import { accessible } from "../../support/axe";
 import { fits, gone, seen, visit } from "../../support/browser";
-import { button, dialog, goTo, link, PAGES, rowOf } from "../../support/dashboard-page";
+import { button, dialog, goTo, link, PAGES } from "../../support/dashboard-page";
 import { fill } from "../../support/dashboard-rows";
 import { type World, world } from "../../support/dashboard-world";
 
@@ -39,11 +39,11 @@ const DIALOGS: Opens[] = [
     heading: "Dead messages",
     button: (page: Page) => button(page, new RegExp(`^${name} all`))
   })),
-  ...["Pause", "Forget", "Replay"].map(name => ({
-    name: `${name} a group`,
+  ...["Pause mail", "Forget invoices", "Replay mail"].map(name => ({
+    name,
     hash: "#/groups",
     heading: "Groups",
-    button: (page: Page) => button(rowOf(page, "mail"), new RegExp(`^${name}`)).first()
+    button: (page: Page) => button(page, name)
   })),
   { name: "Sweep", hash: "#/servers", heading: "Servers and nodes", button: page => button(page, "Sweep now") },
   {

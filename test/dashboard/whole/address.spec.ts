@@ -17,7 +17,7 @@ it("filters, pages and dialogs are in the address: a reload, a colleague and the
   await says(main(page), "6 messages");
   const other = await visit(filtered, { user: "ops2" });
   await says(main(other.page), "6 messages");
-  await button(page, "Clear filters").click();
+  await link(page, "Clear filters").click();
   await says(main(page), "45 messages");
   const firstOf = async () =>
     table(page, "Messages")
@@ -25,7 +25,7 @@ it("filters, pages and dialogs are in the address: a reload, a colleague and the
       .first()
       .textContent();
   const newest = await firstOf();
-  await page.getByRole("link", { name: "Older" }).or(button(page, "Older")).click();
+  await link(page, "Older").click();
   await until(firstOf, first => first !== newest, PATIENCE_MS);
   const older = await firstOf();
   await page.reload();
@@ -33,7 +33,7 @@ it("filters, pages and dialogs are in the address: a reload, a colleague and the
   await page.goBack();
   await until(firstOf, first => first === newest, PATIENCE_MS);
 
-  await goTo(page, "#/message?id=order-7", "order-7");
+  await goTo(page, "#/message?id=order-7", "Message");
   await button(page, "Resolve").click();
   await seen(dialog(page));
   await page.reload();

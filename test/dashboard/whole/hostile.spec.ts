@@ -107,7 +107,7 @@ it("megabytes of payload and error are shown in parts, and the page stays quick"
   await fits(page);
   const began = Date.now();
   await goTo(page, "#/dead", "Dead messages");
-  await goTo(page, "#/message?id=order-77", "order-77");
+  await goTo(page, "#/message?id=order-77", "Message");
   await seen(button(page, /^Show more/).first());
   // A hundred times what it takes; with all of it in the page it takes minutes.
   expect(Date.now() - began).toBeLessThan(20_000);

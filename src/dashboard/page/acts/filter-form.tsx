@@ -1,4 +1,4 @@
-import { useId, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { go, link, useRoute } from "../kit/route";
 import { FILTER_PARAMS, faultOf, filterOf, filterParams, wordsOf } from "./filter";
 import { listTexts as texts } from "./page-texts";
@@ -20,8 +20,15 @@ export function FilterForm({ page, fields }: Given) {
   const given = filterParams(params);
   const fault = faultOf(params);
   const words = wordsOf(filterOf(params));
-  const apply = (form: HTMLFormElement) => {
-    const entered = Object.fromEntries([...new FormData(form)].map(([name, value]) => [name, String(value).trim()]));
+  const form = useRef<HTMLFormElement>(null);
+  // Only when the address has changed: what somebody is typing is not touched, and the focus stays.
+  useLayoutEffect(() => {
+    for (const field of form.current?.elements ?? [])
+      if (field instanceof HTMLInputElement || field instanceof HTMLSelectElement)
+        field.value = given[field.name] ?? "";
+  }, [JSON.stringify(given)]);
+  const apply = (filled: HTMLFormElement) => {
+    const entered = Object.fromEntries([...new FormData(filled)].map(([name, value]) => [name, String(value).trim()]));
     // What the form has no field for was chosen elsewhere, and stays.
     go(page, { ...given, ...entered });
   };
@@ -36,7 +43,7 @@ export function FilterForm({ page, fields }: Given) {
         )}
       </summary>
       <form
-        key={JSON.stringify(given)}
+        ref={form}
         class="filter-form"
         onSubmit={event => {
           event.preventDefault();
@@ -70,7 +77,7 @@ function FilterField({ field, value }: { field: Field; value: string }) {
     <div class="act-field">
       <label for={id}>{texts.fields[field]}</label>
       {options ? (
-        <select id={id} name={field} value={value}>
+        <select id={id} name={field}>
           <option value="">{field === "status" ? texts.anyStatus : texts.anyTime}</option>
           {[...options, ...(isKnown ? [] : [value])].map(option => (
             <option key={option} value={option}>
@@ -79,7 +86,7 @@ function FilterField({ field, value }: { field: Field; value: string }) {
           ))}
         </select>
       ) : (
-        <input id={id} name={field} type="text" defaultValue={value} autocomplete="off" spellcheck={false} dir="auto" />
+        <input id={id} name={field} type="text" autocomplete="off" spellcheck={false} dir="auto" />
       )}
     </div>
   );

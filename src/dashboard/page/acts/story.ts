@@ -43,7 +43,7 @@ export function outlookOf(story: Pick<Story, "status" | "groups" | "timeline">):
   const waiting = inState(story, "waiting");
   if (waiting.length) {
     const hint = waiting.find(({ reason }) => reason);
-    const next = hint?.reason ? ` Last: ${hint.reason}` : "";
+    const next = hint?.reason ? ` (${hint.reason})` : "";
     return { tone: "busy", text: `waiting for ${namesOf(waiting)} …${next}` };
   }
   if (story.status === "resolved") return { tone: "good", text: "resolved: nobody is needed for it any more" };

@@ -12,6 +12,8 @@ export function SweepDialog({ onClose }: { onClose: () => void }) {
       onClose={onClose}
       onAct={async note => {
         const counts = await api.act("sweep", { note });
+        // An observer sweeps nothing itself.
+        if (counts["asked"]) return texts.sweep.asked;
         const told = Object.entries(counts).filter(([, count]) => count !== 0 && count !== false);
         return (
           <>

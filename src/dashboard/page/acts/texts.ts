@@ -121,9 +121,10 @@ export const actTexts = {
   sweep: {
     title: "Sweep now?",
     submit: "Sweep now",
-    text: "One pass over what is due, on the node that answers. Nothing is harmed by one too many.",
+    text: "One pass over what is due, at once. Nothing is harmed by one too many.",
     done: "Swept.",
-    nothing: "Swept: nothing was due."
+    nothing: "Swept: nothing was due.",
+    asked: "The node that sweeps was asked for it."
   },
   erase: {
     open: "Erase payloads",

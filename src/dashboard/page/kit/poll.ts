@@ -127,7 +127,9 @@ export function usePoll<N extends ReadName>(
       clearTimeout(timer);
       inHand = read().finally(() => {
         inHand = undefined;
-        if (!gone.signal.aborted) timer = setTimeout(wake, every);
+        // What has failed is asked for as often as anything: else all would seem stale long after it is back.
+        const next = course.staleSince === undefined ? every : Math.min(every, DEFAULT_MS);
+        if (!gone.signal.aborted) timer = setTimeout(wake, next);
       });
       await inHand;
     };

@@ -27,7 +27,7 @@ export function Servers() {
           <>
             <ServerTable data={data} />
             <NodeTable nodes={data.nodes} own={data.nodeID} />
-            <Leases holders={data.leaseHolders} />
+            <Leases data={data} />
           </>
         )}
       </Polled>
@@ -73,7 +73,8 @@ function ServerTable({ data: { servers, nodeID } }: { data: Overview }) {
   );
 }
 
-function Leases({ holders }: { holders: Overview["leaseHolders"] }) {
+function Leases({ data: { leaseHolders: holders, nodes, nodeID } }: { data: Overview }) {
+  const isObserver = nodes.some(({ nodeID: id, kind }) => id === nodeID && kind === "observer");
   const { leaseColumns: heads } = words;
   return (
     <section class="card" aria-labelledby="leases">
@@ -97,7 +98,7 @@ function Leases({ holders }: { holders: Overview["leaseHolders"] }) {
       ) : (
         <Empty>{words.noLeases}</Empty>
       )}
-      <p class="muted note">{words.sweepHint}</p>
+      <p class="muted note">{isObserver ? words.sweepHintObserver : words.sweepHint}</p>
     </section>
   );
 }

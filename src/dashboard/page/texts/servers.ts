@@ -39,7 +39,7 @@ export const servers = {
     consumer: "consumer without a store",
     reliable: "with a store",
     observer: "looks on from beside the cluster",
-    unasked: "with a store"
+    unasked: "nothing more is known of it"
   } as Readonly<Record<string, string>>,
   sweeping: {
     held: "yes",
@@ -56,5 +56,8 @@ export const servers = {
   nobody: "nobody",
   noLeases: "Nobody tells of leases: there is no Redis, or it does not answer. Each node sweeps what is due.",
   sweep: "Sweep now",
-  sweepHint: "One pass over what is due, on the node that serves this page. It happens by itself every few seconds."
+  sweepHint:
+    "“Sweep now” is one pass over what is due, on the node that serves this page. It happens by itself every few seconds.",
+  sweepHintObserver:
+    "“Sweep now” asks the nodes that sweep for one pass over what is due. It happens by itself every few seconds."
 };

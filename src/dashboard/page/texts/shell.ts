@@ -21,7 +21,7 @@ export const shell = {
   user: (name: string) => `Logged in as ${name}`,
   anonymous: "Nobody has to log in",
   readOnly: "Read-only",
-  readOnlyNote: "you can look at everything, and change nothing",
+  readOnlyNote: "look, and change nothing",
   readOnlyReason: "You may look, and change nothing.",
   mayNot: (act: string) => `Your login may not ${act}.`,
   rightsUnknown: "It is not known yet what you may do.",
@@ -38,6 +38,8 @@ export const shell = {
   /** Of which time what is shown is. */
   of: "as of",
   stale: "stale since",
-  fresh: "updated again",
+  /** As screen readers say it. */
+  noAnswerSince: (at: string) => `No answer since ${at}.`,
+  answersAgain: "Answers come again.",
   waiting: "waiting for an answer"
 };

@@ -7,7 +7,7 @@ import { withFewColours } from "./png";
 import { DATABASE, NAMESPACE, startWorld, type World } from "./world";
 
 /**
- * `npm run screenshots`: docs/img/*.png, of the built page over a shop with some trouble in it. Needs RabbitMQ, MongoDB
+ * `npm run screenshots`, or `npm run screenshots -- groups acts`: docs/img/*.png, of the built page over a shop with some trouble in it. Needs RabbitMQ, MongoDB
  * and Redis (AMQP_URL, MONGO_URL, REDIS_URL) and Chromium (CHROMIUM, else /usr/bin/chromium).
  */
 const FOLDER = path.resolve("docs/img");
@@ -71,7 +71,7 @@ async function take(browser: Browser, url: string, { name, hash, heading, dark, 
   await page.waitForLoadState("networkidle");
   // Of a machine that does too much at once; the page looks again every 5 s.
   await page
-    .getByText(/slowly/)
+    .getByText(/slowly|does not say/)
     .first()
     .waitFor({ state: "hidden", timeout: 120_000 });
   await first?.(page);
@@ -99,7 +99,9 @@ async function main(): Promise<void> {
   });
   try {
     mkdirSync(FOLDER, { recursive: true });
-    for (const shot of shotsOf(world)) await take(browser, world.url, shot);
+    const only = process.argv.slice(2);
+    for (const shot of shotsOf(world).filter(({ name }) => !only.length || only.includes(name)))
+      await take(browser, world.url, shot);
   } finally {
     await browser.close();
     await world.stop();

@@ -28,7 +28,7 @@ const bulkOf = (broker: ServiceBroker, id: string) => broker.call<BulkStory, obj
 describe.each<[string, ReliableOptions]>([
   ["unsigned", {}],
   ["signed", KEY]
-])("beside a cluster, without a transporter, %s", (_, signing) => {
+])("beside a cluster, without a transporter, %s", { timeout: 120_000 }, (_, signing) => {
   async function world() {
     const made = cluster();
     const handled: string[] = [];
@@ -74,12 +74,14 @@ describe.each<[string, ReliableOptions]>([
     });
     await until(
       () => bulkOf(home, id),
-      ({ nodeID, done }) => nodeID === "home" && done > 0
+      ({ nodeID, done }) => nodeID === "home" && done > 0,
+      60_000
     );
     await desk.stop();
     const story = await until(
       () => bulkOf(home, id),
-      ({ state, handled }) => state === "done" && handled === 29
+      ({ state, handled }) => state === "done" && handled === 29,
+      60_000
     );
     expect(story).toMatchObject({ matched: 29, done: 29, by: "anna" });
   });
@@ -104,7 +106,7 @@ it("what is not signed starts nothing where that is required", async () => {
   expect(claims).not.toHaveBeenCalled();
 });
 
-it("killed in the middle of a bulk act, it changes nothing", async () => {
+it("killed in the middle of a bulk act, it changes nothing", { timeout: 120_000 }, async () => {
   const made = cluster();
   const home = await made.node("home", [consumer(made.mixin(SLOW), "stock", "order.created", () => undefined)]);
   await subscribed(home, 1);
@@ -117,7 +119,8 @@ it("killed in the middle of a bulk act, it changes nothing", async () => {
   await desk.kill("SIGKILL");
   const story = await until(
     () => bulkOf(home, id),
-    ({ state, handled }) => state === "done" && handled === 40
+    ({ state, handled }) => state === "done" && handled === 40,
+    60_000
   );
   expect(story).toMatchObject({ matched: 40, done: 40 });
 });

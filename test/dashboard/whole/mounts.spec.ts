@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { ReliableDashboardService } from "../../../mixins/dashboard";
 import type { AuditRow } from "../../../src";
 import type { Page as Rows } from "../../../src/operator/operations";
-import { says, seen, visit } from "../../support/browser";
+import { gone, says, seen, visit } from "../../support/browser";
 import { because, button, dialog, goTo, main, PAGES, sweepNow, title } from "../../support/dashboard-page";
 import { type World, world } from "../../support/dashboard-world";
 import { httpProxy } from "../../support/http-proxy";
@@ -14,7 +14,7 @@ async function works(night: World, url: string, user: object = { user: "ops1" })
   await seen(title(page, "Overview"));
   for (const { hash, heading } of PAGES) {
     await goTo(page, hash, heading);
-    await expect.poll(() => page.getByText("Loading …").count()).toBe(0);
+    await gone(page.getByText("Loading …"));
     expect(await page.getByRole("alert").allInnerTexts()).toEqual([]);
   }
   await sweepNow(page);
@@ -77,7 +77,7 @@ it("on a port of its own, without anybody who logs in: what is done is known as 
   await button(page, "Sweep now").click();
   await says(dialog(page), "nobody has logged in");
   await because(page, "does it work?", "Sweep now");
-  await says(dialog(page), "Swept.");
+  await says(dialog(page), "Swept");
   await button(dialog(page), "Close").click();
   await goTo(page, "#/acts", "Acts");
   await says(main(page), "does it work?");

@@ -47,7 +47,7 @@ const waiting = { isolate: false } as const;
 const real = { ...waiting, globalSetup: servers };
 const lowest = { line: "0.14", dependencies: "lowest" } as const;
 /** Chromium, and the built page. A test with two operators, an outage and a poll of 5 s has to wait for something. */
-const browser = { ...waiting, globalSetup: [...servers, "./test/support/browser-setup.ts"], testTimeout: 180_000 };
+const browser = { ...waiting, globalSetup: [...servers, "./test/support/browser-setup.ts"], testTimeout: 240_000 };
 const withoutServers = { ...browser, globalSetup: ["./test/support/browser-setup.ts"] };
 /** One file after the other, when all others have ended. */
 const alone = (groupOrder: number) => ({ fileParallelism: false, sequence: { groupOrder } });

@@ -30,7 +30,7 @@ export async function sweepNow(page: Page): Promise<void> {
   await link(page, "Servers and nodes").click();
   await button(page, "Sweep now").click();
   await because(page, "does it work?", "Sweep now");
-  await says(dialog(page), "Swept.");
+  await says(dialog(page), "Swept");
   await button(dialog(page), "Close").click();
 }
 

@@ -46,8 +46,16 @@ const light = { pool: "threads", isolate: false, execArgv: [] } as const;
 const waiting = { isolate: false } as const;
 const real = { ...waiting, globalSetup: servers };
 const lowest = { line: "0.14", dependencies: "lowest" } as const;
-/** Chromium, and the built page. A test with two operators, an outage and a poll of 5 s has to wait for something. */
-const browser = { ...waiting, globalSetup: [...servers, "./test/support/browser-setup.ts"], testTimeout: 240_000 };
+/**
+ * Chromium, and the built page. A test with two operators, an outage and a poll of 5 s has to wait for something. When
+ * all others have ended: Chromium draws by the processor, and takes what it can get of it.
+ */
+const browser = {
+  ...waiting,
+  globalSetup: [...servers, "./test/support/browser-setup.ts"],
+  testTimeout: 240_000,
+  sequence: { groupOrder: 1 }
+};
 const withoutServers = { ...browser, globalSetup: ["./test/support/browser-setup.ts"] };
 /** One file after the other, when all others have ended. */
 const alone = (groupOrder: number) => ({ fileParallelism: false, sequence: { groupOrder } });
@@ -105,8 +113,8 @@ export default defineConfig({
       project({ name: "answers-lowest", include: folder("answers"), more: real, ...lowest }),
       project({ name: "answers", include: folder("answers/whole"), more: real }),
       project({ name: "own-servers", include: folder("own-servers"), more: { globalSetup: servers } }),
-      project({ name: "chaos", include: folder("chaos"), more: alone(1) }),
-      project({ name: "fuzz", include: folder("fuzz"), more: { ...alone(2), globalSetup: servers } })
+      project({ name: "chaos", include: folder("chaos"), more: alone(2) }),
+      project({ name: "fuzz", include: folder("fuzz"), more: { ...alone(3), globalSetup: servers } })
     ]
   }
 });

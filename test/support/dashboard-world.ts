@@ -3,8 +3,9 @@ import type { AddressInfo } from "node:net";
 import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { ReliableDashboard } from "../../mixins/dashboard";
 import type { ReliableOptions } from "../../src";
-import { type Cluster, cluster } from "./brokers";
-import { consumer, type Emit, emitter, emitterOf, reaches, serviceOf, subscribed } from "./services";
+import type { StatusSeen } from "../../src/emit/status-waiter";
+import { type Cluster, cluster, until } from "./brokers";
+import { consumer, type Emit, emitter, emitterOf, serviceOf, subscribed } from "./services";
 
 // moleculer-web has a version for each line.
 const loaded = createRequire(__filename)(
@@ -113,7 +114,11 @@ export async function world({ dashboard, gateway: more, options = {}, services }
     url: `http://127.0.0.1:${port}/reliable/`,
     async dies(...ids) {
       await Promise.all(ids.map(id => emit("order.created", { id }, { id, keys: { order: id.replace(/\D+/, "") } })));
-      await Promise.all(ids.map(id => reaches(desk, id, "dead")));
+      await until(
+        () => desk.call<StatusSeen[], object>("reliable.statuses", { ids }),
+        seen => seen.length === ids.length && seen.every(({ status }) => status === "dead"),
+        60_000
+      );
     },
     async close() {
       await desk.destroyService(serviceOf(desk, "api"));

@@ -53,7 +53,7 @@ const lowest = { line: "0.14", dependencies: "lowest" } as const;
 const browser = {
   ...waiting,
   globalSetup: [...servers, "./test/support/browser-setup.ts"],
-  testTimeout: 240_000,
+  testTimeout: 400_000,
   sequence: { groupOrder: 1 }
 };
 const withoutServers = { ...browser, globalSetup: ["./test/support/browser-setup.ts"] };

@@ -12,7 +12,10 @@ export type Login = (req: IncomingMessage) => Promise<unknown>;
 /** A wrong password costs this much, so that few can be tried. */
 const FAILURE_MS = 1000;
 
-/** Of one address: further ones are not looked at until some have been answered. */
+/**
+ * For one name, of one address: further ones are not looked at until some have been answered. Of one name, since behind a
+ * proxy all have its address, and who knows no name must keep nobody out.
+ */
 const FAILURES_AT_ONCE = 10;
 
 const CHALLENGE = { "www-authenticate": 'Basic realm="Reliable events", charset="UTF-8"' };
@@ -29,8 +32,8 @@ export function basicLogin(users: Record<string, string>, failureMs = FAILURE_MS
     const given = credentialsOf(req);
     // A browser asks without first.
     if (!given) throw unauthenticated(CHALLENGE);
-    const address = req.socket.remoteAddress ?? "";
-    const under = failing.get(address) ?? 0;
+    const from = `${req.socket.remoteAddress ?? ""} ${given.name}`;
+    const under = failing.get(from) ?? 0;
     if (under >= FAILURES_AT_ONCE)
       throw new HttpError(429, API_ERRORS.unauthenticated, "Too many wrong passwords; try again in a second.", {
         "retry-after": "1"
@@ -38,13 +41,13 @@ export function basicLogin(users: Record<string, string>, failureMs = FAILURE_MS
     // A name that is not known takes as long as a wrong password; none is empty.
     const right = timingSafeEqual(digest(given.password), known.get(given.name) ?? nobody);
     if (right && known.has(given.name)) return { username: given.name };
-    failing.set(address, under + 1);
+    failing.set(from, under + 1);
     try {
       await wait(failureMs);
     } finally {
-      const left = (failing.get(address) ?? 1) - 1;
-      if (left > 0) failing.set(address, left);
-      else failing.delete(address);
+      const left = (failing.get(from) ?? 1) - 1;
+      if (left > 0) failing.set(from, left);
+      else failing.delete(from);
     }
     throw unauthenticated(CHALLENGE);
   };

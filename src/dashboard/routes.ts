@@ -18,14 +18,23 @@ export interface ActRoute {
   answer(body: Params, ask: Ask): Promise<unknown>;
 }
 
-/** `list` may look for 15 s. */
-const READ_OPTIONS: CallOptions = { timeout: 20_000, retries: 0 };
+/** What may look for long: for 15 s in the store. */
+const LONG_READS: ReadonlySet<string> = new Set(["list", "causes", "history"]);
+const LONG_MS = 20_000;
+const SHORT_MS = 5000;
+
+/** A node that was killed is asked for as long as its heartbeats are waited for. */
+const AWAY: ReadonlySet<unknown> = new Set(["REQUEST_TIMEOUT", "REQUEST_REJECTED", "SERVICE_NOT_AVAILABLE"]);
 
 /** Up to 10,000 messages, one by one. What takes longer goes on, and is seen under Acts. Never done again by itself. */
 const ACT_OPTIONS: CallOptions = { timeout: 120_000, retries: 0 };
 
-const asked = (name: string, params: Params, ask: Ask) =>
-  ask(`reliable.${name}`, params, READ_OPTIONS) as Promise<Params>;
+/** Twice: the second time of another node, if there is one, since Moleculer takes them in turn. */
+async function asked(name: string, params: Params, ask: Ask): Promise<Params> {
+  const options = { timeout: LONG_READS.has(name) ? LONG_MS : SHORT_MS, retries: 0 };
+  const once = () => ask(`reliable.${name}`, params, options) as Promise<Params>;
+  return once().catch((error: { type?: unknown }) => (AWAY.has(error?.type) ? once() : Promise.reject(error)));
+}
 
 /** Where a payload may be in the answer. */
 const WITH_PAYLOADS = new Map<string, Read>([

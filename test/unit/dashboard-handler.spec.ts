@@ -9,6 +9,23 @@ import { act, actHeaders, ask, errorIn, read, SAFE_HEADERS } from "../support/we
 
 const ANYBODY = { access: "anonymous" } as const;
 
+it.each([
+  ["no answer", new Errors.RequestTimeoutError({ action: "reliable.bulks" } as never)],
+  ["a node that goes", new Errors.RequestRejectedError({ action: "reliable.bulks" } as never)]
+])("a read is asked of a second node after %s; an act is not", async (_, error) => {
+  let asked = 0;
+  const once = () => {
+    if (asked++ === 0) throw error;
+    return { rows: [] };
+  };
+  const { port, calls } = await served(ANYBODY, { bulks: once, sweep: once });
+  expect(await read(port, "/api/bulks", {})).toMatchObject({ status: 200 });
+  expect(calls).toMatchObject([{ options: { timeout: 5000 } }, { options: { timeout: 5000 } }]);
+  asked = 0;
+  expect(await act(port, "/api/sweep", { note: "now" })).toMatchObject({ status: 503 });
+  expect(calls).toHaveLength(3);
+});
+
 it("answers the page's files: whole, compressed, or not changed", async () => {
   const { port } = await served(ANYBODY);
   const page = await ask(port, "/");

@@ -33,6 +33,8 @@ export function Dead() {
   const { cursor, first, bulk } = params;
   const list = usePoll("list", { ...filter, status: "dead", ...(cursor && { cursor }) }, { keep: true });
   const rows = list.data?.rows ?? [];
+  // Dead again, it is the newest of them.
+  const areOthers = first !== undefined && !rows.some(({ id }) => id === first);
   const isOne = hasCause(given);
   const chosen = isOne ? causes.data?.rows[0] : undefined;
   const heading = useRef<HTMLHeadingElement>(null);
@@ -91,7 +93,7 @@ export function Dead() {
               </Empty>
             ) : (
               <>
-                <AllActs total={total} capped={capped} first={first} newest={rows[0]?.id} />
+                <AllActs total={total} capped={capped} first={first} others={areOthers} newest={rows[0]?.id} />
                 <p>{listTexts.found(total, capped)}</p>
                 <TickBar
                   ids={rows.map(({ id }) => id)}
@@ -118,7 +120,7 @@ export function Dead() {
         filter={filter}
         ticked={rows.flatMap(({ id }) => (ticked.has(id) ? [id] : []))}
         onTicked={setTicked}
-        others={first !== undefined}
+        others={areOthers}
         note={first === undefined ? undefined : carriedNote.value}
         onOne={(act, id, note) => {
           if (act !== "retry") return;
@@ -139,11 +141,13 @@ interface AllGiven {
   total: number;
   capped: boolean | undefined;
   first: string | undefined;
+  /** The first one is not among them. */
+  others: boolean;
   newest: string | undefined;
 }
 
 /** One first; then all that match. */
-function AllActs({ total, capped, first, newest }: AllGiven) {
+function AllActs({ total, capped, first, others, newest }: AllGiven) {
   return (
     <div class="row">
       {newest !== undefined && (
@@ -160,7 +164,7 @@ function AllActs({ total, capped, first, newest }: AllGiven) {
         {...(first !== undefined && { tone: "primary" as const })}
         onClick={() => openDialog("retry", "all")}
       >
-        {first === undefined ? texts.retryAll(total, capped) : texts.retryOthers(total, capped)}
+        {others ? texts.retryOthers(total, capped) : texts.retryAll(total, capped)}
       </ActButton>
       <ActButton act="resolve" onClick={() => openDialog("resolve", "all")}>
         {texts.resolveAll(total, capped)}

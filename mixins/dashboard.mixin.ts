@@ -17,7 +17,10 @@ const DASHBOARDS = new WeakMap<Service, Dashboard[]>();
  * The operators' page as a route of moleculer-web (0.10, 0.11): `mixins: [ApiGateway, ReliableDashboard({ … })]`. Throws
  * RELIABLE_BAD_OPTION, also when the service is created: a named method that does not exist, a path that is taken.
  */
-export function ReliableDashboard(options: GatewayDashboardOptions = {}): Partial<ServiceSchema> {
+export function ReliableDashboard<User = unknown, Payload = unknown>(
+  given: GatewayDashboardOptions<User, Payload> = {}
+): Partial<ServiceSchema> {
+  const options = given as GatewayDashboardOptions;
   checkMoleculer(ServiceBroker.MOLECULER_VERSION);
   const resolved = gatewayOptions(options);
 

@@ -13,7 +13,10 @@ const SERVERS = new WeakMap<Service, DashboardServer>();
  * The operators' page on a port of its own, for who has no gateway. Throws RELIABLE_BAD_OPTION; a start rejects with it
  * if the port cannot be had.
  */
-export function ReliableDashboardService(options: OwnPortDashboardOptions = {}): ServiceSchema {
+export function ReliableDashboardService<User = unknown, Payload = unknown>(
+  given: OwnPortDashboardOptions<User, Payload> = {}
+): ServiceSchema {
+  const options = given as OwnPortDashboardOptions;
   checkMoleculer(ServiceBroker.MOLECULER_VERSION);
   // A bad option is the caller's mistake where it is written.
   new DashboardServer(options);

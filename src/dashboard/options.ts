@@ -6,7 +6,7 @@ import type { EnvironmentBadge } from "./api";
 import type { Redact } from "./payloads";
 
 /** What both ways to serve the page have. */
-export interface CommonOptions<User = unknown> {
+export interface CommonOptions<User = unknown, Payload = unknown> {
   /**
    * What somebody may do, asked at each call: "all", "read", a list of acts, or false. `"anonymous"`: nobody has to log
    * in, and everybody may do all. Default: who has logged in may do all.
@@ -19,7 +19,7 @@ export interface CommonOptions<User = unknown> {
   /** Payloads (and meta) are sent only when somebody asks for one. @default false */
   hidePayloads?: boolean;
   /** What of a payload may be seen. Where it throws or returns nothing, nothing of it is shown. */
-  redact?: Redact;
+  redact?: Redact<Payload>;
   /** A link to a trace, with `{traceID}`, `{requestID}` and `{id}`. */
   traceUrl?: string;
   /** Where the page is reached under other names than the server is asked by: `["https://ops.example.com"]`. */
@@ -27,7 +27,7 @@ export interface CommonOptions<User = unknown> {
 }
 
 /** Options of `ReliableDashboard()`. */
-export interface GatewayDashboardOptions extends CommonOptions {
+export interface GatewayDashboardOptions<User = unknown, Payload = unknown> extends CommonOptions<User, Payload> {
   /** Below the `path` of the gateway's settings. @default "/reliable" */
   path?: string;
   /** As of a route of moleculer-web: true = the method `authenticate`, or a method's name. */
@@ -39,7 +39,7 @@ export interface GatewayDashboardOptions extends CommonOptions {
 }
 
 /** Options of `ReliableDashboardService()`. One of `users`, `authentication` and `access: "anonymous"` is needed. */
-export interface OwnPortDashboardOptions extends CommonOptions {
+export interface OwnPortDashboardOptions<User = unknown, Payload = unknown> extends CommonOptions<User, Payload> {
   /** @default 3400 */
   port?: number;
   /** What to listen on. @default "127.0.0.1": this machine only */
@@ -49,7 +49,7 @@ export interface OwnPortDashboardOptions extends CommonOptions {
   /** Names and passwords (HTTP Basic). */
   users?: Record<string, string>;
   /** Who asks; null: nobody who is known. */
-  authentication?: (req: IncomingMessage) => unknown;
+  authentication?: (req: IncomingMessage) => User | null | undefined | Promise<User | null | undefined>;
 }
 
 /** What the page's server goes by. */

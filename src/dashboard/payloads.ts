@@ -10,7 +10,7 @@ export interface PayloadOwner {
 }
 
 /** Of the user's: what of a payload may be seen. It gets a copy of its own. */
-export type Redact = (payload: unknown, owner: PayloadOwner) => unknown;
+export type Redact<Payload = unknown> = (payload: Payload, owner: PayloadOwner) => unknown;
 
 export interface PayloadParts {
   hidePayloads: boolean;

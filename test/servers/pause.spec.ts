@@ -26,7 +26,7 @@ function farNode({ namespace, options }: Cluster, nodeID: string, own: ReliableO
 }
 
 it("processes without a store cease and go on within 5 s, and one that is started meanwhile takes nothing", {
-  timeout: 90_000
+  timeout: 180_000
 }, async () => {
   const made = cluster();
   const home = await made.node("home", [emitter(made.mixin())]);

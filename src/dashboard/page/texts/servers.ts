@@ -54,7 +54,7 @@ export const servers = {
   leaseColumns: { holder: "Held by", partitions: "Partitions" },
   leasesCaption: "Who sweeps which partition",
   nobody: "nobody",
-  noLeases: "Nobody tells of leases: there is no Redis, or it does not answer. Each node sweeps what is due.",
+  noLeases: "Nobody tells of leases: the node that serves this page has no Redis, or it does not answer.",
   sweep: "Sweep now",
   sweepHint:
     "“Sweep now” is one pass over what is due, on the node that serves this page. It happens by itself every few seconds.",

@@ -217,7 +217,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
   bulk: {
     what: "Begins a bulk act: `retry`, `resolve` or `discard` of all dead messages that match, in pages, at a rate, in the background; it survives every process. What dies after its start is left alone. Of one act and filter one is under way at a time (`RELIABLE_BULK_RUNNING`).",
     returns:
-      "`{ id?, matched, capped?, waiting?, perSecond, dryRun, text, underWay? }`, at once; `text` says in words what it does. No `id` with `dryRun`, and where nothing matches. Counted up to 100,000: with `capped` there are more, and all of them are acted on. With `dryRun`, `underWay: { id, by, startedAt }` is the one of the same act and filter that is under way: it would be refused"
+      "`{ id?, matched, capped?, waiting?, perSecond, dryRun, text, countedAt?, underWay? }`, at once; `text` says in words what it does. No `id` with `dryRun`, and where nothing matches. Counted up to 100,000: with `capped` there are more, and all of them are acted on. With `dryRun`, `countedAt` is when it was counted, and `underWay: { id, by, startedAt }` is the one of the same act and filter that is under way: it would be refused"
   },
   bulks: {
     what: "Bulk acts, the newest first, or with `id` all of one.",
@@ -230,7 +230,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
   replay: {
     what: "Sends kept messages (finished ones too) that were emitted in a time to one group, new or old: a bulk act (`bulks`, `bulkChange`), in pages, at a rate, in the background. Each goes as a message of its own, so that no status of its original moves; a handler sees `ctx.locals.reliable.replay`. What the group has handled is not handled again, but with `again`.",
     returns:
-      "`{ id?, matched, capped?, skipped, notReplayable, perSecond, dryRun, text, underWay? }`; without `id` nothing was begun. `skipped`: the group has handled them, waits for them or has failed in them, or they are for others; `notReplayable`: there is no payload (any more); `underWay` as of `bulk`"
+      "`{ id?, matched, capped?, skipped, notReplayable, perSecond, dryRun, text, countedAt?, underWay? }`; without `id` nothing was begun. `skipped`: the group has handled them, waits for them or has failed in them, or they are for others; `notReplayable`: there is no payload (any more); `countedAt` and `underWay` as of `bulk`"
   },
   bulkLook: {
     what: "From node to node: there is a bulk act to be worked at, or to be watched until its claim ends.",
@@ -267,6 +267,8 @@ const PARAMS: Record<string, string> = {
   "bulkChange.id": "of a bulk act",
   change: "what is done with it; `rate` takes `perSecond`",
   perSecond: "messages per second (default 100)",
+  countedAt:
+    "`countedAt` of a `dryRun` that somebody has seen, an hour ago at most: what came since is left alone (default: now)",
   "replay.group": "whom they are sent to: a group that has consumed at least once, or one of its handlers",
   "replay.event": "only this event; without it all that the group takes",
   "replay.fromAt": "emitted then or later: ISO text (UTC where it names no zone), or ms since 1970",

@@ -2,7 +2,7 @@ import type { Context, Service } from "moleculer";
 import type { BulkChangeParams, BulkParams } from "../src/operator/bulk/bulk";
 import { storageOf, visibility, who } from "./act.actions";
 import { ACT, asParams, FILTER, flag, page, pageSize, text, textOf } from "./action-params";
-import { numberOf } from "./param-rules";
+import { instant, numberOf } from "./param-rules";
 
 export const perSecond = numberOf(1, 10_000, "^([1-9]\\d{0,3}|10000)$");
 
@@ -19,6 +19,7 @@ export const bulkActions = {
       note: ACT.note,
       by: text,
       perSecond,
+      countedAt: instant,
       dryRun: flag
     },
     handler(this: Service, ctx: Context<BulkParams & { by?: string }>) {

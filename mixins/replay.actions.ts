@@ -19,6 +19,7 @@ export const replayActions = {
       again: flag,
       note: ACT.note,
       by: text,
+      countedAt: instant,
       dryRun: flag
     },
     handler(this: Service, ctx: Context<ReplayParams & { by?: string }>) {

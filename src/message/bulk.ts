@@ -108,6 +108,8 @@ export interface Bulk extends BulkProgress {
   state: BulkState;
   /** Its start, by the store's clock. What dies later, also again, is not acted on. */
   at: Date;
+  /** When it was counted, if a human has confirmed that number: it stands in the place of the start, and is not after it. */
+  countedAt?: Date;
   perSecond: number;
   /** How many matched at its start. `capped`: there were more, nobody has counted to the end. */
   matched: number;

@@ -55,6 +55,27 @@ async function audits(broker: ServiceBroker): Promise<AuditRow[]> {
   return (await broker.call<Page<AuditRow>>("reliable.audits")).rows;
 }
 
+it("what was counted is what is done: not what has died since somebody saw the number", async () => {
+  const { broker } = await desk();
+  const asked = { act: "discard", event: "order.created", note: "test orders" };
+  const seen = await dead(broker, 3);
+  const { matched, countedAt } = await begin(broker, { ...asked, dryRun: true });
+  expect(matched).toBe(3);
+  const late = await dead(broker, 2, { at: new Date(Date.parse(countedAt as string) + 1) });
+  // By the store's clock it is later now.
+  await until(() => storeOf(broker).now() > new Date(Date.parse(countedAt as string) + 1));
+  const { id, matched: begun } = await begin(broker, { ...asked, countedAt });
+  expect(begun).toBe(3);
+  expect(await ends(broker, id as string)).toMatchObject({ state: "done", done: 3, matched: 3 });
+  const left = await storeOf(broker).messages.find([...seen, ...late]);
+  expect(left.map(({ _id }) => _id).toSorted()).toEqual(late.toSorted());
+  const old = new Date(Date.now() - 2 * 3_600_000).toISOString();
+  expect(await errorOf(begin(broker, { ...asked, countedAt: old }))).toMatchObject({
+    type: "RELIABLE_BAD_OPTION",
+    data: { option: "countedAt" }
+  });
+});
+
 it("a bulk retry acts once on each message that matches, and is one audit record", async () => {
   const { broker, handled } = await desk();
   const ids = await dead(broker, 620);

@@ -274,7 +274,8 @@ describe("workers of several nodes", () => {
 });
 
 describe("the command at a terminal", () => {
-  const begun = { matched: 2, perSecond: 100, dryRun: true, text: "Retries 2." };
+  const countedAt = "2026-11-26T03:02:00.000Z";
+  const begun = { matched: 2, perSecond: 100, dryRun: true, text: "Retries 2.", countedAt };
   const story = {
     bulkID: "b",
     act: "retry",
@@ -322,7 +323,7 @@ describe("the command at a terminal", () => {
     const params = { act: "retry", event: "a", note: "fixed", perSecond: 5 };
     expect(calls).toEqual([
       ["reliable.bulk", { ...params, dryRun: true }],
-      ["reliable.bulk", params],
+      ["reliable.bulk", { ...params, countedAt }],
       ["reliable.bulks", { id: "b" }],
       ["reliable.bulks", { id: "b" }]
     ]);

@@ -4,8 +4,14 @@ import type { AuditRecord } from "../../message/records";
 import type { BulkScope } from "../../stores/bulk-store";
 import { queryOf } from "../filter";
 
-/** What a bulk act is about: the same in every process and at any time, since it goes by its start. */
-export function scopeOf({ _id: bulk, act, filter, at }: Pick<Bulk, "_id" | "act" | "filter" | "at">): BulkScope {
+/** What a bulk act is about: the same in every process and at any time, since it goes by its start, or its count. */
+export function scopeOf({
+  _id: bulk,
+  act,
+  filter,
+  at: begun,
+  countedAt: at = begun
+}: Pick<Bulk, "_id" | "act" | "filter" | "at" | "countedAt">): BulkScope {
   const query = queryOf(filter, at.getTime());
   const before = query.before && query.before < at ? query.before : at;
   return { bulk, act, query: { ...query, before, status: STATUS.dead, groupIn: ["failed"] } };

@@ -15,6 +15,7 @@ import type { Store } from "../../stores/store";
 import type { Actor } from "../actor";
 import { needNote } from "../audit";
 import { FILTER_FIELDS, type Filter, filterOf, hasFilter, queryOf } from "../filter";
+import { instantOf } from "../instant";
 import { type Page, pageOf } from "../operations";
 import { auditOf, scopeOf } from "./bulk-parts";
 import { type BulkRow, type BulkStory, bulkRow, bulkStory, meantBy } from "./bulk-views";
@@ -30,7 +31,10 @@ export interface BulkOperationsParts {
   worker: Working;
 }
 
-type NewBulk = Pick<Bulk, "_id" | "act" | "filter" | "at" | "perSecond" | "matched" | "capped" | "waiting" | "note"> &
+type NewBulk = Pick<
+  Bulk,
+  "_id" | "act" | "filter" | "at" | "countedAt" | "perSecond" | "matched" | "capped" | "waiting" | "note"
+> &
   Actor;
 
 export interface BulkParams extends Filter {
@@ -39,6 +43,8 @@ export interface BulkParams extends Filter {
   note?: string;
   /** Messages per second. @default 100 */
   perSecond?: number;
+  /** Of a `dryRun` that a human has seen: what died since is left alone. At most an hour ago. @default now */
+  countedAt?: string | number;
   /** Only returns what would be done. @default false */
   dryRun?: boolean;
 }
@@ -55,6 +61,8 @@ export interface BulkBegun {
   dryRun: boolean;
   /** What it will do, in words. */
   text: string;
+  /** With `dryRun`: when it was counted. Given to the act itself, it does what was counted. */
+  countedAt?: string;
   /** With `dryRun`: the one of the same act and filter that is under way. While it is, no other can be begun. */
   underWay?: { id: string; by: string; startedAt: string };
 }
@@ -71,6 +79,19 @@ const WHY: Partial<Record<FilterAct, string>> = {
   resolve: "how they were dealt with",
   discard: "why they may go"
 };
+
+/** A number that was seen longer ago was forgotten in an open window. */
+const COUNT_HOLDS_MS = 3_600_000;
+
+/** Throws RELIABLE_BAD_OPTION. */
+export function countedAtOf(given: string | number | undefined, now: Date): { countedAt?: Date } {
+  if (given === undefined) return {};
+  const at = Math.min(now.getTime(), instantOf("countedAt", given).getTime());
+  if (now.getTime() - at <= COUNT_HOLDS_MS) return { countedAt: new Date(at) };
+  throw new ReliableError("RELIABLE_BAD_OPTION", "It was counted more than an hour ago ('countedAt'): count again.", {
+    option: "countedAt"
+  });
+}
 
 /** Throws RELIABLE_BAD_OPTION: it needs a note and has none. */
 export function checkNote(act: BulkAct, { note, again }: { note?: string; again?: boolean }): void {
@@ -96,19 +117,21 @@ export class BulkOperations {
     if (!dryRun) checkNote(act, params);
     const at = store.now();
     const filter = checkedFilter(act, params);
-    const of = { _id: uuidv7(), act, filter, at };
+    const counted = countedAtOf(params.countedAt, at);
+    const of = { _id: uuidv7(), act, filter, at, ...counted };
     const { counted: matched, more } = await store.bulkMessages.count(scopeOf(of));
     const waiting = act === "discard" ? await this.#waiting(of, matched) : 0;
     const found = { matched, ...(more && { capped: true as const }), ...(waiting && { waiting }) };
-    const text = meantBy({ ...of, ...found, perSecond });
-    if (dryRun) return { ...found, perSecond, dryRun, text, ...(await underWayOf(this.parts, act, filter)) };
-    if (!matched && !more) return { ...found, perSecond, dryRun, text };
+    const text = meantBy({ ...of, at: counted.countedAt ?? at, ...found, perSecond });
+    const told = { ...found, perSecond, dryRun, text };
+    if (dryRun) return { ...told, countedAt: at.toISOString(), ...(await underWayOf(this.parts, act, filter)) };
+    if (!matched && !more) return told;
     await beginBulk(this.parts, { ...of, ...actor, ...(note?.trim() && { note }), ...found, perSecond });
-    return { id: of._id, ...found, perSecond, dryRun, text };
+    return { id: of._id, ...told };
   }
 
   /** How many more there are than can be discarded. */
-  async #waiting(of: Pick<Bulk, "_id" | "filter" | "at">, matched: number): Promise<number> {
+  async #waiting(of: Pick<Bulk, "_id" | "filter" | "at" | "countedAt">, matched: number): Promise<number> {
     const { counted } = await this.parts.store.bulkMessages.count(scopeOf({ ...of, act: "resolve" }));
     return Math.max(0, counted - matched);
   }

@@ -5,7 +5,7 @@ import { baseGroup, matches, namesGroup } from "../../message/pattern";
 import type { Subscription } from "../../message/records";
 import type { Actor } from "../actor";
 import { instantOf } from "../instant";
-import { type BulkBegun, type BulkOperationsParts, beginBulk, checkNote, underWayOf } from "./bulk";
+import { type BulkBegun, type BulkOperationsParts, beginBulk, checkNote, countedAtOf, underWayOf } from "./bulk";
 import { timeText } from "./bulk-views";
 import { Replaying, type Taking } from "./replaying";
 
@@ -22,6 +22,8 @@ export interface ReplayParams {
   /** What the group has handled is handled once more. Needs a `note`. @default false */
   again?: boolean;
   note?: string;
+  /** Of a `dryRun` that a human has seen, in the place of now. At most an hour ago. */
+  countedAt?: string | number;
   /** Only returns what would be done. @default false */
   dryRun?: boolean;
 }
@@ -56,8 +58,9 @@ export class ReplayOperations {
     const at = store.now();
     const from = instantOf("fromAt", params.fromAt);
     // What is emitted from now on, the group gets anyway.
+    const { countedAt: now = at } = countedAtOf(params.countedAt, at);
     const to =
-      params.toAt === undefined ? at : new Date(Math.min(at.getTime(), instantOf("toAt", params.toAt).getTime()));
+      params.toAt === undefined ? now : new Date(Math.min(now.getTime(), instantOf("toAt", params.toAt).getTime()));
     if (from >= to) throw bad("fromAt", "'fromAt' must be before 'toAt', and in the past.");
     await this.#checkGroup(group, event);
     const filter: Bulk["filter"] = {
@@ -72,7 +75,7 @@ export class ReplayOperations {
     // Until now is the same at any time.
     const { toAt: _now, ...open } = filter;
     const same = params.toAt === undefined ? open : filter;
-    if (dryRun) return { ...begun, ...(await underWayOf(this.parts, "replay", same)) };
+    if (dryRun) return { ...begun, countedAt: at.toISOString(), ...(await underWayOf(this.parts, "replay", same)) };
     if (!matched && !capped) return begun;
     await beginBulk(this.parts, { ...of, ...actor, ...(note?.trim() && { note }), ...found, perSecond }, same);
     return { id: of._id, ...begun };

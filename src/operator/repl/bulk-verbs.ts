@@ -31,7 +31,7 @@ export async function runBulk(
   // Nobody is asked about what would be refused.
   if (!dryRun) checkNote(act, params);
   const counted = await begin(act, call, { ...params, dryRun: true });
-  const { matched, capped, waiting = 0, text, underWay } = counted;
+  const { matched, capped, waiting = 0, text, countedAt, underWay } = counted;
   const many = `${matched.toLocaleString("en-US")}${capped ? "+" : ""}`;
   const running = underWay && alreadyRunning(act, underWay);
   if (dryRun)
@@ -56,7 +56,8 @@ export async function runBulk(
     if (!yes && !(await open?.ask(`${text}\nGo on? (y/N)`))) return "Nothing was done.";
     let id: string | undefined;
     try {
-      ({ id } = await begin(act, call, params));
+      // What has been read is what is done, however long it was looked at.
+      ({ id } = await begin(act, call, { ...params, ...(countedAt && { countedAt }) }));
     } catch (thrown) {
       if (!isUnknown(thrown)) throw thrown;
       return `${errorText(thrown)}\nIt is not known whether it has begun; see: reliable bulks`;

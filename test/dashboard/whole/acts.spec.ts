@@ -94,6 +94,19 @@ it("a message is deleted for ever only when its id is typed", async () => {
   await says(table(page, "Record"), /discard.*ops1.*order-77.*a test order/s);
 });
 
+it("all are those that were counted: what dies while the dialog is open is left alone", async () => {
+  const night = await world();
+  await night.dies("order-1", "order-2");
+  const { page } = await visit(`${night.url}#/dead`, { user: "ops1" });
+  await button(page, "Discard all 2").click();
+  await seen(button(dialog(page), "Discard 2 messages"));
+  await night.dies("order-3");
+  await typed(page).fill("2");
+  await because(page, "test orders", "Discard 2 messages");
+  await says(main(page), "2 of 2 deleted");
+  expect((await story(night.desk, "order-3")).status).toBe("dead");
+});
+
 it("those that are ticked are acted on together, each with its outcome", async () => {
   const night = await world();
   await night.dies("order-1", "order-2", "order-3");

@@ -49,7 +49,7 @@ export function AllDialog({ act, filter, others = false, note, onClose, onBegun 
       reason={reasonOf(data, error !== undefined) ?? rateFault}
       {...(act === "discard" && { tone: "danger" as const })}
       onAct={async why => {
-        const { id } = await api.act("bulk", { ...body, note: why, perSecond: rate });
+        const { id } = await api.act("bulk", { ...body, note: why, perSecond: rate, countedAt: data?.countedAt });
         if (id === undefined) return texts.nothingLeft;
         onBegun(id);
         return undefined;

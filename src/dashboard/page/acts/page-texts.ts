@@ -166,7 +166,7 @@ export const actsTexts = {
     state: "State",
     progress: "Progress"
   },
-  notFinished: "not finished",
+  notFinished: "not finished yet",
   bulkPages: "Pages of bulk acts",
   auditPages: "Pages of the record",
   group: "group",

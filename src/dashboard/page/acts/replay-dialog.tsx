@@ -67,7 +67,7 @@ export function ReplayDialog({ group, onClose }: Given) {
       }
       reason={reasonOf(data, from) ?? rateFault}
       onAct={async note => {
-        const { id } = await api.act("replay", { ...body(), note, perSecond: rate });
+        const { id } = await api.act("replay", { ...body(), note, perSecond: rate, countedAt: data?.countedAt });
         if (id === undefined) return texts.nothingLeft;
         return (
           <p>

@@ -1,5 +1,5 @@
 import { type Service, ServiceBroker, type ServiceSchema } from "moleculer";
-import type { OwnPortDashboardOptions } from "../src/dashboard/options";
+import { type OwnPortDashboardOptions, ownPortOptions } from "../src/dashboard/options";
 import { DashboardServer } from "../src/dashboard/server";
 import { printableLogger } from "../src/platform/logger";
 import { printable } from "../src/platform/printable";
@@ -19,7 +19,7 @@ export function ReliableDashboardService<User = unknown, Payload = unknown>(
   const options = given as OwnPortDashboardOptions;
   checkMoleculer(ServiceBroker.MOLECULER_VERSION);
   // A bad option is the caller's mistake where it is written.
-  new DashboardServer(options);
+  ownPortOptions(options);
   return {
     name: "reliable-dashboard",
     metadata: {

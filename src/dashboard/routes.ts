@@ -29,11 +29,18 @@ const AWAY: ReadonlySet<unknown> = new Set(["REQUEST_TIMEOUT", "REQUEST_REJECTED
 /** Up to 10,000 messages, one by one. What takes longer goes on, and is seen under Acts. Never done again by itself. */
 const ACT_OPTIONS: CallOptions = { timeout: 120_000, retries: 0 };
 
-/** Twice: the second time of another node, if there is one, since Moleculer takes them in turn. */
+/**
+ * Twice: the second time of another node, if there is one, since Moleculer takes them in turn. But for a long one that was
+ * waited for to its end: the page has given it up by then, and the store would be asked for nobody.
+ */
 async function asked(name: string, params: Params, ask: Ask): Promise<Params> {
-  const options = { timeout: LONG_READS.has(name) ? LONG_MS : SHORT_MS, retries: 0 };
+  const isLong = LONG_READS.has(name);
+  const options = { timeout: isLong ? LONG_MS : SHORT_MS, retries: 0 };
   const once = () => ask(`reliable.${name}`, params, options) as Promise<Params>;
-  return once().catch((error: { type?: unknown }) => (AWAY.has(error?.type) ? once() : Promise.reject(error)));
+  return once().catch((error: { type?: unknown }) => {
+    if (!AWAY.has(error?.type) || (isLong && error.type === "REQUEST_TIMEOUT")) throw error;
+    return once();
+  });
 }
 
 /** Where a payload may be in the answer. */

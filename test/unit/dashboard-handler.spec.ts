@@ -26,6 +26,15 @@ it.each([
   expect(calls).toHaveLength(3);
 });
 
+it("a long read that was waited for to its end is not begun again: nobody waits any more", async () => {
+  const late = () => {
+    throw new Errors.RequestTimeoutError({ action: "reliable.list" } as never);
+  };
+  const { port, calls } = await served(ANYBODY, { list: late });
+  expect(await read(port, "/api/list", {})).toMatchObject({ status: 503 });
+  expect(calls).toMatchObject([{ options: { timeout: 20_000 } }]);
+});
+
 it("answers the page's files: whole, compressed, or not changed", async () => {
   const { port } = await served(ANYBODY);
   const page = await ask(port, "/");

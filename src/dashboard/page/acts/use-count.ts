@@ -10,7 +10,10 @@ export interface Counted<T> {
   again: () => void;
 }
 
-/** The answer of a dry run, for whoever may do the act: asked when the dialog opens, and when `key` changes. Never by itself: what was read is what is confirmed. */
+/**
+ * The answer of a dry run, for whoever may do the act: asked when the dialog opens, and when `key` changes. Never by
+ * itself: what was read is what is confirmed.
+ */
 export function useCount<T>(act: Act, ask: () => Promise<T>, key: string): Counted<T> {
   const may = whyNot(act) === undefined;
   const [round, setRound] = useState(0);

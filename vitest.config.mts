@@ -63,7 +63,7 @@ const alone = (groupOrder: number) => ({ fileParallelism: false, sequence: { gro
 export default defineConfig({
   test: {
     pool: "forks",
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
     teardownTimeout: 20_000,
     maxWorkers: 3,

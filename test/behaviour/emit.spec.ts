@@ -47,11 +47,11 @@ it("resolves when stored, when confirmed, when consumed: as asked", async () => 
   expect(stored).toEqual({ id: expect.stringMatching(/^[0-9a-f-]{36}$/), status: "pending", groups: ["stock"] });
   const confirmed = await emit("order.created", { n: 2 }, { waitFor: "confirmed" });
   expect(confirmed.status).toBe("published");
-  const late = await errorOf(emit("order.created", { n: 3 }, { waitFor: "consumed", timeoutMs: 150, id: "third" }));
+  const late = await errorOf(emit("order.created", { n: 3 }, { waitFor: "consumed", timeoutMs: 1_000, id: "third" }));
   expect(late).toMatchObject({
     type: "RELIABLE_WAIT_TIMEOUT",
     retryable: true,
-    data: { id: "third", goal: "consumed", timeoutMs: 150 }
+    data: { id: "third", goal: "consumed", timeoutMs: 1_000 }
   });
   await reaches(broker, "third", "published");
   const consumed = emit("order.created", { n: 4 }, { waitFor: "consumed" });

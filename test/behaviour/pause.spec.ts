@@ -207,7 +207,7 @@ it("is shown wherever one looks, and told once", async () => {
   expect(more).toEqual([]);
   expect(await broker.call("reliable.paused", { event: "order.created" })).toHaveLength(1);
   expect(await broker.call("reliable.paused", { event: "order.paid" })).toEqual([]);
-  const error = await errorOf(emit("order.created", {}, { waitFor: "consumed", timeoutMs: 200 }));
+  const error = await errorOf(emit("order.created", {}, { waitFor: "consumed", timeoutMs: 1_000 }));
   expect(error.type).toBe("RELIABLE_WAIT_TIMEOUT");
   expect(error.message).toContain(`Paused: ${text}.`);
   expect(error.data).toMatchObject({ paused: [text] });

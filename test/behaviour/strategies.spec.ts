@@ -83,7 +83,7 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     let open: () => void = () => undefined;
     const gate = new Promise<void>(resolve => (open = resolve));
     const { broker, emit } = await world(name, { stock: () => gate }, { options: { checkDelaysMs: [20_000] } });
-    const error = await errorOf(emit("order.created", {}, { id: "slow", waitFor: "consumed", timeoutMs: 300 }));
+    const error = await errorOf(emit("order.created", {}, { id: "slow", waitFor: "consumed", timeoutMs: 1_000 }));
     expect(error).toMatchObject({ type: "RELIABLE_WAIT_TIMEOUT", retryable: true, data: { id: "slow" } });
     open();
     await until(

@@ -192,7 +192,7 @@ it("with `unroutableMs: 0` it burns its attempts at once and is dead, with the c
 
 it("a message that nobody took is not confirmed", async () => {
   const { emit } = await oneNode(cluster(), []);
-  expect(await errorOf(emit("order.created", {}, { waitFor: "confirmed", timeoutMs: 500 }))).toMatchObject({
+  expect(await errorOf(emit("order.created", {}, { waitFor: "confirmed", timeoutMs: 1_000 }))).toMatchObject({
     type: "RELIABLE_WAIT_TIMEOUT"
   });
 });

@@ -129,7 +129,7 @@ it("an emit that waits on a node without a store is told which group is paused",
   await subscribed(home, 1);
   await far.waitForServices("reliable");
   await pause(home, "stock", { by: "anna" });
-  const wait = { waitFor: "consumed", timeoutMs: 300 } as const;
+  const wait = { waitFor: "consumed", timeoutMs: 1_000 } as const;
   const error = await errorOf(emitterOf(far)("order.created", {}, wait));
   expect(error).toMatchObject({
     type: "RELIABLE_WAIT_TIMEOUT",
@@ -227,7 +227,7 @@ it("a queue of moleculer-amqp-queue is paused where its workers are ours", async
   );
   await sweptAgainAndAgain(broker, [id]);
   expect(await rowOf(broker, id)).toMatchObject({ failures: [], spent: {} });
-  const error = await errorOf(add(queue, { n: 4 }, { waitFor: "consumed", timeoutMs: 200 }));
+  const error = await errorOf(add(queue, { n: 4 }, { waitFor: "consumed", timeoutMs: 1_000 }));
   expect(error.message).toContain(`Paused: ${group}, since`);
   expect(handled).toEqual([1]);
   await resume(broker, `queue-confirm/${queue}`);

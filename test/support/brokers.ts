@@ -127,7 +127,7 @@ export function text(value: unknown): string {
 export async function until<T>(
   look: () => T | Promise<T>,
   holds: (seen: T) => boolean = Boolean,
-  timeoutMs = 15_000
+  timeoutMs = 30_000
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

@@ -31,7 +31,7 @@ export function messageOf(payload, waiting, more = {}) {
 /** Of an emit of `callback`. */
 export function callbackHeaders(receipts) {
   const message = newMessage(source, EVENT, {}, { strategy: "callback" }, defaults(["*"]));
-  return headersOf(message, 1, message.waiting, receipts, encodePlan(message));
+  return headersOf(message, 1, message.waiting, receipts, { echo: encodePlan(message) });
 }
 
 export const indexesOf = name => INDEXES[name].map(specOf);

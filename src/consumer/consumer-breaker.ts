@@ -1,4 +1,3 @@
-import type { Consumption } from "../couriers/courier";
 import { backoffMs } from "../message/backoff";
 import type { BreakerOptions } from "../options/options";
 import type { Timer } from "../platform/clock";
@@ -24,7 +23,6 @@ const MAX_ERROR = 300;
  */
 export class ConsumerBreaker {
   readonly #breaker: Breaker<Owed>;
-  #consumption: Consumption | undefined;
   #state: BreakerState = BREAKER.closed;
   #timer: Timer | undefined;
   #stopped = false;
@@ -35,6 +33,7 @@ export class ConsumerBreaker {
     private readonly spec: ConsumerSpec,
     private readonly parts: ConsumerParts,
     private readonly receipts: ReceiptSender,
+    private readonly window: { limit(deliveries: number): void },
     private readonly options: BreakerOptions
   ) {
     this.#breaker = new Breaker(options, spec.options.maxInFlight);
@@ -44,10 +43,6 @@ export class ConsumerBreaker {
   /** undefined = closed. */
   get opened(): { since: Date; error: string } | undefined {
     return this.#opened;
-  }
-
-  governs(consumption: Consumption): void {
-    this.#consumption = consumption;
   }
 
   /** No handler may begin: the delivery goes back. */
@@ -93,7 +88,7 @@ export class ConsumerBreaker {
     if (state === this.#state || this.#stopped) return;
     this.#state = state;
     this.#timer?.stop();
-    this.#consumption?.limit(limit);
+    this.window.limit(limit);
     const { pauseMs, maxPauseMs } = this.options;
     if (state === BREAKER.open)
       this.#elapsesIn(

@@ -10,6 +10,7 @@ import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 import type { Envelope } from "../wire/envelope";
 import type { Queues } from "../wire/names";
+import type { ReceiptItem } from "../wire/receipt";
 import type { AnnouncedHistory } from "./announced-history";
 
 export interface HandlerExtras {
@@ -50,12 +51,21 @@ export interface ConsumerSpec {
   foreign?: { plain(delivery: Delivery): Promise<PlainEnd>; close(): void };
 }
 
+/** The rows of messages in this node's store. */
+export interface OwnRows {
+  /** The store's; undefined until it has answered. */
+  readonly id: string | undefined;
+  /** Receipts `handled` into the rows. Returns the ids that have none. */
+  handled(group: string, items: ReceiptItem[]): Promise<Set<string>>;
+}
+
 export interface ConsumerParts {
   courier: Courier;
   /** Undefined = messages are not signed. */
   signatures?: Signatures | undefined;
   /** Undefined on a node without a store. */
   inbox: InboxStore | undefined;
+  rows?: OwnRows | undefined;
   /** Only on a node without a store. */
   announcedHistory?: AnnouncedHistory | undefined;
   queues: Queues;

@@ -1,26 +1,26 @@
-import { type Deadline, TIMED_OUT, withTimeout } from "../async/deadline";
+import { type Deadline, withTimeout } from "../async/deadline";
 import { newEnd } from "../async/end";
-import { HandlerTransaction } from "../async/handler-transaction";
 import { WaitGroup } from "../async/wait-group";
 import { type Consumption, type Delivery, type QueueSpec, systemQueue } from "../couriers/courier";
-import { ReliableRetryableError, reasonOf } from "../errors";
-import { announceParked, toParkedMessage, toShortMessage } from "../inbound/parked-messages";
+import { reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import { isExact, matches, namesGroup } from "../message/pattern";
 import { type Envelope, HEADER, parseEnvelope } from "../wire/envelope";
 import { Unreadable } from "../wire/json";
-import type { ReceiptItem } from "../wire/receipt";
 import { Announcer } from "./announcer";
 import { ConsumerBreaker } from "./consumer-breaker";
-import { type ConsumerParts, type ConsumerSpec, type HandlerEnd, type PlainEnd, RETRY } from "./consumer-parts";
+import { type ConsumerParts, type ConsumerSpec, type PlainEnd, RETRY } from "./consumer-parts";
+import { FetchWindow, mostHeld } from "./fetch-window";
+import { Handling, type Held } from "./handling";
 import { Inbox } from "./inbox";
+import { park } from "./parking";
 import { Pausing } from "./pausing";
-import { type Owed, ReceiptSender } from "./receipt-sender";
-import { settle } from "./settle";
+import { ReceiptSender } from "./receipt-sender";
+import { Slots } from "./slots";
 
 /**
- * One group's handler on one queue. A delivery is acked only after its receipt is confirmed, and the receipt is sent
- * only after the handler's promise has settled:
+ * One group's handler on one queue. A delivery is acked only after its receipt is confirmed, or written into the
+ * message's row (`RowReceipts`), and that is done only after the handler's promise has settled:
  *
  *   process dies before the handler ended      unacked: the broker delivers it again
  *   … after the handler, before the inbox row  the same: handled twice (`inbox: "transaction"` closes this window)
@@ -30,11 +30,14 @@ import { settle } from "./settle";
 export class Consumer {
   readonly receipts: ReceiptSender;
   readonly breaker: ConsumerBreaker | undefined;
-  readonly #inbox: Inbox | undefined;
   readonly #announcer: Announcer;
   readonly #pausing: Pausing;
   readonly #end = newEnd();
   readonly #active: WaitGroup;
+  readonly #slots: Slots;
+  readonly #window: FetchWindow;
+  readonly #most: number;
+  readonly #handling: Handling;
   #consumption: Consumption | undefined;
   #plainFailures = 0;
 
@@ -44,17 +47,30 @@ export class Consumer {
   ) {
     const { group, queue, options } = spec;
     this.receipts = new ReceiptSender(parts, group);
-    if (options.breaker) this.breaker = new ConsumerBreaker(spec, parts, this.receipts, options.breaker);
+    this.#slots = new Slots(options.maxInFlight, parts.clock);
+    // A job of a queue that is not ours is handled as it comes.
+    this.#most = spec.foreign ? options.maxInFlight : mostHeld(options.maxInFlight);
+    this.#window = new FetchWindow(this.#slots, this.#most, parts.clock);
+    if (options.breaker) this.breaker = new ConsumerBreaker(spec, parts, this.receipts, this.#window, options.breaker);
     this.#announcer = new Announcer(spec, parts);
     this.#pausing = new Pausing(spec, parts, this.receipts);
     this.#active = new WaitGroup(error => this.#failed(error, `a delivery of ${queue} stays unacked`));
-    if (parts.inbox && options.inbox)
-      this.#inbox = new Inbox(parts.inbox, group, options.inbox, parts.clock, this.#end.signal);
+    this.#handling = new Handling(spec, parts, {
+      slots: this.#slots,
+      inbox:
+        parts.inbox && options.inbox
+          ? new Inbox(parts.inbox, group, options.inbox, parts.clock, this.#end.signal)
+          : undefined,
+      pausing: this.#pausing,
+      receipts: this.receipts,
+      breaker: this.breaker,
+      failed: (error, what) => this.#failed(error, what)
+    });
   }
 
   /** Deliveries whose handler is running. */
   get inFlight(): number {
-    return this.#active.count;
+    return this.spec.foreign ? this.#active.count : this.#slots.busy;
   }
 
   /** It takes deliveries. False until its queue could be declared, and after that while RabbitMQ does not deliver. */
@@ -97,7 +113,7 @@ export class Consumer {
 
   async #begin(queue: QueueSpec): Promise<void> {
     const { courier, logger, clock } = this.parts;
-    const { pattern, group, foreign, options } = this.spec;
+    const { pattern, group, foreign } = this.spec;
     // A limit of the broker is reached, or the queue's node is down. That passes.
     for (let tries = 1; !this.#stopping && courier.ready && !(await courier.declare(queue)); tries++)
       await clock.sleep(backoffMs(RETRY, tries), this.#end.signal);
@@ -106,11 +122,12 @@ export class Consumer {
     if (!foreign) this.parts.announcedHistory?.enter(this.#announcer);
     this.#consumption = await courier.consume({
       queue,
-      prefetch: options.maxInFlight,
+      prefetch: this.#most,
+      limit: this.#window.begin(),
       marks: this.#pausing.marks,
       onDelivery: delivery => this.#active.track(this.#process(delivery))
     });
-    this.breaker?.governs(this.#consumption);
+    this.#window.governs(this.#consumption);
     if (this.#stopping) return this.#consumption.close();
     if (!this.#consumption.suspended) logger.info(`Reliable: group ${group} consumes '${pattern}' (${queue.name}).`);
     this.#pausing.watch(this.#consumption);
@@ -125,6 +142,7 @@ export class Consumer {
     this.#announcer.stop();
     this.#pausing.stop();
     this.breaker?.stop();
+    this.#window.stop();
     this.parts.announcedHistory?.leave(this.#announcer);
     await this.#consumption?.cancel(deadline.toClose);
     const settled = this.#active.idle().then(() => this.receipts.idle());
@@ -146,14 +164,19 @@ export class Consumer {
 
   async #process(delivery: Delivery): Promise<void> {
     if (!this.#pausing.hold(delivery)) return;
+    const { clock } = this.parts;
+    const held: Held = { delivery, since: clock.monotonic(), atHandlerMs: 0 };
+    this.#window.took();
     try {
-      await this.#read(delivery);
+      await this.#read(held);
     } finally {
+      this.#window.left(clock.monotonic() - held.since - held.atHandlerMs);
       this.#pausing.release(delivery);
     }
   }
 
-  async #read(delivery: Delivery): Promise<void> {
+  async #read(held: Held): Promise<void> {
+    const { delivery } = held;
     const { pattern, group, foreign } = this.spec;
     if (foreign && delivery.headers[HEADER.receipt] === undefined) {
       this.#pausing.release(delivery);
@@ -168,7 +191,7 @@ export class Consumer {
       if (!(error instanceof Unreadable)) throw error;
       return this.#park(delivery, error.message);
     }
-    const { id, event, only, handledAs } = envelope;
+    const { id, event, only } = envelope;
     if (!foreign && !matches(event, pattern)) {
       if (isExact(pattern))
         return this.#park(delivery, `its type is '${event}', and this queue is for '${pattern}' alone`);
@@ -180,14 +203,7 @@ export class Consumer {
       return this.receipts.ack(delivery);
     }
     if (only && !only.some(name => namesGroup(name, group))) return this.receipts.ack(delivery);
-    if (!this.#inbox) return this.#run(delivery, envelope);
-    const inbox = this.#inbox;
-    const work = inbox.enter(handledAs, () => this.#once(delivery, envelope, inbox));
-    try {
-      await work;
-    } finally {
-      inbox.leave(handledAs, work);
-    }
+    await this.#handling.run(held, envelope);
   }
 
   /** What it names is written to with the rights of this node. Throws Unreadable. */
@@ -212,139 +228,8 @@ export class Consumer {
     this.receipts.ack(delivery);
   }
 
-  async #once(delivery: Delivery, envelope: Envelope, inbox: Inbox): Promise<void> {
-    if (await inbox.handledBefore(envelope.handledAs)) {
-      if (this.#pausing.release(delivery)) this.#answerAgain(delivery, envelope);
-      return;
-    }
-    await this.#run(delivery, envelope);
-  }
-
-  #answerAgain(delivery: Delivery, envelope: Envelope): void {
-    this.parts.metrics.duplicate(envelope.event, this.spec.group);
-    const item = echoing(envelope, delivery, settle(envelope, {}, 0));
-    this.receipts.send({ address: envelope.receipt, item, delivery });
-  }
-
-  async #run(delivery: Delivery, envelope: Envelope): Promise<void> {
-    const { group, options } = this.spec;
-    const { clock } = this.parts;
-    if (this.breaker?.isOpen()) {
-      if (this.#pausing.release(delivery)) this.#giveBack(delivery);
-      return;
-    }
-    await this.#inbox?.turn();
-    if (!this.#pausing.release(delivery)) return this.#inbox?.pass();
-    if (this.breaker?.isOpen()) {
-      this.#inbox?.pass();
-      return this.#giveBack(delivery);
-    }
-    const course: Course = { started: clock.monotonic(), runs: 0, era: this.breaker?.begin() ?? 0 };
-    const work = this.#handle(delivery, envelope, course);
-    const end = await withTimeout(work, options.handlerTimeoutMs, clock);
-    this.breaker?.ended(course.era);
-    if (end === TIMED_OUT) {
-      const error = new ReliableRetryableError(
-        "RELIABLE_HANDLER_TIMEOUT",
-        `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms${course.runs > 1 ? `, in ${course.runs} runs` : ""}.`,
-        { id: envelope.id, event: envelope.event, group }
-      );
-      this.#settle(envelope, { error }, course, delivery);
-      // The handler may still end after its timeout. If it succeeds then, a late `handled` receipt says so.
-      void work.then(async late => {
-        if (late !== "duplicate" && late.error === undefined) await this.#handled(envelope, course);
-      });
-      return;
-    }
-    if (end === "duplicate") return this.#answerAgain(delivery, envelope);
-    if (end.error !== undefined) return this.#settle(envelope, end, course, delivery);
-    await this.#handled(envelope, course, delivery);
-  }
-
-  #handle(delivery: Delivery, envelope: Envelope, course: Course): Promise<HandlerEnd | "duplicate"> {
-    const { spec } = this;
-    const inbox = this.#inbox;
-    if (inbox?.mode !== "transaction") return HandlerTransaction.outside(() => spec.handle(envelope, {}, delivery));
-    const untilMs = course.started + spec.options.handlerTimeoutMs;
-    return inbox.transaction(envelope.handledAs, untilMs, (session, run) => {
-      course.runs = run;
-      this.parts.metrics.run(envelope.event, spec.group);
-      return spec.handle(envelope, { session, run }, delivery);
-    });
-  }
-
-  async #handled(envelope: Envelope, course: Course, delivery?: Delivery): Promise<void> {
-    // What is handled after its time is up says nothing about now.
-    if (delivery) this.breaker?.succeeded(envelope, course.era);
-    if (this.#inbox?.mode === true) {
-      // The receipt matters more than the row: without the row a duplicate may be handled again, without the receipt
-      // there will be a duplicate. If a stop ends the wait, no receipt is sent either, and the message is delivered
-      // again; the closed store is not logged.
-      await this.#inbox.add(envelope.handledAs).catch(error => {
-        if (!this.receipts.stopped) this.#failed(error, `the inbox of group ${this.spec.group} could not be written`);
-      });
-    }
-    this.#settle(envelope, {}, course, delivery);
-  }
-
-  #settle(envelope: Envelope, end: HandlerEnd, { started, runs, era }: Course, delivery?: Delivery): void {
-    const { metrics, clock } = this.parts;
-    const item = echoing(envelope, delivery, settle(envelope, end, clock.monotonic() - started, runs));
-    const owed: Owed = { address: envelope.receipt, item, ...(delivery && { delivery }) };
-    if (item.outcome === "handled") {
-      metrics.handled(envelope.event, this.spec.group, item.durationMs);
-    } else {
-      metrics.failed(envelope.event, this.spec.group, item.durationMs);
-      this.breaker?.failed(envelope, era, owed);
-    }
-    this.receipts.send(owed);
-  }
-
-  /** No handler has begun. RabbitMQ 4.3 does not count it towards the delivery limit. */
-  #giveBack(delivery: Delivery): void {
-    delivery.nack(true);
-    // Tells the ack window only.
-    this.receipts.ack(delivery);
-  }
-
-  /** Into the parking queue with its raw bytes, then acked. The consumer goes on, and an operator can inspect it. */
   async #park(delivery: Delivery, reason: string): Promise<void> {
     this.#pausing.release(delivery);
-    const { courier, queues, nodeID, clock } = this.parts;
-    const { queue, body, headers, messageId, type, contentType, timestamp, appId } = delivery;
-    const properties = { messageId, type, contentType, timestamp, appId };
-    let parked = toParkedMessage(queues.parked, nodeID, reason, { queue, body, headers, properties });
-    for (let tries = 1; !this.#stopping; tries++) {
-      const { outcome, reason: why = outcome } = await courier.publish(parked).catch(refused);
-      if (outcome === "confirmed") {
-        announceParked(delivery, reason, this.parts, "consumer");
-        return this.receipts.ack(delivery);
-      }
-      // Any other answer is about this message, and would come again.
-      if (!["returned", "nacked", "unknown"].includes(outcome)) parked = toShortMessage(parked, why);
-      if (outcome === "returned") await courier.declare(systemQueue(queues.parked, queues)).catch(() => undefined);
-      await clock.sleep(backoffMs(RETRY, tries), this.#end.signal);
-    }
+    if (await park(delivery, reason, this.parts, this.#end.signal)) this.receipts.ack(delivery);
   }
-}
-
-/** Of one attempt. `runs` are counted with `inbox: "transaction"` alone; `era` is the breaker's. */
-interface Course {
-  readonly started: number;
-  readonly era: number;
-  runs: number;
-}
-
-/** The courier rejects what it cannot encode. */
-function refused(error: unknown): { outcome: "refused"; reason: string } {
-  return { outcome: "refused", reason: reasonOf(error) };
-}
-
-/** The envelope says what its receipts must return. The consumer does not look into it. */
-function echoing(envelope: Envelope, delivery: Delivery | undefined, item: ReceiptItem): ReceiptItem {
-  const { echo: plan, event, producer } = envelope;
-  if (plan === undefined) return item;
-  const whole =
-    item.outcome === "failed" && delivery ? { headers: delivery.headers, body: delivery.body.toString("base64") } : {};
-  return { ...item, echo: { event, producer, plan, ...whole } };
 }

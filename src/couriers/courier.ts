@@ -129,6 +129,8 @@ export function systemQueue(name: string, { parked, displaced }: Pick<Queues, "p
 export interface ConsumeSpec {
   queue: QueueSpec;
   prefetch: number;
+  /** See `Consumption.limit`; from the beginning. */
+  limit?: number;
   /** Looked for each time before it begins to take: while one of these marks is set it is suspended. */
   marks?: readonly string[];
   /** Must not throw. Deliveries come one after the other, synchronously. */

@@ -30,7 +30,9 @@ export class MessagePublisher {
     readonly queues: Queues,
     readonly nodeID: string,
     readonly metrics: Metrics,
-    readonly clock: Clock
+    readonly clock: Clock,
+    /** Of this node. */
+    readonly store?: { readonly id: string | undefined } | undefined
   ) {}
 
   /**
@@ -154,13 +156,10 @@ export class MessagePublisher {
   }
 
   #headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
-    return headersOf(
-      message,
-      attempt,
-      groups,
-      this.#receipts(message),
-      message.strategy === "callback" ? this.#planOf(message) : undefined
-    );
+    const isCallback = message.strategy === "callback";
+    // Where the row of a message of `callback` will lie is not known yet.
+    const rest = isCallback ? { echo: this.#planOf(message) } : { store: this.store?.id };
+    return headersOf(message, attempt, groups, this.#receipts(message), rest);
   }
 
   /** An emit needs the plan twice in a row, for the check and for the message. */

@@ -76,7 +76,7 @@ export class ProducerClient {
     const request: ResendRequest = {
       id: message._id,
       event: message.event,
-      headers: { ...headersOf(message, 1, [], receipts, encodePlan(message)), ...baseHeader(message.base) },
+      headers: { ...headersOf(message, 1, [], receipts, { echo: encodePlan(message) }), ...baseHeader(message.base) },
       body: message.body.toString("base64"),
       ...(message.source && { source: message.source }),
       ...rest

@@ -1,6 +1,7 @@
 import { uuidv7 } from "uuidv7";
 import type { AnnouncedHistory } from "../consumer/announced-history";
 import type { Consumer } from "../consumer/consumer";
+import type { OwnRows } from "../consumer/consumer-parts";
 import type { Courier } from "../couriers/courier";
 import { Callback } from "../emit/callback";
 import { Emitter } from "../emit/emit";
@@ -30,6 +31,7 @@ import { ProducerClient } from "../producer-rpc/client";
 import { DeadHooks } from "../producer-rpc/dead-hooks";
 import { ProducerHandler } from "../producer-rpc/handler";
 import { Progress } from "../progress/progress";
+import { OwnStore } from "../stores/own-store";
 import type { Store } from "../stores/store";
 import { CallbackService } from "../sweeper/callback-service";
 import { Leases } from "../sweeper/lease";
@@ -87,6 +89,8 @@ export interface NodeParts {
 /** The parts of a node with a store. */
 export interface Storage {
   store: Store;
+  ownStore: OwnStore;
+  ownRows: OwnRows;
   subscriptions: Subscriptions;
   pauseMarks: PauseMarks;
   insertQueue: InsertQueue;
@@ -113,13 +117,17 @@ export function assemble(foundation: Foundation): NodeParts {
   const { askTimeoutMs, emitTimeoutMs } = options;
   const queues = systemQueues(namespace);
   const subscriptions = store && new Subscriptions(store, options.refreshMs, logger, clock);
-  const publisher = new MessagePublisher(courier, subscriptions, queues, nodeID, metrics, clock);
+  const ownStore = store && new OwnStore(store);
+  const publisher = new MessagePublisher(courier, subscriptions, queues, nodeID, metrics, clock, ownStore);
   const statusWaiter = new StatusWaiter({ store, subscriptions, call, askTimeoutMs, events, clock });
   const prefix = prefixOf(namespace);
   const producerHandler = new ProducerHandler({ publisher, store, call, clock, askTimeoutMs, prefix });
   const callback = new Callback({ publisher, statusWaiter, metrics, clock });
   const shared = { publisher, statusWaiter, producerHandler };
-  const storage = store && subscriptions && assembleStorage({ ...foundation, ...shared, store, subscriptions });
+  const storage =
+    store && subscriptions && ownStore
+      ? assembleStorage({ ...foundation, ...shared, store, subscriptions, ownStore })
+      : undefined;
   const emitter = new Emitter({
     nodeID,
     callback,
@@ -147,6 +155,7 @@ export function assemble(foundation: Foundation): NodeParts {
 interface StorageFoundation extends Foundation {
   store: Store;
   subscriptions: Subscriptions;
+  ownStore: OwnStore;
   publisher: MessagePublisher;
   statusWaiter: StatusWaiter;
   producerHandler: ProducerHandler;
@@ -155,7 +164,7 @@ interface StorageFoundation extends Foundation {
 function assembleStorage(foundation: StorageFoundation): Storage {
   const { identity, options, courier, signatures, store, redis, consumers, metrics, warnings, events, clock } =
     foundation;
-  const { subscriptions, publisher, statusWaiter, producerHandler: handler } = foundation;
+  const { subscriptions, ownStore, publisher, statusWaiter, producerHandler: handler } = foundation;
   const { call, logger, namespace, nodeID } = identity;
   const { askTimeoutMs, claimMs, confirmTimeoutMs, pageSize, partitions, producerGoneMs, retainMs, retainBodiesMs } =
     options;
@@ -168,6 +177,12 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const insertQueue = new InsertQueue(store, options.maxPending, clock);
   const outbox = new Outbox({ ...common, progress, insertQueue, statusWaiter, confirmTimeoutMs });
   const tracker = new Tracker({ ...common, progress, statusWaiter, queues, prefix, retainMs });
+  const ownRows: OwnRows = {
+    get id() {
+      return ownStore.id;
+    },
+    handled: (group, items) => tracker.receipts.handled(group, items)
+  };
   const producerClient = new ProducerClient({ call, handler, subscriptions, queues, askTimeoutMs, logger });
   const sweeping = { ...common, progress, producerClient, pageSize, claimMs, producerGoneMs };
   const callbackService = new CallbackService(sweeping, { queues, retainMs });
@@ -213,6 +228,8 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   });
   return {
     store,
+    ownStore,
+    ownRows,
     subscriptions,
     pauseMarks,
     insertQueue,

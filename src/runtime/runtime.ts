@@ -205,6 +205,7 @@ export class Runtime {
     };
     this.#parts = assemble(foundation);
     await this.#parts.storage?.subscriptions.start();
+    await this.#parts.storage?.ownStore.learn();
     if (options.observer) return;
     await this.#parts.storage?.pauseMarks.start();
     this.#parts.gauges.start();
@@ -278,18 +279,11 @@ export class Runtime {
     const { identity, metrics, warnings, events, clock } = this;
     const { logger, nodeID, namespace } = identity;
     const queues = systemQueues(namespace);
-    const inbox = store?.inbox;
     const common = { courier, signatures: this.#signatures, queues, metrics, warnings, events, clock, logger, nodeID };
     const handle = spec.foreign ? spec.handle : decoding(spec.handle, spec.decode);
-    const consumer = new Consumer(
-      { ...spec, handle },
-      {
-        ...common,
-        namespace,
-        inbox,
-        ...(!store && { announcedHistory: this.#announcedHistory })
-      }
-    );
+    const stored = { inbox: store?.inbox, rows: this.storage?.ownRows };
+    const announced = !store && { announcedHistory: this.#announcedHistory };
+    const consumer = new Consumer({ ...spec, handle }, { ...common, namespace, ...stored, ...announced });
     this.#consumers.add(consumer);
     try {
       await consumer.start();

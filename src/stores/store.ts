@@ -278,7 +278,7 @@ export interface ParkedStore {
 
 /** Ids that a group has handled. */
 export interface InboxStore {
-  /** Which of these ids the group has handled already. */
+  /** Which of these ids the group has handled already, by a row here or by its receipt in the message's row. */
   handled(group: string, ids: string[]): Promise<Set<string>>;
   /** Per id: why the store refuses its row; undefined = it has it. */
   add(group: string, ids: string[], at: Date): Promise<(ReliableError | undefined)[]>;
@@ -321,6 +321,8 @@ export interface Store {
    */
   start(): Promise<void>;
   close(withinMs?: number): Promise<void>;
+  /** An id that no other store has, and that stays. Rejects while the store does not answer. */
+  identify(): Promise<string>;
   /** Writes one row, the same one each time. Returns the ms until the store has it; rejects when it takes no writes. */
   probe(): Promise<number>;
   /** Called each time the store becomes reachable. Returns the unsubscribe function. */

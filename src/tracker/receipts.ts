@@ -18,7 +18,8 @@ function summaryOf(reasons: string[]): string {
   return [...reasons.slice(0, MAX_REASONS), ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
 }
 
-type Answer = { nodeID: string; group: string; item: ReceiptItem; delivery: Delivery };
+type Receipted = { nodeID: string; group: string; item: ReceiptItem };
+type Answer = Receipted & { delivery: Delivery };
 
 /** The content of a batch of receipt messages. */
 interface Batch {
@@ -68,6 +69,19 @@ export class Receipts {
     ];
     for (const [{ delivery }, reason] of unmatched) faults.add(delivery, reason);
     return [...faults];
+  }
+
+  /**
+   * Receipts `handled` of a consumer of this node, whose messages lie here. Returns the ids that have no row: their
+   * receipts have to come as messages, like all others.
+   */
+  async handled(group: string, items: ReceiptItem[]): Promise<Set<string>> {
+    const { nodeID } = this.parts;
+    const rows = new Map(items.flatMap(item => this.#rowOf(item) ?? []).map(row => [row._id, row]));
+    const answers = items.map(item => ({ group, nodeID, item }));
+    const inserted = await this.#insertFirst(rows, answers);
+    await this.#complete([...rows.values()].filter(row => !inserted.has(row._id)));
+    return this.#record(answers.filter(({ item }) => !inserted.has(item.id)));
   }
 
   #read(deliveries: Delivery[]): Batch {
@@ -135,7 +149,7 @@ export class Receipts {
    * Most messages of strategy `callback` are first seen here, and were handled: their rows are inserted with these
    * receipts. Returns the ids.
    */
-  async #insertFirst(rows: Map<string, Message>, answers: Answer[]): Promise<Set<string>> {
+  async #insertFirst(rows: Map<string, Message>, answers: Receipted[]): Promise<Set<string>> {
     if (!rows.size) return new Set();
     const at = this.parts.store.now();
     const handled = new Map(
@@ -154,12 +168,17 @@ export class Receipts {
     return this.parts.progress.insertFromReceipts(first, at);
   }
 
-  async #handled(answers: Answer[]): Promise<Unmatched[]> {
+  /** Returns the ids that are not in the store. */
+  async #record(answers: Receipted[]): Promise<Set<string>> {
     const at = this.parts.store.now();
-    const unknown = await this.parts.progress.handled(
+    return this.parts.progress.handled(
       answers.map(({ group, nodeID, item }) => ({ id: item.id, group, receipt: receiptOf(item, nodeID, at) })),
       at
     );
+  }
+
+  async #handled(answers: Answer[]): Promise<Unmatched[]> {
+    const unknown = await this.#record(answers);
     return this.#notStored(answers.filter(({ item }) => unknown.has(item.id)));
   }
 

@@ -14,18 +14,20 @@ import type { TrackerParts } from "./tracker-parts";
 export class Tracker {
   readonly #consumers: BatchConsumer[] = [];
   readonly #end = new AbortController();
+  readonly receipts: Receipts;
 
-  constructor(readonly parts: TrackerParts) {}
+  constructor(readonly parts: TrackerParts) {
+    this.receipts = new Receipts(parts);
+  }
 
   async start(): Promise<void> {
     const { queues } = this.parts;
-    const receipts = new Receipts(this.parts);
     const announcements = new Announcements(this.parts);
     const parkedQueue = new ParkedQueue(this.parts);
     for (const queue of [queues.displaced, queues.parked])
       await this.#consume(queue, deliveries => parkedQueue.take(deliveries));
-    await this.#consume(queues.receipts, deliveries => receipts.take(deliveries));
-    await this.#consume(queues.callbackReceipts, deliveries => receipts.take(deliveries));
+    await this.#consume(queues.receipts, deliveries => this.receipts.take(deliveries));
+    await this.#consume(queues.callbackReceipts, deliveries => this.receipts.take(deliveries));
     await this.#consume(queues.announcements, deliveries => announcements.take(deliveries));
   }
 

@@ -24,6 +24,8 @@ export const HEADER = {
   nodeID: "x-reliable-node",
   meta: "x-reliable-meta",
   headers: "x-reliable-headers",
+  /** Id of the store that the message lies in, from `outbox`: a consumer with the same one writes its receipt there. */
+  store: "x-reliable-store",
   /** Only these groups handle it (the emit's `groups`), comma-separated. */
   only: "x-reliable-only",
   /** Every receipt returns it unchanged. With it a failed receipt also returns the message itself. */
@@ -64,6 +66,8 @@ export interface Envelope {
   counted?: number;
   /** Queue that takes the receipts. */
   receipt: string;
+  /** Id of the store that the message lies in, if it does. */
+  store?: string;
   producer: string;
   meta: Record<string, unknown>;
   headers: Record<string, unknown>;
@@ -168,7 +172,7 @@ export function headersOf(
   attempt: number,
   groups: string[],
   receipt: string,
-  echo?: string
+  { echo, store }: { echo?: string | undefined; store?: string | undefined } = {}
 ): Record<string, unknown> {
   const { origin } = message;
   const headers: Record<string, unknown> = {
@@ -183,6 +187,7 @@ export function headersOf(
   if (base) headers[HEADER.counted] = Math.max(0, attempt - 1 - base);
   if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = listed(groups);
   if (echo !== undefined) headers[HEADER.echo] = echo;
+  if (store !== undefined) headers[HEADER.store] = store;
   // User code may have set them to any type and content. Readers take text without control characters only.
   if (origin.requestID) headers[HEADER.requestID] = printable(String(origin.requestID));
   if (origin.parentID) headers[HEADER.parentID] = printable(String(origin.parentID));
@@ -222,6 +227,7 @@ export interface Wire {
 const TEXTS = [
   HEADER.strategy,
   HEADER.receipt,
+  HEADER.store,
   HEADER.producer,
   HEADER.groups,
   HEADER.only,
@@ -273,6 +279,7 @@ export function parseEnvelope(wire: Wire): Envelope {
     if (value === undefined) throw new Unreadable(`no ${name} header`);
     return value;
   };
+  const store = text(HEADER.store);
   const [bulk, of] = [text(HEADER.replay), text(HEADER.original)];
   const replay = bulk !== undefined && of !== undefined ? { bulk, of, ...(again && { again }) } : undefined;
   return {
@@ -284,6 +291,7 @@ export function parseEnvelope(wire: Wire): Envelope {
     attempt,
     ...(counted !== undefined && { counted }),
     receipt: needed(HEADER.receipt),
+    ...(store !== undefined && { store }),
     producer: needed(HEADER.producer),
     meta: parseObject(text(HEADER.meta), HEADER.meta),
     headers: parseObject(text(HEADER.headers), HEADER.headers),

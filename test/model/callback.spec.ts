@@ -33,6 +33,15 @@ describe("callback, with pauses", () => {
   ]);
 });
 
+describe("callback, receipts in the row", () => {
+  holds("callback", [
+    ["a process dies, a message comes twice", { crash: 1, duplicate: 1 }, { rows: true, atOnce: 1 }],
+    ["a publish or its confirm is lost", { lose: 1 }, { rows: true }],
+    ["handlers fail", { fail: 2 }, { rows: true, atOnce: 2 }],
+    ["two groups, one without this store: a process dies", { crash: 1 }, { rows: true, groups: 2, atOnce: 1 }]
+  ]);
+});
+
 describe("callback, intent first", () => {
   holds("callback", [
     ["barrier: the business transaction throws", { commit: 1 }, { intent: "barrier", atOnce: 2 }],

@@ -16,7 +16,7 @@ export function holds(strategy: Scenario["strategy"], runs: Run[]): void {
     async (
       what,
       faults,
-      { groups = 1, maxAttempts = 2, intent, unknownGroups, breaker, pauses, pageSize, ...more } = {}
+      { groups = 1, maxAttempts = 2, intent, unknownGroups, breaker, pauses, rows, pageSize, ...more } = {}
     ) => {
       const scenario: Scenario = {
         strategy,
@@ -26,6 +26,7 @@ export function holds(strategy: Scenario["strategy"], runs: Run[]): void {
         ...(unknownGroups && { unknownGroups }),
         ...(breaker && { breaker }),
         ...(pauses && { pauses }),
+        ...(rows && { rows }),
         ...(pageSize && { pageSize })
       };
       const { states, transitions, ends, complete, broken } = await explore({ scenario, faults, ...more }, MAX_STATES);

@@ -45,6 +45,11 @@ export class Effects {
     return state.row === undefined ? undefined : this.rows.get(state.row);
   }
 
+  /** The group has written down that it has handled the message. */
+  isKnown(state: State, group: string): boolean {
+    return state.inbox.includes(group) || answeredIn(this.row(state)).includes(group);
+  }
+
   /** Whether its place among the others' steps makes no difference. */
   isOwn(state: State, { op, collection, filter = {} }: Effect): boolean {
     if (OWN.has(op) || OWN.has(String(collection))) return true;
@@ -72,6 +77,8 @@ export class Effects {
     if (op === "depth") return same({ ready: (state.queues[effect.queue as string] ?? []).length, consumers: 1 });
     if (op === "pauses") return same(state.paused);
     if (op === "ack") return this.#ack(state, name, slot);
+    if (op === "handle" && slot.known)
+      throw new Broken(`law 3: ${effect.group as string} handles again what it had written down as handled`);
     if (op === "handle") return this.#handle(state, effect.group as string, effect.fresh as boolean | undefined);
     if (op === "neighbour") return same(undefined);
     if (op === "barrier" || op === "commit") return this.#business(state, op);
@@ -199,7 +206,7 @@ export class Effects {
   #ack(state: State, name: string, slot: Slot): Way[] {
     const [queue] = slot.held ?? [""];
     const group = this.groups.find(known => queueOf(known) === queue);
-    if (group && !state.receipted.includes(name))
+    if (group && !state.receipted.includes(name) && !answeredIn(this.row(state)).includes(group))
       throw new Broken(`law 3: the delivery of ${group} was acked before its receipt was confirmed`);
     const next = successor(state);
     next.slots[name] = { ...slot, held: undefined };

@@ -47,6 +47,21 @@ export const MUTANTS: Mutant[] = [
     breaks: /law 3: the delivery of stock was acked before/
   },
   {
+    name: "a consumer acks before its receipt is in the row",
+    eager: (effect, slot) => (slot === "stock" && isUpdate(effect as Effect) ? 1 : undefined),
+    model: { ...outbox({}), scenario: { strategy: "outbox", groups: 1, maxAttempts: 2, rows: true } },
+    breaks: /law 3: the delivery of stock was acked before/
+  },
+  {
+    name: "a consumer that has written its receipt into the row looks for copies in the inbox alone",
+    want: effect =>
+      effect.op === "db.find" && effect.collection === "messages" && JSON.stringify(effect.filter).includes(".receipt")
+        ? { ...effect, filter: { _id: "nobody" } }
+        : effect,
+    model: { ...outbox({ duplicate: 1 }), scenario: { strategy: "outbox", groups: 1, maxAttempts: 2, rows: true } },
+    breaks: /law 3: stock handles again/
+  },
+  {
     name: "consumed does not ask whether anybody is waiting",
     want: effect =>
       isUpdate(effect) && effect.change.$set?.status === "consumed" ? without(effect, "waiting", "waiting.0") : effect,

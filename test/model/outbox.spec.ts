@@ -55,6 +55,22 @@ describe("outbox, with pauses", () => {
   ]);
 });
 
+/** Receipts that the consumer writes into the row itself: what it has handled is known, whoever dies. */
+describe("outbox, receipts in the row", () => {
+  holds("outbox", [
+    ["two processes die", { crash: 2 }, { rows: true }],
+    ["messages come twice, a process dies", { duplicate: 1, crash: 1 }, { rows: true }],
+    ["handlers fail, a message comes twice", { fail: 2, duplicate: 1 }, { rows: true }],
+    ["claims run out, a message comes twice", { slow: 1, duplicate: 1 }, { rows: true, sweepers: 2 }],
+    ["two groups, one without this store: a process dies", { crash: 1 }, { rows: true, groups: 2, atOnce: 2 }],
+    [
+      "one that has failed for good is retried",
+      { fail: 1, retry: 1, crash: 1 },
+      { rows: true, maxAttempts: 1, atOnce: 1 }
+    ]
+  ]);
+});
+
 describe("outbox, intent first", () => {
   holds("outbox", [
     ["barrier: a process dies, a delay is over too early", { crash: 1, slow: 1 }, { intent: "barrier" }],

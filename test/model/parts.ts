@@ -35,9 +35,11 @@ import { sweep } from "../../src/sweeper/sweep";
 import type { SweepParts } from "../../src/sweeper/sweep-parts";
 import { Events } from "../../src/telemetry/events";
 import { Metrics } from "../../src/telemetry/metrics";
+import { Receipts } from "../../src/tracker/receipts";
 import { Tracker } from "../../src/tracker/tracker";
 import type { Envelope } from "../../src/wire/envelope";
 import { eventQueue, systemQueues } from "../../src/wire/names";
+import type { ReceiptItem } from "../../src/wire/receipt";
 import type { ResendAnswer, ResendRequest } from "../../src/wire/resend";
 import { messageOf, silent } from "../support/messages";
 import { type Effect, NOW, type Script, type Stage } from "./stage";
@@ -47,6 +49,7 @@ export const ID = "m";
 const GROUPS = ["stock", "mail"];
 export const QUEUES = systemQueues("");
 export const PAYLOAD = { n: 1 };
+const STORE = "store";
 
 export const queueOf = (group: string) => eventQueue("", group, EVENT);
 
@@ -63,6 +66,8 @@ export interface Scenario {
   breaker?: boolean;
   /** The first group may be paused. */
   pauses?: boolean;
+  /** The first group's consumer has the store that the message lies in. */
+  rows?: boolean;
   /** Of a sweep. @default more than there are messages */
   pageSize?: number;
 }
@@ -247,7 +252,8 @@ function house(stage: Stage, groups: string[], pauses = false) {
     QUEUES,
     "node-1",
     metrics,
-    systemClock
+    systemClock,
+    { id: STORE }
   );
   const warnings = new Warnings(silent);
   const call: Call = (action, params) => stage.ask({ op: "call", action, params });
@@ -359,6 +365,11 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
   const handle: Script = async (stage, part) => {
     const { group, wire } = part as { group: string; wire: Wire };
     const { courier, ...parts } = house(stage, groups);
+    // Of two groups the second has no store, or another one.
+    const owns = scenario.rows && group === groups[0];
+    const tracking = { ...parts, courier: courier as unknown as Courier, nodeID: group, prefix: "", retainMs: 1e9 };
+    const receipts = new Receipts(tracking);
+    const rows = owns && { id: STORE, handled: (of: string, items: ReceiptItem[]) => receipts.handled(of, items) };
     const spec = {
       ...{ pattern: EVENT, group, queue: queueOf(group), bindings: [EVENT], service: group },
       options: {
@@ -378,7 +389,10 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
     const consumer = new Consumer(spec, {
       ...parts,
       inbox: parts.store.inbox,
+      ...(rows && { rows }),
       courier: courier as unknown as Courier,
+      // A timer would live on in each piece of code that is left in the middle.
+      clock: { ...systemClock, every: () => ({ stop: () => undefined }) },
       nodeID: group,
       namespace: ""
     });

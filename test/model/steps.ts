@@ -194,7 +194,8 @@ export class Steps {
       const early = from?.[0] === QUEUES.checks && isBusy(state);
       if (early && !spend(to, "slow")) return;
       if (from) take(to, ...from);
-      await this.#enter(to, name, script, `${name} ${from?.[1]}`, part, { held: from });
+      const known = script === "handle" && this.effects.isKnown(state, name);
+      await this.#enter(to, name, script, `${name} ${from?.[1]}`, part, { held: from, ...(known && { known }) });
       steps.push({
         label: `${name} ${from ? `takes from ${from[0].replace("reliable.", "")}` : "begins a pass"}`,
         state: to,

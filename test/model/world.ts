@@ -38,6 +38,8 @@ export interface Slot {
   act: number;
   /** A delivery that is not acked: queue and message. */
   held?: [queue: string, wire: number];
+  /** Before it was delivered to a group, that had written down that it has handled it. */
+  known?: boolean;
   /** Groups that had answered when it claimed the row. */
   answered?: string[];
   /** What it answers an RPC for: slot and index of the want. */

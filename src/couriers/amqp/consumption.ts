@@ -54,6 +54,7 @@ export class AmqpConsumption implements Consumption {
 
   constructor(private readonly options: ConsumptionOptions) {
     this.#intake = new Intake(options.spec.prefetch);
+    this.#limit = options.spec.limit ?? this.#limit;
   }
 
   get queue(): string {

@@ -28,7 +28,7 @@ export class MemoryConsumption implements Consumption, MemoryConsumer {
     private readonly logger: Logger,
     private readonly hooks: ConsumptionHooks
   ) {
-    this.#limit = spec.prefetch || Number.POSITIVE_INFINITY;
+    this.#limit = spec.limit ?? (spec.prefetch || Number.POSITIVE_INFINITY);
   }
 
   get absent(): boolean {

@@ -9,9 +9,10 @@ import { removeBodies } from "./bodies";
 import { decodeListed } from "./codec";
 import { type Count, type Database, type Doc, EPOCH, type Filter, type Operation } from "./collection";
 import { COUNTED } from "./counts";
+import { inboxRowsOf } from "./inbox";
 import { keptFrom } from "./kept";
 import { resolving, retrying } from "./operations";
-import { groupIdentical, hasNone, isExactly } from "./rows";
+import { groupIdentical, hasNone, isExactly, waitsForNone } from "./rows";
 import { searchOf } from "./search";
 
 /** What no act needs; notes and failures are most of such a row. */
@@ -79,9 +80,9 @@ export class BulkMessages implements BulkMessageStore {
   }
 
   async discard(scope: BulkScope, messages: ListedMessage[], records: Discarded[]): Promise<Set<string>> {
-    const { messages: rows, bodies, discarded } = this.db.collections;
+    const { messages: rows, bodies, discarded, inbox } = this.db.collections;
     const all = { _id: { $in: messages.map(({ _id }) => _id) } };
-    const found = await rows.find(all, { fields: ["bodyId"] });
+    const found = await rows.find(all, { fields: ["bodyId", "waiting", "groups"] });
     const there = new Set(found.map(({ _id }) => _id));
     const kept = await discarded.insertEach(records.map(record => ({ ...record })));
     // Of a try that died between record and deletion: this one is by another human, or for another reason.
@@ -90,7 +91,9 @@ export class BulkMessages implements BulkMessageStore {
       earlier.map(({ _id, at, by, note, of }) => ({ filter: { _id }, change: { $set: { at, by, note, of } } }))
     );
     // What is not recorded is not deleted.
-    const recorded = messages.filter((_, i) => typeof kept[i] === "boolean");
+    const ended = new Set(found.filter(waitsForNone).map(({ _id }) => _id));
+    const recorded = messages.filter(({ _id }, i) => typeof kept[i] === "boolean" && ended.has(_id));
+    await inbox.insertEach(inboxRowsOf(found, this.db.now()));
     let removed = 0;
     for (const same of groupIdentical(recorded, ({ failed }) => failed)) {
       const [{ failed }] = same as [ListedMessage];

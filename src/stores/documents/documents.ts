@@ -8,6 +8,7 @@ import { type Database, withMessages } from "./collection";
 import { dropPayloads } from "./drops";
 import { GuardedMessages, type RefusedListener } from "./guarded-messages";
 import { DocumentHistory } from "./history";
+import { identify } from "./identity";
 import { DocumentInbox } from "./inbox";
 import { DocumentIntents } from "./intents";
 import { DocumentMessages } from "./messages";
@@ -58,6 +59,10 @@ export class Documents {
 
   onRefused(listener: RefusedListener): void {
     this.#guarded.onRefused(listener);
+  }
+
+  identify(): Promise<string> {
+    return identify(this.db);
   }
 
   async probe(): Promise<number> {

@@ -1,6 +1,7 @@
 import type { ReliableError } from "../../errors";
 import type { InboxStore } from "../store";
 import type { InboxOutcome } from "../store-records";
+import { groupOf, pathOf } from "./codec";
 import type { Database, Doc } from "./collection";
 import type { Transactions } from "./transactions";
 
@@ -8,11 +9,23 @@ function inboxId(group: string, id: string): string {
   return JSON.stringify([group, id]);
 }
 
+/** What the rows of messages say of who has handled them, for when these rows are gone. */
+export function inboxRowsOf(rows: Doc[], at: Date): Doc[] {
+  return rows.flatMap(({ _id, groups }) =>
+    Object.entries((groups ?? {}) as Record<string, object | null>).flatMap(([key, of]) =>
+      of && "receipt" in of ? inboxRow(groupOf(key), _id, at) : []
+    )
+  );
+}
+
 export function inboxRow(group: string, id: string, at: Date): Doc {
   return { _id: inboxId(group, id), at };
 }
 
-/** Ids that a group has handled. */
+/**
+ * Ids that a group has handled: by a row of their own, or by the group's receipt in the message's row. Either is enough,
+ * so it does not matter which of the two a consumer has written.
+ */
 export class DocumentInbox implements InboxStore {
   constructor(
     private readonly db: Database,
@@ -21,9 +34,14 @@ export class DocumentInbox implements InboxStore {
 
   async handled(group: string, ids: string[]): Promise<Set<string>> {
     if (!ids.length) return new Set();
+    const { inbox, messages } = this.db.collections;
     const byRow = new Map(ids.map(id => [inboxId(group, id), id]));
-    const docs = await this.db.collections.inbox.find({ _id: { $in: [...byRow.keys()] } }, { fields: ["_id"] });
-    return new Set(docs.map(doc => byRow.get(doc._id) as string));
+    const fields = ["_id"];
+    const [marks, receipts] = await Promise.all([
+      inbox.find({ _id: { $in: [...byRow.keys()] } }, { fields }),
+      messages.find({ _id: { $in: ids }, [pathOf("receipts", group)]: { $exists: true } }, { fields })
+    ]);
+    return new Set([...marks.map(doc => byRow.get(doc._id) as string), ...receipts.map(doc => doc._id)]);
   }
 
   async add(group: string, ids: string[], at: Date): Promise<(ReliableError | undefined)[]> {

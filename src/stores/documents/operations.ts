@@ -9,8 +9,9 @@ import { keyOf, pathOf } from "./codec";
 import { type Change, type Database, type Doc, EPOCH, type Filter, type Operation } from "./collection";
 import { erase, keyed } from "./drops";
 import type { GuardedMessages } from "./guarded-messages";
+import { inboxRowsOf } from "./inbox";
 import { labelsOf, textOf } from "./queries";
-import { CLOSED, hasNone, isExactly, NOT_ASKED, NOT_DEAD, noted } from "./rows";
+import { CLOSED, hasNone, isExactly, NOT_ASKED, NOT_DEAD, noted, waitsForNone } from "./rows";
 import { subscriptionId } from "./subscriptions";
 
 /** Statuses with few rows that matter to an operator; the others are history. */
@@ -34,9 +35,9 @@ export class DocumentOperations implements OperationStore {
   }
 
   async discard(message: MessageHead, record: Discarded): Promise<boolean> {
-    const { messages, bodies, discarded } = this.db.collections;
+    const { messages, bodies, discarded, inbox } = this.db.collections;
     const [first] = await discarded.insert([{ ...record }]);
-    const found = await messages.find(asGiven(message), { fields: ["bodyId"] });
+    const found = await messages.find(asGiven(message), { fields: ["bodyId", "waiting", "groups"] });
     // Of a try that died between record and deletion: this one is by another human, or for another reason.
     if (!first && found.length) {
       const { at, by, note, of } = record;
@@ -44,7 +45,10 @@ export class DocumentOperations implements OperationStore {
       // Whoever has made it has taken it away meanwhile. What is not recorded is not deleted.
       if (!kept) await discarded.insert([{ ...record }]);
     }
-    if ((await messages.remove({ ...asGiven(message), ...hasNone("waiting") })) > 0) {
+    // A group whose receipt comes at this moment is in no list that is kept. Another try finds it.
+    const ended = found.filter(waitsForNone);
+    await inbox.insertEach(inboxRowsOf(ended, record.at));
+    if (ended.length === found.length && (await messages.remove({ ...asGiven(message), ...hasNone("waiting") })) > 0) {
       await removeBodies(bodies, found);
       return true;
     }

@@ -69,6 +69,10 @@ export function hasNone(list: "waiting" | "failed" | "resolved"): Filter {
   return { [`${list}.0`]: { $exists: false } };
 }
 
+export function waitsForNone({ waiting }: Doc): boolean {
+  return !(waiting as string[] | undefined)?.length;
+}
+
 export function isExactly(list: "waiting" | "failed", values: string[]): Filter {
   return values.length ? { [list]: values } : hasNone(list);
 }

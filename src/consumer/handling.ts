@@ -1,0 +1,220 @@
+import { TIMED_OUT, withTimeout } from "../async/deadline";
+import { HandlerTransaction } from "../async/handler-transaction";
+import type { Delivery } from "../couriers/courier";
+import { ReliableRetryableError } from "../errors";
+import type { Envelope } from "../wire/envelope";
+import type { ReceiptItem } from "../wire/receipt";
+import type { ConsumerBreaker } from "./consumer-breaker";
+import type { ConsumerParts, ConsumerSpec, HandlerEnd } from "./consumer-parts";
+import type { Inbox } from "./inbox";
+import type { Pausing } from "./pausing";
+import type { Owed, ReceiptSender } from "./receipt-sender";
+import { RowReceipts } from "./row-receipts";
+import { settle } from "./settle";
+import type { Slots } from "./slots";
+
+/** A look into the inbox that is older is repeated when the handler's turn comes. */
+const LOOK_HOLDS_MS = 100;
+
+/** A delivery, and for how long it was at its handler or waited for one. */
+export interface Held {
+  readonly delivery: Delivery;
+  readonly since: number;
+  atHandlerMs: number;
+}
+
+export interface HandlingParts {
+  slots: Slots;
+  inbox: Inbox | undefined;
+  pausing: Pausing;
+  receipts: ReceiptSender;
+  breaker: ConsumerBreaker | undefined;
+  /** Told of what went wrong and harms nothing. */
+  failed(error: unknown, what: string): void;
+}
+
+/**
+ * From an envelope to its receipt: has the group handled it before, the handler in its slot, what came of it. The slot is
+ * free as soon as the handler has ended.
+ */
+export class Handling {
+  readonly #rows: RowReceipts | undefined;
+
+  constructor(
+    private readonly spec: ConsumerSpec,
+    private readonly parts: ConsumerParts,
+    private readonly own: HandlingParts
+  ) {
+    const { rows, queues, logger } = parts;
+    if (rows) this.#rows = new RowReceipts(rows, queues.callbackReceipts, spec.group, logger);
+  }
+
+  async run(held: Held, envelope: Envelope): Promise<void> {
+    const { inbox } = this.own;
+    if (!inbox) return this.#run(held, envelope);
+    const { handledAs } = envelope;
+    const work = inbox.enter(handledAs, () => this.#once(held, envelope, inbox));
+    try {
+      await work;
+    } finally {
+      inbox.leave(handledAs, work);
+    }
+  }
+
+  async #once(held: Held, envelope: Envelope, inbox: Inbox): Promise<void> {
+    if (await inbox.handledBefore(envelope.handledAs)) {
+      if (this.own.pausing.release(held.delivery)) this.#answerAgain(held.delivery, envelope);
+      return;
+    }
+    await this.#run(held, envelope);
+  }
+
+  #answerAgain(delivery: Delivery, envelope: Envelope): void {
+    this.parts.metrics.duplicate(envelope.event, this.spec.group);
+    const item = echoing(envelope, delivery, settle(envelope, {}, 0));
+    this.own.receipts.send({ address: envelope.receipt, item, delivery });
+  }
+
+  async #run(held: Held, envelope: Envelope): Promise<void> {
+    const { delivery } = held;
+    const { clock } = this.parts;
+    const waits = clock.monotonic();
+    if (this.own.breaker?.isOpen() || (!this.own.slots.tryEnter() && !(await this.own.slots.wait()))) {
+      held.atHandlerMs += clock.monotonic() - waits;
+      if (this.own.pausing.release(delivery)) this.#giveBack(delivery);
+      return;
+    }
+    const begun = await this.#atHandler(held, envelope, clock.monotonic() - waits);
+    held.atHandlerMs += clock.monotonic() - waits;
+    this.own.slots.leave();
+    if (begun) await this.#ended(delivery, envelope, begun);
+  }
+
+  /** In a slot. Undefined = the handler has not begun, and what becomes of the delivery is settled. */
+  async #atHandler({ delivery }: Held, envelope: Envelope, waitedMs: number): Promise<Begun | undefined> {
+    const inbox = this.own.inbox;
+    const { clock } = this.parts;
+    // Another node may have handled a copy while this one waited.
+    if (inbox && waitedMs > LOOK_HOLDS_MS && (await inbox.handledBefore(envelope.handledAs))) {
+      if (this.own.pausing.release(delivery)) this.#answerAgain(delivery, envelope);
+      return undefined;
+    }
+    await inbox?.turn();
+    const released = this.own.pausing.release(delivery);
+    if (!released || this.own.breaker?.isOpen()) {
+      inbox?.pass();
+      if (released) this.#giveBack(delivery);
+      return undefined;
+    }
+    const course: Course = { started: clock.monotonic(), runs: 0, era: this.own.breaker?.begin() ?? 0 };
+    const work = this.#handle(delivery, envelope, course);
+    const end = await withTimeout(work, this.spec.options.handlerTimeoutMs, clock);
+    this.own.breaker?.ended(course.era);
+    return { course, work, end };
+  }
+
+  async #ended(delivery: Delivery, envelope: Envelope, { course, work, end }: Begun): Promise<void> {
+    const { group, options } = this.spec;
+    if (end === TIMED_OUT) {
+      const error = new ReliableRetryableError(
+        "RELIABLE_HANDLER_TIMEOUT",
+        `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms${course.runs > 1 ? `, in ${course.runs} runs` : ""}.`,
+        { id: envelope.id, event: envelope.event, group }
+      );
+      this.#settle(envelope, { error }, course, delivery);
+      // The handler may still end after its timeout. If it succeeds then, a late `handled` receipt says so.
+      void work.then(async late => {
+        if (late !== "duplicate" && late.error === undefined) await this.#handled(envelope, course);
+      });
+      return;
+    }
+    if (end === "duplicate") return this.#answerAgain(delivery, envelope);
+    if (end.error !== undefined) return this.#settle(envelope, end, course, delivery);
+    await this.#handled(envelope, course, delivery);
+  }
+
+  #handle(delivery: Delivery, envelope: Envelope, course: Course): Promise<HandlerEnd | "duplicate"> {
+    const { spec } = this;
+    const inbox = this.own.inbox;
+    if (inbox?.mode !== "transaction") return HandlerTransaction.outside(() => spec.handle(envelope, {}, delivery));
+    const untilMs = course.started + spec.options.handlerTimeoutMs;
+    return inbox.transaction(envelope.handledAs, untilMs, (session, run) => {
+      course.runs = run;
+      this.parts.metrics.run(envelope.event, spec.group);
+      return spec.handle(envelope, { session, run }, delivery);
+    });
+  }
+
+  async #handled(envelope: Envelope, course: Course, delivery?: Delivery): Promise<void> {
+    // What is handled after its time is up says nothing about now.
+    if (delivery) this.own.breaker?.succeeded(envelope, course.era);
+    const item = this.#itemOf(envelope, {}, course, delivery);
+    this.parts.metrics.handled(envelope.event, this.spec.group, item.durationMs);
+    const { id, handledAs } = envelope;
+    const { inbox, receipts } = this.own;
+    // A replay's row says nothing of the message that it repeats.
+    const marks = inbox?.mode === true && handledAs !== id;
+    if (marks) await this.#mark(inbox, handledAs);
+    if (this.#rows?.has(envelope) && (await this.#rows.write(item))) {
+      if (delivery && !receipts.stopped) receipts.ack(delivery);
+      return;
+    }
+    if (inbox?.mode === true && !marks) await this.#mark(inbox, handledAs);
+    receipts.send({ address: envelope.receipt, item, ...(delivery && { delivery }) });
+  }
+
+  /**
+   * The receipt matters more than the row: without the row a duplicate may be handled again, without the receipt there
+   * will be a duplicate. If a stop ends the wait, no receipt is sent either, and the message is delivered again; the
+   * closed store is not logged.
+   */
+  async #mark(inbox: Inbox, id: string): Promise<void> {
+    await inbox.add(id).catch(error => {
+      if (!this.own.receipts.stopped)
+        this.own.failed(error, `the inbox of group ${this.spec.group} could not be written`);
+    });
+  }
+
+  /** It has failed. */
+  #settle(envelope: Envelope, end: HandlerEnd, course: Course, delivery: Delivery): void {
+    const item = this.#itemOf(envelope, end, course, delivery);
+    const owed: Owed = { address: envelope.receipt, item, delivery };
+    this.parts.metrics.failed(envelope.event, this.spec.group, item.durationMs);
+    this.own.breaker?.failed(envelope, course.era, owed);
+    this.own.receipts.send(owed);
+  }
+
+  #itemOf(envelope: Envelope, end: HandlerEnd, { started, runs }: Course, delivery?: Delivery): ReceiptItem {
+    return echoing(envelope, delivery, settle(envelope, end, this.parts.clock.monotonic() - started, runs));
+  }
+
+  /** No handler has begun. RabbitMQ 4.3 does not count it towards the delivery limit. */
+  #giveBack(delivery: Delivery): void {
+    delivery.nack(true);
+    // Tells the ack window only.
+    this.own.receipts.ack(delivery);
+  }
+}
+
+/** A handler has begun, and has ended or its time is up. */
+interface Begun {
+  readonly course: Course;
+  readonly work: Promise<HandlerEnd | "duplicate">;
+  readonly end: HandlerEnd | "duplicate" | typeof TIMED_OUT;
+}
+
+/** Of one attempt. `runs` are counted with `inbox: "transaction"` alone; `era` is the breaker's. */
+interface Course {
+  readonly started: number;
+  readonly era: number;
+  runs: number;
+}
+
+/** The envelope says what its receipts must return. The consumer does not look into it. */
+function echoing(envelope: Envelope, delivery: Delivery | undefined, item: ReceiptItem): ReceiptItem {
+  const { echo: plan, event, producer } = envelope;
+  if (plan === undefined) return item;
+  const whole =
+    item.outcome === "failed" && delivery ? { headers: delivery.headers, body: delivery.body.toString("base64") } : {};
+  return { ...item, echo: { event, producer, plan, ...whole } };
+}

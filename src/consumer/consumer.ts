@@ -73,6 +73,11 @@ export class Consumer {
     return this.spec.foreign ? this.#active.count : this.#slots.busy;
   }
 
+  /** Deliveries that are not acked: those too that are fetched ahead, looked up or recorded. */
+  get held(): number {
+    return this.#active.count;
+  }
+
   /** It takes deliveries. False until its queue could be declared, and after that while RabbitMQ does not deliver. */
   get consuming(): boolean {
     return this.#consumption?.active === true;

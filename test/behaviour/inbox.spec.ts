@@ -8,7 +8,7 @@ import { prefixOf, systemQueues } from "../../src/wire/names";
 import { backend, cluster, until } from "../support/brokers";
 import { startNode } from "../support/child";
 import { messageOf } from "../support/messages";
-import { courierOf, rowOf, storeOf } from "../support/runtime";
+import { courierOf, rowOf, runtimeOf, storeOf } from "../support/runtime";
 import { urls } from "../support/servers";
 import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
 import type { StockNode } from "../support/stock-node";
@@ -75,10 +75,7 @@ it("handles concurrent duplicates in one process once", async () => {
   const message = await stored(broker);
   for (let n = 0; n < 5; n++) await publishAgain(broker, message);
   // All five are in the consumer's hands.
-  await until(
-    () => broker.call<{ inFlightHandlers: number }, object>("reliable.health", {}),
-    health => health.inFlightHandlers === 5
-  );
+  await until(() => [...runtimeOf(broker).consumers].every(({ held }) => held === 5));
   expect(handled).toEqual([message._id]);
   release();
   await reaches(broker, message._id, "consumed");

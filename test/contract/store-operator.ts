@@ -740,6 +740,27 @@ export function operations(kind: StoreKind): void {
       }
     );
 
+    one("knows what a group has handled by its receipt, too, and when the row is discarded", async store => {
+      await put(store, { _id: "both", waiting: ["a.$", "b"] });
+      await store.messages.handled([handledBy("both", "a.$")]);
+      expect(await store.inbox.handled("a.$", ["both", "other"])).toEqual(new Set(["both"]));
+      expect(await store.inbox.handled("b", ["both"])).toEqual(new Set());
+      await store.messages.failed([failedBy("both", { group: "b", nextAt: null })]);
+      const dead = await get(store, "both");
+      expect(await store.operations.discard(dead, discardedOf(dead))).toBe(true);
+      expect(await store.messages.heads(["both"])).toEqual([]);
+      expect(await store.inbox.handled("a.$", ["both"])).toEqual(new Set(["both"]));
+      expect(await store.inbox.handled("b", ["both"])).toEqual(new Set());
+    });
+
+    one("has an id that stays, whoever asks first", async store => {
+      const [id, ...others] = await Promise.all([1, 2, 3].map(() => store.identify()));
+      expect(id).toMatch(/^[\w-]{16}$/);
+      expect(others).toEqual([id, id]);
+      await store.prune(new Date(Date.now() + 1e9), 100);
+      expect(await store.identify()).toBe(id);
+    });
+
     one("remembers per group which ids were handled", async store => {
       await store.inbox.add("a.$", ["1", "2"], at(0));
       await store.inbox.add("a.$", ["2", "3"], at(1));

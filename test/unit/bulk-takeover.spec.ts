@@ -107,7 +107,10 @@ it("an operator's discard is recorded, though another one has just taken away th
   };
   const discarded = { insert: told("insert", [false]), update: told("update", 0), remove: told("remove", 1) };
   const messages = { find: async () => [{ _id: "m" }], remove: told("delete", 1) };
-  const db = { collections: { messages, discarded, bodies: {}, inbox: { insertEach: async () => [] } }, now: () => at(0) } as unknown as Database;
+  const db = {
+    collections: { messages, discarded, bodies: {}, inbox: { insertEach: async () => [] } },
+    now: () => at(0)
+  } as unknown as Database;
   const operations = new DocumentOperations(db, {} as GuardedMessages);
   const row = messageOf({ _id: "m", status: "dead", waiting: [], failed: ["stock"] });
   const record = { _id: "r", id: "m", of: "ours", at: at(0), by: "cleo", note: "why", message: {} as never };

@@ -210,7 +210,10 @@ export const OPTIONS = {
    * async. Not called again where it fails or a process dies: `dead` stays, whatever it does.
    */
   onDead: perService(hook<OnDead>()),
-  /** Deliveries a consumer holds at once (AMQP prefetch). */
+  /**
+   * Handlers of the event at work at a time, per instance. Of what they take no time for, more is fetched ahead: up to
+   * 20 times as much, or 1,000.
+   */
   maxInFlight: perEvent(count(50, { max: 5000 })),
   /** A handler that has not answered counts as failed; below RabbitMQ's own 30 min. */
   handlerTimeoutMs: perEvent(ms(30 * SECOND, { min: 10, max: 29 * MINUTE })),

@@ -34,7 +34,7 @@ const receiptsIn = async (broker: ServiceBroker) =>
 
 async function copyTo(broker: ServiceBroker, message: Message): Promise<void> {
   const { _id: messageId, event: type, body, producer: appId } = message;
-  const { id: store } = runtimeOf(broker).storage?.ownStore as { id: string };
+  const store = runtimeOf(broker).storage?.ownStore.id;
   const headers = headersOf(message, 1, ["stock"], systemQueues(broker.namespace).receipts, { store });
   await courierOf(broker).publish({ to: { event: type }, messageId, type, body, headers, appId });
 }
@@ -96,10 +96,7 @@ it("a message that lies in another store is answered by a message, and known by 
 
 it("while the store cannot be written the receipt goes as a message, and is not lost", async () => {
   const made = cluster();
-  const { host, port } = /^[a-z+]+:\/\/(?<host>[^:/?]+):(?<port>\d+)/.exec(urls().mongo)?.groups as {
-    host: string;
-    port: string;
-  };
+  const [, host = "", port = ""] = /^[a-z+]+:\/\/([^:/?]+):(\d+)/.exec(urls().mongo) ?? [];
   const proxy = await tcpProxy({ host, port: Number(port) });
   onTestFinished(() => proxy.close());
   const mongo = urls()

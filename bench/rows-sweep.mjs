@@ -29,7 +29,7 @@ export const sweeping = {
         ours: rate(full.ms, "ms"),
         theirs: rate(empty.ms, "ms"),
         ratio: full.ms / empty.ms,
-        target: { atMost: 1.2 }
+        target: { atMost: 1.1 }
       }
     ];
   }
@@ -53,7 +53,7 @@ export const backlog = {
         ours: rate(drain, "/s"),
         theirs: rate(steady, "/s"),
         ratio: drain / steady,
-        target: { atLeast: 0.7 }
+        target: { atLeast: 0.75, aim: 0.9 }
       }
     ];
   }
@@ -78,8 +78,8 @@ export const partitions = {
     return [
       line(2),
       line(4),
-      { what: "Redis commands per minute, idle cluster of 8", ratio: cost.redis },
-      { what: "store commands per minute, idle cluster of 8", ratio: cost.store }
+      { what: "Redis commands per minute, idle cluster of 8", ratio: cost.redis, target: { atMost: 92 } },
+      { what: "store commands per minute, idle cluster of 8", ratio: cost.store, target: { atMost: 219 } }
     ];
   }
 };

@@ -2,7 +2,7 @@
 import { inTurn } from "./lib/side.mjs";
 import { cpu, defaults, pruning } from "./rows-cost.mjs";
 import { peers } from "./rows-peers.mjs";
-import { backlog, partitions, sweeping } from "./rows-sweep.mjs";
+import { backlog, memory, partitions, sweeping } from "./rows-sweep.mjs";
 
 const BYTES = 512;
 const warm = quick => (quick ? { warmMs: 200, ms: 500 } : { warmMs: 2000, ms: 5000 });
@@ -237,6 +237,7 @@ export const rows = [
     }
   },
   sweeping,
+  memory,
   backlog,
   {
     id: "P9",

@@ -34,8 +34,8 @@ const median = values => {
   return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 };
 const short = value =>
-  value === 0
-    ? "0"
+  value <= 0
+    ? String(Number(value.toFixed(1)))
     : value >= 100
       ? Math.round(value).toLocaleString("en")
       : value >= 10

@@ -85,7 +85,8 @@ async function pipeline({
   groups = 1,
   pids,
   options = {},
-  checked = false
+  checked = false,
+  profile
 }) {
   const numbers = Array.from({ length: groups }, (_, i) => i + 1);
   const broker = await reliableNode({
@@ -113,7 +114,7 @@ async function pipeline({
       );
   };
   const checks = checked && (await checksOf(namespace, options.checkDelaysMs));
-  const result = await pipelined({ count, warm, concurrency, pids, send, reached });
+  const result = await pipelined({ count, warm, concurrency, pids, send, reached, profile });
   await checks?.close?.();
   await broker.stop();
   await client.close();

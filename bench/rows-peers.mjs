@@ -1,6 +1,10 @@
 // Against job queues for Node.js, on servers of the same machine and disk.
+import { readFileSync } from "node:fs";
 import { durableRedis, installPeers, ownDatabase } from "./lib/peers.mjs";
 import { inTurn } from "./lib/side.mjs";
+
+const { dependencies } = JSON.parse(readFileSync(new URL("peers/package.json", import.meta.url), "utf8"));
+const VERSIONS = ["bullmq", "pg-boss", "agenda"].map(name => `${name} ${dependencies[name]}`).join(", ");
 
 const rate = (value, unit) => ({ value, unit });
 
@@ -14,7 +18,7 @@ const BULLMQ = { outbox: 0.6, "outbox`, `inbox: false": 0.8, callback: 0.55 };
 
 export const peers = {
   id: "P11",
-  note: "from the first of 10,000 emits to the last message that is `consumed` in the store, by one process that emits and handles: 200 callers that each wait for their emit, one group, `maxInFlight` 100, Redis lease. The peers likewise: from the first job of 200 callers that each wait until theirs is stored, to the last that is completed in their store; one process, 100 at a time, handlers that do nothing, the same payload, after a seventh as many others. BullMQ: `Queue.add` and a `Worker` with `concurrency: 100`, all else as by default (completed jobs are kept), on a Redis of its own with `appendfsync always` on the same disk, started for each round; recorded = its event `completed`, which follows Redis's answer; 20,000 jobs. pg-boss: `send` and `work` with `localConcurrency: 2` and `batchSize: 50` (the quickest of 1 × 100, 2 × 50, 4 × 25), `burstWhenBatchFull`, NOTIFY, a pool of 20 connections, in a new database of the PostgreSQL that is below our store; recorded = state `completed`; 6,000 jobs. Agenda: `now` and `define` with `concurrency: 100`, `processEvery` 100 ms (quicker than with its in-memory notifications), on its MongoDB backend with majority writes to the store that ours uses; recorded = `lastFinishedAt` is stored; 1,500 jobs.",
+  note: `from the first of 10,000 emits to the last message that is \`consumed\` in the store, by one process that emits and handles: 200 callers that each wait for their emit, one group, \`maxInFlight\` 100, Redis lease. The peers likewise: from the first job of 200 callers that each wait until theirs is stored, to the last that is completed in their store; one process, 100 at a time, handlers that do nothing, the same payload, after a seventh as many others. BullMQ: \`Queue.add\` and a \`Worker\` with \`concurrency: 100\`, all else as by default (completed jobs are kept), on a Redis of its own with \`appendfsync always\` on the same disk, started for each round; recorded = its event \`completed\`, which follows Redis's answer; 20,000 jobs. pg-boss: \`send\` and \`work\` with \`localConcurrency: 2\` and \`batchSize: 50\` (the quickest of 1 × 100, 2 × 50, 4 × 25), \`burstWhenBatchFull\`, NOTIFY, a pool of 20 connections, in a new database of the PostgreSQL that is below our store; recorded = state \`completed\`; 6,000 jobs. Agenda: \`now\` and \`define\` with \`concurrency: 100\`, \`processEvery\` 100 ms (quicker than with its in-memory notifications), on its MongoDB backend with majority writes to the store that ours uses; recorded = \`lastFinishedAt\` is stored; 1,500 jobs. ${VERSIONS} (pg-boss asks for Node.js 22.12 and runs on 20.19 as well).`,
   prepare: installPeers,
   async round({ round, run, quick }) {
     const load = peer => ({

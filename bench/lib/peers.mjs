@@ -23,6 +23,8 @@ export function installPeers() {
   }
 }
 
+const SIGNALS = ["SIGINT", "SIGTERM"];
+
 const freePort = () =>
   new Promise((resolve, reject) => {
     const server = createServer().once("error", reject);
@@ -59,13 +61,20 @@ export async function durableRedis() {
   const durable = ["--appendonly", "yes", "--appendfsync", "always", "--maxmemory-policy", "noeviction"];
   const child = spawn(command, [...first, ...settings, ...durable].map(String), { stdio: "ignore" });
   const ended = new Promise(resolve => child.once("exit", resolve).once("error", resolve));
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  // Also when the run is given up: nobody else knows of it.
+  const givenUp = signal => {
+    child.kill("SIGKILL");
+    remove();
+    process.exit(signal === "SIGINT" ? 130 : 143);
+  };
+  for (const signal of SIGNALS) process.once(signal, givenUp);
   const end = async () => {
+    for (const signal of SIGNALS) process.off(signal, givenUp);
     child.kill("SIGTERM");
     await ended;
-    rmSync(folder, { recursive: true, force: true });
+    remove();
   };
-  // Also when the run is given up: nobody else knows of it.
-  process.once("exit", () => child.kill("SIGKILL"));
   try {
     await until(() => answers(port), "the peers' Redis to answer", { timeoutMs: 10_000 });
   } catch (error) {

@@ -19,7 +19,9 @@ export async function recorded({ namespace, bytes, concurrency, inFlight, count,
     maxConcurrency: inFlight,
     defaultConcurrency: inFlight
   });
-  agenda.on("error", error => console.error(error));
+  let ended = false;
+  // It may be looking for jobs once more when it is stopped.
+  agenda.on("error", error => ended || console.error(error));
   const handled = counter();
   agenda.define(JOB, async () => handled.add(), { concurrency: inFlight });
   await agenda.start();
@@ -31,6 +33,7 @@ export async function recorded({ namespace, bytes, concurrency, inFlight, count,
   const payload = payloadOf(bytes);
   const send = () => agenda.now(JOB, payload);
   const result = await pipelined({ count, warm, concurrency, send, reached });
+  ended = true;
   await agenda.stop();
   await client.close();
   return result;

@@ -3,9 +3,9 @@
 //   eval "$(test/servers/servers env)"; npm run bench:parts
 // Writes the section "Cost of a message" of bench/results.md. Linux and test/servers/servers only, since it reads the
 // servers' processes.
-import { execFileSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import { bed, table, writeSection } from "./lib/results.mjs";
+import { serverPids } from "./lib/servers.mjs";
 import { runSide } from "./lib/side.mjs";
 import { SHORT_CHECKS_MS } from "./lib/world.mjs";
 
@@ -13,13 +13,7 @@ const { values: given } = parseArgs({
   options: { rounds: { type: "string", default: "5" }, count: { type: "string", default: "10000" } }
 });
 const count = Number(given.count);
-const status = execFileSync("test/servers/servers", ["status"], { encoding: "utf8" });
-const pid = name => {
-  const found = new RegExp(`^${name} .* up, process (\\d+)`, "m").exec(status)?.[1];
-  if (!found) throw new Error(`No process of ${name}:\n${status}`);
-  return Number(found);
-};
-const pids = { RabbitMQ: [pid("rabbitmq")], PostgreSQL: [pid("postgres")], gateway: [pid("mongo")] };
+const pids = serverPids();
 
 const load = { bytes: 512, prefetch: 500, count, warm: Math.ceil(count / 5), pids };
 const emit = { concurrency: 1000 };

@@ -1,5 +1,9 @@
 // Rows about what runs in the background.
-import { clean, newNamespace } from "./lib/world.mjs";
+import { fork } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { clean, newNamespace, urls } from "./lib/world.mjs";
+
+const MEMORY = fileURLToPath(new URL("memory.mjs", import.meta.url));
 
 const rate = (value, unit) => ({ value, unit });
 
@@ -29,11 +33,38 @@ export const sweeping = {
         ours: rate(full.ms, "ms"),
         theirs: rate(empty.ms, "ms"),
         ratio: full.ms / empty.ms,
-        target: { atMost: 1.2 }
+        target: { atMost: 1.1 }
       }
     ];
   }
 };
+
+export const memory = {
+  id: "P7",
+  note: "growth of a process that emits, consumes, tracks and sweeps, over 100,000 emits while RabbitMQ blocks (1000 at a time) and 20,000 of them drained, after full collections; `npm run bench:memory` does it with a million. On a RabbitMQ of its own, started with test/servers/servers (Debian, root). None = less than the warm-up's garbage that is given back.",
+  async round({ quick }) {
+    const { rss, heap } = await grown(quick ? ["2000", "500"] : ["100000", "20000"]);
+    const line = (what, value, target) => ({
+      what: `growth of ${what} over emits while RabbitMQ blocks, MiB`,
+      ratio: value,
+      target
+    });
+    return [line("the heap with buffers", heap, { atMost: 0 }), line("RSS", rss)];
+  }
+};
+
+/** What bench/memory.mjs finds. */
+function grown([messages, drain]) {
+  const env = { ...process.env, MONGO_URL: urls.mongo, REDIS_URL: urls.redis };
+  const stdio = ["ignore", "ignore", "inherit", "ipc"];
+  const child = fork(MEMORY, ["--messages", messages, "--drain", drain], { execArgv: ["--expose-gc"], env, stdio });
+  return new Promise((resolve, reject) => {
+    let result;
+    child.on("message", message => (result = message));
+    child.on("error", reject);
+    child.on("close", code => (result ? resolve(result) : reject(new Error(`bench/memory.mjs ended (${code}).`))));
+  });
+}
 
 export const backlog = {
   id: "P8",
@@ -53,7 +84,7 @@ export const backlog = {
         ours: rate(drain, "/s"),
         theirs: rate(steady, "/s"),
         ratio: drain / steady,
-        target: { atLeast: 0.7 }
+        target: { atLeast: 0.75, aim: 0.9 }
       }
     ];
   }
@@ -61,7 +92,7 @@ export const backlog = {
 
 export const partitions = {
   id: "P10",
-  note: "16,000 due messages (32 pages of 500) swept by 1, 2 and 4 nodes, each a process with a partition of its own; the ratio is to one node. Servers, nodes and all share two cores. An idle cluster: 8 nodes with a store, their leases held, counted over a minute by the driver and by Redis's MONITOR.",
+  note: "16,000 due messages (32 pages of 500) swept by 1, 2 and 4 nodes, each a process with a partition of its own; the ratio is to one node. Servers, nodes and all share two cores. An idle cluster: 8 nodes with a store, their leases held, counted over a minute by the driver and by Redis's MONITOR; 208 – 219 and 288 – 292 before issue 19, which says 219 and, by an older count, 92.",
   async prepare({ run, quick }) {
     return { cost: await run("sweep.idle", { nodes: 8, ms: quick ? 3000 : 60_000 }) };
   },
@@ -78,8 +109,8 @@ export const partitions = {
     return [
       line(2),
       line(4),
-      { what: "Redis commands per minute, idle cluster of 8", ratio: cost.redis },
-      { what: "store commands per minute, idle cluster of 8", ratio: cost.store }
+      { what: "Redis commands per minute, idle cluster of 8", ratio: cost.redis, target: { atMost: 292 } },
+      { what: "store commands per minute, idle cluster of 8", ratio: cost.store, target: { atMost: 219 } }
     ];
   }
 };

@@ -1,6 +1,7 @@
 // How a load is made and what is kept of it; the same for every side.
 import { performance } from "node:perf_hooks";
 import { meter } from "./cpu.mjs";
+import { startProfile } from "./cpuprofile.mjs";
 
 export const at = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 
@@ -71,14 +72,16 @@ export function counter() {
 
 /**
  * From the first of `count` sends, after `warm` others, until all that came of them has `reached` its end: per second,
- * and what each cost.
+ * and what each cost. `profile`: the file for a CPU profile of this part.
  */
-export async function pipelined({ count, warm, concurrency, pids, send, reached }) {
+export async function pipelined({ count, warm, concurrency, pids, send, reached, profile }) {
   await Promise.all([each(warm, concurrency, send), reached(warm)]);
+  const profiled = profile && (await startProfile(profile));
   const from = performance.now();
   const spent = meter(pids);
   await Promise.all([each(count, concurrency, send), reached(warm + count)]);
   const perSecond = (count / (performance.now() - from)) * 1000;
   const cost = spent(count);
+  await profiled?.();
   return { perSecond, cpuMicros: cost.process, cost };
 }

@@ -43,3 +43,11 @@ export async function runSide(
     if (!keep) await clean(namespace);
   }
 }
+
+/** Runs the sides of a round in turn, the other way round in every second one. */
+export async function inTurn(round, sides) {
+  const entries = Object.entries(sides);
+  const results = {};
+  for (const [name, run] of round % 2 ? entries : entries.toReversed()) results[name] = await run();
+  return results;
+}

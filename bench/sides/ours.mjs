@@ -1,6 +1,9 @@
 // Our side.
+import { delayQueueName } from "../../dist/src/couriers/amqp/topology.js";
+import { systemQueues } from "../../dist/src/wire/names.js";
 import { closedLoop, each, oneByOne, percentiles, pipelined } from "../lib/load.mjs";
 import {
+  amqp,
   consumerService,
   DATABASE,
   emitOf,
@@ -50,9 +53,26 @@ async function emits({ namespace, bytes, strategy, concurrency, warmMs, ms, opti
   return { ...result, totals };
 }
 
+/** Whether no check is on its way: none in the queues that hold them back, none that waits for a tracker. */
+async function checksOf(namespace, delays) {
+  const model = await amqp();
+  const channel = await model.createChannel();
+  const { checks } = systemQueues(namespace);
+  // Each is answered by its first one: all messages are consumed by then.
+  const queues = [checks, delayQueueName(checks, delays[0])];
+  let empty = 0;
+  const came = async () => {
+    const counts = await Promise.all(queues.map(queue => channel.checkQueue(queue)));
+    empty = counts.some(({ messageCount }) => messageCount) ? 0 : empty + 1;
+    // Of what is delivered and not acked, the count says nothing.
+    return empty > 1;
+  };
+  return { came, close: () => model.close() };
+}
+
 /**
  * Emits until the last one is `consumed` in the store; with `checked` until each one's check has come, too, which
- * completes its row.
+ * completes its row. Without a `prefetch`: the default.
  */
 async function pipeline({
   namespace,
@@ -65,7 +85,8 @@ async function pipeline({
   groups = 1,
   pids,
   options = {},
-  checked = false
+  checked = false,
+  profile
 }) {
   const numbers = Array.from({ length: groups }, (_, i) => i + 1);
   const broker = await reliableNode({
@@ -73,7 +94,7 @@ async function pipeline({
     options: { strategy, ...options },
     services: mixin => [
       emitterService(mixin),
-      ...numbers.map(n => consumerService(mixin, n, () => undefined, { maxInFlight: prefetch }))
+      ...numbers.map(n => consumerService(mixin, n, () => undefined, prefetch ? { maxInFlight: prefetch } : {}))
     ]
   });
   await subscribed(broker, groups);
@@ -87,12 +108,14 @@ async function pipeline({
     await until(() => (totals.consumed ?? 0) >= count, `${count} messages to be consumed; ${JSON.stringify(totals)}`);
     if (checked)
       await until(
-        async () => !(await rows.findOne({ partial: true }, { projection: { _id: 1 } })),
+        async () => (await checks.came()) && !(await rows.findOne({ partial: true }, { projection: { _id: 1 } })),
         `the checks of ${count} messages`,
         { everyMs: 500 }
       );
   };
-  const result = await pipelined({ count, warm, concurrency, pids, send, reached });
+  const checks = checked && (await checksOf(namespace, options.checkDelaysMs));
+  const result = await pipelined({ count, warm, concurrency, pids, send, reached, profile });
+  await checks?.close?.();
   await broker.stop();
   await client.close();
   return result;

@@ -25,11 +25,11 @@ const CHILD = fileURLToPath(new URL("../lib/child.mjs", import.meta.url));
 const SLOW = { sweepEveryMs: 86_400_000 };
 const PAYLOAD = payloadOf(512);
 
-const messagesOf = (client, namespace) =>
+export const messagesOf = (client, namespace) =>
   client.db(DATABASE).collection(`${namespace}.reliable.messages`, { writeConcern: { w: "majority", j: true } });
 
 /** Inserts `count` documents in batches. */
-async function insert(collection, count, document) {
+export async function insert(collection, count, document) {
   const batch = 1000;
   await each(Math.ceil(count / batch), 2, i =>
     collection.insertMany(Array.from({ length: Math.min(batch, count - i * batch) }, document), { ordered: false })
@@ -38,8 +38,7 @@ async function insert(collection, count, document) {
 
 const dueDocument = () => encodeMessage(messageOf(PAYLOAD, ["group-1"], { dueAt: new Date(Date.now() - 1000) }));
 
-function finishedDocument() {
-  const now = new Date();
+export function finishedDocument(now = new Date()) {
   const receipt = { at: now, nodeID: "bench", durationMs: 1, attempt: 1 };
   const { dueAt, ...message } = messageOf(PAYLOAD, [], {
     status: "consumed",
@@ -55,7 +54,7 @@ async function fill({ namespace, finished }) {
   const client = await mongo();
   const collection = messagesOf(client, namespace);
   await collection.createIndexes(indexesOf("messages"));
-  await insert(collection, finished, finishedDocument);
+  await insert(collection, finished, () => finishedDocument());
   await client.close();
   return { finished };
 }

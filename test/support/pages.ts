@@ -3,7 +3,7 @@ import path from "node:path";
 
 const below = (folder: string) =>
   readdirSync(folder, { recursive: true, encoding: "utf8" })
-    .filter(name => name.endsWith(".md"))
+    .filter(name => name.endsWith(".md") && !name.includes("node_modules"))
     .map(name => path.posix.join(folder, name));
 
 /** Every page of this repository that people read. */

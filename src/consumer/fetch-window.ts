@@ -14,6 +14,13 @@ const WIDER = 1.25;
 /** More than was on its way on average, since it comes in bursts. */
 const ROOM = 1.5;
 
+/**
+ * What was given back was fetched in vain, and before RabbitMQ 4.3 comes nearer to its delivery limit. So nothing is
+ * fetched ahead for this time, and twice as long after each further time.
+ */
+const CALM_MS = 10_000;
+const MAX_CALM_MS = 600_000;
+
 /** Per handler at work. A batch of look-ups or receipts that one of them fills is large enough. */
 const MOST_PER_HANDLER = 20;
 const MOST = 1000;
@@ -27,7 +34,7 @@ export function mostHeld(handlers: number): number {
  * How many deliveries a consumption holds. Besides those at a handler some are looked up, and some wait until what came
  * of them is written: as many as there were of these on average are fetched ahead, so that handlers that take no time
  * need not wait for that. Their number is rate × time (Little's law), so a slow handler fetches next to nothing ahead.
- * What has been fetched when it becomes slow is given back.
+ * What has been fetched when it becomes slow is given back, once.
  */
 export class FetchWindow {
   #consumption: Consumption | undefined;
@@ -40,6 +47,9 @@ export class FetchWindow {
   /** Since the last look, of all deliveries: ms without a handler and without a wait for one. */
   #elsewhereMs = 0;
   #lookedAt = 0;
+  /** Nothing is fetched ahead until then. */
+  #calmUntil = Number.NEGATIVE_INFINITY;
+  #calmMs = 0;
   #timer: Timer | undefined;
 
   constructor(
@@ -104,11 +114,18 @@ export class FetchWindow {
     this.#full = false;
     const size = Math.min(this.most, this.slots.size + ahead);
     if (this.slots.longestMs > HOARDED_MS) {
+      // Alone with its handlers, so that nothing is given back again and again.
+      this.#set(this.slots.size);
       this.slots.clear();
-      if (size < this.#size) this.#set(size);
-    } else if (full && size >= this.#size * WIDER) this.#set(size);
+      this.#calm(now);
+    } else if (full && now >= this.#calmUntil && size >= this.#size * WIDER) this.#set(size);
     // It is looked at again when it is full again.
     else if (!full && !this.slots.waiting) this.#rest();
+  }
+
+  #calm(now: number): void {
+    this.#calmMs = now < this.#calmUntil + MAX_CALM_MS ? Math.min(2 * this.#calmMs, MAX_CALM_MS) : CALM_MS;
+    this.#calmUntil = now + this.#calmMs;
   }
 
   #set(size: number): void {

@@ -282,20 +282,17 @@ export function parseEnvelope(wire: Wire): Envelope {
   const store = text(HEADER.store);
   const [bulk, of] = [text(HEADER.replay), text(HEADER.original)];
   const replay = bulk !== undefined && of !== undefined ? { bulk, of, ...(again && { again }) } : undefined;
-  return {
+  // Without spreads, since this runs for every delivery: spreads are several times slower in V8.
+  const envelope: Envelope = {
     id: wire.messageId,
     event: wire.type,
     payload: parseJson(wire.body, "body", MAX_PAYLOAD_BYTES),
-    ...(encoded && { encoded }),
     strategy: text(HEADER.strategy) ?? "outbox",
     attempt,
-    ...(counted !== undefined && { counted }),
     receipt: needed(HEADER.receipt),
-    ...(store !== undefined && { store }),
     producer: needed(HEADER.producer),
     meta: parseObject(text(HEADER.meta), HEADER.meta),
     headers: parseObject(text(HEADER.headers), HEADER.headers),
-    ...(replay && { replay }),
     handledAs: replay && !again ? replay.of : wire.messageId,
     only: text(HEADER.only)?.split(","),
     echo: text(HEADER.echo),
@@ -309,6 +306,11 @@ export function parseEnvelope(wire: Wire): Envelope {
       traceparent: text(HEADER.traceparent)
     }
   };
+  if (encoded) envelope.encoded = true;
+  if (counted !== undefined) envelope.counted = counted;
+  if (store !== undefined) envelope.store = store;
+  if (replay) envelope.replay = replay;
+  return envelope;
 }
 
 /** A number that counts from 1: attempts, rounds. */

@@ -51,7 +51,11 @@ export class ConsumedOrDead {
     if (!records.length) return NOTHING;
     const { messages } = this.db.collections;
     const ids = idsOf(records);
-    const groups = groupIdentical(records, ({ group, receipt }) => [group, receipt]);
+    const groups = groupIdentical(
+      records,
+      ({ group, receipt: { at, nodeID, durationMs, attempt, runs = 1 } }) =>
+        `${durationMs} ${attempt} ${runs} ${at.getTime()} ${nodeID.length} ${nodeID} ${group}`
+    );
     // Nearly every receipt is the last one of its message, and then one write does both steps.
     const closed = await messages.bulk(groups.map(closingReceipt));
     if (closed === records.length) return { ...NOTHING, consumed: ids };

@@ -111,12 +111,13 @@ export function inOrder<T extends MessageHead>(ids: string[], messages: T[]): T[
 
 /**
  * Equal changes to many messages are one statement: a server runs one update of many documents far faster than one for
- * each.
+ * each. `keyOf`: what is the same; a text is taken as it is, which is quicker.
  */
 export function groupIdentical<T>(records: T[], keyOf: (record: T) => unknown): T[][] {
   const groups = new Map<string, T[]>();
   for (const record of records) {
-    const key = JSON.stringify(keyOf(record));
+    const of = keyOf(record);
+    const key = typeof of === "string" ? of : JSON.stringify(of);
     const group = groups.get(key);
     if (group) group.push(record);
     else groups.set(key, [record]);

@@ -110,10 +110,10 @@ export interface Storage {
 export function assemble(foundation: Foundation): NodeParts {
   const { identity, options, courier, store, consumers, metrics, warnings, clock, events } = foundation;
   const { call, logger, namespace, nodeID } = identity;
-  const { askTimeoutMs, emitTimeoutMs } = options;
+  const { askTimeoutMs, emitTimeoutMs, checkBatch } = options;
   const queues = systemQueues(namespace);
   const subscriptions = store && new Subscriptions(store, options.refreshMs, logger, clock);
-  const publisher = new MessagePublisher(courier, subscriptions, queues, nodeID, metrics, clock);
+  const publisher = new MessagePublisher(courier, subscriptions, queues, nodeID, metrics, clock, checkBatch);
   const statusWaiter = new StatusWaiter({ store, subscriptions, call, askTimeoutMs, events, clock });
   const prefix = prefixOf(namespace);
   const producerHandler = new ProducerHandler({ publisher, store, call, clock, askTimeoutMs, prefix });
@@ -159,7 +159,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const { call, logger, namespace, nodeID } = identity;
   const { askTimeoutMs, claimMs, confirmTimeoutMs, pageSize, partitions, producerGoneMs, retainMs, retainBodiesMs } =
     options;
-  const { observer } = options;
+  const { observer, keepCallbackBodies } = options;
   const queues = systemQueues(namespace);
   const prefix = prefixOf(namespace);
   const telling = { metrics, logger, warnings, events };
@@ -170,7 +170,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const tracker = new Tracker({ ...common, progress, statusWaiter, queues, prefix, retainMs });
   const producerClient = new ProducerClient({ call, handler, subscriptions, queues, askTimeoutMs, logger });
   const sweeping = { ...common, progress, producerClient, pageSize, claimMs, producerGoneMs };
-  const callbackService = new CallbackService(sweeping, { queues, retainMs });
+  const callbackService = new CallbackService(sweeping, { queues, retainMs, keepBodies: keepCallbackBodies });
   const owner = `${nodeID}#${uuidv7()}`;
   const leases =
     redis && new Leases(redis.client, { prefix, owner, ttlMs: options.leaseMs, partitions, logger, clock });

@@ -31,6 +31,7 @@ import type {
   Released,
   ReleaseScope,
   RescheduleRecord,
+  RowStatus,
   StoreStats,
   Timing
 } from "./store-records";
@@ -121,6 +122,8 @@ export interface MessageStore {
    * found, or the new ones. Rejects with RELIABLE_STORE_REFUSED if the store refuses one, when it has the others.
    */
   upsertFromChecks(rows: Message[]): Promise<Message[]>;
+  /** What most checks need to know: of those of these ids that are in the store. */
+  statuses(ids: string[]): Promise<RowStatus[]>;
   /**
    * Messages that are due, oldest first, to be claimed. The query is expensive where a server sorts all that is
    * due, so it reads ahead for many pages at once.
@@ -200,8 +203,8 @@ export interface OperationStore {
   forget(subscriptions: Pick<Subscription, "group" | "pattern">[]): Promise<number>;
   /**
    * Frees a page of the messages that wait for a forgotten group: → consumed if others have handled it, resolved if no
-   * group is left; a dead one is open again if no other group has failed. Undefined = no message waits for it any more. A message that lost its
-   * race against a receipt comes again with the next page.
+   * group is left; a dead one is open again if no other group has failed. Undefined = no message waits for it any more.
+   * A message that lost its race against a receipt comes again with the next page.
    */
   release(scope: ReleaseScope, note: Note): Promise<Released | undefined>;
   /**

@@ -294,7 +294,7 @@ function node(stage: Stage, groups: string[], nodeID: string, { pageSize = 100, 
     claimMs: 1000,
     producerGoneMs: 1e9
   };
-  const callbackService = new CallbackService(sweepParts, { queues: QUEUES, retainMs: 1e9 });
+  const callbackService = new CallbackService(sweepParts, { queues: QUEUES, retainMs: 1e9, keepBodies: false });
   return { ...parts, tracker, callbackService, sweepParts };
 }
 

@@ -23,8 +23,9 @@ import type { SweepParts } from "./sweep-parts";
 /** Of what it takes. */
 interface Taken {
   of: Delivery;
-  /** It alone is parked, where it was not alone in its message. */
+  /** Where it was not alone in its message: it is parked alone. */
   part?: Parkable;
+  number?: number;
   id: string;
   event: string;
   /** Read when it is needed. Throws Unreadable. */
@@ -119,8 +120,9 @@ export class CallbackService {
     const { id, event, at, fault } = item;
     const part = partOf(of, item);
     const text = fault ?? this.#tooOld(id, at);
-    if (text) faults.push([of, `check ${item.number} of its message: ${text}`, part]);
-    else taken.push({ of, part, id, event, check: () => this.#parse(item.wire()) });
+    const one = { of, part, number: item.number, id, event, check: () => this.#parse(item.wire()) };
+    if (text) faults.push(faultOf(one, text));
+    else taken.push(one);
   }
 
   #single(of: Delivery): Taken {
@@ -241,8 +243,8 @@ function itemsOf({ type, headers }: Delivery): number {
   return type === CHECKS_TYPE && isCount(count) ? Math.min(count, MAX_CHECKS_READ) : 1;
 }
 
-function faultOf({ of, part }: Taken, reason: string): Fault {
-  return part ? [of, reason, part] : [of, reason];
+function faultOf({ of, part, number }: Taken, reason: string): Fault {
+  return part ? [of, `${reason} (check ${number} of its message)`, part] : [of, reason];
 }
 
 /** It keeps its bytes, and the properties of the message that it came in. */

@@ -66,7 +66,7 @@ export class Callback implements Strategy {
   }
 
   /**
-   * Message and check are sent at once: nothing is promised before both are confirmed, and their confirms may come in
+   * Message and check are sent at once, the check perhaps with others: nothing is promised before both are confirmed, and their confirms may come in
    * any order. The message goes first, since the broker writes what goes into two queues one after the other, and a
    * handler waits for it. Nearly every emit takes this path, and thousands may be under way, so it makes one promise
    * and no frame of its own.
@@ -82,21 +82,23 @@ export class Callback implements Strategy {
         resolve,
         reject
       };
+      this.#sending.begin();
+      this.#pairs.add(pair);
       void publisher.toAll(message, 1).then(answer => {
         pair.result = answer;
         if (pair.check) this.#answered(pair);
       });
-      publisher.check(message, 1).then(
+      publisher.checkThen(
+        message,
+        1,
         answer => {
           pair.check = answer;
           if (pair.result) this.#answered(pair);
         },
         error => {
-          if (this.#pairs.delete(pair)) this.#settle(pair, error as Error);
+          if (this.#pairs.delete(pair)) this.#settle(pair, error);
         }
       );
-      this.#sending.begin();
-      this.#pairs.add(pair);
     });
   }
 

@@ -8,9 +8,13 @@ import { type Fault, mayPass, Parking, type ParkingParts } from "./parking";
 
 /** Messages taken together; a receipt message may hold many receipts itself. */
 const MAX_BATCH = 200;
+/** The same where it is known how much is in each. */
+const MAX_ITEMS = 500;
 /** Bytes of a batch, or one message: what is parsed at once keeps the event loop for some 100 ms at most. */
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 const PREFETCH = 1000;
+/** Of messages with many items in each. With those of our own code it is 25 MB. */
+const ITEMS_PREFETCH = 200;
 /**
  * The shortest time between the starts of two batches, unless a batch is full: the first after a small batch, the
  * second after a larger one. A single message is handled at once. In a steady trickle each message would cost store
@@ -26,6 +30,11 @@ export interface BatchConsumerParts extends ParkingParts {
   queues: Queues;
   /** A batch; acked when it resolves, and when what it returns is parked. */
   handle(deliveries: Delivery[]): Promise<Fault[]>;
+  /**
+   * How much there is in a message, as far as can be told before it is read. Then a batch is limited by that, too.
+   * @default 1 each
+   */
+  itemsOf?(delivery: Delivery): number;
   /** A caller waits for what is in the queue. If none does, a batch may wait for more. */
   awaiting?: { readonly waiting: boolean };
 }
@@ -33,6 +42,8 @@ export interface BatchConsumerParts extends ParkingParts {
 /** One queue consumed in batches: while the store writes one, the next collects. */
 export class BatchConsumer {
   #held: Delivery[] = [];
+  /** In all that is held. */
+  #items = 0;
   /** The next batch may begin at this time. */
   #nextAt = -Infinity;
   /** Ends the pause before the next batch. */
@@ -58,7 +69,8 @@ export class BatchConsumer {
     const queue = systemQueue(this.queue, queues);
     await courier.declare(queue);
     const onDelivery = (delivery: Delivery) => this.#take(delivery);
-    const consumed = courier.consume({ queue, prefetch: PREFETCH, onDelivery }).then(async consumption => {
+    const prefetch = this.parts.itemsOf ? ITEMS_PREFETCH : PREFETCH;
+    const consumed = courier.consume({ queue, prefetch, onDelivery }).then(async consumption => {
       this.#consumption = consumption;
       if (this.#stopped) await consumption.close();
     });
@@ -90,8 +102,11 @@ export class BatchConsumer {
   }
 
   #take(...deliveries: Delivery[]): void {
-    this.#held.push(...deliveries);
-    if (this.#held.length >= MAX_BATCH) this.#full?.abort();
+    for (const delivery of deliveries) {
+      this.#held.push(delivery);
+      this.#items += this.#itemsOf(delivery);
+    }
+    if (this.#isFull) this.#full?.abort();
     this.#running ??= this.#run().finally(() => (this.#running = undefined));
   }
 
@@ -117,15 +132,26 @@ export class BatchConsumer {
       }
       failures = 0;
       this.#held.splice(0, batch.length);
+      for (const delivery of batch) this.#items -= this.#itemsOf(delivery);
       this.#settle(batch, new Set(refused));
     }
   }
 
+  #itemsOf(delivery: Delivery): number {
+    return this.parts.itemsOf?.(delivery) ?? 1;
+  }
+
+  get #isFull(): boolean {
+    return this.#held.length >= MAX_BATCH || this.#items >= MAX_ITEMS;
+  }
+
   #cut(): Delivery[] {
     let bytes = 0;
-    const end = this.#held.slice(0, MAX_BATCH).findIndex(({ body }, i) => {
-      bytes += body.length;
-      return i > 0 && bytes > MAX_BATCH_BYTES;
+    let items = 0;
+    const end = this.#held.slice(0, MAX_BATCH).findIndex((delivery, i) => {
+      bytes += delivery.body.length;
+      items += this.#itemsOf(delivery);
+      return i > 0 && (bytes > MAX_BATCH_BYTES || items > MAX_ITEMS);
     });
     return this.#held.slice(0, end < 0 ? MAX_BATCH : end);
   }
@@ -133,12 +159,12 @@ export class BatchConsumer {
   async #pace(): Promise<void> {
     const { clock, awaiting } = this.parts;
     const pauseMs = this.#nextAt - clock.monotonic();
-    if (pauseMs > 0 && this.#held.length < MAX_BATCH && !awaiting?.waiting) {
+    if (pauseMs > 0 && !this.#isFull && !awaiting?.waiting) {
       this.#full = new AbortController();
       await clock.sleep(pauseMs, this.#full.signal);
       this.#full = undefined;
     }
-    this.#nextAt = clock.monotonic() + (this.#held.length > FEW ? CROWD_PACE_MS : PACE_MS);
+    this.#nextAt = clock.monotonic() + (this.#items > FEW ? CROWD_PACE_MS : PACE_MS);
   }
 
   /**

@@ -133,6 +133,9 @@ function plain(value: unknown, depth: number): unknown {
   return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plain(each, depth - 1)]));
 }
 
+/** A delivery, or a part of one, as far as it is kept. */
+export type Parkable = Omit<Delivery, "live" | "original" | "ack" | "ackUpTo" | "nack">;
+
 /** The node that finds a message it has to park. */
 export interface ParkingNode {
   metrics: Metrics;
@@ -192,7 +195,7 @@ export function isParkedMessage({
  * what takes deliveries, for those without an id.
  */
 export function toParked(
-  delivery: Delivery,
+  delivery: Parkable,
   reason: string,
   { nodeID, clock }: Pick<ParkingNode, "nodeID" | "clock">,
   run: string

@@ -3,10 +3,18 @@ import type { Delivery } from "../couriers/courier";
 import { ReliableError, reasonOf } from "../errors";
 import type { Parked } from "../message/records";
 import type { Store } from "../stores/store";
-import { announceParked, causeOf, isParkedMessage, type ParkingNode, toParked, toShortRecord } from "./parked-messages";
+import {
+  announceParked,
+  causeOf,
+  isParkedMessage,
+  type Parkable,
+  type ParkingNode,
+  toParked,
+  toShortRecord
+} from "./parked-messages";
 
-/** A delivery that is to be parked, and the reason. */
-export type Fault = [delivery: Delivery, reason: string];
+/** A delivery that is to be parked, and the reason. `part`: this alone of it; the rest of it could be handled. */
+export type Fault = [delivery: Delivery, reason: string, part?: Parkable];
 
 export interface ParkingParts extends ParkingNode {
   store: Pick<Store, "ready" | "parked">;
@@ -25,14 +33,14 @@ export function mayPass(error: unknown, store: Pick<Store, "ready">): boolean {
  */
 export class Parking {
   readonly #run = randomUUID();
-  readonly #tried = new WeakSet<Delivery>();
-  readonly #told = new WeakSet<Delivery>();
-  readonly #refused = new WeakSet<Delivery>();
+  readonly #tried = new WeakSet<Parkable>();
+  readonly #told = new WeakSet<Parkable>();
+  readonly #refused = new WeakSet<Parkable>();
 
   constructor(readonly parts: ParkingParts) {}
 
   /**
-   * Returns those that the store refuses in any form; they are told. Rejects when it may take them later; repeating it
+   * Returns those of which the store refuses something in any form; they are told. Rejects when it may take them later; repeating it
    * is harmless.
    */
   async park(faults: Fault[]): Promise<Delivery[]> {
@@ -49,8 +57,8 @@ export class Parking {
     }
   }
 
-  #recordOf([delivery, reason]: Fault): Parked {
-    return toParked(delivery, reason, this.parts, this.#run);
+  #recordOf([delivery, reason, found = delivery]: Fault): Parked {
+    return toParked(found, reason, this.parts, this.#run);
   }
 
   async #parkShort(fault: Fault, refusal: unknown): Promise<Delivery[]> {
@@ -67,22 +75,22 @@ export class Parking {
 
   async #add(records: [Fault, Parked][]): Promise<void> {
     // One that was tried before without an answer may be there by now, and was not told.
-    const tried = records.map(([[delivery]]) => this.#tried.has(delivery));
-    for (const [[delivery]] of records) this.#tried.add(delivery);
+    const tried = records.map(([[delivery, , found = delivery]]) => this.#tried.has(found));
+    for (const [[delivery, , found = delivery]] of records) this.#tried.add(found);
     const stored = await this.parts.store.parked.add(records.map(([, record]) => record));
-    records.forEach(([[delivery], { reason }], i) => {
+    records.forEach(([[delivery, , found = delivery], { reason }], i) => {
       // Whoever has stored it before it came again has told it.
-      const toldBefore = !stored[i] && !tried[i] && delivery.redelivered;
-      if (toldBefore || this.#told.has(delivery) || isParkedMessage(delivery)) return;
-      this.#told.add(delivery);
-      announceParked(delivery, reason, this.parts, "tracker");
+      const toldBefore = !stored[i] && !tried[i] && found.redelivered;
+      if (toldBefore || this.#told.has(found) || isParkedMessage(found)) return;
+      this.#told.add(found);
+      announceParked(found, reason, this.parts, "tracker");
     });
   }
 
-  #tellRefused([delivery, reason]: Fault, cause: unknown): void {
-    if (this.#refused.has(delivery)) return;
-    this.#refused.add(delivery);
-    const { queue, messageId } = delivery;
+  #tellRefused([delivery, reason, found = delivery]: Fault, cause: unknown): void {
+    if (this.#refused.has(found)) return;
+    this.#refused.add(found);
+    const { queue, messageId } = found;
     const { warnings, events } = this.parts;
     const error = new ReliableError(
       "RELIABLE_STORE_REFUSED",

@@ -46,6 +46,8 @@ export interface MessageStory extends MessageRow {
   claim?: string;
   /** The payload is what its producer's hook `encode` has made of it. */
   encoded?: true;
+  /** Of strategy `callback`, known from receipts alone: payload, meta and headers are not kept, or come with its check. */
+  partial?: true;
   /** The payload is null since then: it was dropped, with meta, headers and the texts of errors. */
   payloadDroppedAt?: string;
   groups: GroupRow[];
@@ -68,12 +70,13 @@ export function toStory(message: Message, now: number): MessageStory {
   if (message.origin.requestID) story.requestID = message.origin.requestID;
   if (message.claim) story.claim = message.claim;
   if (message.encoded) story.encoded = true;
+  if (message.partial) story.partial = true;
   if (message.droppedAt) story.payloadDroppedAt = message.droppedAt.toISOString();
   return story;
 }
 
 function payloadOf(message: Message): unknown {
-  if (message.droppedAt) return null;
+  if (message.droppedAt || message.partial) return null;
   try {
     return JSON.parse(message.body.toString("utf8"));
   } catch {

@@ -122,6 +122,18 @@ export const OPTIONS = {
   confirmTimeoutMs: perNode(ms(30 * SECOND, { min: 100 })),
   /** Publishes in flight on the confirm channel. 100 → 1000: +40 % rate, 8× latency. */
   window: perNode(count(1000, { max: 10_000 })),
+  /**
+   * Checks of strategy `callback` that go out in one message while others are on their way. More = less work per emit,
+   * and more emits with an unknown outcome where one confirm is lost. 1 = each alone, for as long as callback services
+   * of an earlier version run.
+   */
+  checkBatch: perNode(count(200, { max: 500 })),
+  /**
+   * Payload, meta and headers of messages of strategy `callback` are kept in their rows although everybody has handled
+   * them: for `reliable.get` and `reliable.replay`. It costs a write with the payload for each. Where it is false, they
+   * are kept only of messages that a group has failed, or had not answered when their check came.
+   */
+  keepCallbackBodies: perNode(flag(false)),
   /** How often queues, bindings and the exchange are declared again: what was deleted comes back. */
   repairEveryMs: perNode(ms(MINUTE, { min: 100 })),
   /** How long an emit waits for a store that is down before it rejects. */

@@ -9,8 +9,9 @@ import type { Clock } from "../platform/clock";
 import type { Metrics } from "../telemetry/metrics";
 import { HEADER, headersOf, WIRE_VERSION } from "../wire/envelope";
 import type { Queues } from "../wire/names";
-import { delayOf, encodePlan } from "../wire/plan";
+import { delayOf, encodePlan, ownPlanOf, sharedPlanOf } from "../wire/plan";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
+import { CheckBatches, type WaitingCheck } from "./check-batches";
 import type { Subscriptions } from "./subscriptions";
 
 /** One attempt for one group. */
@@ -19,9 +20,18 @@ export interface Step {
   attempt: number;
 }
 
+export interface PublisherOptions {
+  /** Of this node. */
+  store?: { readonly id: string | undefined } | undefined;
+  /** Checks in one message, at most. @default 1 */
+  checkBatch?: number;
+}
+
 /** Turns messages into publishes; the first publish and every resend go through here. */
 export class MessagePublisher {
+  readonly #store: PublisherOptions["store"];
   #planned: { message: Message; createdAt: Date; text: string } | undefined;
+  readonly #checks: CheckBatches;
 
   constructor(
     readonly courier: Courier,
@@ -31,9 +41,14 @@ export class MessagePublisher {
     readonly nodeID: string,
     readonly metrics: Metrics,
     readonly clock: Clock,
-    /** Of this node. */
-    readonly store?: { readonly id: string | undefined } | undefined
-  ) {}
+    { store, checkBatch = 1 }: PublisherOptions = {}
+  ) {
+    this.#store = store;
+    this.#checks = new CheckBatches({
+      publish: (delayMs, publication) => courier.publish({ ...publication, to: { queue: queues.checks, delayMs } }),
+      maxItems: checkBatch
+    });
+  }
 
   /**
    * Publishes once per step, straight to the group's queue, so that each group has its own proof; ANY_GROUP goes to the
@@ -94,20 +109,37 @@ export class MessagePublisher {
     return { outcome: "confirmed" };
   }
 
-  /** The delayed check of strategy `callback`. With a `source` it carries no payload. */
+  /** The delayed check of strategy `callback`: with those of other messages that go out at this time. */
   check(message: Message, round: number): Promise<PublishResult> {
-    const headers = this.#headers(message, round, message.groups ?? []);
+    return new Promise((resolve, reject) => this.checkThen(message, round, resolve, reject));
+  }
+
+  /** The same without a promise: every emit of `callback` makes one. Exactly one of both is called, once. */
+  checkThen(
+    message: Message,
+    round: number,
+    answered: (result: PublishResult) => void,
+    failed: (error: Error) => void
+  ): void {
+    const headers = headersOf(message, round, message.groups ?? [], this.#receipts(message));
     headers[HEADER.round] = round;
     if (message.status === STATUS.intended) headers[HEADER.intent] = message.intent;
-    const body = message.source ? Buffer.alloc(0) : message.body;
-    return this.courier.publish({
-      to: { queue: this.queues.checks, delayMs: delayOf(message, round) },
-      messageId: message._id,
-      type: message.event,
-      body,
+    const check: WaitingCheck = {
+      id: message._id,
+      event: message.event,
+      at: message.createdAt.getTime(),
+      // A source has it.
+      body: message.source ? NO_BODY : message.body,
       headers,
-      appId: message.producer
-    });
+      plan: sharedPlanOf(message),
+      own: ownPlanOf(message),
+      producer: message.producer,
+      echo: this.#planOf(message),
+      bytes: 0,
+      answered,
+      failed
+    };
+    this.#checks.add(delayOf(message, round), check);
   }
 
   /**
@@ -158,7 +190,7 @@ export class MessagePublisher {
   #headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
     const isCallback = message.strategy === "callback";
     // Where the row of a message of `callback` will lie is not known yet.
-    const rest = isCallback ? { echo: this.#planOf(message) } : { store: this.store?.id };
+    const rest = isCallback ? { echo: this.#planOf(message) } : { store: this.#store?.id };
     return headersOf(message, attempt, groups, this.#receipts(message), rest);
   }
 
@@ -174,6 +206,8 @@ export class MessagePublisher {
     return message.strategy === "callback" ? this.queues.callbackReceipts : this.queues.receipts;
   }
 }
+
+const NO_BODY = Buffer.alloc(0);
 
 /** The headers are too large: it can never be sent, so that it ends as `dead` and is seen. */
 function unsendable(error: unknown): PublishResult {

@@ -114,11 +114,12 @@ export interface Storage {
 export function assemble(foundation: Foundation): NodeParts {
   const { identity, options, courier, store, consumers, metrics, warnings, clock, events } = foundation;
   const { call, logger, namespace, nodeID } = identity;
-  const { askTimeoutMs, emitTimeoutMs } = options;
+  const { askTimeoutMs, emitTimeoutMs, checkBatch } = options;
   const queues = systemQueues(namespace);
   const subscriptions = store && new Subscriptions(store, options.refreshMs, logger, clock);
   const ownStore = store && new OwnStore(store);
-  const publisher = new MessagePublisher(courier, subscriptions, queues, nodeID, metrics, clock, ownStore);
+  const sending = { store: ownStore, checkBatch };
+  const publisher = new MessagePublisher(courier, subscriptions, queues, nodeID, metrics, clock, sending);
   const statusWaiter = new StatusWaiter({ store, subscriptions, call, askTimeoutMs, events, clock });
   const prefix = prefixOf(namespace);
   const producerHandler = new ProducerHandler({ publisher, store, call, clock, askTimeoutMs, prefix });
@@ -168,7 +169,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const { call, logger, namespace, nodeID } = identity;
   const { askTimeoutMs, claimMs, confirmTimeoutMs, pageSize, partitions, producerGoneMs, retainMs, retainBodiesMs } =
     options;
-  const { observer } = options;
+  const { observer, keepCallbackBodies } = options;
   const queues = systemQueues(namespace);
   const prefix = prefixOf(namespace);
   const telling = { metrics, logger, warnings, events };
@@ -185,7 +186,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   };
   const producerClient = new ProducerClient({ call, handler, subscriptions, queues, askTimeoutMs, logger });
   const sweeping = { ...common, progress, producerClient, pageSize, claimMs, producerGoneMs };
-  const callbackService = new CallbackService(sweeping, { queues, retainMs });
+  const callbackService = new CallbackService(sweeping, { queues, retainMs, keepBodies: keepCallbackBodies });
   const owner = `${nodeID}#${uuidv7()}`;
   const leases =
     redis && new Leases(redis.client, { prefix, owner, ttlMs: options.leaseMs, partitions, logger, clock });

@@ -310,3 +310,12 @@ export interface ClaimQuery {
   /** Told of each row that cannot be read (RELIABLE_UNREADABLE_ROW). It is not due any more. */
   unreadable?: (error: Error) => void;
 }
+
+/** Of a row, what tells whether something is to be done about its message. */
+export interface RowStatus {
+  id: string;
+  event: string;
+  status: Status;
+  /** Nothing but receipts is known of it. */
+  partial: boolean;
+}

@@ -31,6 +31,7 @@ import type {
   Released,
   ReleaseScope,
   RescheduleRecord,
+  RowStatus,
   StoreStats,
   Timing
 } from "./store-records";
@@ -68,9 +69,7 @@ export interface MessageStore {
    * client.
    */
   insertIn(session: unknown, message: Message): Promise<InsertOutcome>;
-  /**
-   * Calls back once the caller's session has ended. Its transaction is then committed or aborted; `find` tells which.
-   */
+  /** Calls back once the caller's session has ended. Its transaction is committed or aborted then; `find` tells which. */
   onSessionEnd(session: unknown, listener: () => void): void;
   /** pending → published. Returns how many were still pending. */
   published(records: PublishedRecord[]): Promise<number>;
@@ -99,8 +98,8 @@ export interface MessageStore {
    */
   displaced(records: DisplacedRecord[]): Promise<void>;
   /**
-   * Attempts failed and do not count. `all`: if this one was told as counting before, it and all before it do not count
-   * any more, and a group that has failed for good by it is waited for again. Repeated, it changes nothing.
+   * Attempts failed and do not count. `all`: nor do this one, if told as counting before, and all before it; a group
+   * that has failed for good by it is waited for again. Repeated, it changes nothing.
    */
   excused(records: ExcusedRecord[]): Promise<void>;
   /**
@@ -109,9 +108,8 @@ export interface MessageStore {
    */
   routable(subscriptions: Pick<Subscription, "group" | "pattern">[], at: Date): Promise<number>;
   /**
-   * Inserts rows of messages of strategy `callback` that are first known from receipts, with these receipts: one write
-   * instead of two. Returns the ids that had no row. Existing rows, and messages that an operator has discarded, are
-   * not changed. One that the store refuses has no row either, and is not in the result.
+   * Inserts rows of messages of strategy `callback` that are first known from receipts, with these receipts. Returns the
+   * ids that had no row, but for what the store refuses. Existing rows, and what an operator has discarded, stay so.
    */
   insertFromReceipts(rows: Message[]): Promise<Set<string>>;
   /**
@@ -121,6 +119,8 @@ export interface MessageStore {
    * found, or the new ones. Rejects with RELIABLE_STORE_REFUSED if the store refuses one, when it has the others.
    */
   upsertFromChecks(rows: Message[]): Promise<Message[]>;
+  /** What most checks need to know: of those of these ids that are in the store. */
+  statuses(ids: string[]): Promise<RowStatus[]>;
   /**
    * Messages that are due, oldest first, to be claimed. The query is expensive where a server sorts all that is
    * due, so it reads ahead for many pages at once.
@@ -200,8 +200,8 @@ export interface OperationStore {
   forget(subscriptions: Pick<Subscription, "group" | "pattern">[]): Promise<number>;
   /**
    * Frees a page of the messages that wait for a forgotten group: → consumed if others have handled it, resolved if no
-   * group is left; a dead one is open again if no other group has failed. Undefined = no message waits for it any more. A message that lost its
-   * race against a receipt comes again with the next page.
+   * group is left; a dead one is open again if no other group has failed. Undefined = no message waits for it any more.
+   * A message that lost its race against a receipt comes again with the next page.
    */
   release(scope: ReleaseScope, note: Note): Promise<Released | undefined>;
   /**

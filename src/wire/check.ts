@@ -99,13 +99,15 @@ function callbackMessage(
   rest: Pick<Message, "body" | "meta" | "headers" | "origin" | "encoded">
 ): Message {
   const { at, delays, max, backoff, unroutableMs = UNROUTABLE_MS, ...rare } = parsePlan(known.plan);
-  const { only, keys, source, intent, resend } = rare;
+  const { only, keys, requestID, source, intent, resend } = rare;
   const [first = 0] = delays;
   return {
     _id: known.id,
     v: ROW_VERSION,
     event: known.event,
     ...rest,
+    // A receipt brings nothing else of it.
+    ...(requestID && !rest.origin.requestID && { origin: { ...rest.origin, requestID } }),
     strategy: "callback",
     producer: known.producer,
     ...(only && { groups: only }),

@@ -32,6 +32,8 @@ export const HEADER = {
   echo: "x-reliable-echo",
   /** On a check: its number, from 1. */
   round: "x-reliable-round",
+  /** On a message of many checks: their number. */
+  count: "x-reliable-count",
   /** On a check that was sent before the business write: how to ask whether that write happened. */
   intent: "x-reliable-intent",
   /** The body is what the producer's hook `encode` has made of the payload. */

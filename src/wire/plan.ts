@@ -9,7 +9,7 @@ import {
   UNROUTABLE_MS
 } from "../message/message";
 import { LONGEST_MS } from "../options/option";
-import { hasControl } from "../platform/printable";
+import { hasControl, printable } from "../platform/printable";
 import { isCount } from "./envelope";
 import { Unreadable } from "./json";
 
@@ -30,6 +30,8 @@ export interface CallbackPlan {
   only?: string[];
   /** As in the row: `name=value`. */
   keys?: string[];
+  /** Of the context, by which operators find the message; as in `x-reliable-request-id`. */
+  requestID?: string;
   source?: Source;
   intent?: Question;
   /** The producer cannot be asked; see `Message.resend`. */
@@ -38,26 +40,63 @@ export interface CallbackPlan {
 
 export const isQuestion = (value: unknown): value is Question => QUESTIONS.includes(value as Question);
 
-/** Half of the largest Date, so that the sum of two is still a Date. */
-const MAX_INSTANT = 4e15;
+const MAX_REQUEST_ID = 200;
 
-export function encodePlan(message: Message): string {
-  const { createdAt, delays = [], maxAttempts: max, backoff, groups: only, keys, source, intent, resend } = message;
-  const unroutableMs = message.unroutableMs === UNROUTABLE_MS ? undefined : message.unroutableMs;
-  // JSON omits undefined fields.
-  return JSON.stringify({
-    v: 1,
-    at: createdAt.getTime(),
+/** Half of the largest Date, so that the sum of two is still a Date. */
+export const MAX_INSTANT = 4e15;
+
+/** What the plans of nearly all messages of a service have in common: all but `at`. */
+export interface SharedPlan {
+  delays: number[];
+  max: number;
+  backoff: Backoff;
+  unroutableMs: number;
+  /** As JSON, without the braces. */
+  text: string;
+}
+
+/** By a service's `checkDelaysMs`, which all its messages share. Options are never changed in place. */
+const sharedPlans = new WeakMap<number[], SharedPlan>();
+const NO_DELAYS: number[] = [];
+
+export function sharedPlanOf({ delays = NO_DELAYS, maxAttempts: max, backoff, unroutableMs }: Message): SharedPlan {
+  const known = sharedPlans.get(delays);
+  if (known && known.max === max && known.backoff === backoff && known.unroutableMs === unroutableMs) return known;
+  const text = JSON.stringify({
     delays,
     max,
     backoff,
-    unroutableMs,
-    only,
-    keys,
-    source,
-    intent,
-    resend
-  } satisfies { [name in keyof CallbackPlan]: CallbackPlan[name] | undefined });
+    unroutableMs: unroutableMs === UNROUTABLE_MS ? undefined : unroutableMs
+  }).slice(1, -1);
+  const shared: SharedPlan = { delays, max, backoff, unroutableMs, text };
+  sharedPlans.set(delays, shared);
+  return shared;
+}
+
+/** The part of a plan that only this message has. */
+export type OwnPlan = Pick<CallbackPlan, "only" | "keys" | "requestID" | "source" | "intent" | "resend">;
+
+/** undefined = it has nothing of its own, as most. */
+export function ownPlanOf(message: Message): OwnPlan | undefined {
+  const { groups: only, keys, source, intent, resend } = message;
+  const requestID = requestIDOf(message);
+  if (!only && !keys && !source && !intent && !resend && requestID === undefined) return undefined;
+  // JSON omits undefined fields.
+  return { only, keys, requestID, source, intent, resend } as OwnPlan;
+}
+
+/** User code may have set it to any type and content. One that is longer travels in its header alone. */
+function requestIDOf({ origin: { requestID } }: Message): string | undefined {
+  if (!requestID) return undefined;
+  const text = printable(String(requestID));
+  return text.length <= MAX_REQUEST_ID ? text : undefined;
+}
+
+/** Every emit needs it, so it is put together from what is known. */
+export function encodePlan(message: Message): string {
+  const own = ownPlanOf(message);
+  const text = `{"v":1,"at":${message.createdAt.getTime()},${sharedPlanOf(message).text}`;
+  return own ? `${text},${JSON.stringify(own).slice(1)}` : `${text}}`;
 }
 
 /** Throws Unreadable. */
@@ -68,7 +107,7 @@ export function parsePlan(text: string): CallbackPlan {
   } catch {
     throw new Unreadable("x-reliable-echo is not JSON");
   }
-  const { v, at, delays, max, backoff, unroutableMs = 0, only, keys, source, intent, resend } = plan ?? {};
+  const { v, at, delays, max, backoff, unroutableMs = 0, only, keys, requestID, source, intent, resend } = plan ?? {};
   if (v !== 1) throw new Unreadable(`unknown version ${JSON.stringify(v)} of x-reliable-echo`);
   // Limited, because a later Date is invalid and no store takes it.
   const positive = (value: unknown) => typeof value === "number" && value > 0 && value < MAX_INSTANT;
@@ -112,6 +151,11 @@ export function parsePlan(text: string): CallbackPlan {
     !(Array.isArray(keys) && keys.length <= MAX_KEYS && keys.every(key => keyFault(key) === undefined))
   )
     throw new Unreadable("x-reliable-echo has bad keys");
+  if (
+    requestID !== undefined &&
+    (typeof requestID !== "string" || requestID.length > MAX_REQUEST_ID || hasControl(requestID))
+  )
+    throw new Unreadable("x-reliable-echo has a bad requestID");
   if (intent !== undefined && !isQuestion(intent)) throw new Unreadable("x-reliable-echo has a bad intent");
   if (resend !== undefined && resend !== "copy") throw new Unreadable("x-reliable-echo has a bad resend");
   // Both are questions to the producer, and this plan says that the producer cannot be asked.

@@ -1,11 +1,12 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { ANNOUNCEMENT_TYPE } from "./announcement";
+import { CHECKS_TYPE } from "./checks";
 import { CONTROL_TYPE } from "./control";
 import { HEADER, PARKED_TYPE } from "./envelope";
 import { RECEIPT_TYPE, WITHDRAWAL_TYPE } from "./receipt";
 
 /** What a message of this library is. It is part of what is signed: a receipt cannot pass for a check. */
-export type Kind = "event" | "check" | "receipt" | "withdrawal" | "announcement" | "parked" | "control";
+export type Kind = "event" | "check" | "checks" | "receipt" | "withdrawal" | "announcement" | "parked" | "control";
 
 /** The part of a message that is signed, as it is published or as it was delivered. */
 export interface Signed {
@@ -33,6 +34,7 @@ const KIND_OF_TYPE: Readonly<Record<string, Kind>> = {
 
 /** By what a message says of itself; an event cannot have one of these types, since their names are reserved. */
 export function kindOf({ type = "", headers }: Pick<Signed, "type" | "headers">): Kind {
+  if (headers[HEADER.count] !== undefined && type === CHECKS_TYPE) return "checks";
   return KIND_OF_TYPE[type] ?? (headers[HEADER.round] === undefined ? "event" : "check");
 }
 

@@ -18,7 +18,7 @@ const producer = (mixin: object, options: object = {}) => ({
 
 it("is consumed without a row of the producer, and its check finds it finished", async () => {
   const { node, mixin } = cluster();
-  const callback = mixin({ strategy: "callback", checkDelaysMs: [300, 600] });
+  const callback = mixin({ strategy: "callback", checkDelaysMs: [300, 600], keepCallbackBodies: true });
   const seen: unknown[] = [];
   const consumers = await node("consumers", [
     {

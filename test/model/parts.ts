@@ -253,7 +253,7 @@ function house(stage: Stage, groups: string[], pauses = false) {
     "node-1",
     metrics,
     systemClock,
-    { id: STORE }
+    { store: { id: STORE } }
   );
   const warnings = new Warnings(silent);
   const call: Call = (action, params) => stage.ask({ op: "call", action, params });
@@ -300,7 +300,7 @@ function node(stage: Stage, groups: string[], nodeID: string, { pageSize = 100, 
     claimMs: 1000,
     producerGoneMs: 1e9
   };
-  const callbackService = new CallbackService(sweepParts, { queues: QUEUES, retainMs: 1e9 });
+  const callbackService = new CallbackService(sweepParts, { queues: QUEUES, retainMs: 1e9, keepBodies: false });
   return { ...parts, tracker, callbackService, sweepParts };
 }
 

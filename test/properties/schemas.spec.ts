@@ -2,6 +2,7 @@ import { expect, it } from "vitest";
 import { isParkedMessage } from "../../src/inbound/parked-messages";
 import { parseAnnouncement } from "../../src/wire/announcement";
 import { messageOfEcho, parseCheck } from "../../src/wire/check";
+import { parseChecks } from "../../src/wire/checks";
 import { parseControl, parseSweepNews } from "../../src/wire/control";
 import { parseEnvelope } from "../../src/wire/envelope";
 import { Unreadable } from "../../src/wire/json";
@@ -90,7 +91,26 @@ const good: Record<SchemaName, Doc[]> = {
       }
     }
   ],
-  plan: [plan, withSource, { ...plan, resend: "copy" }, { ...plan, keys: ["order=42", "customer=c=7"] }],
+  checks: [
+    {
+      ...{ v: 1, plan: { v: 1, delays: [1000, 2000], max: 2, backoff: plan.backoff } },
+      headers: { "x-reliable-version": 1, "x-reliable-attempt": 1, "x-reliable-round": 1 },
+      items: [
+        { id: "id-1", type: "order.created", at: 1_700_000_000_000, bytes: 11 },
+        {
+          ...{ id: "id-2", type: "order.paid", at: 1_700_000_000_000.5, bytes: 0 },
+          ...{ headers: { "x-reliable-meta": "{}" }, plan: { source: withSource.source } }
+        }
+      ]
+    }
+  ],
+  plan: [
+    plan,
+    withSource,
+    { ...plan, requestID: "r-1" },
+    { ...plan, resend: "copy" },
+    { ...plan, keys: ["order=42", "customer=c=7"] }
+  ],
   receipt: [
     {
       v: 1,
@@ -165,6 +185,17 @@ const read: Record<SchemaName, (doc: Doc) => unknown> = {
     !("x-reliable-echo" in (doc["headers"] as Doc)) &&
     parseEnvelope(wire({ ...doc, headers: { ...(doc["headers"] as Doc), "x-reliable-receipt": "r" } })),
   check: doc => parseCheck(wire(doc), anyone, new Date()),
+  checks: doc => {
+    const items = (doc?.["items"] ?? []) as { bytes?: number }[];
+    const bodies = Array.isArray(items) ? items.map(item => Number(item?.bytes)) : [];
+    const total = bodies.reduce((sum, length) => sum + (length > 0 && length < 1000 ? Math.floor(length) : 0), 0);
+    const read = parseChecks({
+      ...{ messageId: "batch", type: "reliable.checks" },
+      headers: { "x-reliable-version": 1, "x-reliable-count": items.length },
+      body: Buffer.concat([bytes(doc), Buffer.from("\n"), Buffer.alloc(total)])
+    });
+    return read.every(({ fault }) => fault === undefined);
+  },
   plan: doc =>
     parseCheck(
       wire({ ...envelope, headers: { ...headers, "x-reliable-round": 1, "x-reliable-echo": JSON.stringify(doc) } }),

@@ -6,6 +6,7 @@ export type SchemaName =
   | "envelope"
   | "job"
   | "check"
+  | "checks"
   | "plan"
   | "receipt"
   | "announcement"

@@ -44,7 +44,12 @@ export async function world(
   { options = {}, more = [] as object[], event = {} as object } = {}
 ): Promise<World> {
   const made = cluster();
-  const given: ReliableOptions = { strategy, checkDelaysMs: LADDER, sources: ["asked.happened"], ...options };
+  const given: ReliableOptions = {
+    ...{ strategy, checkDelaysMs: LADDER, sources: ["asked.happened"] },
+    // By its payload a row of `callback` tells that its check has come, too.
+    keepCallbackBodies: true,
+    ...options
+  };
   const services = Object.entries(groups).map(([name, handler]) =>
     consumer(made.mixin(), name, "order.created", handler, event)
   );

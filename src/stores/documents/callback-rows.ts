@@ -2,6 +2,7 @@ import type { ReliableError } from "../../errors";
 import { isOpen, STATUS } from "../../message/lifecycle";
 import type { Message } from "../../message/message";
 import type { Discarded } from "../../message/records";
+import type { RowStatus } from "../store-records";
 import { encodeMessage } from "./codec";
 import type { Database, Operation } from "./collection";
 import { mendedDiscarded } from "./damaged";
@@ -40,6 +41,17 @@ export class CallbackRows {
     // With several groups most messages have a row by now, and a read costs less than an insert that is refused.
     const known = rows.some(isOpen) ? await this.#known(rows) : new Set();
     return (await this.#insertNew(rows.filter(row => !known.has(row._id)))).inserted;
+  }
+
+  async statuses(ids: string[]): Promise<RowStatus[]> {
+    if (!ids.length) return [];
+    const docs = await this.db.collections.messages.find(
+      { _id: { $in: ids.map(String) } },
+      { fields: ["event", "status", "partial"] }
+    );
+    return docs.map(
+      ({ _id: id, event, status, partial }) => ({ id, event, status, partial: partial === true }) as RowStatus
+    );
   }
 
   async upsertFromChecks(given: Message[]): Promise<Message[]> {

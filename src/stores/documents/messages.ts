@@ -23,6 +23,7 @@ import type {
   PublishedRecord,
   RecipientsRecord,
   RescheduleRecord,
+  RowStatus,
   StoreStats,
   Timing
 } from "../store-records";
@@ -212,6 +213,10 @@ export class DocumentMessages implements MessageStore {
 
   upsertFromChecks(rows: Message[]): Promise<Message[]> {
     return this.#callbackRows.upsertFromChecks(rows);
+  }
+
+  statuses(ids: string[]): Promise<RowStatus[]> {
+    return this.#callbackRows.statuses(ids);
   }
 
   due(query: DueQuery): Promise<Due[]> {

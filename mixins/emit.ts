@@ -10,7 +10,11 @@ interface OfContext {
   meta: Record<string, unknown> | undefined;
   /** Of the handler's transaction. */
   session: unknown;
+  inHandler: boolean;
 }
+
+/** Of calls in calls; more than any sensible chain has. */
+const MAX_LEVELS = 100;
 
 type Emit = (origin: Origin, context: OfContext) => Promise<EmitResult>;
 
@@ -24,13 +28,27 @@ export function emit(service: Service, event: string, options: EmitOptions, to: 
     const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
     const origin = originOf(ctx, fullName, broker.nodeID, options?.headers);
     const locals = ctx?.locals as { reliable?: ReliableLocals } | undefined;
-    const context = { meta: ctx?.meta as OfContext["meta"], session: locals?.reliable?.session };
+    const context = {
+      meta: ctx?.meta as OfContext["meta"],
+      session: locals?.reliable?.session,
+      inHandler: ctx !== undefined && isOfDelivery(ctx)
+    };
     return broker.isTracingEnabled()
       ? inSpan(service, ctx, event, options, origin, from => to(from, context))
       : to(origin, context);
   } catch (error) {
     return Promise.reject(error);
   }
+}
+
+/** It is that of a reliable handler, or of an action that was called, on this node, in the course of one. */
+function isOfDelivery(ctx: Context): boolean {
+  let at: Context | undefined = ctx;
+  for (let level = 0; at && level < MAX_LEVELS; level++) {
+    if ((at.locals as { reliable?: unknown } | undefined)?.reliable) return true;
+    at = (at.options as { parentCtx?: Context } | undefined)?.parentCtx;
+  }
+  return false;
 }
 
 /**

@@ -187,7 +187,7 @@ export const ERRORS = {
   },
   RELIABLE_UNAVAILABLE: {
     retryable: true,
-    text: "a server does not answer, or too many emits wait for it (`maxPending`)"
+    text: "a server does not answer; or an emit was refused at once, since its node is [overloaded](../guide/operating.md#overload) (`admission`) or too many wait for a server (`maxPending`): nothing was stored (`data.stored` is false), emit again after `data.retryAfterMs`"
   }
 } as const satisfies Record<string, { retryable: boolean; text: string }>;
 

@@ -57,6 +57,15 @@ export class Callback implements Strategy {
     this.#pairs = new ExpiringSet(pair => this.#judge(pair), parts.clock);
   }
 
+  get pending(): number {
+    return this.#sending.count;
+  }
+
+  /** The courier bounds them. */
+  get pendingBytes(): number {
+    return 0;
+  }
+
   emit(message: Message, conditions: EmitConditions): Promise<EmitResult> {
     const { session, write, waitFor, timeoutMs } = conditions;
     const plain = !session && !write && waitFor !== "consumed" && message.body.length <= MAX_TOGETHER_BYTES;

@@ -8,7 +8,9 @@ import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
 import type { Warnings } from "../platform/warnings";
 import type { Store } from "../stores/store";
+import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
+import type { Admission } from "./admission";
 import type { Callback } from "./callback";
 import type { EmitOptions } from "./emit-options";
 import { businessWrite } from "./intent";
@@ -28,32 +30,64 @@ export interface EmitterParts {
   warnings: Warnings;
   clock: Clock;
   emitTimeoutMs: number;
+  admission: Admission;
+  load: Load;
 }
 
 /** `reliableEmit`: checks its arguments, then lets the strategy keep the message. */
 export class Emitter {
   constructor(private readonly parts: EmitterParts) {}
 
-  /** See EmitOptions. Throws RELIABLE_NO_STORE, and what `newMessage` and the strategies throw. */
+  /** See EmitOptions. Throws RELIABLE_NO_STORE, and what the admission, `newMessage` and the strategies throw. */
   async emit(source: EmitSource, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
-    const { callback, metrics, clock, warnings, emitTimeoutMs } = this.parts;
+    const { callback, metrics, clock, warnings, emitTimeoutMs, admission } = this.parts;
+    const started = clock.monotonic();
     const run = this.#runOf(source, options);
     const given = run ? { ...options, strategy: "outbox" as const } : options;
     const strategy = (given?.strategy ?? source.options.strategy) === "callback" ? callback : this.#outbox();
+    // A refusal must cost little: nothing of the emit is looked at before it.
+    const free = Boolean(run || given?.session || source.inHandler);
+    const waits = admission.ask(event, strategy, { free, timeoutMs: given?.timeoutMs });
     const message = newMessage(source, event, payload, given, this);
-    const started = clock.monotonic();
     const { commit, session = run?.session, waitFor = "stored", timeoutMs = emitTimeoutMs } = given;
     const write = commit && businessWrite(message, payload, commit, { intents: () => this.#store().intents, warnings });
     const conditions = { write, session, joined: Boolean(run), waitFor, timeoutMs };
+    if (waits) {
+      await admission.turn(event, message.body.length, timeoutMs);
+      conditions.timeoutMs = leftOf(started + timeoutMs, clock);
+    }
+    const end = free ? undefined : this.#letIn(strategy, message, source.options, conditions);
     const { encode, decode } = source.options;
     const emitted =
       encode || decode
         ? this.#emitEncoded(strategy, message, source.options, conditions)
         : strategy.emit(message, conditions);
-    const result = await (run ? run.join(emitted) : emitted);
-    metrics.emitted(event);
-    metrics.time("emit.time", clock.monotonic() - started, event);
-    return result;
+    if (end && !waits) this.parts.load.cost(clock.monotonic() - started);
+    try {
+      const result = await (run ? run.join(emitted) : emitted);
+      if (!free) admission.stored();
+      metrics.emitted(event);
+      metrics.time("emit.time", clock.monotonic() - started, event);
+      return result;
+    } finally {
+      end?.();
+    }
+  }
+
+  /** Some are timed: until their promise holds, and until a handler of this node has them. */
+  #letIn(
+    strategy: Strategy,
+    message: Message,
+    { encode }: ServiceOptions,
+    { write, waitFor }: EmitConditions
+  ): (() => void) | undefined {
+    const { load, callback, clock } = this.parts;
+    if (!load.chosen() || write || encode || waitFor !== "stored") return undefined;
+    const at = clock.monotonic();
+    if (!message.groups) load.sent(message._id, message.event, at);
+    const line = strategy === callback ? load.broker : load.store;
+    const probe = load.begin(line, at);
+    return () => line.end(probe, clock.monotonic());
   }
 
   /** `decode` alone: the id may be that of an emit before the service has lost its `encode`. */

@@ -9,8 +9,6 @@ import type { InsertOutcome } from "../stores/store-records";
 /** The largest insert: well under MongoDB's 48 MB message. */
 const MAX_BATCH_BYTES = 8 * 1024 * 1024;
 const MAX_BATCH = 500;
-/** Bytes of emits that may wait for the store. */
-const MAX_PENDING_BYTES = 64 * 1024 * 1024;
 /** Pause before an insert is repeated after an error that may pass. Short, because emits are waiting. */
 const RETRY_MS = 200;
 
@@ -28,8 +26,8 @@ interface Pending {
 }
 
 /**
- * Stores emitted messages by group commit. While the store is away they wait, limited in number, bytes and time. An
- * insert without an answer is repeated with the same ids: an existing row is then our own.
+ * Stores emitted messages by group commit. While the store is away they wait, limited in time, and by `Admission` in
+ * number and bytes. An insert without an answer is repeated with the same ids: an existing row is then our own.
  */
 export class InsertQueue {
   readonly #batcher: Batcher<Pending, InsertOutcome | Error>;
@@ -40,7 +38,6 @@ export class InsertQueue {
 
   constructor(
     readonly store: Store,
-    readonly maxPending: number,
     readonly clock: Clock
   ) {
     this.#pending = new ExpiringSet(item => this.#expire(item), clock);
@@ -55,19 +52,21 @@ export class InsertQueue {
     store.onReady(() => this.#wakeUp());
   }
 
+  /** Emits that wait for the store's answer. */
+  get size(): number {
+    return this.#pending.size;
+  }
+
+  /** Of those that are not on their way to it. */
+  get bytes(): number {
+    return this.#batcher.bytes;
+  }
+
   /**
-   * Rejects with RELIABLE_NOT_STORED or RELIABLE_STORE_REFUSED (nothing was stored), with RELIABLE_OUTCOME_UNKNOWN (it
-   * may be stored; emit again with the same id), and with RELIABLE_UNAVAILABLE when too many are waiting.
+   * Rejects with RELIABLE_NOT_STORED or RELIABLE_STORE_REFUSED (nothing was stored), and with RELIABLE_OUTCOME_UNKNOWN
+   * (it may be stored; emit again with the same id).
    */
   insert(message: Message, timeoutMs: number, late: () => void): Promise<InsertOutcome> {
-    if (this.#pending.size >= this.maxPending || this.#batcher.bytes > MAX_PENDING_BYTES) {
-      const error = new ReliableRetryableError(
-        "RELIABLE_UNAVAILABLE",
-        `${this.#pending.size} emits are waiting for the store (maxPending ${this.maxPending}); '${message.event}' was not stored.`,
-        { id: message._id, event: message.event, option: "maxPending" }
-      );
-      return Promise.reject(error);
-    }
     return new Promise((resolve, reject) => {
       const item: Pending = {
         message,

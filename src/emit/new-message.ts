@@ -15,6 +15,8 @@ export interface EmitSource {
   meta: Record<string, unknown> | undefined;
   /** Session of the delivery that the emit's context is of. */
   session?: unknown;
+  /** It emits in the course of a delivery. */
+  inHandler?: boolean;
 }
 
 /** What a node gives to each new message. */

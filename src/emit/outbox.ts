@@ -87,6 +87,14 @@ export class Outbox implements Strategy {
     });
   }
 
+  get pending(): number {
+    return this.parts.insertQueue.size;
+  }
+
+  get pendingBytes(): number {
+    return this.parts.insertQueue.bytes;
+  }
+
   async emit(message: Message, conditions: EmitConditions): Promise<EmitResult> {
     const { store, clock, insertQueue, metrics } = this.parts;
     const until = clock.monotonic() + conditions.timeoutMs;

@@ -44,6 +44,9 @@ export interface Strategy {
    * outcome is unknown.
    */
   emit(message: Message, conditions: EmitConditions): Promise<EmitResult>;
+  /** Emits that wait for its promise, and the bytes of those that are not on their way yet. */
+  readonly pending: number;
+  readonly pendingBytes: number;
   /** Resolves when no emit and no publish of an emit is under way. */
   idle(): Promise<void>;
   /** Called when the node stops: an emit that still waits is rejected. */

@@ -84,6 +84,8 @@ export interface NodeHealthParts {
   /** Address of Redis, if one is configured. */
   redis: string | undefined;
   sweeper: SweeperView;
+  /** What is late on this node, while it lets in only as many emits as it finishes. */
+  admission: { readonly closed: { stage: string; perSecond: number } | undefined; readonly waiting: number };
   /** Whether this node sweeps at all. */
   sweeps: boolean;
   consumers: Iterable<Consuming>;
@@ -135,6 +137,7 @@ export class NodeHealth {
       ok: !failing.length,
       failing,
       degraded: [
+        ...overloadText(this.parts.admission),
         ...breakers.map(
           ({ group, pattern, since, error }) =>
             `breaker open: group ${group} tries '${pattern}' one at a time since ${since}: ${error}`
@@ -268,6 +271,14 @@ function holdersOf(leases: NonNullable<SweeperView["leases"]>, inTime: InTime): 
     }),
     error => ({ up: false, text: `unknown: ${reasonOf(error)}` })
   );
+}
+
+function overloadText({ closed, waiting }: NodeHealthParts["admission"]): string[] {
+  if (!closed) return [];
+  const { stage, perSecond } = closed;
+  return [
+    `overloaded: late is the ${stage}; ${perSecond} emits per second are let in, ${waiting} wait, more are refused`
+  ];
 }
 
 function publishFaults({ publish, blocked, blockedReason, unconfirmedMs }: CourierStatus, ready: boolean): string[] {

@@ -33,6 +33,25 @@ export interface BreakerOptions {
   patienceMs: number;
 }
 
+/** See OPTIONS. */
+export interface AdmissionOptions {
+  targetMs: number;
+  waitMs: number;
+  minPerSecond: number;
+}
+
+const admissionRule: Rule = {
+  type: "object",
+  strict: true,
+  props: Object.fromEntries(
+    Object.entries({
+      targetMs: msRule({ min: 20, max: MINUTE }),
+      waitMs: msRule({ min: 0, max: MINUTE }),
+      minPerSecond: count(50).rule
+    }).map(([part, rule]) => [part, { ...rule, optional: true }])
+  )
+};
+
 const breakerRule: Rule = {
   type: "object",
   strict: true,
@@ -138,7 +157,22 @@ export const OPTIONS = {
   repairEveryMs: perNode(ms(MINUTE, { min: 100 })),
   /** How long an emit waits for a store that is down before it rejects. */
   emitTimeoutMs: perNode(ms(30 * SECOND)),
-  /** Emits that may wait for the store at once (and 64 MiB); more reject at once. */
+  /**
+   * Keeps a node that is asked for more than it can do from doing less: when its event loop, its emits on their way to
+   * store or RabbitMQ, or their deliveries to its own handlers have been later than `targetMs` for a moment (and more than 500 are on their way), emits
+   * are let in only as fast as they are finished. The excess waits, about `waitMs` at most (1,000 emits may wait in any
+   * case), or rejects at once with RELIABLE_UNAVAILABLE. Longer `targetMs` = larger batches, more waiting; longer
+   * `waitMs` = bursts are delayed, not refused. At least `minPerSecond` are always let in. Emits of reliable handlers
+   * and with `session` are never held. false: nothing is held, and a node that is asked for too much does less and less.
+   */
+  admission: perNode({
+    rule: { type: "multi", rules: [flagRule, admissionRule] },
+    default: { targetMs: 500, waitMs: 500, minPerSecond: 50 } as false | AdmissionOptions
+  }),
+  /**
+   * Emits that may wait for the store, or with `callback` for RabbitMQ, at once (and 64 MiB); more reject at once with
+   * RELIABLE_UNAVAILABLE. It counts while a server is away, where `admission` lets everything in.
+   */
   maxPending: perNode(count(10_000)),
   /** How long the callback service waits for a producer's answer. 24 days at most, since Moleculer's own timer ends it. */
   askTimeoutMs: perNode(ms(10 * SECOND, { min: 100, max: MAX_TIMER_MS })),
@@ -279,7 +313,9 @@ type Given<Value> = Value extends Backoff
   ? Partial<Backoff>
   : Value extends BreakerOptions
     ? true | Partial<BreakerOptions>
-    : Value;
+    : Value extends AdmissionOptions
+      ? true | Partial<AdmissionOptions>
+      : Value;
 
 /** What the mixin takes: all optional, see OPTIONS for defaults. */
 export type ReliableOptions = { [Name in keyof Table]?: Given<Table[Name]["default"]> };

@@ -3,6 +3,7 @@ import type { AnnouncedHistory } from "../consumer/announced-history";
 import type { Consumer } from "../consumer/consumer";
 import type { OwnRows } from "../consumer/consumer-parts";
 import type { Courier } from "../couriers/courier";
+import { Admission } from "../emit/admission";
 import { Callback } from "../emit/callback";
 import { Emitter } from "../emit/emit";
 import { InsertQueue } from "../emit/insert-queue";
@@ -40,6 +41,7 @@ import { Sweeper } from "../sweeper/sweeper";
 import type { Events } from "../telemetry/events";
 import { Gauges } from "../telemetry/gauges";
 import { HistoryWriter } from "../telemetry/history";
+import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
 import { Tracker } from "../tracker/tracker";
 import { prefixOf, systemQueues } from "../wire/names";
@@ -70,6 +72,7 @@ export interface Foundation {
   redis: RedisConnection | undefined;
   consumers: ReadonlySet<Consumer>;
   metrics: Metrics;
+  load: Load;
   warnings: Warnings;
   events: Events;
   clock: Clock;
@@ -78,6 +81,7 @@ export interface Foundation {
 /** The parts of every node. */
 export interface NodeParts {
   callback: Callback;
+  admission: Admission;
   emitter: Emitter;
   producerHandler: ProducerHandler;
   statusWaiter: StatusWaiter;
@@ -112,9 +116,9 @@ export interface Storage {
 
 /** The composition root: builds the parts of a node and hands them each other. None of them does anything yet. */
 export function assemble(foundation: Foundation): NodeParts {
-  const { identity, options, courier, store, consumers, metrics, warnings, clock, events } = foundation;
+  const { identity, options, courier, store, consumers, metrics, load, warnings, clock, events } = foundation;
   const { call, logger, namespace, nodeID } = identity;
-  const { askTimeoutMs, emitTimeoutMs, checkBatch } = options;
+  const { askTimeoutMs, emitTimeoutMs, maxPending, checkBatch } = options;
   const queues = systemQueues(namespace);
   const subscriptions = store && new Subscriptions(store, options.refreshMs, logger, clock);
   const ownStore = store && new OwnStore(store);
@@ -124,7 +128,9 @@ export function assemble(foundation: Foundation): NodeParts {
   const prefix = prefixOf(namespace);
   const producerHandler = new ProducerHandler({ publisher, store, call, clock, askTimeoutMs, prefix });
   const callback = new Callback({ publisher, statusWaiter, metrics, clock });
-  const shared = { publisher, statusWaiter, producerHandler };
+  const servers = { store, courier };
+  const admission = new Admission({ load, metrics, clock, options: options.admission, maxPending, servers });
+  const shared = { publisher, statusWaiter, producerHandler, admission };
   const storage =
     store && subscriptions && ownStore
       ? assembleStorage({ ...foundation, ...shared, store, subscriptions, ownStore })
@@ -138,10 +144,12 @@ export function assemble(foundation: Foundation): NodeParts {
     metrics,
     warnings,
     clock,
-    emitTimeoutMs
+    emitTimeoutMs,
+    admission,
+    load
   });
   const sweeper = storage?.sweeper;
-  const gauges = new Gauges({ metrics, courier, store, subscriptions, logger, sweeper, consumers, clock });
+  const gauges = new Gauges({ metrics, admission, courier, store, subscriptions, logger, sweeper, consumers, clock });
   const history = new HistoryWriter({
     counter: metrics.history,
     sink: store?.history ?? foundation.announcedHistory,
@@ -150,7 +158,7 @@ export function assemble(foundation: Foundation): NodeParts {
     logger,
     clock
   });
-  return { callback, emitter, producerHandler, statusWaiter, gauges, history, storage };
+  return { callback, admission, emitter, producerHandler, statusWaiter, gauges, history, storage };
 }
 
 interface StorageFoundation extends Foundation {
@@ -160,12 +168,13 @@ interface StorageFoundation extends Foundation {
   publisher: MessagePublisher;
   statusWaiter: StatusWaiter;
   producerHandler: ProducerHandler;
+  admission: Admission;
 }
 
 function assembleStorage(foundation: StorageFoundation): Storage {
   const { identity, options, courier, signatures, store, redis, consumers, metrics, warnings, events, clock } =
     foundation;
-  const { subscriptions, ownStore, publisher, statusWaiter, producerHandler: handler } = foundation;
+  const { subscriptions, ownStore, publisher, statusWaiter, producerHandler: handler, admission, load } = foundation;
   const { call, logger, namespace, nodeID } = identity;
   const { askTimeoutMs, claimMs, confirmTimeoutMs, pageSize, partitions, producerGoneMs, retainMs, retainBodiesMs } =
     options;
@@ -175,7 +184,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const telling = { metrics, logger, warnings, events };
   const common = { store, courier, signatures, subscriptions, publisher, ...telling, clock, nodeID };
   const progress = new Progress(common);
-  const insertQueue = new InsertQueue(store, options.maxPending, clock);
+  const insertQueue = new InsertQueue(store, clock);
   const outbox = new Outbox({ ...common, progress, insertQueue, statusWaiter, confirmTimeoutMs });
   const tracker = new Tracker({ ...common, progress, statusWaiter, queues, prefix, retainMs });
   const ownRows: OwnRows = {
@@ -185,7 +194,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
     handled: (group, items) => tracker.receipts.handled(group, items)
   };
   const producerClient = new ProducerClient({ call, handler, subscriptions, queues, askTimeoutMs, logger });
-  const sweeping = { ...common, progress, producerClient, pageSize, claimMs, producerGoneMs };
+  const sweeping = { ...common, load, progress, producerClient, pageSize, claimMs, producerGoneMs };
   const callbackService = new CallbackService(sweeping, { queues, retainMs, keepBodies: keepCallbackBodies });
   const owner = `${nodeID}#${uuidv7()}`;
   const leases =
@@ -218,6 +227,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
     subscriptions,
     redis: redis?.address,
     sweeper,
+    admission,
     sweeps: options.sweeper && !observer,
     consumers,
     metrics,

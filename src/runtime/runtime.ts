@@ -21,6 +21,7 @@ import { runDeadHook } from "../producer-rpc/dead-hooks";
 import type { Store } from "../stores/store";
 import { connectRedis, type RedisConnection } from "../sweeper/redis";
 import { Events } from "../telemetry/events";
+import { Load } from "../telemetry/load";
 import { Metrics } from "../telemetry/metrics";
 import { systemQueues } from "../wire/names";
 import type { ResendAnswer, ResendRequest } from "../wire/resend";
@@ -45,6 +46,7 @@ type Phase = "created" | "starting" | "started" | "stopped";
  */
 export class Runtime {
   readonly metrics = new Metrics();
+  readonly load: Load;
   readonly events: Events;
   readonly warnings: Warnings;
   readonly services: Services;
@@ -70,6 +72,7 @@ export class Runtime {
     this.events = new Events(identity.logger);
     this.warnings = new Warnings(identity.logger, clock);
     this.services = new Services(clock);
+    this.load = new Load(clock, this.#consumers);
     this.#announcedHistory = new AnnouncedHistory(clock);
     this.traps = new Traps({
       logger: identity.logger,
@@ -172,7 +175,7 @@ export class Runtime {
   }
 
   async #open(): Promise<void> {
-    const { identity, metrics, warnings, events, clock } = this;
+    const { identity, metrics, load, warnings, events, clock } = this;
     const options = (this.#options = nodeOptions(this.#values));
     const { logger, namespace } = identity;
     checkNamespace(namespace, options);
@@ -189,21 +192,10 @@ export class Runtime {
     if (store && options.redis) this.#redis = await connectRedis(options.redis, logger, clock);
     const redis = this.#redis;
     const consumers = this.#consumers;
-    const foundation = {
-      identity,
-      options,
-      courier,
-      signatures,
-      store,
-      announcedHistory: this.#announcedHistory,
-      redis,
-      consumers,
-      metrics,
-      warnings,
-      events,
-      clock
-    };
-    this.#parts = assemble(foundation);
+    this.#parts = assemble({
+      ...{ identity, options, courier, signatures, store, redis, consumers, metrics, load, warnings, events, clock },
+      announcedHistory: this.#announcedHistory
+    });
     await this.#parts.storage?.subscriptions.start();
     await this.#parts.storage?.ownStore.learn();
     if (options.observer) return;
@@ -276,19 +268,23 @@ export class Runtime {
     if (spec.options.inbox === "transaction" && store)
       await warnOfLifetime(spec, store, this.identity.logger, this.clock);
     assertSameOptions(spec, this.#consumers);
-    const { identity, metrics, warnings, events, clock } = this;
+    const { identity, metrics, load, warnings, events, clock } = this;
     const { logger, nodeID, namespace } = identity;
-    const queues = systemQueues(namespace);
-    const common = { courier, signatures: this.#signatures, queues, metrics, warnings, events, clock, logger, nodeID };
-    const handle = spec.foreign ? spec.handle : decoding(spec.handle, spec.decode);
-    const stored = { inbox: store?.inbox, rows: this.storage?.ownRows };
-    const announced = !store && { announcedHistory: this.#announcedHistory };
-    const consumer = new Consumer({ ...spec, handle }, { ...common, namespace, ...stored, ...announced });
+    const handle = spec.foreign ? spec.handle : load.watch(this.#observed(decoding(spec.handle, spec.decode)), spec);
+    const consumer = new Consumer(
+      { ...spec, handle },
+      {
+        ...{ courier, signatures: this.#signatures, queues: systemQueues(namespace) },
+        ...{ inbox: store?.inbox, rows: this.storage?.ownRows },
+        ...{ metrics, warnings, events, clock, logger, nodeID, namespace },
+        ...(!store && { announcedHistory: this.#announcedHistory })
+      }
+    );
     this.#consumers.add(consumer);
     try {
       await consumer.start();
     } catch (error) {
-      this.#consumers.delete(consumer);
+      this.#forget(consumer);
       throw this.#overtaken ? this.#notRunning() : error;
     }
     return consumer;
@@ -299,7 +295,17 @@ export class Runtime {
     deadline = new Deadline(this.options.drainTimeoutMs, this.clock)
   ): Promise<void> {
     await consumer.stop(deadline);
+    this.#forget(consumer);
+  }
+
+  /** What it emits is known to be of a delivery. */
+  #observed(handle: ConsumerSpec["handle"]): ConsumerSpec["handle"] {
+    return (...given) => this.#parts?.admission.handling(() => handle(...given)) ?? handle(...given);
+  }
+
+  #forget(consumer: Consumer): void {
     this.#consumers.delete(consumer);
+    this.load.unwatch(consumer.spec.handle);
   }
 
   #notRunning(event?: string): ReliableError {

@@ -48,7 +48,8 @@ export async function shutDown(
     );
   await Promise.all([...consumers].map(consumer => consumer.stop(deadline)));
   if (parts) {
-    const { callback, storage, statusWaiter, gauges, history } = parts;
+    const { callback, admission, storage, statusWaiter, gauges, history } = parts;
+    admission.stop();
     const strategies = [callback, ...(storage ? [storage.outbox] : [])];
     // Before the lease is given back: the node that gets it looks for them.
     await storage?.bulkWorker.stop(deadline);

@@ -19,7 +19,7 @@ export interface SweepCounts {
    */
   lost: number;
   /** Why the pass ended early. */
-  stopped?: "broker not ready" | "lease lost";
+  stopped?: "broker not ready" | "lease lost" | "overloaded";
 }
 
 export function newCounts(): SweepCounts {

@@ -18,6 +18,8 @@ export interface SweepParts {
   /** Undefined = messages are not signed. */
   signatures?: Signatures | undefined;
   publisher: MessagePublisher;
+  /** For how long this node has kept up with what it is asked for. */
+  load: { readonly calmMs: number };
   subscriptions: Subscriptions;
   metrics: Metrics;
   logger: Logger;

@@ -50,7 +50,9 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
   try {
     for (;;) {
       const early = ahead !== undefined;
-      counts.stopped = early ? undefined : refusal();
+      counts.stopped = early
+        ? undefined
+        : refusal() || (counts.pages > 0 && parts.load.calmMs < OVERLOADED_MS ? "overloaded" : undefined);
       if (counts.stopped) return counts;
       const { page, claim, full, nothing } = await (ahead ?? claimNext(parts, scope, found));
       ahead = undefined;
@@ -61,7 +63,7 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
       counts.pages++;
       counts.claimed += page.length;
       // In a backlog the store looks for the next page while the broker takes this one.
-      if (full && !refusal()) {
+      if (full && !refusal() && parts.load.calmMs >= OVERLOADED_MS) {
         ahead = claimNext(parts, scope, found);
         // If this page fails, the claim of the next one runs out by itself.
         ahead.catch(() => undefined);
@@ -108,6 +110,14 @@ export function claimPage(
   return store.messages.claim({ ...query, now, until: new Date(now.getTime() + claimMs), unreadable });
 }
 
+/** Since when an answer of the group could be known here. */
+function later(takes: Date | "never" | undefined, calm: Date): Date | "never" {
+  return takes === undefined || (takes !== "never" && takes < calm) ? calm : takes;
+}
+
+/** One page a pass while this node is overloaded: it has no time for more. */
+const OVERLOADED_MS = 1000;
+
 interface PageOptions {
   depths?: Depths;
   /** Their checks have come. */
@@ -152,6 +162,8 @@ async function workThrough(
     }
   });
   const claimed = await withoutAnswered(parts, page, claim);
+  // What this node was late with may be a receipt, and what it would send again would make it later.
+  const calmSince = new Date(Math.max(0, now.getTime() - parts.load.calmMs));
   let asked: Promise<void> | undefined;
   const work = async (message: Message): Promise<Settled> => {
     if (message.status === STATUS.intended) return askIntent(parts, message, claim);
@@ -162,7 +174,7 @@ async function workThrough(
       seen.set(group, queue ? await look(queue) : undefined);
     }
     const since = (group: string) => subscriptions.knownSince(group, message.event);
-    const takesSince = (group: string) => subscriptions.takesSince(group, message.event);
+    const takesSince = (group: string) => later(subscriptions.takesSince(group, message.event), calmSince);
     const depth = (group: string) => seen.get(group);
     const planned = () => planSweep(message, { now, known, checked, depth, since, takesSince });
     let plan = planned();

@@ -8,6 +8,7 @@ import type { Metrics } from "./metrics";
 
 export interface GaugesParts {
   metrics: Metrics;
+  admission: { readonly waiting: number; readonly closed: object | undefined };
   courier: Courier;
   /** For the ages of the oldest messages. A node without a store does not report them. */
   store: Store | undefined;
@@ -49,6 +50,8 @@ export class Gauges {
     this.#count();
     for (const name of [
       "publish.inflight",
+      "emit.waiting",
+      "overloaded",
       "handler.inflight",
       "oldest.pending.seconds",
       "oldest.unconsumed.seconds",
@@ -59,9 +62,11 @@ export class Gauges {
   }
 
   async sample(): Promise<void> {
-    const { metrics, courier, consumers } = this.parts;
+    const { metrics, admission, courier, consumers } = this.parts;
     this.#count();
     metrics.set("publish.inflight", courier.status().inFlight);
+    metrics.set("emit.waiting", admission.waiting);
+    metrics.set("overloaded", Number(admission.closed !== undefined));
     metrics.set(
       "handler.inflight",
       [...consumers].reduce((sum, { inFlight }) => sum + inFlight, 0)

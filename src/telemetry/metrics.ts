@@ -48,6 +48,10 @@ export const METRICS = {
   "bulk.stopped": counter("bulk acts that have stopped themselves, or failed: each needs a human", "act"),
   parked: counter("deliveries that could not be read and were parked", "queue"),
   unsigned: counter("messages of ours that came without a signature that fits; only with `signingKey`", "queue"),
+  "emit.refused": counter(
+    "emits refused because this node is overloaded, or too many wait; nothing of them was stored"
+  ),
+  "emit.unheld": counter("emits of reliable handlers and with `session`, which are never held, while others were held"),
   sweeps: counter("sweeps"),
   pruned: counter("final messages pruned"),
   dropped: counter("final messages whose payload was dropped, by `retainBodiesMs`"),
@@ -55,6 +59,8 @@ export const METRICS = {
   reconnects: counter("RabbitMQ connections that had to be made again"),
   "blocked.seconds": counter("seconds in which RabbitMQ blocked publishers"),
   "publish.inflight": gauge("publishes that wait for the broker's confirm"),
+  "emit.waiting": gauge("emits that wait for their turn, since this node is overloaded"),
+  overloaded: gauge("1 while this node is overloaded and lets in only as many emits as it finishes"),
   "handler.inflight": gauge("deliveries in the hands of handlers"),
   "oldest.pending.seconds": gauge("age of the oldest pending message; 0 on nodes that do not sweep", "second"),
   "oldest.unconsumed.seconds": gauge("age of the oldest published message; 0 on nodes that do not sweep", "second"),

@@ -298,7 +298,8 @@ function node(stage: Stage, groups: string[], nodeID: string, { pageSize = 100, 
     producerClient,
     pageSize,
     claimMs: 1000,
-    producerGoneMs: 1e9
+    producerGoneMs: 1e9,
+    load: { calmMs: Number.POSITIVE_INFINITY }
   };
   const callbackService = new CallbackService(sweepParts, { queues: QUEUES, retainMs: 1e9, keepBodies: false });
   return { ...parts, tracker, callbackService, sweepParts };

@@ -26,6 +26,7 @@ function world(more: Partial<GaugesParts> = {}) {
     subscriptions: undefined,
     logger,
     sweeper: { sweeping: false, leases },
+    admission: { waiting: 0, closed: undefined },
     consumers: [{ inFlight: 1 }, { inFlight: 2 }],
     clock: systemClock,
     ...more
@@ -48,6 +49,8 @@ it("counts by how much totals have grown, to the last one at the stop", async ()
   expect(added).toEqual({ reconnects: 3, "blocked.seconds": 1.75, "lease.changes": 1 });
   expect(gauges).toEqual({
     "publish.inflight": 0,
+    "emit.waiting": 0,
+    overloaded: 0,
     "handler.inflight": 0,
     "oldest.pending.seconds": 0,
     "oldest.unconsumed.seconds": 0,

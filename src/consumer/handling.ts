@@ -84,9 +84,13 @@ export class Handling {
       if (this.own.pausing.release(delivery)) this.#giveBack(delivery);
       return;
     }
-    const begun = await this.#atHandler(held, envelope, clock.monotonic() - waits);
-    held.atHandlerMs += clock.monotonic() - waits;
-    this.own.slots.leave();
+    let begun: Begun | undefined;
+    try {
+      begun = await this.#atHandler(held, envelope, clock.monotonic() - waits);
+    } finally {
+      held.atHandlerMs += clock.monotonic() - waits;
+      this.own.slots.leave();
+    }
     if (begun) await this.#ended(delivery, envelope, begun);
   }
 

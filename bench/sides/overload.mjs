@@ -3,7 +3,7 @@ import { fork } from "node:child_process";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 import { ANSWER_BYTES, ASK_BYTES, ENDS } from "../lib/generator.mjs";
-import { percentiles } from "../lib/load.mjs";
+import { each, percentiles } from "../lib/load.mjs";
 import {
   consumerService,
   emitOf,
@@ -84,19 +84,7 @@ async function empty({ rate, ms }) {
  * One node that emits, handles and records. `sustainable`: what it handles per second while `callers` messages at a time
  * are on their way from emit to handler. Then, for each of `times`, an open loop of so many times that, for `ms`.
  */
-async function loads({
-  namespace,
-  bytes,
-  strategy,
-  callers,
-  warmMs,
-  sustainedMs,
-  times,
-  ms,
-  restMs,
-  options = {},
-  rate
-}) {
+async function loads({ namespace, bytes, strategy, callers, warmMs, sustainedMs, times, ms, restMs, options = {} }) {
   const waiting = new Map();
   let phase = { from: Infinity, to: Infinity, handled: 0, late: [] };
   const onEvent = ctx => {
@@ -163,7 +151,8 @@ async function loads({
       open: all.open,
       growthMiB: (peak - before) / MIB,
       generatorMicros: cpuMicros,
-      nodeCpu: (at.to.cpu.user + at.to.cpu.system) / 1000 / load.ms,
+      nodeMicros:
+        (at.to.cpu.user + at.to.cpu.system) / Math.max(1, (offered * load.ms) / (load.ms + (load.warmMs ?? 0))),
       late: () => percentiles(mine.late)
     };
   };
@@ -172,7 +161,7 @@ async function loads({
       timeoutMs: restMs
     }).catch(() => undefined);
   const { late: _, ...sustained } = await measured({ callers, warmMs, ms: sustainedMs });
-  const sustainable = rate ?? Math.min(sustained.handled, sustained.recorded);
+  const sustainable = Math.min(sustained.handled, sustained.recorded);
   toHandler = false;
   const results = [];
   for (const factor of times) {
@@ -186,4 +175,33 @@ async function loads({
   return { sustainable, sustained, results };
 }
 
-export default { empty, loads };
+/** The same number of emits accepted, a thousand at a time, and refused. */
+async function refusals({ namespace, bytes, count }) {
+  const broker = await reliableNode({
+    namespace,
+    options: { strategy: "outbox", service: false, redis: undefined, maxPending: 1000 },
+    services: mixin => [emitterService(mixin)]
+  });
+  const emit = emitOf(broker);
+  const payload = payloadOf(bytes);
+  const spent = async op => {
+    await op(count / 4);
+    const cpu = process.cpuUsage();
+    await op(count);
+    const { user, system } = process.cpuUsage(cpu);
+    return (user + system) / count;
+  };
+  const acceptedMicros = await spent(n => each(n, 500, () => emit(payload)));
+  // What fills the line stays in it: the store is away for this long.
+  const { insertQueue } = runtimeOf(broker).storage;
+  const full = { get: () => 1000, configurable: true };
+  Object.defineProperty(insertQueue, "size", full);
+  let refused = 0;
+  const refusedMicros = await spent(n => each(n, 500, () => emit(payload).catch(() => refused++)));
+  Object.defineProperty(insertQueue, "size", { get: () => 0 });
+  await broker.stop();
+  if (refused !== count + count / 4) throw new Error(`${refused} emits were refused.`);
+  return { acceptedMicros, refusedMicros };
+}
+
+export default { empty, loads, refusals };

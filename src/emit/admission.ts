@@ -17,8 +17,8 @@ const PER_TURN = 64;
 const BURST = 0.1;
 /** So many may wait at any rate: callers that each wait for their emit come in hundreds. */
 const MIN_WAITING = 1000;
-/** A rate may fall while emits wait. After so many times `waitMs` one is refused all the same. */
-const PATIENCE = 4;
+/** A rate may fall while emits wait. After so long one is refused all the same. */
+const PATIENCE_MS = 10_000;
 /** Bytes of messages that may wait for a server, and those that may wait here. */
 const MAX_BYTES = 64 * 1024 * 1024;
 /** Shortest pause that a refused caller is told, and the one while a server is away. */
@@ -137,11 +137,10 @@ export class Admission {
 
   /** Resolves when the emit may go on, in the order of the calls; rejects with RELIABLE_UNAVAILABLE or RELIABLE_STOPPED. */
   turn(event: string, bytes: number, timeoutMs: number): Promise<void> {
-    const { clock, options } = this.parts;
-    const patienceMs = options ? PATIENCE * options.waitMs : 0;
+    const { clock } = this.parts;
     return new Promise((resolve, reject) => {
       if (this.#stopped) return reject(stopped(event));
-      const deadline = clock.monotonic() + Math.min(patienceMs, timeoutMs);
+      const deadline = clock.monotonic() + Math.min(PATIENCE_MS, timeoutMs);
       const item = { event, bytes, deadline, gone: false, resolve, reject };
       this.#queue.push(item);
       this.#waiting.add(item);
@@ -167,7 +166,7 @@ export class Admission {
     const { load, metrics, servers, options, clock } = this.parts;
     if (!options) return;
     if (!servers.store?.ready) load.store.forget();
-    if (!servers.courier.ready) load.broker.forget();
+    if (!servers.courier.ready) load.undelivered();
     const { ms, loop, store, broker, handlers, arrived, cost } = load.look(LOOK_MS);
     const sample = {
       ms,

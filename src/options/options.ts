@@ -167,7 +167,7 @@ export const OPTIONS = {
    */
   admission: perNode({
     rule: { type: "multi", rules: [flagRule, admissionRule] },
-    default: { targetMs: 500, waitMs: 500, minPerSecond: 50 } as false | AdmissionOptions
+    default: { targetMs: 500, waitMs: 500, minPerSecond: 250 } as false | AdmissionOptions
   }),
   /**
    * Emits that may wait for the store, or with `callback` for RabbitMQ, at once (and 64 MiB); more reject at once with

@@ -176,6 +176,12 @@ export class Load {
     watched.least = Math.min(watched.least, this.clock.monotonic() - sent.at);
   }
 
+  /** RabbitMQ is away, or takes nothing: what was emitted is not on its way to anybody. */
+  undelivered(): void {
+    this.broker.forget();
+    this.#onTheirWay.clear();
+  }
+
   #isHandledHere(event: string): boolean {
     let known = this.#handledHere.get(event);
     if (known === undefined) {

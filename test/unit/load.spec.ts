@@ -61,6 +61,14 @@ it("what does not come at all counts while its handlers would take it", () => {
   }
 });
 
+it("nothing is on its way to a handler while RabbitMQ takes nothing", () => {
+  const { load, emits, pass } = world();
+  emits();
+  load.undelivered();
+  pass(700);
+  expect(load.look(100).handlers).toBe(0);
+});
+
 it.each([
   ["the loop waits for others", { utilization: 0.5 }, 0],
   ["handlers themselves take the time", {}, 90]
@@ -105,7 +113,7 @@ it("an emit that waits for a server makes its line late, until it ends or the se
   expect(load.look(100).store).toBe(0);
   const third = load.begin(load.broker, 2600);
   pass(500);
-  load.broker.forget();
+  load.undelivered();
   load.broker.end(third, 3100);
   expect(load.look(100).broker).toBe(0);
 });

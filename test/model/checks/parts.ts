@@ -81,7 +81,9 @@ function house(stage: Stage, most: number) {
     ...{ knownSince: () => undefined, takesSince: () => undefined, groupOfQueue: () => GROUP }
   } as never;
   const metrics = new Metrics();
-  const publisher = new MessagePublisher(courier, subscriptions, QUEUES, "node-1", metrics, systemClock, most);
+  const publisher = new MessagePublisher(courier, subscriptions, QUEUES, "node-1", metrics, systemClock, {
+    checkBatch: most
+  });
   return { takers, courier, subscriptions, metrics, publisher };
 }
 
@@ -112,7 +114,16 @@ export function checksScripts({ together, after = [], most = 200 }: ChecksScenar
       ...{ subscriptions, queues: QUEUES, askTimeoutMs: 1000, logger: silent }
     });
     const service = new CallbackService(
-      { ...shared, progress, producerClient, pageSize: 100, claimMs: 1000, producerGoneMs: 1e9, clock: systemClock },
+      {
+        ...shared,
+        load: { calmMs: Number.POSITIVE_INFINITY },
+        progress,
+        producerClient,
+        pageSize: 100,
+        claimMs: 1000,
+        producerGoneMs: 1e9,
+        clock: systemClock
+      },
       { queues: QUEUES, retainMs: 1e9, keepBodies: false }
     );
     await service.start();

@@ -108,7 +108,7 @@ it("checks that cannot be taken for checks are parked with their bytes, and harm
   expect(await broker.call("reliable.list")).toMatchObject({ total: 1 });
   await until(
     () => story(broker, "good"),
-    ({ payload }) => (payload as { n?: number }).n === 2
+    ({ payload }) => (payload as { n?: number } | null)?.n === 2
   );
 });
 
@@ -235,7 +235,7 @@ it("a check with the id of another message is parked, and that message stays as 
   await emit("order.created", { n: 1 }, { id: "order 1", waitFor: "consumed" });
   await until(
     () => story(broker, "order 1"),
-    ({ payload }) => (payload as { n?: number }).n === 1
+    ({ payload }) => (payload as { n?: number } | null)?.n === 1
   );
   // Together: they may come in one batch, and each is looked at.
   await Promise.all([

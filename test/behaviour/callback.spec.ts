@@ -37,7 +37,7 @@ it("is consumed without a row of the producer, and its check finds it finished",
   expect(seen).toEqual([{ n: 1 }]);
   const story = await until(
     () => consumers.call<{ partial?: true; payload: unknown; status: string }, object>("reliable.get", { id }),
-    story => (story.payload as { n?: number }).n === 1
+    story => (story.payload as { n?: number } | null)?.n === 1
   );
   expect(story).toMatchObject({ status: "consumed", payload: { n: 1 } });
   expect(seen).toHaveLength(1);

@@ -88,7 +88,7 @@ describe.each(STRATEGIES)("an intent of strategy $name", ({ name, knowsIds }) =>
     await emit("order.created", { n: 2 }, { id: "later", waitFor: "consumed" });
     await until(
       () => story(broker, "later"),
-      row => (row.payload as { n?: number }).n === 2
+      row => (row.payload as { n?: number } | null)?.n === 2
     );
     expect(await story(broker, "order 1")).toMatchObject({ status: "withdrawn" });
     expect(seen).toEqual([{ n: 2 }]);
@@ -275,7 +275,7 @@ describe.each(STRATEGIES)("an intent of strategy $name", ({ name, knowsIds }) =>
       await emit("order.created", { n: 2 }, { id: "later", waitFor: "consumed" });
       await until(
         () => story(broker, "later"),
-        row => (row.payload as { n?: number }).n === 2
+        row => (row.payload as { n?: number } | null)?.n === 2
       );
       expect(await story(broker, "order 1")).toMatchObject({ status: "consumed" });
       expect(seen).toEqual([{ n: 1 }, { n: 2 }]);

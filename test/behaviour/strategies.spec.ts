@@ -19,7 +19,7 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     if (storedAtOnce) expect((await story(broker, id)).strategy).toBe(name);
     await until(
       () => story(broker, id).catch(() => undefined),
-      row => row?.status === "consumed" && (row.payload as { n?: number }).n === 1
+      row => row?.status === "consumed" && (row.payload as { n?: number } | null)?.n === 1
     );
     expect(seen).toEqual([{ n: 1 }]);
     expect(await story(broker, id)).toMatchObject({
@@ -202,7 +202,7 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     expect((await reaches(broker, "retried", "consumed")).payload).toEqual({ n: 0 });
     // Whatever of them is still on its way is older than this one, and has come when it has.
     await emit("order.created", { n: 3 }, { id: "later", waitFor: "consumed" });
-    const checked = () => story(broker, "later").then(({ payload }) => (payload as { n?: number }).n === 3);
+    const checked = () => story(broker, "later").then(({ payload }) => (payload as { n?: number } | null)?.n === 3);
     await until(checked);
     expect(await story(broker, "resolved")).toMatchObject({ status: "resolved", payload: { n: 1 } });
     expect(await errorOf(story(broker, "discarded"))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });

@@ -40,6 +40,9 @@ export interface AdmissionOptions {
   minPerSecond: number;
 }
 
+/** What `admission: true` means, and what it has of what is not given. */
+export const ADMISSION: AdmissionOptions = { targetMs: 500, waitMs: 500, minPerSecond: 250 };
+
 const admissionRule: Rule = {
   type: "object",
   strict: true,
@@ -158,16 +161,18 @@ export const OPTIONS = {
   /** How long an emit waits for a store that is down before it rejects. */
   emitTimeoutMs: perNode(ms(30 * SECOND)),
   /**
-   * Keeps a node that is asked for more than it can do from doing less: when its event loop, its emits on their way to
-   * store or RabbitMQ, or their deliveries to its own handlers have been later than `targetMs` for a moment (and more than 500 are on their way), emits
-   * are let in only as fast as they are finished. The excess waits, about `waitMs` at most (1,000 emits may wait in any
-   * case), or rejects at once with RELIABLE_UNAVAILABLE. Longer `targetMs` = larger batches, more waiting; longer
-   * `waitMs` = bursts are delayed, not refused. At least `minPerSecond` are always let in. Emits of reliable handlers
-   * and with `session` are never held. false: nothing is held, and a node that is asked for too much does less and less.
+   * Keeps a node that is asked for more than it can do from doing less. `true`, or what differs of
+   * `{ targetMs: 500, waitMs: 500, minPerSecond: 250 }`: when its event loop, its emits on their way to store or
+   * RabbitMQ, or their deliveries to its own handlers have been later than `targetMs` for a moment (and more than 500
+   * are on their way), emits are let in only as fast as they are finished. The excess waits, about `waitMs` at most
+   * (1,000 emits may wait in any case), or rejects at once with RELIABLE_UNAVAILABLE. Longer `targetMs` = larger
+   * batches, more waiting; longer `waitMs` = bursts are delayed, not refused. At least `minPerSecond` are always let in.
+   * Emits of reliable handlers and with `session` are never held. false: nothing is held, and a node that is asked for
+   * too much does less and less.
    */
   admission: perNode({
     rule: { type: "multi", rules: [flagRule, admissionRule] },
-    default: { targetMs: 500, waitMs: 500, minPerSecond: 250 } as false | AdmissionOptions
+    default: false as false | AdmissionOptions
   }),
   /**
    * Emits that may wait for the store, or with `callback` for RabbitMQ, at once (and 64 MiB); more reject at once with

@@ -3,6 +3,7 @@ import { checkAddresses } from "./addresses";
 import { fromEnvironment, fromText } from "./environment";
 import type { Rule } from "./option";
 import {
+  ADMISSION,
   type ConsumerOptions,
   type NodeOptions,
   namesOf,
@@ -94,7 +95,9 @@ function checkObserver({ amqp, mongo }: NodeOptions, given: Values): void {
 }
 
 export function nodeOptions(values: Values): NodeOptions {
-  return withDefaults(namesOf(["node"]), values) as unknown as NodeOptions;
+  const { admission } = values;
+  const held = admission === true ? ADMISSION : isPlain(admission) ? { ...ADMISSION, ...admission } : false;
+  return { ...withDefaults(namesOf(["node"]), values), admission: held } as unknown as NodeOptions;
 }
 
 export function serviceOptions(values: Values): ServiceOptions {

@@ -92,7 +92,7 @@ export function storyText({ timeline, groups, payload, meta, ...row }: MessageSt
   return [
     pairs(row as unknown as Record<string, unknown>),
     ...(groups.length ? [groupsTable(groups)] : []),
-    `payload ${row.payloadDroppedAt ? `dropped at ${row.payloadDroppedAt}` : JSON.stringify(payload)}`,
+    `payload ${row.payloadDroppedAt ? `dropped at ${row.payloadDroppedAt}` : row.partial ? "not kept: strategy callback (keepCallbackBodies)" : JSON.stringify(payload)}`,
     ...(Object.keys(meta).length ? [`meta    ${JSON.stringify(meta)}`] : []),
     "",
     ...lines

@@ -78,6 +78,11 @@ export class Admission {
     this.#waiting = new ExpiringSet(item => this.#expire(item), parts.clock);
   }
 
+  /** False: nothing is ever held, and nobody looks at the load. */
+  get on(): boolean {
+    return this.parts.options !== false;
+  }
+
   get waiting(): number {
     return this.#waiting.size;
   }

@@ -56,7 +56,7 @@ export class Emitter {
       await admission.turn(event, message.body.length, timeoutMs);
       conditions.timeoutMs = leftOf(started + timeoutMs, clock);
     }
-    const end = free ? undefined : this.#letIn(strategy, message, source.options, conditions);
+    const end = free || !admission.on ? undefined : this.#letIn(strategy, message, source.options, conditions);
     const { encode, decode } = source.options;
     const emitted =
       encode || decode

@@ -23,7 +23,7 @@ it("is consumed without a row of the producer, and its check finds it finished",
   const consumers = await node("consumers", [
     {
       name: "stock",
-      mixins: [mixin()],
+      mixins: [mixin({ keepCallbackBodies: true })],
       events: { "order.created": { reliable: true, handler: (ctx: Context<object>) => void seen.push(ctx.params) } }
     }
   ]);

@@ -1,9 +1,8 @@
 import { type BrokerOptions, type Context, ServiceBroker, type ServiceSchema } from "moleculer";
 import type { ReliableLocals } from "../../mixins/reliable-context";
 import { ReliableEmit, type ReliableOptions } from "../../src";
-import { RECEIPT_TYPE } from "../../src/wire/receipt";
 import { tell } from "./parent";
-import { courierOf } from "./runtime";
+import { runtimeOf } from "./runtime";
 
 /** What the parent wants of this node. */
 export interface StockNode {
@@ -14,13 +13,13 @@ export interface StockNode {
   transporter?: string;
   /** Handle this event; without it the node only tracks and sweeps. */
   event?: string;
-  /** Receipts never leave: what a crash between the handler and the ack looks like. */
-  holdReceipts?: boolean;
+  /** Acks never leave: what a crash between the receipt and the ack looks like. */
+  holdAcks?: boolean;
 }
 
 /** A Moleculer node to be killed. Tells "started", and "handled" with the id. */
 async function main(): Promise<void> {
-  const { namespace, nodeID, options, transporter, event, holdReceipts } = JSON.parse(
+  const { namespace, nodeID, options, transporter, event, holdAcks } = JSON.parse(
     process.env["NODE"] ?? "{}"
   ) as StockNode;
   const broker = new ServiceBroker({
@@ -35,19 +34,8 @@ async function main(): Promise<void> {
     mixins: [ReliableEmit(options)],
     events: event ? { [event]: { reliable: true, handler } } : {}
   } as unknown as ServiceSchema);
-  if (holdReceipts) {
-    broker.createService({
-      name: "hold",
-      mixins: [ReliableEmit(options)],
-      started() {
-        const courier = courierOf(broker);
-        const publish = courier.publish.bind(courier);
-        courier.publish = publication =>
-          publication.type === RECEIPT_TYPE ? new Promise(() => undefined) : publish(publication);
-      }
-    } as unknown as ServiceSchema);
-  }
   await broker.start();
+  if (holdAcks) for (const { receipts } of runtimeOf(broker).consumers) receipts.ack = () => undefined;
   await tell("started");
 }
 

@@ -99,6 +99,10 @@ it("what is not signed starts nothing where that is required", async () => {
   const made = cluster();
   const home = await made.node("home", [emitter(made.mixin({ ...SLOW, ...KEY }))], ALONE);
   const stranger = await made.node("stranger", [observer(made)], ALONE);
+  // It looks by itself when it begins to sweep.
+  const { sweeper, bulkWorker } = runtimeOf(home).needStorage();
+  await until(() => sweeper.sweeping);
+  await bulkWorker.look();
   const claims = vi.spyOn(storeOf(home).bulks, "claim");
   onTestFinished(() => claims.mockRestore());
   await until(async () => (await tellSweepers(courierOf(stranger), "bulks", systemClock)).outcome === "confirmed");

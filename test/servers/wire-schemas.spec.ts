@@ -7,7 +7,7 @@ import { cluster, until } from "../support/brokers";
 import { type Captured, capture } from "../support/capture";
 import { addJobOf, jobQueue, queued } from "../support/queues";
 import { atBroker } from "../support/rabbitmq";
-import { foreignGroup, sendReceipt } from "../support/runtime";
+import { foreignGroup, sendReceipt, sendsReceipts } from "../support/runtime";
 import { asDocument, faults, type SchemaName } from "../support/schemas";
 import { emitter, emitterOf, errorOf, reaches, serviceOf } from "../support/services";
 import { asked, echoOf, LADDER, world } from "../support/strategies";
@@ -68,6 +68,7 @@ async function untracked() {
     ],
     { tracing: true }
   );
+  sendsReceipts(broker);
   const system = systemQueues(made.namespace);
   const seen = await capture(made.namespace, [...Object.values(system), jobs]);
   const emit = (payload: object, options: object = {}, meta: object = {}) =>
@@ -151,6 +152,7 @@ it("announcements, events, receipts, checks, withdrawals and parked messages are
     "strategy",
     "attempt",
     "receipt",
+    "store",
     "producer",
     "groups",
     "echo",
@@ -197,6 +199,7 @@ it("a receipt tells how often its handler ran, where that is more than once", as
   };
   const stock = { name: "stock", mixins: [made.mixin({ service: false, inbox: "transaction" })], events };
   const broker = await made.node("node-1", [emitter(made.mixin({ service: false })), stock]);
+  sendsReceipts(broker);
   const { receipts } = systemQueues(made.namespace);
   const captured = await capture(made.namespace, [receipts]);
   const seen = () => captured.filter(({ routingKey }) => routingKey === receipts);

@@ -17,6 +17,12 @@ export function storeOf(broker: ServiceBroker): Store {
   return runtimeOf(broker).needStorage().store;
 }
 
+/** Receipts of this node's consumers go as messages, as if its messages lay in another store. */
+export function sendsReceipts(broker: ServiceBroker): void {
+  const { ownRows } = runtimeOf(broker).needStorage();
+  ownRows.handled = async (_, items) => new Set(items.map(({ id }) => id));
+}
+
 export function courierOf(broker: ServiceBroker): Courier {
   return runtimeOf(broker).courier as Courier;
 }

@@ -9,7 +9,7 @@ import { readFileSync } from "node:fs";
  *   N id type                       … nothing was stored
  *   L id group                      a delivery, looked up in the inbox
  *   H id group since at             handled; `since`: when the inbox was asked, or the handler began
- *   I id group at                   recorded in the inbox
+ *   I id group at                   recorded: in the inbox, or in its row
  *   E                               ended in an orderly way
  *   X error                         an unhandled error
  *

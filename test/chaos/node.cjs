@@ -24,6 +24,7 @@ const { ServiceBroker } = require("moleculer");
 const { MongoClient } = require("mongodb");
 const { ReliableEmit, ReliableService } = require("../../dist/src");
 const { DocumentInbox } = require("../../dist/src/stores/documents/inbox");
+const { Receipts } = require("../../dist/src/tracker/receipts");
 
 const file = openSync(journal, "a");
 /** Of all processes of this machine the same clock, whatever became of `Date`. */
@@ -156,7 +157,10 @@ function consumer() {
   group("tx", "transaction", "order.ledger");
 }
 
-/** Notes when the inbox is asked and when it has written: what is handled twice may only be so before its record. */
+/**
+ * Notes when it is asked what was handled, and when that is written, as an inbox row or as the receipt in the message's
+ * row: what is handled twice may only be so before its record.
+ */
 function watchInbox() {
   const { handled, add, transaction } = DocumentInbox.prototype;
   DocumentInbox.prototype.handled = function (group, ids) {
@@ -171,6 +175,12 @@ function watchInbox() {
     const written = await add.call(this, group, ids, at);
     for (const id of ids) note("I", id, group, now());
     return written;
+  };
+  const { handled: received } = Receipts.prototype;
+  Receipts.prototype.handled = async function (group, items) {
+    const unknown = await received.call(this, group, items);
+    for (const { id } of items) if (!unknown.has(id)) note("I", id, group, now());
+    return unknown;
   };
   DocumentInbox.prototype.transaction = function (group, id, ...rest) {
     note("L", id, group);

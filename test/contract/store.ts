@@ -75,7 +75,8 @@ export function transitions(kind: StoreKind): void {
       claim: name
     });
 
-  afterAll(() => kind.drop());
+  // It drops some hundred collections, which takes a server its time.
+  afterAll(() => kind.drop(), 180_000);
 
   describe("start, ping, features", () => {
     one("is ready once started and says what it can do", async store => {

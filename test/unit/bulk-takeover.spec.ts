@@ -51,8 +51,11 @@ async function begun(act: "retry" | "discard", messages: Message[], test: (store
 }
 
 /** The next node, when the claim of the one before has ended. */
+let claims = 0;
+
 async function claimed(store: Store, claim: string): Promise<Bulk> {
-  const now = new Date(store.now().getTime() + 60_000);
+  // Later each time, though both were in one millisecond.
+  const now = new Date(store.now().getTime() + 60_000 * ++claims);
   const { claimed: bulks } = await store.bulks.claim({ claim, now, until: new Date(now.getTime() + 1), most: 1 });
   return bulks[0] as Bulk;
 }

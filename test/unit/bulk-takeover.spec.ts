@@ -50,9 +50,9 @@ async function begun(act: "retry" | "discard", messages: Message[], test: (store
   });
 }
 
-/** The next node, when the claim of the one before has ended. */
 let claims = 0;
 
+/** The next node, when the claim of the one before has ended. */
 async function claimed(store: Store, claim: string): Promise<Bulk> {
   // Later each time, though both were in one millisecond.
   const now = new Date(store.now().getTime() + 60_000 * ++claims);

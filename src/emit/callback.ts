@@ -75,10 +75,10 @@ export class Callback implements Strategy {
   }
 
   /**
-   * Message and check are sent at once, the check perhaps with others: nothing is promised before both are confirmed, and their confirms may come in
-   * any order. The message goes first, since the broker writes what goes into two queues one after the other, and a
-   * handler waits for it. Nearly every emit takes this path, and thousands may be under way, so it makes one promise
-   * and no frame of its own.
+   * Message and check are sent at once, the check perhaps with others: nothing is promised before both are confirmed,
+   * and their confirms may come in any order. The message goes first, since the broker writes what goes into two queues
+   * one after the other, and a handler waits for it. Nearly every emit takes this path, and thousands may be under way,
+   * so it makes one promise and no frame of its own.
    */
   #emitTogether(message: Message, timeoutMs: number): Promise<EmitResult> {
     const { publisher, clock } = this.parts;

@@ -40,8 +40,8 @@ export class Parking {
   constructor(readonly parts: ParkingParts) {}
 
   /**
-   * Returns those of which the store refuses something in any form; they are told. Rejects when it may take them later; repeating it
-   * is harmless.
+   * Returns those of which the store refuses something in any form; they are told. Rejects when it may take them later;
+   * repeating it is harmless.
    */
   async park(faults: Fault[]): Promise<Delivery[]> {
     if (!faults.length) return [];

@@ -5,10 +5,11 @@ import type { Message } from "../../src/message/message";
 import { headersOf } from "../../src/wire/envelope";
 import { systemQueues } from "../../src/wire/names";
 import { type Cluster, cluster, until } from "../support/brokers";
+import { proxied } from "../support/proxied";
 import { courierOf, runtimeOf, storeOf } from "../support/runtime";
 import { urls } from "../support/servers";
 import { consumer, emitter, emitterOf, subscribed } from "../support/services";
-import { tcpProxy } from "../support/tcp-proxy";
+import type { TcpProxy } from "../support/tcp-proxy";
 
 /** Two nodes of group `stock`; who tracked for them has stopped when the group was known. */
 async function withoutTrackers(made: Cluster, handler: (node: string, id: string) => void) {
@@ -102,15 +103,16 @@ it("a message that lies in another store is answered by a message, and known by 
 
 it("while the store cannot be written the receipt goes as a message, and is not lost", async () => {
   const made = cluster();
-  const [, host = "", port = ""] = /^[a-z+]+:\/\/([^:/?]+):(\d+)/.exec(urls().mongo) ?? [];
-  const proxy = await tcpProxy({ host, port: Number(port) });
-  onTestFinished(() => proxy.close());
-  const mongo = urls()
-    .mongo.replace(`${host}:${port}`, `127.0.0.1:${proxy.port}`)
-    .replace(/replicaSet=[^&]*/, "directConnection=true&serverSelectionTimeoutMS=200");
+  const { proxies, options } = await proxied();
+  const proxy = proxies[1] as TcpProxy;
   const home = await made.node("home", [emitter(made.mixin())]);
   const far = await made.node("far", [
-    consumer(made.mixin({ service: false, mongo }), "stock", "order.created", () => proxy.down())
+    consumer(
+      made.mixin({ service: false, mongo: `${options.mongo}&serverSelectionTimeoutMS=200` }),
+      "stock",
+      "order.created",
+      () => proxy.down()
+    )
   ]);
   await subscribed(home, 1);
   const { id } = await emitterOf(home)("order.created", { n: 1 });

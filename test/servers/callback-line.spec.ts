@@ -1,9 +1,9 @@
-import { expect, it, onTestFinished } from "vitest";
+import { expect, it } from "vitest";
 import { cluster } from "../support/brokers";
+import { proxied } from "../support/proxied";
 import { foreignGroup } from "../support/runtime";
-import { urls } from "../support/servers";
 import { emitter, emitterOf } from "../support/services";
-import { tcpProxy } from "../support/tcp-proxy";
+import type { TcpProxy } from "../support/tcp-proxy";
 
 const BYTES = 200_000;
 const EMITS = 600;
@@ -11,11 +11,10 @@ const EMITS = 600;
 it("when more wait for RabbitMQ than the line holds, the rest is told that nothing was sent; what waits goes out", {
   timeout: 60_000
 }, async () => {
-  const { hostname, port } = new URL(urls().amqp);
-  const proxy = await tcpProxy({ host: hostname, port: Number(port) });
-  onTestFinished(() => proxy.close());
+  const { proxies, options } = await proxied();
+  const proxy = proxies[0] as TcpProxy;
+  const { amqp } = options;
   const made = cluster();
-  const amqp = Object.assign(new URL(urls().amqp), { host: `127.0.0.1:${proxy.port}` }).href;
   const home = await made.node("home", [emitter(made.mixin({ strategy: "callback" }))]);
   const producer = await made.node("producer", [
     emitter(

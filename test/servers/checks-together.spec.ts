@@ -3,10 +3,10 @@ import { expect, it, onTestFinished, vi } from "vitest";
 import type { Publication } from "../../src/couriers/courier";
 import { HEADER } from "../../src/wire/envelope";
 import { cluster, until } from "../support/brokers";
+import { proxied } from "../support/proxied";
 import { courierOf, foreignGroup } from "../support/runtime";
-import { urls } from "../support/servers";
 import { emitter, emitterOf } from "../support/services";
-import { tcpProxy } from "../support/tcp-proxy";
+import type { TcpProxy } from "../support/tcp-proxy";
 
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n);
 
@@ -27,11 +27,10 @@ function checksOf(broker: ServiceBroker): Publication[] {
 it("a confirm that is lost: every emit whose check was in the message is told that it is not known", {
   timeout: 60_000
 }, async () => {
-  const { hostname, port } = new URL(urls().amqp);
-  const proxy = await tcpProxy({ host: hostname, port: Number(port) });
-  onTestFinished(() => proxy.close());
+  const { proxies, options } = await proxied();
+  const proxy = proxies[0] as TcpProxy;
+  const { amqp } = options;
   const made = cluster();
-  const amqp = Object.assign(new URL(urls().amqp), { host: `127.0.0.1:${proxy.port}` }).href;
   const home = await made.node("home", [emitter(made.mixin())]);
   const shop = await made.node("shop", [
     emitter(made.mixin({ amqp, service: false, strategy: "callback", checkDelaysMs: [60_000] }), "shop")

@@ -129,8 +129,7 @@ it("a node that comes while the group is paused takes nothing, and all take when
   await resume(broker, "stock");
   await until(
     () => subscribed(broker, 1),
-    ([row]) => row?.consumers === 2,
-    5000
+    ([row]) => row?.consumers === 2
   );
   for (const id of ids) await reaches(broker, id, "consumed");
   expect(seen).toHaveLength(8);

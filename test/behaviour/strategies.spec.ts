@@ -309,7 +309,7 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     await subscribed(home, 1);
     const shop = await made.node("shop", [
       emitter(
-        made.mixin({ strategy: name, checkDelaysMs: [20_000], receiptTimeoutMs: 20_000, drainTimeoutMs: 9000 }),
+        made.mixin({ strategy: name, checkDelaysMs: [20_000], receiptTimeoutMs: 20_000, drainTimeoutMs: 30_000 }),
         "shop"
       )
     ]);
@@ -322,7 +322,7 @@ describe.each(STRATEGIES)("strategy $name", ({ name, resolvesAs, storedAtOnce, s
     const emits = numbers(50).map(n => emit("order.created", { n }).then(() => n));
     const started = performance.now();
     await shop.stop();
-    expect(performance.now() - started).toBeLessThan(6000);
+    expect(performance.now() - started).toBeLessThan(20_000);
     expect(await waiting).toMatchObject({ type: "RELIABLE_WAIT_STOPPED" });
     expect(await Promise.all(emits)).toEqual(numbers(50));
     await until(

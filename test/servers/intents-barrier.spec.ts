@@ -13,6 +13,11 @@ async function connected(): Promise<MongoClient> {
   return client;
 }
 
+/** No question comes before a commit that is to be in time, on a busy machine too. */
+const PATIENT = [60_000, 70_000];
+/** It comes after the transaction has begun, or has ended. */
+const SLOW = [2000, 3000, 4000];
+
 /** A shop whose orders live in the store's own database, and a step in its transaction that a test can hold. */
 async function shop(strategy: "outbox" | "callback", ladder = [200, 400, 600]) {
   // Before the cluster: closed after its nodes have stopped. One that stops without its store waits for its drain.
@@ -73,7 +78,7 @@ function gate() {
 
 describe.each(STRATEGIES)("a barrier row, strategy $name", ({ name }) => {
   it("is written with the order, and the event is sent", async () => {
-    const { emit, write, ids, seen } = await shop(name);
+    const { emit, write, ids, seen } = await shop(name, PATIENT);
     expect(
       await emit(
         "order.created",
@@ -102,7 +107,7 @@ describe.each(STRATEGIES)("a barrier row, strategy $name", ({ name }) => {
   });
 
   it("proves a commit whose process died right after it", async () => {
-    const { broker, emit, write, ids, seen } = await shop(name);
+    const { broker, emit, write, ids, seen } = await shop(name, SLOW);
     const dead = gate();
     const emitted = emit(
       "order.created",
@@ -119,7 +124,7 @@ describe.each(STRATEGIES)("a barrier row, strategy $name", ({ name }) => {
   });
 
   it("that is not committed yet makes the question wait for the end of its transaction", async () => {
-    const { broker, emit, write, ids, seen } = await shop(name);
+    const { broker, emit, write, ids, seen } = await shop(name, SLOW);
     const open = gate();
     const emitted = emit(
       "order.created",
@@ -157,7 +162,7 @@ describe.each(STRATEGIES)("a barrier row, strategy $name", ({ name }) => {
   });
 
   it("refuses a session that cannot fence", async () => {
-    const { client, emit, seen } = await shop(name, [5000, 6000]);
+    const { client, emit, seen } = await shop(name, PATIENT);
     const stranger = await connected();
     const inside = (other: MongoClient, message: CommitMessage) =>
       other.withSession(session => session.withTransaction(() => message.barrier(session)));
@@ -181,7 +186,7 @@ describe.each(STRATEGIES)("a barrier row, strategy $name", ({ name }) => {
   });
 
   it("that was promised and not written is told loudly", async () => {
-    const { made, emit } = await shop(name);
+    const { made, emit } = await shop(name, PATIENT);
     await emit("order.created", {}, { id: "order 1", barrier: true, commit: () => undefined, waitFor: "consumed" });
     expect(
       made.logs.filter(line => line.includes("error") && line.includes("order 1") && line.includes("barrier"))
@@ -190,7 +195,7 @@ describe.each(STRATEGIES)("a barrier row, strategy $name", ({ name }) => {
 });
 
 it("a second transaction for an id whose first has committed is refused", async () => {
-  const { emit, write, ids, seen } = await shop("callback");
+  const { emit, write, ids, seen } = await shop("callback", PATIENT);
   const options = {
     id: "order 1",
     barrier: true,

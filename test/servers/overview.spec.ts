@@ -131,7 +131,7 @@ it("the store away: it answers all the same, within its time", async () => {
   onTestFinished(() => proxies[1]?.release());
   const from = performance.now();
   const { sentence, messages, nodes } = await overviewOf(broker);
-  expect(performance.now() - from).toBeLessThan(4000);
+  expect(performance.now() - from).toBeLessThan(10_000);
   expect(sentence).toMatch(/^The store \(mongodb\) (answers slowly|takes no writes) since /);
   expect(messages).toBeNull();
   expect(nodes).toMatchObject([{ nodeID: "desk", answers: true, health: { ok: false } }]);

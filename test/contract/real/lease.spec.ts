@@ -157,7 +157,7 @@ describe("one partition", () => {
 
   it("is taken over as soon as it expires, by real clocks", async () => {
     const prefix = newPrefix();
-    const real = { ttlMs: 400, clock: systemClock };
+    const real = { ttlMs: 3000, clock: systemClock };
     const victim = contender(prefix, "victim", real);
     await victim.leases.renew();
     const heir = contender(prefix, "heir", real);
@@ -168,7 +168,7 @@ describe("one partition", () => {
     victim.leases.renew = async () => undefined;
     const from = performance.now();
     await taken;
-    expect(performance.now() - from).toBeLessThan(2 * 400);
+    expect(performance.now() - from).toBeLessThan(2 * 3000);
     expect(victim.held()).toEqual([]);
   });
 });
@@ -204,7 +204,7 @@ describe("several partitions", () => {
 
   it("go to those who are left within the lease, by real clocks", async () => {
     const prefix = newPrefix();
-    const real = { ttlMs: 1500, clock: systemClock, partitions: 4 };
+    const real = { ttlMs: 6000, clock: systemClock, partitions: 4 };
     const victim = contender(prefix, "victim", real);
     const heir = contender(prefix, "heir", real);
     for (let round = 0; round < 3; round++) for (const { leases } of [victim, heir]) await leases.renew();
@@ -214,7 +214,7 @@ describe("several partitions", () => {
     const from = performance.now();
     await new Promise<void>(resolve => heir.leases.on("changed", () => heir.held().length === 4 && resolve()));
     // A third of the lease more than that would mean that it waited for its own next renewal.
-    expect(performance.now() - from).toBeLessThan(1500 + 350);
+    expect(performance.now() - from).toBeLessThan(6000 + 1800);
   });
 
   it("go at once to those who are left when an owner stops", async () => {

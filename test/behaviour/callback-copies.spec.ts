@@ -9,12 +9,12 @@ import { localsOf, world } from "../support/strategies";
 const DELAY_MS = 200;
 
 /** Of a producer that is no Moleculer service: no action of it can be called. */
-function sendAs(broker: ServiceBroker, id: string, plan: object = {}) {
+function sendAs(broker: ServiceBroker, id: string, plan: object = {}, delayMs = DELAY_MS) {
   const queues = systemQueues(broker.namespace);
   const echo = JSON.stringify({
     v: 1,
     at: Date.now(),
-    delays: [DELAY_MS, 2 * DELAY_MS],
+    delays: [delayMs, 2 * delayMs],
     max: 2,
     backoff: { initialMs: 10, maxMs: 10, jitter: "none" },
     resend: "copy",
@@ -34,7 +34,7 @@ function sendAs(broker: ServiceBroker, id: string, plan: object = {}) {
     check: () =>
       courierOf(broker).publish({
         ...all,
-        to: { queue: queues.checks, delayMs: DELAY_MS },
+        to: { queue: queues.checks, delayMs },
         headers: { ...headers, "x-reliable-round": 1 }
       }),
     message: () => courierOf(broker).publish({ ...all, to: { event: "order.created" }, headers })
@@ -63,7 +63,8 @@ it("its failed attempts are made again until they are spent, and a human's retry
       if (!works) throw new Error("not yet");
     }
   });
-  const { check, message } = sendAs(broker, "order 1");
+  // The check comes after all that.
+  const { check, message } = sendAs(broker, "order 1", {}, 20_000);
   await check();
   await message();
   expect((await reaches(broker, "order 1", "dead")).reason).toMatch(/^handler in group stock at attempt 2: not yet/);

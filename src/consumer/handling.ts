@@ -81,7 +81,7 @@ export class Handling {
     const waits = clock.monotonic();
     if (this.own.breaker?.isOpen() || (!this.own.slots.tryEnter() && !(await this.own.slots.wait()))) {
       held.atHandlerMs += clock.monotonic() - waits;
-      if (this.own.pausing.release(delivery)) this.#giveBack(delivery);
+      if (this.own.pausing.release(delivery)) this.own.receipts.nack(delivery);
       return;
     }
     let begun: Begun | undefined;
@@ -107,7 +107,7 @@ export class Handling {
     const released = this.own.pausing.release(delivery);
     if (!released || this.own.breaker?.isOpen()) {
       inbox?.pass();
-      if (released) this.#giveBack(delivery);
+      if (released) this.own.receipts.nack(delivery);
       return undefined;
     }
     const course: Course = { started: clock.monotonic(), runs: 0, era: this.own.breaker?.begin() ?? 0 };
@@ -190,13 +190,6 @@ export class Handling {
 
   #itemOf(envelope: Envelope, end: HandlerEnd, { started, runs }: Course, delivery?: Delivery): ReceiptItem {
     return echoing(envelope, delivery, settle(envelope, end, this.parts.clock.monotonic() - started, runs));
-  }
-
-  /** No handler has begun. RabbitMQ 4.3 does not count it towards the delivery limit. */
-  #giveBack(delivery: Delivery): void {
-    delivery.nack(true);
-    // Tells the ack window only.
-    this.own.receipts.ack(delivery);
   }
 }
 

@@ -72,13 +72,8 @@ export class Pausing {
     return this.#unbegun.delete(delivery);
   }
 
-  /** A nack, which RabbitMQ does not count towards the delivery limit (from 4.3 on). */
   #giveBack(): void {
-    for (const delivery of this.#unbegun) {
-      delivery.nack(true);
-      // Tells the ack window only.
-      this.receipts.ack(delivery);
-    }
+    for (const delivery of this.#unbegun) this.receipts.nack(delivery);
     this.#unbegun.clear();
   }
 

@@ -77,6 +77,13 @@ export class ReceiptSender {
     this.#window.settle([delivery]);
   }
 
+  /** Back into its queue: no handler has begun it. RabbitMQ does not count that towards the delivery limit (4.3 on). */
+  nack(delivery: Delivery): void {
+    delivery.nack(true);
+    // Its ack does nothing any more; the window waits for it.
+    this.#window.settle([delivery]);
+  }
+
   /** Resolves when every receipt is confirmed and every delivery is acked. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running;

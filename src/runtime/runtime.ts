@@ -196,8 +196,8 @@ export class Runtime {
       ...{ identity, options, courier, signatures, store, redis, consumers, metrics, load, warnings, events, clock },
       announcedHistory: this.#announcedHistory
     });
-    await this.#parts.storage?.subscriptions.start();
-    await this.#parts.storage?.ownStore.learn();
+    const { storage } = this.#parts;
+    await Promise.all([storage?.subscriptions.start(), !options.observer && storage?.ownStore.learn()]);
     if (options.observer) return;
     await this.#parts.storage?.pauseMarks.start();
     this.#parts.gauges.start();
@@ -268,11 +268,10 @@ export class Runtime {
     if (spec.options.inbox === "transaction" && store)
       await warnOfLifetime(spec, store, this.identity.logger, this.clock);
     assertSameOptions(spec, this.#consumers);
-    const { identity, metrics, load, warnings, events, clock } = this;
+    const { identity, metrics, warnings, events, clock } = this;
     const { logger, nodeID, namespace } = identity;
-    const handle = spec.foreign ? spec.handle : load.watch(this.#observed(decoding(spec.handle, spec.decode)), spec);
     const consumer = new Consumer(
-      { ...spec, handle },
+      { ...spec, handle: this.#handleOf(spec) },
       {
         ...{ courier, signatures: this.#signatures, queues: systemQueues(namespace) },
         ...{ inbox: store?.inbox, rows: this.storage?.ownRows },
@@ -298,9 +297,13 @@ export class Runtime {
     this.#forget(consumer);
   }
 
-  /** What it emits is known to be of a delivery. */
-  #observed(handle: ConsumerSpec["handle"]): ConsumerSpec["handle"] {
-    return (...given) => this.#parts?.admission.handling(() => handle(...given)) ?? handle(...given);
+  /** With an admission what it emits is known to be of a delivery, and its load is watched. */
+  #handleOf(spec: ConsumerSpec): ConsumerSpec["handle"] {
+    if (spec.foreign) return spec.handle;
+    const handle = decoding(spec.handle, spec.decode);
+    if (!this.options.admission) return handle;
+    const { load } = this;
+    return load.watch((...given) => this.#parts?.admission.handling(() => handle(...given)) ?? handle(...given), spec);
   }
 
   #forget(consumer: Consumer): void {

@@ -327,10 +327,7 @@ export interface Store {
   probe(): Promise<number>;
   /** Called each time the store becomes reachable. Returns the unsubscribe function. */
   onReady(listener: () => void): () => void;
-  /**
-   * Called when the store stops being reachable, or could not be reached at first; and when it takes no writes, or is
-   * degraded.
-   */
+  /** Called when the store is not reachable, at first or any more; when it takes no writes; and when it is degraded. */
   onUnavailable(listener: (error: Error) => void): void;
   /**
    * Called once for each message about which the store takes no record as it is (RELIABLE_STORE_REFUSED; it does not

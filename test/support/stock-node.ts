@@ -35,6 +35,8 @@ async function main(): Promise<void> {
     events: event ? { [event]: { reliable: true, handler } } : {}
   } as unknown as ServiceSchema);
   await broker.start();
+  // For a test that lets it die at a step: test/support/crash-preload.cjs.
+  process.emit("crash:arm" as never);
   if (holdAcks) for (const { receipts } of runtimeOf(broker).consumers) receipts.ack = () => undefined;
   await tell("started");
 }

@@ -46,6 +46,8 @@ export class ReceiptSender {
   #running: Promise<void> | undefined;
   readonly #end = new AbortController();
   readonly #window = new AckWindow();
+  /** In this turn of the event loop. */
+  readonly #acked: Delivery[] = [];
   /** Ends the pause in which only refused receipts are left. */
   #fresh: AbortController | undefined;
 
@@ -72,9 +74,12 @@ export class ReceiptSender {
     for (const { sent, item } of answers) if (!sent) item.excused = "all";
   }
 
-  /** For deliveries that get no receipt (parked, or not for this pattern). */
+  /**
+   * For deliveries that get no receipt message: parked, not for this pattern, or with their receipt in the row. What is
+   * acked in one turn of the event loop goes together, in one frame where that is possible.
+   */
   ack(delivery: Delivery): void {
-    this.#window.settle([delivery]);
+    if (this.#acked.push(delivery) === 1) process.nextTick(() => this.#ackAll());
   }
 
   /** Back into its queue: no handler has begun it. RabbitMQ does not count that towards the delivery limit (4.3 on). */
@@ -87,11 +92,16 @@ export class ReceiptSender {
   /** Resolves when every receipt is confirmed and every delivery is acked. */
   async idle(): Promise<void> {
     while (this.#running) await this.#running;
+    this.#ackAll();
   }
 
   /** Gives up on the receipts that are left. Their deliveries stay unacked and are delivered again. */
   stop(): void {
     this.#end.abort();
+  }
+
+  #ackAll(): void {
+    this.#window.settle(this.#acked.splice(0));
   }
 
   async #run(): Promise<void> {

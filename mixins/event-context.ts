@@ -4,7 +4,7 @@ import { handlerNotReached } from "../src/errors";
 import type { Envelope } from "../src/wire/envelope";
 import type { Broker } from "./broker";
 import { type Recorder, recordErrors, recorders, throwable } from "./handler-errors";
-import { contextOf, type InnerBroker, type InnerEvent, replayLocals } from "./reliable-context";
+import { contextOf, endpointOf, type InnerBroker, type InnerEvent, replayLocals } from "./reliable-context";
 
 interface InnerService {
   _serviceSpecification: { events: Record<string, InnerEvent> };
@@ -39,10 +39,11 @@ export function eventHandler(
     },
     event
   );
+  const endpoint = endpointOf(inner, service, event);
   return async (envelope, extras) => {
     const recorder: Recorder = { reached: false };
     try {
-      const ctx = contextOf(inner, service, event, envelope, baseGroup, {
+      const ctx = contextOf(inner, endpoint, envelope, baseGroup, {
         id: envelope.replay?.of ?? envelope.id,
         attempt: envelope.attempt,
         group,

@@ -53,18 +53,20 @@ export interface InnerBroker {
   ContextFactory: { create(broker: unknown, endpoint: unknown, params: unknown, options: unknown): Context };
 }
 
+/** Of an event's handler; all contexts of its deliveries share it. */
+export function endpointOf(broker: InnerBroker, service: Service, event: InnerEvent): object {
+  return { id: service.broker.nodeID, event, broker, service, node: null, local: true, state: true };
+}
+
 export function contextOf(
   broker: InnerBroker,
-  service: Service,
-  event: InnerEvent,
+  endpoint: object,
   envelope: Envelope,
   baseGroup: string,
   locals: ReliableLocals
 ): Context {
   const { origin, meta } = envelope;
   const { traceparent } = origin;
-  const { nodeID } = service.broker;
-  const endpoint = { id: nodeID, event, broker, service, node: null, local: true, state: true };
   const ctx = broker.ContextFactory.create(broker, endpoint, envelope.payload, {
     requestID: origin.requestID,
     meta,

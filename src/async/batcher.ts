@@ -58,7 +58,7 @@ export class Batcher<T, R> {
       const batch = this.#cut();
       try {
         const results = await this.options.write(batch.map(entry => entry.item));
-        for (const [i, entry] of batch.entries()) entry.resolve(results[i] as R);
+        for (let i = 0; i < batch.length; i++) batch[i]?.resolve(results[i] as R);
       } catch (error) {
         for (const entry of batch) entry.reject(error);
       }

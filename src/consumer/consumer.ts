@@ -180,7 +180,8 @@ export class Consumer {
     }
   }
 
-  async #read(held: Held): Promise<void> {
+  /** Not async, as is all on the way to the handler that needs no `await`: each frame is kept until its end. */
+  #read(held: Held): Promise<void> | void {
     const { delivery } = held;
     const { pattern, group, foreign } = this.spec;
     if (foreign && delivery.headers[HEADER.receipt] === undefined) {
@@ -208,7 +209,7 @@ export class Consumer {
       return this.receipts.ack(delivery);
     }
     if (only && !only.some(name => namesGroup(name, group))) return this.receipts.ack(delivery);
-    await this.#handling.run(held, envelope);
+    return this.#handling.run(held, envelope);
   }
 
   /** What it names is written to with the rights of this node. Throws Unreadable. */

@@ -10,8 +10,7 @@ type Handle = ConsumerSpec["handle"];
  * or what gives the keys away.
  */
 export function decoding(handle: Handle, decode: Decode | undefined): Handle {
-  return async (envelope, extras, delivery) => {
-    if (!envelope.encoded) return handle(envelope, extras, delivery);
+  const decoded: Handle = async (envelope, extras, delivery) => {
     let payload: unknown;
     try {
       payload = await decodePayload(envelope.payload, envelope, decode);
@@ -20,6 +19,7 @@ export function decoding(handle: Handle, decode: Decode | undefined): Handle {
     }
     return handle({ ...envelope, payload }, extras, delivery);
   };
+  return (envelope, extras, delivery) => (envelope.encoded ? decoded : handle)(envelope, extras, delivery);
 }
 
 /** Throws RELIABLE_NOT_DECODED; not to be tried again if the hook's error says `retryable: false`. */

@@ -1,4 +1,5 @@
-import { TIMED_OUT, withTimeout } from "../async/deadline";
+import { TIMED_OUT } from "../async/deadline";
+import { ExpiringSet } from "../async/expiring-set";
 import { HandlerTransaction } from "../async/handler-transaction";
 import type { Delivery } from "../couriers/courier";
 import { ReliableRetryableError } from "../errors";
@@ -39,26 +40,23 @@ export interface HandlingParts {
  */
 export class Handling {
   readonly #rows: RowReceipts | undefined;
+  readonly #limits: ExpiringSet<Limit>;
 
   constructor(
     private readonly spec: ConsumerSpec,
     private readonly parts: ConsumerParts,
     private readonly own: HandlingParts
   ) {
+    this.#limits = new ExpiringSet(({ resolve }) => resolve(TIMED_OUT), parts.clock);
     const { rows, queues, logger } = parts;
     if (rows) this.#rows = new RowReceipts(rows, queues.callbackReceipts, spec.group, logger);
   }
 
-  async run(held: Held, envelope: Envelope): Promise<void> {
+  run(held: Held, envelope: Envelope): Promise<void> {
     const { inbox } = this.own;
-    if (!inbox) return this.#run(held, envelope);
-    const { handledAs } = envelope;
-    const work = inbox.enter(handledAs, () => this.#once(held, envelope, inbox));
-    try {
-      await work;
-    } finally {
-      inbox.leave(handledAs, work);
-    }
+    return inbox
+      ? inbox.oneByOne(envelope.handledAs, () => this.#once(held, envelope, inbox))
+      : this.#run(held, envelope);
   }
 
   async #once(held: Held, envelope: Envelope, inbox: Inbox): Promise<void> {
@@ -112,9 +110,28 @@ export class Handling {
     }
     const course: Course = { started: clock.monotonic(), runs: 0, era: this.own.breaker?.begin() ?? 0 };
     const work = this.#handle(delivery, envelope, course);
-    const end = await withTimeout(work, this.spec.options.handlerTimeoutMs, clock);
+    const end = await this.#limited(work);
     this.own.breaker?.ended(course.era);
     return { course, work, end };
+  }
+
+  /** Or TIMED_OUT: noticed by one timer for all, some 100 ms late. */
+  #limited(work: Promise<HandlerEnd | "duplicate">): Promise<HandlerEnd | "duplicate" | typeof TIMED_OUT> {
+    const deadline = this.parts.clock.monotonic() + this.spec.options.handlerTimeoutMs;
+    return new Promise((resolve, reject) => {
+      const limit = { deadline, resolve };
+      this.#limits.add(limit);
+      work.then(
+        end => {
+          this.#limits.delete(limit);
+          resolve(end);
+        },
+        error => {
+          this.#limits.delete(limit);
+          reject(error);
+        }
+      );
+    });
   }
 
   async #ended(delivery: Delivery, envelope: Envelope, { course, work, end }: Begun): Promise<void> {
@@ -191,6 +208,12 @@ export class Handling {
   #itemOf(envelope: Envelope, end: HandlerEnd, { started, runs }: Course, delivery?: Delivery): ReceiptItem {
     return echoing(envelope, delivery, settle(envelope, end, this.parts.clock.monotonic() - started, runs));
   }
+}
+
+/** A handler at work. */
+interface Limit {
+  readonly deadline: number;
+  resolve(end: typeof TIMED_OUT): void;
 }
 
 /** A handler has begun, and has ended or its time is up. */

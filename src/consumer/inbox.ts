@@ -48,16 +48,16 @@ export class Inbox {
     });
   }
 
-  /** Starts the work after that of earlier deliveries of the same id. `leave` must follow. */
-  enter(id: string, work: () => Promise<void>): Promise<void> {
+  /** Starts the work after that of earlier deliveries of the same id. */
+  oneByOne(id: string, work: () => Promise<void>): Promise<void> {
     const before = this.#running.get(id);
     const mine = before ? before.then(work, work) : work();
     this.#running.set(id, mine);
+    const leave = () => {
+      if (this.#running.get(id) === mine) this.#running.delete(id);
+    };
+    mine.then(leave, leave);
     return mine;
-  }
-
-  leave(id: string, work: Promise<void>): void {
-    if (this.#running.get(id) === work) this.#running.delete(id);
   }
 
   /** Without an answer from the store the message waits here, unacked: it may have been handled already. */

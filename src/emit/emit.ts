@@ -1,4 +1,3 @@
-import { uuidv7 } from "uuidv7";
 import { HandlerTransaction } from "../async/handler-transaction";
 import { ReliableError } from "../errors";
 import { ANY_GROUP, type Message } from "../message/message";
@@ -6,6 +5,7 @@ import type { ServiceOptions } from "../options/options";
 import { encodeBody } from "../outbound/encoding";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
+import { newId } from "../platform/ids";
 import type { Warnings } from "../platform/warnings";
 import type { Store } from "../stores/store";
 import type { Load } from "../telemetry/load";
@@ -121,7 +121,7 @@ export class Emitter {
   }
 
   id(): string {
-    return uuidv7();
+    return newId();
   }
 
   now(): Date {

@@ -118,7 +118,7 @@ export class Outbox implements Strategy {
     metrics.stored(message.event);
     if (session) this.#sessions.add(session as object, message._id);
     else if (direct) this.#startPublish(message, conditions);
-    return this.#wait(message, conditions, until);
+    return conditions.waitFor === "stored" ? resultOf(message, message.status) : this.#wait(message, conditions, until);
   }
 
   /** The id has a row already, which stays. */

@@ -196,7 +196,8 @@ export function headersOf(
   if (origin.level !== undefined) headers[HEADER.level] = origin.level;
   if (origin.tracing !== undefined) headers[HEADER.tracing] = origin.tracing;
   if (origin.nodeID) headers[HEADER.nodeID] = printable(origin.nodeID);
-  if (origin.caller) headers[HEADER.caller] = printable(origin.caller);
+  // The handler's context has the producer, where no other is said.
+  if (origin.caller && origin.caller !== message.producer) headers[HEADER.caller] = printable(origin.caller);
   if (origin.traceparent) headers[HEADER.traceparent] = printable(origin.traceparent);
   if (!isEmpty(message.meta)) headers[HEADER.meta] = JSON.stringify(message.meta);
   if (!isEmpty(message.headers)) headers[HEADER.headers] = JSON.stringify(message.headers);

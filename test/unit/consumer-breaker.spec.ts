@@ -27,7 +27,13 @@ async function consuming({ failures = 3, handlerTimeoutMs = 60_000 } = {}) {
     now: () => now,
     monotonic: () => now,
     after,
-    every: () => ({ stop: () => undefined }),
+    every(ms, run) {
+      let timer = after(ms, function again() {
+        timer = after(ms, again);
+        run();
+      });
+      return { stop: () => timer.stop() };
+    },
     sleep: ms => new Promise(resolve => void after(ms, resolve))
   };
   const limits: number[] = [];

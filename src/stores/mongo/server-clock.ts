@@ -21,6 +21,8 @@ const ANY = "";
 export class ServerClock {
   /** Per server: what its clock is ahead of this process's monotonic one. */
   readonly #ahead = new Map<string, number[]>();
+  /** The median of them: each emit asks for the time, more than once. */
+  #median: number | undefined;
   #heardAt = -Infinity;
   #toldServers = false;
   #toldNode = false;
@@ -31,7 +33,7 @@ export class ServerClock {
   ) {}
 
   now(): Date {
-    const ahead = this.#median();
+    const ahead = this.#median;
     return new Date(ahead === undefined ? this.clock.now() : this.clock.monotonic() + ahead);
   }
 
@@ -47,6 +49,7 @@ export class ServerClock {
     this.#heardAt = this.clock.monotonic();
     const last = this.#ahead.get(address) ?? [];
     this.#ahead.set(address, [...last, localTime.getTime() - this.#heardAt].slice(-KEPT));
+    this.#reckon();
     this.#tellSkew();
   }
 
@@ -54,15 +57,16 @@ export class ServerClock {
   keep(addresses: Set<string>): void {
     for (const address of this.#ahead.keys())
       if (address !== ANY && !addresses.has(address) && this.#ahead.size > 1) this.#ahead.delete(address);
+    this.#reckon();
   }
 
   #each(): number[] {
     return [...this.#ahead.values()].map(samples => Math.max(...samples)).sort((a, b) => a - b);
   }
 
-  #median(): number | undefined {
+  #reckon(): void {
     const all = this.#each();
-    return all[Math.floor((all.length - 1) / 2)];
+    this.#median = all[Math.floor((all.length - 1) / 2)];
   }
 
   #tellSkew(): void {

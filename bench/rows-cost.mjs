@@ -4,17 +4,18 @@ import { inTurn } from "./lib/side.mjs";
 import { SHORT_CHECKS_MS } from "./lib/world.mjs";
 
 const BYTES = 512;
+const IDLE_MS = 4000;
 const rate = (value, unit) => ({ value, unit });
 
 const total = cost => Object.values(cost).reduce((sum, micros) => sum + micros, 0);
 
 export const cpu = {
   id: "P13",
-  note: "CPU time of all processes (Node.js, RabbitMQ, PostgreSQL, its gateway) from the first of 10,000 emits to the last `consumed` one, 1000 at a time, prefetch 500, against publish, consume and ack by plain amqplib (of Node.js and RabbitMQ, since it uses no store). `callback` with its check: until each message's check has come, after 8 s here, and all queues of checks are empty. Only against servers of test/servers/servers, whose processes it reads; they should serve nothing else meanwhile. Part by part: `npm run bench:parts`.",
+  note: "CPU time of all processes (Node.js, RabbitMQ, PostgreSQL, its gateway) from the first of 10,000 emits to the last `consumed` one, 1000 at a time, prefetch 500, without what these processes take while nothing is asked of them (measured for 4 s just before, on the same node), against publish, consume and ack by plain amqplib (of Node.js and RabbitMQ, since it uses no store). `callback` with its check: until each message's check has come, after 8 s here, and all queues of checks are empty. Only against servers of test/servers/servers, whose processes it reads; they should serve nothing else meanwhile. Part by part: `npm run bench:parts`.",
   prepare: () => ({ pids: serverPids() }),
   async round({ round, run, quick, pids }) {
     const counts = quick ? { count: 1000, warm: 200 } : { count: 10_000, warm: 2000 };
-    const load = { bytes: BYTES, prefetch: 500, pids, ...counts };
+    const load = { bytes: BYTES, prefetch: 500, pids, idleMs: IDLE_MS, ...counts };
     const ours = more => run("ours.pipeline", { ...load, concurrency: 1000, ...more });
     const { raw, outbox, checked } = await inTurn(round, {
       // It uses no store: what the store does by itself meanwhile is none of its cost.

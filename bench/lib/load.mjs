@@ -72,16 +72,26 @@ export function counter() {
 
 /**
  * From the first of `count` sends, after `warm` others, until all that came of them has `reached` its end: per second,
- * and what each cost. `profile`: the file for a CPU profile of this part.
+ * and what each cost, without what the same processes take while nothing is asked of them, measured for `idleMs` before.
+ * `profile`: the file for a CPU profile of this part.
  */
-export async function pipelined({ count, warm, concurrency, pids, send, reached, profile }) {
+export async function pipelined({ count, warm, concurrency, pids, send, reached, profile, idleMs = 0 }) {
   await Promise.all([each(warm, concurrency, send), reached(warm)]);
+  const idle = meter(pids);
+  if (idleMs) await new Promise(resolve => setTimeout(resolve, idleMs));
+  const idleCost = idle(1);
   const profiled = profile && (await startProfile(profile));
   const from = performance.now();
   const spent = meter(pids);
   await Promise.all([each(count, concurrency, send), reached(warm + count)]);
-  const perSecond = (count / (performance.now() - from)) * 1000;
-  const cost = spent(count);
+  const ms = performance.now() - from;
+  const perSecond = (count / ms) * 1000;
+  const cost = Object.fromEntries(
+    Object.entries(spent(count)).map(([name, micros]) => [
+      name,
+      idleMs ? micros - (idleCost[name] * ms) / idleMs / count : micros
+    ])
+  );
   await profiled?.();
   return { perSecond, cpuMicros: cost.process, cost };
 }

@@ -85,7 +85,8 @@ async function pipeline({
   pids,
   options = {},
   checked = false,
-  profile
+  profile,
+  idleMs
 }) {
   const numbers = Array.from({ length: groups }, (_, i) => i + 1);
   const broker = await reliableNode({
@@ -106,7 +107,7 @@ async function pipeline({
     if (checked) await until(checks.came, `the checks of ${count} messages`, { everyMs: 500 });
   };
   const checks = checked && (await checksOf(namespace, options.checkDelaysMs));
-  const result = await pipelined({ count, warm, concurrency, pids, send, reached, profile });
+  const result = await pipelined({ count, warm, concurrency, pids, send, reached, profile, idleMs });
   if (checked) await checks.close();
   await broker.stop();
   return result;

@@ -52,13 +52,13 @@ async function publish({ namespace, bytes, window, warmMs, ms }) {
 }
 
 /** Until the last message has been consumed and acked: what a pipeline without any tracking reaches. */
-async function pipeline({ namespace, bytes, window, prefetch, count, warm, pids }) {
+async function pipeline({ namespace, bytes, window, prefetch, count, warm, pids, idleMs }) {
   const { publish, close } = await publisher(namespace);
   const consumed = counter();
   const consuming = await consumer(namespace, prefetch, () => consumed.add());
   const body = payloadOf(bytes);
   const send = () => publish(Buffer.from(JSON.stringify(body)));
-  const result = await pipelined({ count, warm, concurrency: window, pids, send, reached: consumed.reach });
+  const result = await pipelined({ count, warm, concurrency: window, pids, send, reached: consumed.reach, idleMs });
   await consuming.close();
   await close();
   return result;

@@ -17,7 +17,7 @@ it("50 services that come and go on a node that stays leave no channel, timer or
   const broker = await made.node(nodeID, [emitter(made.mixin())]);
   const comeAndGo = async () => {
     const service = broker.createService(consumer(made.mixin(), "stock", "order.created", () => undefined));
-    await broker.waitForServices("stock", 10_000, 5);
+    await broker.waitForServices("stock", 30_000, 5);
     await emitterOf(broker)("order.created", {}, { groups: ["stock"], waitFor: "consumed" });
     await broker.destroyService(service);
   };

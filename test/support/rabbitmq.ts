@@ -40,7 +40,8 @@ export async function channelsOf(nodeID: string): Promise<number[]> {
   return listed
     .split("\n")
     .filter(line => line.includes(`reliable:${nodeID}:`))
-    .map(line => Number(line.split("\t")[0]));
+    .map(line => Number(line.split("\t")[0]))
+    .sort((a, b) => a - b);
 }
 
 /**

@@ -153,8 +153,8 @@ export class MessagePublisher {
   }
 
   /** Where the confirm settles the message, its consumer owes no receipt. */
-  #addressed(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
-    const headers = this.#headers(message, attempt, groups);
+  #addressed(message: Message, attempt: number, groups: string[], toAll: boolean): Record<string, unknown> {
+    const headers = this.#headers(message, attempt, groups, toAll);
     if (groups.some(settledByConfirm)) {
       delete headers[HEADER.receipt];
       delete headers[HEADER.echo];
@@ -174,7 +174,7 @@ export class MessagePublisher {
       messageId,
       type,
       body,
-      headers: this.#addressed(message, attempt, groups),
+      headers: this.#addressed(message, attempt, groups, "event" in to),
       appId
     });
     return (this.metrics.sink ? this.#timed(publishing, type) : publishing).catch(unsendable);
@@ -187,10 +187,10 @@ export class MessagePublisher {
     return result;
   }
 
-  #headers(message: Message, attempt: number, groups: string[]): Record<string, unknown> {
+  #headers(message: Message, attempt: number, groups: string[], toAll: boolean): Record<string, unknown> {
     const isCallback = message.strategy === "callback";
     // Where the row of a message of `callback` will lie is not known yet.
-    const rest = isCallback ? { echo: this.#planOf(message) } : { store: this.#store?.id };
+    const rest = isCallback ? { echo: this.#planOf(message), toAll } : { store: this.#store?.id, toAll };
     return headersOf(message, attempt, groups, this.#receipts(message), rest);
   }
 

@@ -174,20 +174,21 @@ export function headersOf(
   attempt: number,
   groups: string[],
   receipt: string,
-  { echo, store }: { echo?: string | undefined; store?: string | undefined } = {}
+  { echo, store, toAll }: { echo?: string | undefined; store?: string | undefined; toAll?: boolean } = {}
 ): Record<string, unknown> {
   const { origin } = message;
+  // Each header costs RabbitMQ and both clients some µs a message: what is said by its absence is not sent.
   const headers: Record<string, unknown> = {
     [HEADER.version]: WIRE_VERSION,
-    [HEADER.strategy]: message.strategy,
     [HEADER.attempt]: attempt,
     [HEADER.receipt]: receipt,
     [HEADER.producer]: message.producer
   };
+  if (message.strategy !== "outbox") headers[HEADER.strategy] = message.strategy;
   const [group] = groups;
   const base = groups.length === 1 && group !== undefined && message.base[group];
   if (base) headers[HEADER.counted] = Math.max(0, attempt - 1 - base);
-  if (groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = listed(groups);
+  if (!toAll && groups.length && !groups.includes(ANY_GROUP)) headers[HEADER.groups] = listed(groups);
   if (echo !== undefined) headers[HEADER.echo] = echo;
   if (store !== undefined) headers[HEADER.store] = store;
   // User code may have set them to any type and content. Readers take text without control characters only.

@@ -31,7 +31,11 @@ const RUNS: [what: string, signing: ReliableOptions | undefined][] = [
 const EACH_S = SECONDS / RUNS.length;
 
 /** That the load itself sends: see `Samples`. */
-const KINDS = 9;
+const KINDS = [
+  ...["announcement", "check", "event", "event, again", "job", "receipt, callback", "receipt, outbox", "withdrawal"]
+];
+/** One that comes alone is a message of its own; on a busy machine hardly one does. */
+const INTENTS = ["check, intent", "checks"];
 const WARM_UP_S = 5;
 /** Emits a second. */
 const RATE = 60;
@@ -157,8 +161,8 @@ it.each(RUNS)(
     front.tell("load");
     await until(
       () => samples.kinds,
-      kinds => kinds.length === KINDS,
-      30_000
+      kinds => KINDS.every(kind => kinds.includes(kind)) && INTENTS.some(kind => kinds.includes(kind)),
+      60_000
     );
     await new Promise(resolve => setTimeout(resolve, WARM_UP_S * 1000));
     await rabbitmqctl("trace_off", "-p", vhost);
@@ -228,9 +232,12 @@ it.each(RUNS)(
     expect({ lost, open, errors, vanished }, failure).toEqual({ lost: [], open: [], errors: [], vanished: [] });
     expect(verdict.promised, failure).toBeGreaterThan(EACH_S);
     for (const { health } of told) expect(health, failure).toMatchObject({ ok: true, reconnects: 0 });
-    const consumersNow = new Map([...(await queuesIn(vhost))].map(([name, { consumers }]) => [name, consumers]));
-    for (const [name, { consumers }] of active)
-      expect(`${consumersNow.get(name)} on ${name}`, failure).toBe(`${consumers} on ${name}`);
+    // One that is begun anew, with another prefetch, is listed twice for a moment, or not at all.
+    const deserted = async () => {
+      const now = await queuesIn(vhost);
+      return [...active].flatMap(([name, { consumers }]) => (consumers && !now.get(name)?.consumers ? name : []));
+    };
+    expect(await until(deserted, names => names.length === 0), failure).toEqual([]);
     const held = ({ heap, external }: Memory) => heap + external;
     const grown = nodes.map((_, i) => held(after[i] as Memory) - held(before[i] as Memory));
     for (const bytes of grown)

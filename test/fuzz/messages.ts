@@ -137,6 +137,34 @@ const check: Kind = (id, make) => {
   return forged("check", to, make.event, id, { ...headers, ...intent }, intent ? Buffer.alloc(0) : { n: 2 });
 };
 
+/** Many in one message, some of one id, with bodies and plans of their own or without. */
+const checks: Kind = (id, make) => {
+  const { random, places } = make;
+  const items = Array.from({ length: random.int(1, 5) }, (_, i) => {
+    const body = random.once(4) ? Buffer.alloc(0) : Buffer.from(JSON.stringify({ n: i }));
+    const item = {
+      id: random.once(6) ? `${id}.0` : `${id}.${i}`,
+      type: make.event,
+      at: Date.now() - random.int(0, 5000),
+      ...(random.once(3) && { headers: make.envelope({ "x-reliable-round": random.int(1, 3) }) }),
+      ...(random.once(3) && { plan: JSON.parse(make.plan()) as object }),
+      bytes: body.length
+    };
+    return { item, body };
+  });
+  const line = {
+    v: 1,
+    plan: JSON.parse(make.plan()) as object,
+    headers: make.envelope({ "x-reliable-round": 1 }),
+    items: items.map(({ item }) => item)
+  };
+  const body = Buffer.concat([Buffer.from(`${JSON.stringify(line)}\n`), ...items.map(({ body }) => body)]);
+  const headers = { "x-reliable-version": 1, "x-reliable-count": items.length };
+  const to = random.pick([places.checks, ...places.delays]);
+  const message = forged("checks", to, "reliable.checks", id, headers, body);
+  return { ...message, properties: { ...message.properties, contentType: "application/octet-stream" } };
+};
+
 /** Of patterns that no event of the load has, but at the queues that are there. */
 const announcement: Kind = (id, make) => {
   const { random, places } = make;
@@ -192,4 +220,6 @@ const job: Kind = (id, make) => {
 const noise: Kind = (id, { random }) =>
   forged("noise", "", "", id, {}, random.bytes(random.pick([0, 1, 7, 100, 5000])));
 
-const KINDS: readonly Kind[] = [event, again, receipt, withdrawal, check, announcement, parked, deadLetter, job, noise];
+const KINDS: readonly Kind[] = [
+  ...[event, again, receipt, withdrawal, check, checks, announcement, parked, deadLetter, job, noise]
+];

@@ -161,6 +161,7 @@ function kindOf(key: string, headers: Record<string, unknown>, { type }: Record<
   if (key.endsWith(".receipts.callback")) return "receipt, callback";
   if (key.endsWith(".receipts.outbox")) return "receipt, outbox";
   if (key.endsWith(".announcements")) return "announcement";
+  if (type === "reliable.checks") return "checks";
   if (key.includes(".checks")) return headers["x-reliable-intent"] === undefined ? "check" : "check, intent";
   if (key.endsWith(".parked")) return "parked";
   return key.includes(".on.") ? "event, again" : key.startsWith("jobs.") ? "job" : "event";

@@ -248,9 +248,11 @@ export class Outbox implements Strategy {
       await this.#failed.add(judgeFailure(message, group, 1, "refused", refused(reason), { now }));
     else if (outcome === "returned") {
       const known = subscriptions?.knows(group, message.event);
-      const again = known
-        ? code === "NO_ROUTE" && displaced(message, group, 1, now)
-        : unroutableYet(message, group, 1, { now, reason });
+      // It may have announced itself since the publish: that led to no queue because none was known.
+      const again =
+        known && code === "NO_ROUTE"
+          ? displaced(message, group, 1, now)
+          : unroutableYet(message, group, 1, { now, reason, ...(known && { pauseMs: POSTPONE_MS }) });
       await (again
         ? this.#displaced.add(again)
         : this.#failed.add(judgeFailure(message, group, 1, "unroutable", noRoute(reason), { now })));

@@ -4,7 +4,7 @@ import type { EmitOptions, EmitResult, MessageStory, ReliableError } from "../..
 import { ANY_GROUP } from "../../src/message/message";
 import { type Cluster, cluster, until } from "../support/brokers";
 import { messageOf } from "../support/messages";
-import { courierOf, rowOf, storeOf } from "../support/runtime";
+import { courierOf, rowOf, runtimeOf, storeOf } from "../support/runtime";
 import {
   consumer,
   type Emit,
@@ -137,6 +137,24 @@ describe.each(STRATEGIES)("strategy $name", ({ name, storedAtOnce }) => {
     ).toMatchObject({ status: "dead", failed: "mail" });
     expect(seen).toHaveLength(1);
   });
+
+  // The first publish of `callback` looks for no queue.
+  if (storedAtOnce)
+    it("a group that announces itself between the look for its queue and the judgement costs no attempt", async () => {
+      const made = cluster();
+      const { broker, emit } = await producer(made);
+      const seen: unknown[] = [];
+      await late(made, seen);
+      await subscribed(broker, 1);
+      const { subscriptions } = runtimeOf(broker).needStorage();
+      const queueOf = subscriptions.queueOf.bind(subscriptions);
+      let looks = 0;
+      subscriptions.queueOf = (...of) => (++looks === 1 ? undefined : queueOf(...of));
+      await emit("order.created", { n: 7 }, { id: "order-1", groups: ["stock"], maxAttempts: 1 });
+      expect(await reaches(broker, "order-1", "consumed")).toMatchObject({ handled: "stock" });
+      expect(looks).toBeGreaterThan(0);
+      expect(seen).toHaveLength(1);
+    });
 
   it("a human's retry gives it the whole time again", async () => {
     const made = cluster();

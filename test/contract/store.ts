@@ -262,6 +262,31 @@ export function transitions(kind: StoreKind): void {
       }
     );
 
+    one(
+      "puts a new emission in place of one that is still in question, which is not withdrawn with it",
+      async store => {
+        const callback = { strategy: "callback", body: Buffer.alloc(0), partial: true } as const;
+        const old = await put(store, { ...callback, status: "intended", createdAt: at(1) });
+        const fresh = messageOf({ _id: old._id, strategy: "callback", status: "published", createdAt: at(3) });
+        await store.messages.upsertFromChecks([fresh]);
+        const receipt = { at: at(4), nodeID: "node-1", durationMs: 1, attempt: 1 };
+        await store.messages.handled([{ id: old._id, group: fresh.waiting[0] as string, receipt }]);
+        expect(await store.intents.withdraw(old._id, { at: at(5), by: "shop", act: "withdraw" }, old.createdAt)).toBe(
+          false
+        );
+        expect(await store.intents.withdraw(old._id, { at: at(5), by: "shop", act: "withdraw" })).toBe(false);
+        expect(await get(store, old._id)).toMatchObject({ status: "consumed", createdAt: at(3), body: fresh.body });
+      }
+    );
+
+    one("leaves one in question that is older than what is there, or has a question of its own", async store => {
+      const old = await put(store, { strategy: "callback", status: "intended", createdAt: at(3) });
+      const other = { _id: old._id, strategy: "callback" } as const;
+      await store.messages.upsertFromChecks([messageOf({ ...other, status: "published", createdAt: at(1) })]);
+      await store.messages.upsertFromChecks([messageOf({ ...other, status: "intended", createdAt: at(5) })]);
+      expect(await get(store, old._id)).toMatchObject({ status: "intended", createdAt: at(3) });
+    });
+
     one("completes a row of the same emission that is known in part only", async store => {
       const fresh = messageOf({ strategy: "callback", status: "published", createdAt: at(3) });
       await store.messages.insertFromReceipts([{ ...fresh, body: Buffer.alloc(0), partial: true }]);

@@ -64,10 +64,7 @@ export class CallbackRows {
     const there = new Map([...known, ...raced]);
     const operations = rows.flatMap(row => changesBy(row, there.get(row._id)));
     if (operations.length) await this.db.collections.messages.bulk(operations);
-    const again = rows.filter(
-      ({ _id, createdAt }) =>
-        there.get(_id)?.status === STATUS.withdrawn && there.get(_id)?.createdAt.getTime() !== createdAt.getTime()
-    );
+    const again = rows.filter(row => isNewer(row, there.get(row._id)));
     if (again.length)
       await this.db.collections.messages.bulk(again.map(row => replacing(there.get(row._id) as Message, row)));
     for (const [id, row] of await this.#found(again)) there.set(id, row);
@@ -154,7 +151,20 @@ function sent({ _id, status, publishedAt, dueAt }: Message): Operation {
   };
 }
 
-/** A new emission under an id whose earlier emission was withdrawn. */
+/**
+ * A new emission under an id whose earlier one was withdrawn; or is still in question, although its caller has been told
+ * that its business write has failed, or he would not have emitted the id again: what withdraws it may come later than
+ * what the new one brings. That one must not be taken for the old one, or it would be withdrawn with it.
+ */
+function isNewer(row: Message, there: Message | undefined): boolean {
+  if (!there || there.createdAt.getTime() === row.createdAt.getTime()) return false;
+  if (there.status === STATUS.withdrawn) return true;
+  // One with an intent of its own is `sent`.
+  const isSent = row.status !== STATUS.intended && !row.intent;
+  return there.status === STATUS.intended && isSent && row.createdAt > there.createdAt;
+}
+
+/** Takes the place of the older emission, wherever that has got to meanwhile. */
 function replacing(old: Message, row: Message): Operation {
   const { _id, notes: _, ...doc } = encodeMessage(row);
   // It may be dropped at this moment.
@@ -162,7 +172,7 @@ function replacing(old: Message, row: Message): Operation {
     field => !(field in doc) && field !== "_id" && field !== "notes"
   );
   return {
-    filter: { _id: row._id, status: STATUS.withdrawn, createdAt: old.createdAt },
+    filter: { _id: row._id, status: { $in: [STATUS.withdrawn, STATUS.intended] }, createdAt: old.createdAt },
     change: { $set: doc, ...(gone.length && { $unset: Object.fromEntries(gone.map(field => [field, true as const])) }) }
   };
 }

@@ -81,7 +81,9 @@ async function parkedOf(db: Db, prefix: string): Promise<{ marks: Set<number>; i
 function idsIn(n: number, { properties, body }: Forged): string[] {
   const own = [idOf(n), String(properties["messageId"])];
   try {
-    const { id, items = [] } = JSON.parse(body.toString()) as { id?: unknown; items?: { id?: unknown }[] };
+    // Of many checks the first line names them; their bodies follow.
+    const [line = ""] = body.toString().split("\n", 1);
+    const { id, items = [] } = JSON.parse(line) as { id?: unknown; items?: { id?: unknown }[] };
     return [...own, String(id), ...items.map(item => String(item.id))];
   } catch {
     return own;

@@ -17,8 +17,9 @@ async function withoutTrackers(made: Cluster, handler: (node: string, id: string
   const node = (name: string) =>
     made.node(name, [
       emitter(made.mixin({ service: false })),
-      consumer(made.mixin({ service: false }), "stock", "order.created", ({ locals }) =>
-        handler(name, (locals as { reliable: { id: string } }).reliable.id)
+      // Moleculer 0.14 looks for the parameter's name.
+      consumer(made.mixin({ service: false }), "stock", "order.created", ctx =>
+        handler(name, (ctx.locals as { reliable: { id: string } }).reliable.id)
       )
     ]);
   const nodes = [await node("node-1"), await node("node-2")] as [ServiceBroker, ServiceBroker];
@@ -87,7 +88,7 @@ it("a message that lies in another store is answered by a message, and known by 
       elsewhere,
       "stock",
       "order.created",
-      ({ locals }) => void handled.push((locals as { reliable: { id: string } }).reliable.id)
+      ctx => void handled.push((ctx.locals as { reliable: { id: string } }).reliable.id)
     )
   ]);
   onTestFinished(async () => {

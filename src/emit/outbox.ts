@@ -248,11 +248,10 @@ export class Outbox implements Strategy {
       await this.#failed.add(judgeFailure(message, group, 1, "refused", refused(reason), { now }));
     else if (outcome === "returned") {
       const known = subscriptions?.knows(group, message.event);
-      // It may have announced itself since the publish: that led to no queue because none was known.
       const again =
         known && code === "NO_ROUTE"
           ? displaced(message, group, 1, now)
-          : unroutableYet(message, group, 1, { now, reason, ...(known && { pauseMs: POSTPONE_MS }) });
+          : unroutableYet(message, group, 1, { now, known, reason });
       await (again
         ? this.#displaced.add(again)
         : this.#failed.add(judgeFailure(message, group, 1, "unroutable", noRoute(reason), { now })));

@@ -95,6 +95,9 @@ export function displaced(message: MessageHead, group: string, attempt: number, 
   };
 }
 
+/** Until a group is tried that is known by now. */
+const ANNOUNCED_MS = 1000;
+
 /**
  * No queue took it, and its group is not known: its consumer may be deployed after its producer. For `unroutableMs` that
  * costs no attempt; undefined = it does now. A queue for jobs needs no consumer to be there.
@@ -105,21 +108,24 @@ export function unroutableYet(
   attempt: number,
   {
     now,
+    known = false,
     reason = "no queue took it",
     pauseMs
-  }: { now: Date; reason?: string | undefined; pauseMs?: number | undefined }
+  }: { now: Date; known?: boolean | undefined; reason?: string | undefined; pauseMs?: number | undefined }
 ): DisplacedAttempt | undefined {
   const since = message.unroutable[group] ?? now;
   const goneMs = now.getTime() - since.getTime();
   const leftMs = message.unroutableMs - goneMs;
   if (leftMs <= 0 || queueTargetOf(group)) return undefined;
+  // It has announced itself since the publish, which led to no queue because none was known.
+  const pause = known ? ANNOUNCED_MS : (pauseMs ?? growingPauseMs(message.backoff, goneMs));
   const error = { ...noRoute(`${reason}; ${unknownText(message.event, group)}`), code: "NO_GROUP" };
   return {
     id: message._id,
     group,
     attempt,
     failure: { at: now, cause: "displaced", group, attempt, error },
-    nextAt: new Date(now.getTime() + Math.min(leftMs, pauseMs ?? growingPauseMs(message.backoff, goneMs))),
+    nextAt: new Date(now.getTime() + Math.min(leftMs, pause)),
     unroutable: { event: message.event, since }
   };
 }

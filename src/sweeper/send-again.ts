@@ -10,9 +10,6 @@ import type { SweepCounts } from "./counts";
 import { reachesAllAtOnce, type SweepPlan } from "./plan";
 import type { Settled, SweepParts } from "./sweep-parts";
 
-/** Until a group is tried that has announced itself in the meantime. */
-const SOON_MS = 1000;
-
 /** Publishes the steps of a plan, or has the producer publish them if it keeps the payload. */
 async function publish(parts: SweepParts, plan: SweepPlan): Promise<Published> {
   const { message, steps } = plan;
@@ -64,10 +61,9 @@ export async function sendAgain(
       next.set(group, new Date(at.getTime() + offlinePauseMs(message)));
       missing.push(group);
     } else if (outcome === "returned") {
-      // With `callback` a check was sent, too: it comes when an answer would be due. A group that is known by now has
-      // announced itself in between.
-      const pause = known(group) ? SOON_MS : round ? answerBy.getTime() - at.getTime() : undefined;
-      const yet = unroutableYet(message, group, attempt, { now: at, reason, pauseMs: pause });
+      // With `callback` a check was sent, too: it comes when an answer would be due.
+      const pause = round ? answerBy.getTime() - at.getTime() : undefined;
+      const yet = unroutableYet(message, group, attempt, { now: at, known: known(group), reason, pauseMs: pause });
       if (!yet) failures.push(judgeFailure(message, group, attempt, "unroutable", noRoute(reason), { now: at }));
       else {
         attempts[group] = attempt - 1;

@@ -151,3 +151,15 @@ export function noStore(nodeID: string): ReliableError {
     nodeID
   });
 }
+
+/** `stopped`: it does not run any more; else not yet. */
+export function notRunning(stopped: boolean, event?: string): ReliableError {
+  const what = event ? `Cannot emit '${event}' reliably` : "Not possible";
+  return stopped
+    ? new ReliableError("RELIABLE_STOPPED", `${what}: the node has stopped. Nothing was stored.`, { event })
+    : new ReliableError(
+        "RELIABLE_NOT_STARTED",
+        `${what}: the service has not started yet; \`started()\` is the earliest place. Nothing was stored.`,
+        { event }
+      );
+}

@@ -5,7 +5,7 @@ import type { ConsumerSpec } from "../consumer/consumer-parts";
 import { decoding } from "../consumer/decoding";
 import { assertSameOptions } from "../consumer/same-options";
 import { type Courier, systemQueue } from "../couriers/courier";
-import { noStore } from "../emit/emit";
+import { noStore, notRunning } from "../emit/emit";
 import type { EmitOptions } from "../emit/emit-options";
 import type { EmitSource } from "../emit/new-message";
 import type { EmitResult } from "../emit/strategy";
@@ -199,7 +199,7 @@ export class Runtime {
     const { storage } = this.#parts;
     await Promise.all([storage?.subscriptions.start(), !options.observer && storage?.ownStore.learn()]);
     if (options.observer) return;
-    await this.#parts.storage?.pauseMarks.start();
+    await storage?.pauseMarks.start();
     this.#parts.gauges.start();
     this.#parts.history.start();
   }
@@ -312,14 +312,7 @@ export class Runtime {
   }
 
   #notRunning(event?: string): ReliableError {
-    const what = event ? `Cannot emit '${event}' reliably` : "Not possible";
-    return this.#phase === "stopped"
-      ? new ReliableError("RELIABLE_STOPPED", `${what}: the node has stopped. Nothing was stored.`, { event })
-      : new ReliableError(
-          "RELIABLE_NOT_STARTED",
-          `${what}: the service has not started yet; \`started()\` is the earliest place. Nothing was stored.`,
-          { event }
-        );
+    return notRunning(this.#phase === "stopped", event);
   }
 
   async #stop(deadline: Deadline): Promise<void> {

@@ -70,6 +70,13 @@ export function counter() {
   };
 }
 
+/** µs in each ms, by name. */
+async function idling(pids, ms) {
+  const spent = meter(pids);
+  await new Promise(resolve => setTimeout(resolve, ms));
+  return spent(ms);
+}
+
 /**
  * From the first of `count` sends, after `warm` others, until all that came of them has `reached` its end: per second,
  * and what each cost, without what the same processes take while nothing is asked of them, measured for `idleMs` before.
@@ -77,9 +84,7 @@ export function counter() {
  */
 export async function pipelined({ count, warm, concurrency, pids, send, reached, profile, idleMs = 0 }) {
   await Promise.all([each(warm, concurrency, send), reached(warm)]);
-  const idle = meter(pids);
-  if (idleMs) await new Promise(resolve => setTimeout(resolve, idleMs));
-  const idleCost = idle(1);
+  const idle = idleMs ? await idling(pids, idleMs) : {};
   const profiled = profile && (await startProfile(profile));
   const from = performance.now();
   const spent = meter(pids);
@@ -87,10 +92,7 @@ export async function pipelined({ count, warm, concurrency, pids, send, reached,
   const ms = performance.now() - from;
   const perSecond = (count / ms) * 1000;
   const cost = Object.fromEntries(
-    Object.entries(spent(count)).map(([name, micros]) => [
-      name,
-      idleMs ? micros - (idleCost[name] * ms) / idleMs / count : micros
-    ])
+    Object.entries(spent(count)).map(([name, micros]) => [name, micros - ((idle[name] ?? 0) * ms) / count])
   );
   await profiled?.();
   return { perSecond, cpuMicros: cost.process, cost };

@@ -229,9 +229,8 @@ export class Consumer {
       );
       await this.parts.clock.sleep(backoffMs(RETRY, ++this.#plainFailures), this.#end.signal);
     } else this.#plainFailures = 0;
-    if ("error" in end || end.act === "nack") delivery.nack("error" in end || end.requeue);
-    // Tells the ack window only. A delivery that was returned to the broker is not acked.
-    this.receipts.ack(delivery);
+    if ("error" in end || end.act === "nack") this.receipts.nack(delivery, "error" in end || end.requeue);
+    else this.receipts.ack(delivery);
   }
 
   async #park(delivery: Delivery, reason: string): Promise<void> {

@@ -82,9 +82,9 @@ export class ReceiptSender {
     if (this.#acked.push(delivery) === 1) process.nextTick(() => this.#ackAll());
   }
 
-  /** Back into its queue: no handler has begun it. RabbitMQ does not count that towards the delivery limit (4.3 on). */
-  nack(delivery: Delivery): void {
-    delivery.nack(true);
+  /** Without a receipt. RabbitMQ does not count one that is requeued towards the delivery limit (4.3 on). */
+  nack(delivery: Delivery, requeue = true): void {
+    delivery.nack(requeue);
     // Its ack does nothing any more; the window waits for it.
     this.#window.settle([delivery]);
   }

@@ -17,9 +17,10 @@ export const cpu = {
     const counts = quick ? { count: 1000, warm: 200 } : { count: 10_000, warm: 2000 };
     const load = { bytes: BYTES, prefetch: 500, pids, idleMs: IDLE_MS, ...counts };
     const ours = more => run("ours.pipeline", { ...load, concurrency: 1000, ...more });
-    const { raw, outbox, checked } = await inTurn(round, {
+    const { raw, byHand, outbox, checked } = await inTurn(round, {
       // It uses no store: what the store does by itself meanwhile is none of its cost.
       raw: () => run("raw.pipeline", { ...load, window: 1000, pids: { RabbitMQ: pids.RabbitMQ } }),
+      byHand: () => run("byhand.pipeline", { ...load, concurrency: 1000 }),
       outbox: () => ours({ strategy: "outbox" }),
       checked: () => ours({ strategy: "callback", checked: true, options: { checkDelaysMs: SHORT_CHECKS_MS } })
     });
@@ -31,6 +32,7 @@ export const cpu = {
       target
     });
     return [
+      line("the steps of `outbox` by hand", byHand),
       line("`outbox`", outbox, { atMost: 2.4, aim: 1.8 }),
       line("`callback` with its check", checked, { atMost: 3.2, aim: 2.4 })
     ];

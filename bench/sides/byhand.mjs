@@ -1,11 +1,11 @@
-// The steps of an outbox written by hand with nothing but the servers' clients, as fast as we know how: insert in
-// batches, publish, inbox in batches, receipts by the hundred, one update for all of them. No sweeper, no due times, no
-// groups, no errors: what a machine can give at most.
+// The steps of either strategy written by hand with nothing but the servers' clients, as fast as we know how: inserts in
+// batches, publishes, many checks in one message, one look for many deliveries, one write for what many have handled,
+// one ack for them. No sweeper, no groups, no options, no errors: what a machine can give at most.
 import { randomUUID } from "node:crypto";
 import { Batcher } from "../../dist/src/async/batcher.js";
 import { delayQueueDeclaration } from "../../dist/src/couriers/amqp/topology.js";
 import { closedLoop, counter, pipelined } from "../lib/load.mjs";
-import { amqp, DATABASE, mongo, payloadOf, rawQueue } from "../lib/world.mjs";
+import { amqp, DATABASE, EVENT, mongo, payloadOf, rawQueue } from "../lib/world.mjs";
 import { callbackHeaders, shapes } from "./document.mjs";
 import { publisher, WRITE_CONCERN } from "./raw.mjs";
 
@@ -13,34 +13,14 @@ const BATCH = 500;
 
 async function rowsOf(namespace) {
   const client = await mongo();
-  const collection = name => client.db(DATABASE).collection(`${namespace}.${name}`, { writeConcern: WRITE_CONCERN });
-  const rows = collection("rows");
+  const rows = client.db(DATABASE).collection(`${namespace}.rows`, { writeConcern: WRITE_CONCERN });
   await rows.createIndexes(shapes.ours.indexes);
   const inserter = new Batcher({
     maxItems: BATCH,
     parallel: 2,
     write: documents => rows.insertMany(documents, { ordered: false }).then(() => [])
   });
-  return { client, rows, inbox: collection("inbox"), insert: document => inserter.add(document) };
-}
-
-/** Stores, then publishes without waiting for it: as an emit. */
-async function emits({ namespace, bytes, concurrency, warmMs, ms }) {
-  const { publish, close } = await publisher(namespace);
-  const { client, insert } = await rowsOf(namespace);
-  const payload = payloadOf(bytes);
-  const published = new Set();
-  const op = async () => {
-    const document = shapes.ours.document(payload);
-    await insert(document);
-    const sent = publish(document.body, document._id).finally(() => published.delete(sent));
-    published.add(sent);
-  };
-  const result = await closedLoop({ concurrency, warmMs, ms, op });
-  await Promise.all(published);
-  await close();
-  await client.close();
-  return result;
+  return { client, rows, insert: document => inserter.add(document) };
 }
 
 async function quorumQueue(name, channel) {
@@ -80,132 +60,136 @@ async function checkedEmits({ namespace, bytes, concurrency, warmMs, ms }) {
   return result;
 }
 
-/**
- * One message at a time, from the send until its handler runs, while the one before is answered, acked and recorded:
- * the steps of either strategy, with an inbox or without.
- */
-async function throughput({ namespace, bytes, strategy, inbox: remember, warmMs, ms }) {
+/** An emit: what is stored and sent, and what of it is waited for. */
+async function emitting({ namespace, strategy, insert }) {
   const { publish, publishTo, close } = await publisher(namespace);
-  const { client, rows, inbox, insert } = await rowsOf(namespace);
+  const model = await amqp();
+  const checks = await checksQueue(namespace, await model.createChannel());
+  const headers = callbackHeaders(rawQueue(namespace, 4));
+  const checked = new Batcher({
+    maxItems: 100,
+    write: async items => {
+      await publishTo("", checks, Buffer.from(JSON.stringify(items)), randomUUID(), { "x-reliable-kind": "checks" });
+      return [];
+    }
+  });
+  const published = new Set();
+  const outbox = async payload => {
+    const document = shapes.ours.document(payload);
+    await insert(document);
+    const sent = publish(document.body, document._id).finally(() => published.delete(sent));
+    published.add(sent);
+  };
+  const callback = payload => {
+    const id = randomUUID();
+    const body = Buffer.from(JSON.stringify(payload));
+    return Promise.all([publish(body, id, headers), checked.add({ id, body: body.toString("base64") })]);
+  };
+  const end = async () => {
+    await Promise.all(published);
+    await model.close();
+    await close();
+  };
+  return { emit: strategy === "outbox" ? outbox : callback, end };
+}
+
+/** Stores, then publishes without waiting for it; nobody consumes. */
+async function emits({ namespace, bytes, concurrency, warmMs, ms }) {
+  const { client, insert } = await rowsOf(namespace);
+  const { emit, end } = await emitting({ namespace, strategy: "outbox", insert });
+  const payload = payloadOf(bytes);
+  const result = await closedLoop({ concurrency, warmMs, ms, op: () => emit(payload) });
+  await end();
+  await client.close();
+  return result;
+}
+
+/** A consumer whose deliveries are looked for (`remember`), handled by `onMessage`, recorded and acked, many at a time. */
+async function handling({ namespace, strategy, rows, remember, prefetch, onMessage, onRecorded }) {
   const model = await amqp();
   const channel = await model.createChannel();
-  const checks = await checksQueue(namespace, channel);
-  const receipts = await quorumQueue(rawQueue(namespace, 4), channel);
-  let arrived;
-  let answered;
-  await channel.prefetch(1);
-  const handle = async message => {
-    const { messageId: _id } = message.properties;
+  const recorded = new Batcher({
+    maxItems: BATCH,
+    write: async messages => {
+      const ids = messages.map(message => message.properties.messageId);
+      const at = new Date();
+      const said = { groups: { "group-1": { receipt: { at, nodeID: "bench", durationMs: 0, attempt: 1 } } } };
+      const closed = { waiting: [], status: "consumed", at };
+      if (strategy === "outbox")
+        await rows.updateMany({ _id: { $in: ids }, status: "pending" }, { $set: closed, $unset: { dueAt: true } });
+      else
+        await rows.insertMany(
+          ids.map(_id => ({ _id, v: 2, event: EVENT, strategy, ...said, ...closed, createdAt: at })),
+          { ordered: false }
+        );
+      channel.ack(messages.at(-1), true);
+      onRecorded(ids.length);
+      return [];
+    }
+  });
+  const handle = message => {
     JSON.parse(message.content.toString());
-    if (remember) await inbox.findOne({ _id });
-    arrived();
-    if (remember) await inbox.insertOne({ _id, at: new Date() });
-    await publishTo("", receipts, Buffer.from(JSON.stringify([_id])), _id);
-    channel.ack(message);
+    onMessage();
+    void recorded.add(message);
   };
-  await channel.consume(rawQueue(namespace), message => (answered = handle(message)));
-  const tracking = await model.createChannel();
-  let held = [];
-  await tracking.consume(receipts, message => void held.push(message));
-  const record = async () => {
-    const messages = held;
-    held = [];
-    if (!messages.length) return;
-    const ids = messages.flatMap(message => JSON.parse(message.content.toString()));
-    const now = new Date();
-    const said = { waiting: [], status: "consumed", at: now };
-    if (strategy === "outbox")
-      await rows.updateMany({ _id: { $in: ids }, status: "pending" }, { $set: said, $unset: { dueAt: true } });
-    else
-      await rows.insertMany(
-        ids.map(_id => ({ ...shapes.ours.document({}), _id, ...said })),
-        { ordered: false }
-      );
-    tracking.ack(messages.at(-1), true);
+  const looked = new Batcher({
+    maxItems: BATCH,
+    write: async messages => {
+      const ids = messages.map(message => message.properties.messageId);
+      await rows.find({ _id: { $in: ids }, status: "consumed" }, { projection: { _id: 1 } }).toArray();
+      for (const message of messages) handle(message);
+      return [];
+    }
+  });
+  await channel.prefetch(prefetch);
+  await channel.consume(rawQueue(namespace), message => (remember ? void looked.add(message) : handle(message)));
+  return async () => {
+    await recorded.idle();
+    await model.close();
   };
-  const recording = setInterval(() => void record(), 50);
+}
+
+/** As many messages on their way, from the send until the handler runs, as may be in flight. */
+async function throughput({ namespace, bytes, strategy, inFlight, inbox: remember, warmMs, ms }) {
+  const { client, rows, insert } = await rowsOf(namespace);
+  const waiting = [];
+  const { emit, end } = await emitting({ namespace, strategy, insert });
+  const consuming = {
+    ...{ namespace, strategy, rows, remember, prefetch: inFlight },
+    onMessage: () => waiting.shift()?.(),
+    onRecorded: () => undefined
+  };
+  const stop = await handling(consuming);
   const payload = payloadOf(bytes);
-  const headers = callbackHeaders(receipts);
   const op = async () => {
-    const came = new Promise(resolve => (arrived = resolve));
-    const document = shapes.ours.document(payload);
-    const { _id, body } = document;
-    if (strategy === "outbox") await insert(document);
-    const sent = publish(body, _id, headers);
-    if (strategy === "callback") await Promise.all([sent, publishTo("", checks, body, _id, headers)]);
+    const came = new Promise(resolve => waiting.push(resolve));
+    await emit(payload);
     await came;
   };
-  const result = await closedLoop({ concurrency: 1, warmMs, ms, op });
-  await answered;
-  clearInterval(recording);
-  await record();
-  await model.close();
-  await close();
+  const result = await closedLoop({ concurrency: inFlight, warmMs, ms, op });
+  await stop();
+  await end();
   await client.close();
   return result;
 }
 
 /** Until the last message is `consumed` in the store. */
-async function pipeline({ namespace, bytes, concurrency, prefetch, count, warm, pids, inbox: remember = true }) {
-  const { publish, close } = await publisher(namespace);
-  const { client, rows, inbox, insert } = await rowsOf(namespace);
-  const model = await amqp();
-  const channel = await model.createChannel();
-  const answers = await model.createConfirmChannel();
-  const receipts = await quorumQueue(rawQueue(namespace, 4), channel);
+async function pipeline({ strategy = "outbox", inbox: remember = true, ...load }) {
+  const { namespace, bytes, concurrency, prefetch, count, warm, pids, idleMs } = load;
+  const { client, rows, insert } = await rowsOf(namespace);
   const consumed = counter();
-  const handled = new Batcher({
-    maxItems: BATCH,
-    write: async messages => {
-      const ids = messages.map(message => message.properties.messageId);
-      if (remember)
-        await inbox.insertMany(
-          ids.map(_id => ({ _id, at: new Date() })),
-          { ordered: false }
-        );
-      await new Promise((resolve, reject) =>
-        answers.sendToQueue(receipts, Buffer.from(JSON.stringify(ids)), { persistent: true, mandatory: true }, error =>
-          error ? reject(error) : resolve()
-        )
-      );
-      channel.ack(messages.at(-1), true);
-      return [];
-    }
+  const { emit, end } = await emitting({ namespace, strategy, insert });
+  const onRecorded = consumed.add;
+  const stop = await handling({
+    ...{ namespace, strategy, rows, remember, prefetch },
+    onMessage: () => undefined,
+    onRecorded
   });
-  const recorded = new Batcher({
-    maxItems: BATCH,
-    write: async messages => {
-      const ids = messages.flatMap(message => JSON.parse(message.content.toString()));
-      const now = new Date();
-      const receipt = { "groups.group-1.receipt": { at: now, nodeID: "bench", durationMs: 0, attempt: 1 } };
-      await rows.updateMany(
-        { _id: { $in: ids }, status: "pending" },
-        {
-          $set: { ...receipt, waiting: [], status: "consumed", at: now },
-          $unset: { dueAt: true }
-        }
-      );
-      tracking.ack(messages.at(-1), true);
-      consumed.add(ids.length);
-      return [];
-    }
-  });
-  const tracking = await model.createChannel();
-  await channel.prefetch(prefetch);
-  await channel.consume(rawQueue(namespace), message => {
-    JSON.parse(message.content.toString());
-    void handled.add(message);
-  });
-  await tracking.consume(receipts, message => void recorded.add(message));
   const payload = payloadOf(bytes);
-  const send = async () => {
-    const document = shapes.ours.document(payload);
-    await insert(document);
-    void publish(document.body, document._id);
-  };
-  const result = await pipelined({ count, warm, concurrency, pids, send, reached: consumed.reach });
-  await model.close();
-  await close();
+  const send = () => emit(payload);
+  const result = await pipelined({ count, warm, concurrency, pids, idleMs, send, reached: consumed.reach });
+  await stop();
+  await end();
   await client.close();
   return result;
 }

@@ -1,7 +1,7 @@
-import { uuidv7 } from "uuidv7";
 import { ReliableError, reasonOf } from "../errors";
 import type { ListedMessage } from "../message/message";
 import { type AuditRecord, type Discarded, IDS_KEPT, type Parked } from "../message/records";
+import { newId } from "../platform/ids";
 import { printable } from "../platform/printable";
 import type { Warnings } from "../platform/warnings";
 import type { Store } from "../stores/store";
@@ -28,7 +28,7 @@ export function needNote(act: string, note: string | undefined, why: string): vo
 /** The record of an act that begins now. */
 export function recordOf(store: Pick<Store, "now">, story: ActStory): AuditRecord {
   const given = Object.entries(story).filter(([, value]) => value !== undefined);
-  return { _id: uuidv7(), at: store.now(), state: "begun", counts: {}, ...Object.fromEntries(given) } as AuditRecord;
+  return { _id: newId(), at: store.now(), state: "begun", counts: {}, ...Object.fromEntries(given) } as AuditRecord;
 }
 
 /** One id, or the first of several. */

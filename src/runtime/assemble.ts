@@ -1,4 +1,3 @@
-import { uuidv7 } from "uuidv7";
 import type { AnnouncedHistory } from "../consumer/announced-history";
 import type { Consumer } from "../consumer/consumer";
 import type { OwnRows } from "../consumer/consumer-parts";
@@ -26,6 +25,7 @@ import { PauseMarks } from "../outbound/pause-marks";
 import { Subscriptions } from "../outbound/subscriptions";
 import type { Call } from "../platform/call";
 import type { Clock } from "../platform/clock";
+import { newId } from "../platform/ids";
 import type { Logger } from "../platform/logger";
 import type { Warnings } from "../platform/warnings";
 import { ProducerClient } from "../producer-rpc/client";
@@ -196,7 +196,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const producerClient = new ProducerClient({ call, handler, subscriptions, queues, askTimeoutMs, logger });
   const sweeping = { ...common, load, progress, producerClient, pageSize, claimMs, producerGoneMs };
   const callbackService = new CallbackService(sweeping, { queues, retainMs, keepBodies: keepCallbackBodies });
-  const owner = `${nodeID}#${uuidv7()}`;
+  const owner = `${nodeID}#${newId()}`;
   const leases =
     redis && new Leases(redis.client, { prefix, owner, ttlMs: options.leaseMs, partitions, logger, clock });
   leases?.on("unreachable", error => events.emit("error", error, "redis"));

@@ -116,6 +116,21 @@ it("lets what waits in at its rate, in the order of the calls, and refuses what 
   expect(admission.waiting).toBe(0);
 });
 
+it("what comes while others wait waits behind them, though there is room for one", async () => {
+  const { emit, order, pass, overload } = world({ options: { minPerSecond: 250, waitMs: 5000 } });
+  await overload();
+  for (let n = 0; n < 100; n++) void emit(n);
+  for (let n = 100; n < 120; n++) {
+    // A token more than every 4 ms, and the next of those that wait is let in after 5.
+    await pass(4.5);
+    void emit(n);
+    await new Promise(resolve => setImmediate(resolve));
+  }
+  await pass(1000);
+  expect(order).toHaveLength(120);
+  expect(order).toEqual(order.toSorted((a, b) => a - b));
+});
+
 it("when all is well again what waits goes before what comes then", async () => {
   const { emit, order, pass, overload, late, admission } = world();
   await overload();

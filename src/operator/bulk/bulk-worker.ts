@@ -1,8 +1,8 @@
-import { uuidv7 } from "uuidv7";
 import { type Deadline, withTimeout } from "../../async/deadline";
 import { ReliableError, reasonOf } from "../../errors";
 import type { Call } from "../../platform/call";
 import type { Timer } from "../../platform/clock";
+import { newId } from "../../platform/ids";
 import { nodeOfOwner } from "../cluster-nodes";
 import { BULK_CLAIM_MS, BulkRun, type BulkRunParts } from "./bulk-run";
 
@@ -136,7 +136,7 @@ export class BulkWorker {
     const now = store.now();
     const until = new Date(now.getTime() + BULK_CLAIM_MS);
     const most = AT_ONCE - this.#working.size;
-    const { claimed, nextAt } = await store.bulks.claim({ claim: `${nodeID}#${uuidv7()}`, now, until, most });
+    const { claimed, nextAt } = await store.bulks.claim({ claim: `${nodeID}#${newId()}`, now, until, most });
     for (const bulk of claimed) {
       const work = this.#work(new BulkRun(this.parts, bulk)).finally(() => this.#working.delete(bulk._id));
       this.#working.set(bulk._id, work);

@@ -1,4 +1,3 @@
-import { uuidv7 } from "uuidv7";
 import { ReliableError } from "../../errors";
 import {
   BULK_ACTS,
@@ -11,6 +10,7 @@ import {
   hasOutcomes
 } from "../../message/bulk";
 import { STATUS } from "../../message/lifecycle";
+import { newId } from "../../platform/ids";
 import type { Store } from "../../stores/store";
 import type { Actor } from "../actor";
 import { needNote } from "../audit";
@@ -118,7 +118,7 @@ export class BulkOperations {
     const at = store.now();
     const filter = checkedFilter(act, params);
     const counted = countedAtOf(params.countedAt, at);
-    const of = { _id: uuidv7(), act, filter, at, ...counted };
+    const of = { _id: newId(), act, filter, at, ...counted };
     const { counted: matched, more } = await store.bulkMessages.count(scopeOf(of));
     const waiting = act === "discard" ? await this.#waiting(of, matched) : 0;
     const found = { matched, ...(more && { capped: true as const }), ...(waiting && { waiting }) };

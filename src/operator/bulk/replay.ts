@@ -1,8 +1,8 @@
-import { uuidv7 } from "uuidv7";
 import { ReliableError } from "../../errors";
 import { BULK_RATES, type Bulk } from "../../message/bulk";
 import { baseGroup, matches, namesGroup } from "../../message/pattern";
 import type { Subscription } from "../../message/records";
+import { newId } from "../../platform/ids";
 import type { Actor } from "../actor";
 import { instantOf } from "../instant";
 import { type BulkBegun, type BulkOperationsParts, beginBulk, checkNote, countedAtOf, underWayOf } from "./bulk";
@@ -67,7 +67,7 @@ export class ReplayOperations {
       ...{ group, ...(event !== undefined && { event }), fromAt: from.toISOString(), toAt: to.toISOString() },
       ...(again && { again: "true" })
     };
-    const of = { _id: uuidv7(), act: "replay" as const, filter, at };
+    const of = { _id: newId(), act: "replay" as const, filter, at };
     const { matched, capped, ...others } = await this.#count({ ...of, by: actor.by });
     const found = { matched, ...(capped && { capped: true as const }) };
     const text = meantBy({ ...params, from, to, again, perSecond, matched, capped, ...others });

@@ -1,5 +1,5 @@
-import { uuidv7 } from "uuidv7";
 import type { ReliableError } from "../../errors";
+import { newId } from "../../platform/ids";
 import {
   type Attempted,
   type Change,
@@ -45,7 +45,7 @@ function isLarge(body: unknown): body is Buffer {
  * PostgreSQL looks at the beginning to see that it cannot be compressed; behind two ids, inserts took twice as long.
  */
 function bodyOf(of: unknown, body: Buffer, at: Date): Doc {
-  return { _id: uuidv7(), body, of: String(of), at };
+  return { _id: newId(), body, of: String(of), at };
 }
 
 export function splitRow(row: Doc, at: Date): Split {

@@ -1,9 +1,9 @@
 import { readFile, rename, stat, unlink, utimes, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { threadId } from "node:worker_threads";
-import { uuidv7 } from "uuidv7";
 import { ReliableError } from "../../errors";
 import type { Clock, Timer } from "../../platform/clock";
+import { newId } from "../../platform/ids";
 import type { Logger } from "../../platform/logger";
 import { FILE_MODE, type Ownership } from "./data-file";
 import { type ProcessIdentity, processIdentity, processOf } from "./process-identity";
@@ -77,7 +77,7 @@ export class FileLock implements Ownership {
 
   static async acquire(file: string, { clock, logger, onLost }: LockParts): Promise<FileLock> {
     let waitedFor: number | undefined;
-    const token = uuidv7();
+    const token = newId();
     const process_ = await processIdentity();
     const owner: Owner = { pid: process.pid, thread: threadId, host: hostname(), token, process: process_ };
     for (;;) {

@@ -34,6 +34,8 @@ export interface SweeperOptions {
 export class Sweeper {
   #timer: Timer | undefined;
   #pass: Promise<SweepCounts | undefined> | undefined;
+  /** There is something to look for that the pass may have passed already. */
+  #again = false;
   /** Aborted when the loop ends; undefined before it begins. */
   #loop: AbortController | undefined;
   #prunedAt = -Infinity;
@@ -134,7 +136,11 @@ export class Sweeper {
   }
 
   async #tick(): Promise<void> {
-    if (this.#pass) return;
+    if (this.#pass) {
+      this.#again = true;
+      return;
+    }
+    this.#again = false;
     this.#pass = this.#run();
     try {
       await this.#pass;
@@ -145,7 +151,7 @@ export class Sweeper {
       this.parts.logger.debug(`Reliable: a sweep failed and will be repeated: ${reasonOf(error)}`);
     } finally {
       this.#pass = undefined;
-      this.#schedule(this.#pauseMs());
+      this.#schedule(this.#again ? 0 : this.#pauseMs());
     }
   }
 

@@ -212,4 +212,27 @@ export function overtaken(kind: StoreKind): void {
       }
     );
   });
+
+  it("a confirm that is recorded in the middle of the last answer leaves nothing open", () =>
+    withStores(kind, 1, async store => {
+      const { _id: id, ...fields } = messageOf({ dueAt: at(0), waiting: ["mail", "stock"] });
+      await store.messages.insert([{ _id: id, ...fields }]);
+      const get = async () => (await store.messages.find([id]))[0] as Message;
+      await store.messages.failed([failedBy(id, { nextAt: null })]);
+      expect(await store.operations.resolve(await get(), noteOf("resolve"))).toBe(true);
+      expect(await get()).toMatchObject({ status: "pending", waiting: ["mail"], resolved: ["stock"] });
+      const { messages } = rawOf(store);
+      const find = messages.find.bind(messages);
+      // The answer is written, and what is left is read; before it moves the message on, its confirm is recorded.
+      messages.find = async (filter, options) => {
+        const docs = await find(filter, options);
+        messages.find = find;
+        expect(await store.messages.published([{ id, at: at(5), dueAt: at(60_000) }])).toBe(1);
+        return docs;
+      };
+      await store.messages.handled([handledBy(id, "mail")]);
+      const row = await get();
+      expect(row).toMatchObject({ status: "resolved", waiting: [] });
+      expect(row.dueAt).toBeUndefined();
+    }));
 }

@@ -238,7 +238,8 @@ function settling(doc: Doc, now: Date): Operation | undefined {
   const none = { ...(!waits && hasNone("waiting")), ...(!failed && hasNone("failed")) };
   if (!waits && !failed)
     return {
-      filter: { _id, status, ...none, "resolved.0": { $exists: true } },
+      // Whatever it is by now: a confirm may have been recorded since it was read.
+      filter: { _id, status: { $in: sourcesOf(STATUS.resolved) }, ...none, "resolved.0": { $exists: true } },
       change: { $set: { status: STATUS.resolved, at: now }, $unset: SETTLED_DEAD }
     };
   // Only a human can do something now.

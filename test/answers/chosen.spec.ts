@@ -43,7 +43,7 @@ beforeAll(async () => {
     FEW.map(([, fault]) => fault),
     5
   );
-}, 180_000);
+}, 600_000);
 
 describe("the store beside a MongoDB that answers", () => {
   it.each(FEW)("%s", (_, fault) => {

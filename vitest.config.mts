@@ -63,8 +63,9 @@ const alone = (groupOrder: number) => ({ fileParallelism: false, sequence: { gro
 export default defineConfig({
   test: {
     pool: "forks",
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // A guard against what hangs; what a test waits for has bounds of its own.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
     teardownTimeout: 20_000,
     maxWorkers: 3,
     allowOnly: false,

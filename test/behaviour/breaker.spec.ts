@@ -121,8 +121,7 @@ it("a group whose breaker is open is not forgotten, and is not said to have no c
   await until(() => here?.() && there?.());
   await until(
     () => broker.call<SubscriptionRow[], object>("reliable.subscriptions", {}),
-    rows => rows.every(({ consumers, ready }) => consumers === 0 && (ready ?? 0) > 0),
-    15_000
+    rows => rows.every(({ consumers, ready }) => consumers === 0 && (ready ?? 0) > 0)
   );
   for (const group of ["mail", "stock"])
     expect(await errorOf(broker.call("reliable.forget", { group, note: "it looks dead" }))).toMatchObject({
@@ -132,8 +131,9 @@ it("a group whose breaker is open is not forgotten, and is not said to have no c
     });
   const { level, sentence, also } = await until(
     () => broker.call<Overview, object>("reliable.overview", {}),
-    ({ groups }) => groups.every(({ ready, consumers }) => (ready ?? 0) > 0 && consumers === 0),
-    15_000
+    // On a busy machine a server may be slow to answer for a moment, and that is said first.
+    ({ groups, sentence }) =>
+      groups.every(({ ready, consumers }) => (ready ?? 0) > 0 && consumers === 0) && sentence.startsWith("What group")
   );
   expect([level, sentence]).toEqual(["watch", expect.stringMatching(/^What group mail needs is away since /)]);
   expect(also).toEqual([

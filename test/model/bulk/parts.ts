@@ -28,7 +28,7 @@ import { match, modify } from "../database";
 import { type Effect, NOW, type Script, type Stage } from "../stage";
 
 // The theatre makes these, the same ones each time that a script is run again.
-vi.mock("uuidv7", () => ({ uuidv7: () => crypto.randomUUID() }));
+vi.mock("../../../src/platform/ids", () => ({ newId: () => crypto.randomUUID() }));
 
 export const GROUP = "stock";
 

@@ -4,7 +4,7 @@ import { backend, until } from "../support/brokers";
 import { startNode, type TestNode } from "../support/child";
 import { freePort } from "../support/ports";
 
-const LIMIT_MS = 150_000;
+const LIMIT_MS = 400_000;
 const namespace = `demo-${randomBytes(4).toString("hex")}`;
 
 function start(args: string[] = [], more: Record<string, string> = {}): Promise<TestNode> {
@@ -29,7 +29,7 @@ it(
     await until(
       () => emitted(demo),
       count => count > 40,
-      60_000
+      120_000
     );
     if (backend === "real") process.kill(Number(/node stock: process (\d+)/.exec(demo.output)?.[1]), "SIGKILL");
     else {

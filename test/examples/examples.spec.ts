@@ -5,7 +5,7 @@ import { startNode } from "../support/child";
 import { codeAfter } from "../support/pages";
 import { freePort } from "../support/ports";
 
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 400_000;
 
 /** Runs an example to its end and returns what it printed. */
 async function run(file: string, args: string[] = []): Promise<{ output: string; code: number | null }> {

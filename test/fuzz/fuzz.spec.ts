@@ -147,7 +147,7 @@ it.each(RUNS)(
         env: { FUZZ_NODE: JSON.stringify(node) },
         execArgv: ["--expose-gc"]
       });
-      await started.next("started", 60_000);
+      await started.next("started");
       return started;
     };
     const back = await start("back");
@@ -202,7 +202,7 @@ it.each(RUNS)(
     // What comes after it all is handled too.
     await new Promise(resolve => setTimeout(resolve, 2000));
     front.tell("enough");
-    await front.next("emitted", 60_000);
+    await front.next("emitted");
 
     const { promised } = readJournals(journals);
     let left: string[] = [];

@@ -25,7 +25,7 @@ async function started(made: Cluster, queue: string, reliable: boolean): Promise
       } satisfies QueueNode)
     }
   });
-  await node.next("started", 30_000);
+  await node.next("started");
   node.tell("add", { n: 1 });
   expect(await node.next("handled")).toEqual({ n: 1 });
   return { node, net };
@@ -112,7 +112,7 @@ describe("with the mixin beside it", () => {
       await node.kill("SIGTERM");
       await net.close();
     },
-    60_000
+    240_000
   );
 
   it("a worker killed in the middle of a job: another one gets it", async () => {

@@ -156,7 +156,7 @@ it("a frozen node is a row, a killed one too, and a stopped one is none", { time
   const node: StockNode = { namespace: made.namespace, nodeID: "frozen", options: made.options(), transporter };
   const frozen = await startNode("test/support/stock-node.ts", { env: { NODE: JSON.stringify(node) } });
   await Promise.all([desk.start(), stopped.start()]);
-  await frozen.next("started", 60_000);
+  await frozen.next("started");
   const seen = (wanted: (answers: Record<string, boolean | null>, overview: Overview) => boolean) =>
     until(
       () => overviewOf(desk),

@@ -20,7 +20,7 @@ async function twoNodes(made: Cluster, count: number, options: ReliableOptions) 
   const own = { nodeID: "victim", options: made.options(options), transporter: redis };
   const node: BulkNode = { namespace: made.namespace, ...own };
   const victim = await startNode("test/support/bulk-node.ts", { env: { NODE: JSON.stringify(node) } });
-  await victim.next("started", 60_000);
+  await victim.next("started");
   const handled: string[] = [];
   // Moleculer 0.14 tells a handler of contexts by the name of its argument.
   const take = (ctx: Context<never>) => void handled.push(localsOf(ctx).id);

@@ -63,7 +63,7 @@ export class TestNode {
   }
 
   /** The data of the next message of that name, one already there included. Messages of other names stay for others. */
-  async next<T = unknown>(name: string, timeoutMs = 60_000): Promise<T> {
+  async next<T = unknown>(name: string, timeoutMs = 120_000): Promise<T> {
     const at = this.unread.findIndex(told => told.name === name);
     if (at >= 0) return this.unread.splice(at, 1)[0]?.data as T;
     if (!alive.has(this)) throw this.problem(`has ended and never said "${name}"`);

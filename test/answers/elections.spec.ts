@@ -9,7 +9,7 @@ type Emits = { reliableEmit(event: string, payload: object, options: object): Pr
 const ELECTIONS = 4;
 const AT_ONCE = 20;
 
-it("loses nothing while the members of the set change roles under load", { timeout: 120_000 }, async () => {
+it("loses nothing while the members of the set change roles under load", { timeout: 400_000 }, async () => {
   const set = await mongoSet(urls().mongo);
   onTestFinished(() => set.close());
   const { mixin, node } = cluster();

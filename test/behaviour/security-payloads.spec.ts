@@ -17,7 +17,7 @@ const FORMS = [
 const marked = (lines: string[]) =>
   lines.filter(line => FORMS.some(form => line.includes(form))).map(line => line.slice(0, 600));
 
-it("a payload is in no log line, error, metric or event, however it fails", { timeout: 60_000 }, async () => {
+it("a payload is in no log line, error, metric or event, however it fails", { timeout: 400_000 }, async () => {
   const made = cluster();
   const told: string[] = [];
   const mixin = made.mixin({

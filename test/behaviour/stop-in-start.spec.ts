@@ -27,7 +27,7 @@ function node(made: Cluster, options: ReliableOptions): ServiceBroker {
 const pause = (ms: number) => new Promise(resolve => setTimeout(resolve, ms));
 
 it("a stop at any moment of a start: the start ends without an error, nothing stays open, and the next start is as good as the first", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const { options, proxies } = await proxied();
   const made = cluster();
@@ -76,7 +76,7 @@ if (backend === "real") {
     ["Redis", 2]
   ] as const)(
     "a stop while the start waits for a frozen %s: both end in time, and nothing stays open",
-    { timeout: 60_000 },
+    { timeout: 400_000 },
     async (_, server) => {
       const { options, proxies } = await proxied();
       const proxy = proxies[server];

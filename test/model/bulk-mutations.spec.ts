@@ -11,5 +11,5 @@ it.each(BULK_MUTANTS)(
     console.log(`${mutation.name}: after ${states} states\n  ${broken?.law}\n    ${broken?.trace.join("\n    ")}`);
     expect(broken?.law, `in ${states} states`).toMatch(breaks);
   },
-  60_000
+  400_000
 );

@@ -102,5 +102,5 @@ it.each(MUTANTS)(
     console.log(`after ${states} states\n  ${broken?.law}\n    ${broken?.trace.join("\n    ")}`);
     expect(broken?.law, `in ${states} states`).toMatch(breaks);
   },
-  60_000
+  400_000
 );

@@ -206,7 +206,7 @@ it("a stop lets an act that has begun be answered", async () => {
   await stopped;
 });
 
-it("a request whose headers or body do not end is ended", { timeout: 60_000 }, async () => {
+it("a request whose headers or body do not end is ended", { timeout: 400_000 }, async () => {
   const { port } = await pageAlone({ access: "anonymous" });
   const head = [
     "POST /api/sweep HTTP/1.1",

@@ -63,7 +63,7 @@ async function typed(session: TestNode, line: string): Promise<string> {
 it.each([
   ["", {}],
   [", whose commander keeps the values of a line", { KEEPS_VALUES: "1" }]
-])("a line that did not run leaves nothing to the next one, in a REPL%s", { timeout: 60_000 }, async (_, env) => {
+])("a line that did not run leaves nothing to the next one, in a REPL%s", { timeout: 400_000 }, async (_, env) => {
   const session = await startSession(env);
   const alone = new Map<string, string>();
   for (const line of GOOD) {

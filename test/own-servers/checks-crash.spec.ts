@@ -14,7 +14,7 @@ const COUNT = 60;
 
 it.each(["after find in messages", "after bulkWrite of messages", "before call", "after call", "before ack"])(
   "a callback service that dies %s, in the middle of a message of checks: the next one sends each again, once",
-  { timeout: 180_000 },
+  { timeout: 400_000 },
   async at => {
     const made = cluster();
     const transporter = urls().redis;

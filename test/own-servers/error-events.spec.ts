@@ -31,7 +31,7 @@ it.each([
   ["redis", "redis", "redis", "reliableRedisError"]
 ] as const)(
   "$reliable.error tells that %s has crashed, once, and not its address",
-  { timeout: 90_000 },
+  { timeout: 400_000 },
   async (name, option, module, type) => {
     const server = await ownServer(name);
     const made = cluster();

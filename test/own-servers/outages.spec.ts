@@ -39,7 +39,7 @@ const allFinal = (broker: ServiceBroker) =>
     90_000
   );
 
-it("loses nothing when RabbitMQ crashes and comes back during 10,000 emits", { timeout: 180_000 }, async () => {
+it("loses nothing when RabbitMQ crashes and comes back during 10,000 emits", { timeout: 400_000 }, async () => {
   const rabbitmq = await ownServer("rabbitmq");
   const { consumers, emit, handled } = await orders(cluster(), {
     amqp: rabbitmq.url,
@@ -72,7 +72,7 @@ it("loses nothing when RabbitMQ crashes and comes back during 10,000 emits", { t
 });
 
 it("keeps emits waiting while the store is away, stores them when it is back, and loses nothing", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const mongo = await ownServer("mongo");
   const { consumers, emit, handled } = await orders(cluster(), {
@@ -99,7 +99,7 @@ it("keeps emits waiting while the store is away, stores them when it is back, an
 });
 
 it("says that nothing was stored, or that it does not know, when the store stays away", {
-  timeout: 60_000
+  timeout: 400_000
 }, async () => {
   const mongo = await ownServer("mongo");
   const { emit } = await orders(cluster(), { mongo: mongo.url });
@@ -113,7 +113,7 @@ it("says that nothing was stored, or that it does not know, when the store stays
   );
 });
 
-it("sweeps on without Redis, and takes the lease again when it is back", { timeout: 120_000 }, async () => {
+it("sweeps on without Redis, and takes the lease again when it is back", { timeout: 400_000 }, async () => {
   const redis = await ownServer("redis");
   const { consumers, emit } = await orders(cluster(), { redis: redis.url, leaseMs: 900 });
   const sweeping = (mode: RegExp) =>

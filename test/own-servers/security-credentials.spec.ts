@@ -46,7 +46,7 @@ const at = (url: string, user: string, password: string) =>
   url.replace(/\/\/([^@/]*@)?/, `//${user}:${encodeURIComponent(password)}@`);
 
 it("no password is ever logged, told or thrown: start, emits, REPL, crashes and changed passwords", {
-  timeout: 180_000
+  timeout: 400_000
 }, async () => {
   const rabbitmq = await ownServer("rabbitmq");
   const redis = await ownServer("redis");

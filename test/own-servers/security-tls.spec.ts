@@ -20,7 +20,7 @@ function secured(server: Server, port: number, tls: Tls | undefined, host = "loc
 }
 
 it("a message makes its way with TLS to all three servers: RabbitMQ's and Redis' own, a terminator before the MongoDB gateway", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const made = await certificates();
   const rabbitmq = await ownServer("rabbitmq", { tls: made.folder });
@@ -64,7 +64,7 @@ it("a message makes its way with TLS to all three servers: RabbitMQ's and Redis'
 });
 
 it("the chain of another authority, a foreign name and an expired certificate end the start, by name, in time, and without a word about credentials", {
-  timeout: 180_000
+  timeout: 400_000
 }, async () => {
   const good = await certificates();
   const other = await certificates();
@@ -136,7 +136,7 @@ it("the chain of another authority, a foreign name and an expired certificate en
 });
 
 it("one host with a bad certificate does not keep the node from another with a good one", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const good = await certificates();
   const other = await certificates();

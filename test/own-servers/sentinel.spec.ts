@@ -38,7 +38,7 @@ async function sentinel(masterPort: number): Promise<{ host: string; port: numbe
 }
 
 it("behind Sentinel, a node sweeps on and answers through a failover, and holds the lease afterwards", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const [master, replica] = [await ownServer("redis"), await ownServer("redis")];
   const portOf = (url: string) => Number(new URL(url).port);

@@ -6,7 +6,7 @@ import { drainTimeoutMs, LIMIT_MS, stopsUnderLoad } from "../support/shutdown";
 stopsUnderLoad("outbox");
 
 it("SIGTERM in the middle of a start: exit code 0, in time, and nothing is said about it", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const { namespace, options } = cluster();
   const start = () =>

@@ -48,7 +48,7 @@ main();
 `;
 
 it("a second copy in one process: of the same version it works as one with the first, of another it is refused where they would meet", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const { folder, tarball } = packed();
   const at = path.join(folder, "copies");

@@ -50,7 +50,7 @@ describe.each(PROJECT_NAMES)("plain npm install beside Moleculer %s", name => {
 });
 
 it("moleculer-amqp-queue, which asks for Moleculer 0.13, needs an override from its user; then we install beside it as beside anything", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const { folder, tarball } = packed();
   const theirs = ["moleculer@^0.14.0", "moleculer-amqp-queue@0.0.1"];
@@ -72,7 +72,7 @@ it("moleculer-amqp-queue, which asks for Moleculer 0.13, needs an override from 
 });
 
 it("the quick start's commands, in a new folder beside the clone, bring Moleculer 0.15, and its file runs", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const { folder, tarball } = packed();
   const shop = path.join(folder, "newcomer", "shop");

@@ -138,7 +138,7 @@ describe.each(["0.15", "0.14"] as const)("moleculer-runner of Moleculer %s", lin
   });
 
   it("with --instances 2 on real servers: two nodes share the work, and SIGTERM under load loses nothing", {
-    timeout: 90_000
+    timeout: 400_000
   }, async () => {
     const at = corner(folder, {
       "services/orders.service.js": SERVICE(FROM_ENV),

@@ -82,7 +82,7 @@ function shortest(run: (text: string) => unknown, text: string, enough = 2): num
   return best;
 }
 
-it.each(FUNCTIONS)("%s takes a time in proportion to the text", { timeout: 60_000 }, (_, run) => {
+it.each(FUNCTIONS)("%s takes a time in proportion to the text", { timeout: 400_000 }, (_, run) => {
   for (const [what, text] of TEXTS) {
     const short = shortest(run, text(100_000));
     // Ten times the text; a hundred times the time would be quadratic, and then many seconds at least.

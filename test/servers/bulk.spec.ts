@@ -23,7 +23,7 @@ async function dead(broker: ServiceBroker, count: number): Promise<Message[]> {
 }
 
 it("a bulk act outlives its node: each message is acted on once, in one audit record", {
-  timeout: 180_000
+  timeout: 400_000
 }, async () => {
   const made = cluster();
   // What the victim's sweep has claimed is the heir's soon.

@@ -9,7 +9,7 @@ const BYTES = 200_000;
 const EMITS = 600;
 
 it("when more wait for RabbitMQ than the line holds, the rest is told that nothing was sent; what waits goes out", {
-  timeout: 60_000
+  timeout: 400_000
 }, async () => {
   const { proxies, options } = await proxied();
   const proxy = proxies[0] as TcpProxy;

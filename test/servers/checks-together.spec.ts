@@ -25,7 +25,7 @@ function checksOf(broker: ServiceBroker): Publication[] {
 }
 
 it("a confirm that is lost: every emit whose check was in the message is told that it is not known", {
-  timeout: 60_000
+  timeout: 400_000
 }, async () => {
   const { proxies, options } = await proxied();
   const proxy = proxies[0] as TcpProxy;

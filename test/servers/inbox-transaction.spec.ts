@@ -185,7 +185,7 @@ it("a handler that conflicts for ever is dead after a small number of runs, whic
 });
 
 it("of a replay: what it has handled is not handled again; with `again` once more, and once", {
-  timeout: 90_000
+  timeout: 400_000
 }, async () => {
   const seen: { id: string; attempt: number; run: number; again: boolean | undefined }[] = [];
   // One at a time: no other conflicts.

@@ -9,7 +9,7 @@ const COUNT = 560;
 const KIB_250 = Buffer.from(JSON.stringify({ text: "x".repeat(250 * 1024) }));
 
 it("560 due messages of 250 KiB drain with the default page, which is bounded by bytes too", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const { mixin, node } = cluster();
   const handled = new Set<string>();

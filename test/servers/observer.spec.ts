@@ -28,7 +28,7 @@ const bulkOf = (broker: ServiceBroker, id: string) => broker.call<BulkStory, obj
 describe.each<[string, ReliableOptions]>([
   ["unsigned", {}],
   ["signed", KEY]
-])("beside a cluster, without a transporter, %s", { timeout: 120_000 }, (_, signing) => {
+])("beside a cluster, without a transporter, %s", { timeout: 400_000 }, (_, signing) => {
   async function world() {
     const made = cluster();
     const handled: string[] = [];
@@ -110,7 +110,7 @@ it("what is not signed starts nothing where that is required", async () => {
   expect(claims).not.toHaveBeenCalled();
 });
 
-it("killed in the middle of a bulk act, it changes nothing", { timeout: 120_000 }, async () => {
+it("killed in the middle of a bulk act, it changes nothing", { timeout: 400_000 }, async () => {
   const made = cluster();
   const home = await made.node("home", [consumer(made.mixin(SLOW), "stock", "order.created", () => undefined)]);
   await subscribed(home, 1);

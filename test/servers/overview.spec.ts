@@ -145,7 +145,7 @@ it("the store away: it answers all the same, within its time", async () => {
   expect(level).toBe("act");
 });
 
-it("a frozen node is a row, a killed one too, and a stopped one is none", { timeout: 120_000 }, async () => {
+it("a frozen node is a row, a killed one too, and a stopped one is none", { timeout: 400_000 }, async () => {
   const made = cluster();
   const transporter = urls().redis;
   const [desk, stopped] = ["desk", "stopped"].map(nodeID => {

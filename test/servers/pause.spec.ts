@@ -26,7 +26,7 @@ function farNode({ namespace, options }: Cluster, nodeID: string, own: ReliableO
 }
 
 it("processes without a store cease and go on by the news, not by their own look, and one that is started meanwhile takes nothing", {
-  timeout: 180_000
+  timeout: 400_000
 }, async () => {
   const made = cluster();
   const home = await made.node("home", [emitter(made.mixin())]);
@@ -68,7 +68,7 @@ it("processes without a store cease and go on by the news, not by their own look
 });
 
 it("no store and no tracker need be there for a consumer to stay paused, and RabbitMQ may be lost meanwhile", {
-  timeout: 60_000
+  timeout: 400_000
 }, async () => {
   const { hostname, port } = new URL(urls().amqp);
   const proxy = await tcpProxy({ host: hostname, port: Number(port) });
@@ -254,7 +254,7 @@ it("a queue whose workers are not ours is refused, and all is as before", async 
 });
 
 it("the consumer in Python honours pauses: while it runs, and when it is started meanwhile", {
-  timeout: 60_000
+  timeout: 400_000
 }, async () => {
   const made = cluster();
   const home = await made.node("home", [emitter(made.mixin())]);

@@ -26,7 +26,7 @@ function made(): Cluster {
 }
 
 it("examples/python: both directions, both strategies, killed in the middle on either side, and nothing is lost", {
-  timeout: 120_000
+  timeout: 400_000
 }, async () => {
   const { amqp, mongo, redis } = inject("servers");
   const node = await startNode("examples/python/run.js", {

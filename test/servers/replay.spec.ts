@@ -55,7 +55,7 @@ async function sentOnce(heir: ServiceBroker, id: string, ids: string[], handled:
   expect(audits).toMatchObject([{ _id: id, act: "replay", by: "emma", state: "done", counts: { done: count } }]);
 }
 
-it("a replay outlives its node: each message is sent and handled once", { timeout: 180_000 }, async () => {
+it("a replay outlives its node: each message is sent and handled once", { timeout: 400_000 }, async () => {
   const { victim, heir, handled, ids, start } = await twoNodes(cluster(), 1500, { leaseMs: 2000, claimMs: 3000 });
   victim.tell("replay", { group: "stock", fromAt: start, perSecond: 400, by: "emma" });
   const { id = "", matched } = await victim.next<BulkBegun>("begun");
@@ -70,7 +70,7 @@ it("a replay outlives its node: each message is sent and handled once", { timeou
 
 it.each(["SIGKILL", "SIGTERM"] as const)(
   "two sweeping nodes send the same page at once, and one ends by %s: the other goes on, each message once",
-  { timeout: 180_000 },
+  { timeout: 400_000 },
   async signal => {
     // Each has a partition of its own.
     const quick = { leaseMs: 2000, claimMs: 3000, partitions: 2 };

@@ -81,7 +81,7 @@ async function untracked() {
 }
 
 it("announcements, events, receipts, checks, withdrawals and parked messages are as their schemas say", {
-  timeout: 60_000
+  timeout: 400_000
 }, async () => {
   const { made, broker, emit, seen, from, system } = await untracked();
   await until(() => from(system.announcements).length === 2);

@@ -7,6 +7,7 @@ import { ANY_GROUP, type Message } from "../message/message";
 import { queueTargetOf, queueTargetOfMessage, settledByConfirm } from "../message/queue-target";
 import type { Clock } from "../platform/clock";
 import type { Metrics } from "../telemetry/metrics";
+import { NO_BODY } from "../wire/check";
 import { HEADER, headersOf, WIRE_VERSION } from "../wire/envelope";
 import type { Queues } from "../wire/names";
 import { delayOf, encodePlan, ownPlanOf, sharedPlanOf } from "../wire/plan";
@@ -206,8 +207,6 @@ export class MessagePublisher {
     return message.strategy === "callback" ? this.queues.callbackReceipts : this.queues.receipts;
   }
 }
-
-const NO_BODY = Buffer.alloc(0);
 
 /** The headers are too large: it can never be sent, so that it ends as `dead` and is seen. */
 function unsendable(error: unknown): PublishResult {

@@ -17,7 +17,8 @@ export interface Check {
   round: number;
 }
 
-const NO_BODY = Buffer.alloc(0);
+/** Of a message whose payload a source has. */
+export const NO_BODY = Buffer.alloc(0);
 
 /** Groups that shall handle an event: those of `only`, or all known ones. */
 type WaitingFor = (event: string, only?: string[]) => string[];

@@ -26,7 +26,7 @@ const surprise = [rest[seed % rest.length]?.name ?? "calm", seed] as const;
 let servers: Servers;
 beforeAll(async () => {
   servers = await Servers.start();
-}, 120_000);
+}, 600_000);
 afterAll(() => servers?.wipe(), 120_000);
 
 it.each([...SUBSET, surprise])("%s with seed %i: nothing is lost", { timeout: 360_000 }, async (name, seed) => {

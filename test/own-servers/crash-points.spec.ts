@@ -165,7 +165,7 @@ describe.each(STRATEGIES)("a producer of strategy %s", strategy => {
     const all = await Promise.all(BONDS[strategy].map(bond => crashes(strategy, bond)));
     await inBatches(all.flatMap(({ kills }) => kills));
     await Promise.all(all.map(({ judge }) => judge()));
-  }, 240_000);
+  }, 600_000);
 
   it("that commits after it was asked cannot: the fence was there first", async () => {
     const { start, home, handled, orders } = await newShop(strategy, "barrier");
@@ -181,7 +181,7 @@ describe.each(STRATEGIES)("a producer of strategy %s", strategy => {
     await quiet(broker);
     expect(await orders()).toEqual([]);
     expect(handled).toEqual([]);
-  }, 60_000);
+  }, 600_000);
 
   it("that is asked in the middle of its commit makes the question wait, and what it commits is consumed", async () => {
     const { start, home, handled, orders } = await newShop(strategy, "barrier");
@@ -197,7 +197,7 @@ describe.each(STRATEGIES)("a producer of strategy %s", strategy => {
     );
     await quiet(broker);
     expect([handled, await orders()]).toEqual([["slow"], ["slow"]]);
-  }, 60_000);
+  }, 600_000);
 
   it("whose commit throws after it was committed: the error is the caller's, and the order is consumed", async () => {
     const { home, handled, orders } = await newShop(strategy, "torn");
@@ -209,7 +209,7 @@ describe.each(STRATEGIES)("a producer of strategy %s", strategy => {
     );
     await quiet(broker);
     expect([handled, await orders()]).toEqual([["torn"], ["torn"]]);
-  }, 60_000);
+  }, 600_000);
 });
 
 /** Its process is there and does nothing. */

@@ -83,7 +83,7 @@ test("a limit of connections, and one of queues: a start goes on, they are told,
   await eventually(() => courier.status().idle.length === 0);
   expect(await courier.publish(publication({ queue: "second" }))).toEqual({ outcome: "confirmed" });
   await until(1);
-}, 60_000);
+}, 600_000);
 
 test("more queues than channels: a typed error with both numbers", async () => {
   const { courier } = create(`${urls().amqp}?channelMax=5`);

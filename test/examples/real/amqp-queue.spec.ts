@@ -22,4 +22,4 @@ it("examples/amqp-queue: two lines of difference, old and new side by side, ever
   );
   expect(node.output).toContain("Every mail was delivered once.");
   expect(code).toBe(0);
-}, 90_000);
+}, 600_000);

@@ -29,7 +29,7 @@ beforeAll(async () => {
 }, 600_000);
 afterAll(() => servers?.wipe(), 120_000);
 
-it.each([...SUBSET, surprise])("%s with seed %i: nothing is lost", { timeout: 360_000 }, async (name, seed) => {
+it.each([...SUBSET, surprise])("%s with seed %i: nothing is lost", { timeout: 900_000 }, async (name, seed) => {
   const fault = FAULTS.find(fault => fault.name === name);
   if (!fault) throw new Error(`There is no fault ${name}.`);
   const folder = mkdtempSync(path.join(tmpdir(), "faults-"));

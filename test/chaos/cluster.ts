@@ -181,11 +181,11 @@ export class Cluster {
     });
     child.on("error", () => undefined);
     this.nodes.set(name, node);
-    await this.told(name, "started", 60_000);
+    await this.told(name, "started", 180_000);
   }
 
   /** Resolves when the node has said it; or, with undefined, when it has ended. */
-  async told<T>(name: string, what: string, timeoutMs = 60_000): Promise<T | undefined> {
+  async told<T>(name: string, what: string, timeoutMs = 180_000): Promise<T | undefined> {
     const node = this.node(name);
     let timer: NodeJS.Timeout | undefined;
     const said = new Promise<T | undefined>((resolve, reject) => {

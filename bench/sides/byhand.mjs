@@ -113,13 +113,24 @@ async function handling({ namespace, strategy, rows, remember, prefetch, onMessa
     write: async messages => {
       const ids = messages.map(message => message.properties.messageId);
       const at = new Date();
-      const said = { groups: { "group-1": { receipt: { at, nodeID: "bench", durationMs: 0, attempt: 1 } } } };
+      const receipt = { at, nodeID: "bench", durationMs: 0, attempt: 1 };
       const closed = { waiting: [], status: "consumed", at };
       if (strategy === "outbox")
-        await rows.updateMany({ _id: { $in: ids }, status: "pending" }, { $set: closed, $unset: { dueAt: true } });
+        await rows.updateMany(
+          { _id: { $in: ids }, status: "pending" },
+          { $set: { "groups.group-1.receipt": receipt, ...closed }, $unset: { dueAt: true } }
+        );
       else
         await rows.insertMany(
-          ids.map(_id => ({ _id, v: 2, event: EVENT, strategy, ...said, ...closed, createdAt: at })),
+          ids.map(_id => ({
+            _id,
+            v: 2,
+            event: EVENT,
+            strategy,
+            groups: { "group-1": { receipt } },
+            ...closed,
+            createdAt: at
+          })),
           { ordered: false }
         );
       channel.ack(messages.at(-1), true);
@@ -154,12 +165,11 @@ async function throughput({ namespace, bytes, strategy, inFlight, inbox: remembe
   const { client, rows, insert } = await rowsOf(namespace);
   const waiting = [];
   const { emit, end } = await emitting({ namespace, strategy, insert });
-  const consuming = {
+  const stop = await handling({
     ...{ namespace, strategy, rows, remember, prefetch: inFlight },
     onMessage: () => waiting.shift()?.(),
     onRecorded: () => undefined
-  };
-  const stop = await handling(consuming);
+  });
   const payload = payloadOf(bytes);
   const op = async () => {
     const came = new Promise(resolve => waiting.push(resolve));
@@ -179,11 +189,10 @@ async function pipeline({ strategy = "outbox", inbox: remember = true, ...load }
   const { client, rows, insert } = await rowsOf(namespace);
   const consumed = counter();
   const { emit, end } = await emitting({ namespace, strategy, insert });
-  const onRecorded = consumed.add;
   const stop = await handling({
     ...{ namespace, strategy, rows, remember, prefetch },
     onMessage: () => undefined,
-    onRecorded
+    onRecorded: consumed.add
   });
   const payload = payloadOf(bytes);
   const send = () => emit(payload);

@@ -274,9 +274,10 @@ export interface Message {
 
 /** The groups that are to handle it, or have done so, as far as they are known. */
 export function groupsOf({ waiting, failed, receipts }: MessageHead): string[] {
-  // Of every new message.
-  if (!failed.length && !Object.keys(receipts).length) return waiting.filter(group => group !== ANY_GROUP);
-  return [...new Set([...Object.keys(receipts), ...waiting, ...failed])].filter(group => group !== ANY_GROUP);
+  const answered = Object.keys(receipts);
+  // Of every new message they are what it waits for.
+  const known = answered.length || failed.length ? [...new Set([...answered, ...waiting, ...failed])] : waiting;
+  return known.filter(group => group !== ANY_GROUP);
 }
 
 /** A message without its payload. */

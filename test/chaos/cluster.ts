@@ -181,7 +181,7 @@ export class Cluster {
     });
     child.on("error", () => undefined);
     this.nodes.set(name, node);
-    await this.told(name, "started", 180_000);
+    await this.told(name, "started");
   }
 
   /** Resolves when the node has said it; or, with undefined, when it has ended. */

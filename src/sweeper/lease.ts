@@ -92,8 +92,8 @@ type Acquired = [granted: number, tokenOrHolder: string, ms: number];
 export type LeaseMode = "held" | "standby" | "unlocked";
 
 /**
- * Emits `changed` whenever the set of held partitions or the mode changes, `unreachable` with the error when Redis
- * stops answering.
+ * Emits `changed` whenever the set of held partitions or the mode changes, also when a lease was lost for a moment: what
+ * a sweeper was told in it has to be looked for. `unreachable` with the error when Redis stops answering.
  */
 export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unknown] }> {
   readonly #held = new Map<number, Held>();
@@ -105,6 +105,8 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
   #completeAt = -Infinity;
   /** By when the running round must have all its answers. */
   #roundEnds = Infinity;
+  /** A lease that had run out, by our clock, was ours again in this round. */
+  #regained = false;
   /** Commands that were given up and have no answer yet. */
   #owed = 0;
   changes = 0;
@@ -166,6 +168,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     const before = this.#describe();
     const started = this.#now();
     this.#roundEnds = started + ROUND_MS;
+    this.#regained = false;
     let next = this.options.ttlMs / 3;
     try {
       next = Math.min(next, await this.#compete());
@@ -189,7 +192,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
     if (this.#end.signal.aborted) return;
     const now = this.#now();
     for (const [partition, lease] of this.#held) if (lease.validUntil <= now) this.#held.delete(partition);
-    if (this.#describe() !== before) {
+    if (this.#describe() !== before || this.#regained) {
       this.changes++;
       this.emit("changed");
     }
@@ -232,6 +235,7 @@ export class Leases extends TypedEmitter<{ changed: []; unreachable: [error: unk
       this.#held.delete(partition);
       return Math.max(1, Number(left));
     }
+    this.#regained ||= this.#held.has(partition) && !this.held().has(partition);
     if (!this.#end.signal.aborted)
       this.#held.set(partition, { token: String(token), validUntil: asked + ttlMs - ttlMs / 10 });
     return ttlMs;

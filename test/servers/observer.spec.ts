@@ -88,7 +88,8 @@ describe.each<[string, ReliableOptions]>([
 
   it("a pass by hand is made by the cluster", async () => {
     const { home, desk, handled } = await world();
-    const row = messageOf({ dueAt: new Date(Date.now() - 1000), waiting: ["stock"] });
+    // Long due: a node that was busy when it asked for the store's time is behind it by that until it asks again.
+    const row = messageOf({ dueAt: at(0), waiting: ["stock"] });
     await storeOf(home).messages.insert([row]);
     expect(await desk.call("reliable.sweep", { note: "now" })).toEqual({ asked: 1 });
     await until(() => handled.includes(row._id));

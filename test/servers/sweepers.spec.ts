@@ -24,7 +24,7 @@ function overdue(count: number, fields: Partial<Message> = {}): Message[] {
   return Array.from({ length: count }, (_, n) =>
     messageOf({
       _id: `m-${n}`,
-      dueAt: new Date(Date.now() - 1000 - n),
+      dueAt: new Date(Date.now() - HOUR - n),
       createdAt: new Date(Date.now() - HOUR),
       ...fields
     })

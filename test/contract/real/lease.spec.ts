@@ -86,6 +86,20 @@ describe("one partition", () => {
     expect(a.leases.mode).not.toBe("held");
   });
 
+  it("that ran out before it was renewed was lost for a moment, and that is told; one renewed in time is not", async () => {
+    const a = contender(newPrefix(), "a");
+    await a.leases.renew();
+    let told = 0;
+    a.leases.on("changed", () => void told++);
+    a.clock.now += 53_999;
+    await a.leases.renew();
+    expect([a.held(), told]).toEqual([[0], 0]);
+    a.clock.now += 54_000;
+    expect(a.leases.mode).toBe("standby");
+    await a.leases.renew();
+    expect([a.held(), told]).toEqual([[0], 1]);
+  });
+
   it("grows its fence token with each new holder", async () => {
     const prefix = newPrefix();
     const tokens: number[] = [];

@@ -97,7 +97,7 @@ async function loads({ namespace, bytes, strategy, callers, warmMs, sustainedMs,
   };
   const broker = await reliableNode({
     namespace,
-    options: { strategy, admission: true, ...options },
+    options: { strategy, ...options },
     services: mixin => [emitterService(mixin), consumerService(mixin, 1, onEvent, { maxInFlight: 500 })]
   });
   await subscribed(broker, 1);

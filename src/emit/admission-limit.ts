@@ -15,7 +15,8 @@ export type Stage = keyof typeof STAGES;
 /** What was seen since the sample before. Emits that are never held are not in it. */
 export interface LoadSample {
   ms: number;
-  asked: number;
+  /** Held, at its end. */
+  waiting: number;
   /** Their promise holds. */
   stored: number;
   /** Of what was emitted here and is handled here too: how many emits have come to a handler; undefined = none is. */
@@ -33,7 +34,6 @@ export interface AdmissionLimits {
 
 interface Counted {
   ms: number;
-  asked: number;
   stored: number;
   handled: number | undefined;
 }
@@ -47,8 +47,8 @@ export interface AdmissionState {
   readonly lateBy: number;
   /** For how long something has been late, without a break. */
   readonly lateMs: number;
-  /** For how long less was asked for than is let in. */
-  readonly idleMs: number;
+  /** For how long nothing would have been late without a limit either. */
+  readonly easyMs: number;
   /** The most that was finished per second lately; fades. */
   readonly peak: number;
   readonly recent: readonly Counted[];
@@ -59,7 +59,7 @@ export const OPEN: AdmissionState = {
   stage: undefined,
   lateBy: 0,
   lateMs: 0,
-  idleMs: 0,
+  easyMs: 0,
   peak: 0,
   recent: []
 };
@@ -67,7 +67,7 @@ export const OPEN: AdmissionState = {
 /** How often the load is looked at. */
 export const LOOK_MS = 100;
 /** A burst is late for a moment; a queue that stands is late in each sample of this time (as in CoDel, RFC 8289). */
-const STANDING_MS = 300;
+const STANDING_MS = 200;
 /** What is finished comes in batches: it is counted over this time, and the better one of two in a row is taken. */
 const COUNTED_MS = 1000;
 /** Below this part of the loop's time it is not emits that make it late, and holding them would mend nothing. */
@@ -80,19 +80,24 @@ const LEAST = 0.3;
 /** How fast lateness is followed: a look with nothing in it says little. */
 const SMOOTH = 0.4;
 /**
- * So many on their way are no queue but a full batch for the store. Where everything is slow, little on its way is late
- * too, and letting in less would only make batches smaller, and each message dearer.
+ * So many on their way are no queue but full batches for the store. Where everything is slow, little on its way is late
+ * too, and letting in less would only make batches smaller, and each message dearer. Besides, a thousand callers that
+ * each wait for their emit can never have more on its way, and are nothing to be held.
  */
-const FULL = 500;
+const FULL = 1200;
 /** Halves what is remembered of the best rate in this time. */
 const PEAK_HALF_MS = 30_000;
 /** Never less than this part of it: a rate that follows what it allows itself would only fall. */
 const FLOOR = 0.3;
-const IDLE = 0.9;
-const IDLE_MS = 5000;
+/**
+ * The limit ends when all that waits could be let in and would not be late by more than this part of what is late, for
+ * so long. Callers that each wait for their emit, hundreds of them, are no overload, however much of it is held.
+ */
+const EASY = 0.8;
+const EASY_MS = 1000;
 
 /**
- * Pure. Nothing is held until something has been late in three looks in a row. From then on emits are let in
+ * Pure. Nothing is held until something has been late in two looks in a row. From then on emits are let in
  * at the rate at which they are finished: below it while something is late, a little above while nothing is.
  * What is finished is stored, and handled where this node handles what it emits and the deliveries are what is late.
  */
@@ -117,13 +122,13 @@ export function step(state: AdmissionState, sample: LoadSample, limits: Admissio
   const lateMs = late ? state.lateMs + Math.min(sample.ms, LOOK_MS) : 0;
   const lateBy = state.lateBy + SMOOTH * (longest - state.lateBy);
   const now = { lateBy, lateMs, peak, recent };
-  if (!held && lateMs < STANDING_MS) return { ...now, stage: undefined, rate: undefined, idleMs: 0 };
+  if (!held && lateMs < STANDING_MS) return { ...now, stage: undefined, rate: undefined, easyMs: 0 };
   const more = full * (0.5 - lateBy / dueMs);
   const rate = Math.max(minPerSecond, FLOOR * peak, LEAST * finished, finished + more);
-  const asked = perSecond(recent.map(({ ms, asked }) => ({ ms, count: asked })));
-  const idleMs = held && asked < IDLE * rate && !late ? state.idleMs + sample.ms : 0;
-  const over = idleMs >= IDLE_MS;
-  return { ...now, stage: late ? stage : undefined, rate: over ? undefined : rate, idleMs: over ? 0 : idleMs };
+  const waitMs = sample.waiting ? (sample.waiting / both) * 1000 : 0;
+  const easyMs = held && !late && waitMs + lateBy < EASY * dueMs ? state.easyMs + sample.ms : 0;
+  const over = easyMs >= EASY_MS;
+  return { ...now, stage: late ? stage : undefined, rate: over ? undefined : rate, easyMs: over ? 0 : easyMs };
 }
 
 function worst({ late }: LoadSample): [Stage, number] {
@@ -136,7 +141,7 @@ function worst({ late }: LoadSample): [Stage, number] {
 function latest(samples: Counted[]): Counted[] {
   let ms = 0;
   const from = samples.findLastIndex(sample => (ms += sample.ms) >= 2 * COUNTED_MS);
-  return samples.slice(Math.max(0, from)).map(({ ms, asked, stored, handled }) => ({ ms, asked, stored, handled }));
+  return samples.slice(Math.max(0, from)).map(({ ms, stored, handled }) => ({ ms, stored, handled }));
 }
 
 /** The better one of the last two counts. */

@@ -163,16 +163,16 @@ export const OPTIONS = {
   /**
    * Keeps a node that is asked for more than it can do from doing less. `true`, or what differs of
    * `{ targetMs: 500, waitMs: 500, minPerSecond: 250 }`: when its event loop, its emits on their way to store or
-   * RabbitMQ, or their deliveries to its own handlers have been later than `targetMs` for a moment (and more than 500
+   * RabbitMQ, or their deliveries to its own handlers have been later than `targetMs` for a moment (and more than 1,200
    * are on their way), emits are let in only as fast as they are finished. The excess waits, about `waitMs` at most
    * (1,000 emits may wait in any case), or rejects at once with RELIABLE_UNAVAILABLE. Longer `targetMs` = larger
    * batches, more waiting; longer `waitMs` = bursts are delayed, not refused. At least `minPerSecond` are always let in.
-   * Emits of reliable handlers and with `session` are never held. false: nothing is held, and a node that is asked for
-   * too much does less and less.
+   * Emits of reliable handlers and with `session` are never refused. false: nothing is held, and a node that is asked
+   * for too much does less and less.
    */
   admission: perNode({
     rule: { type: "multi", rules: [flagRule, admissionRule] },
-    default: false as false | AdmissionOptions
+    default: ADMISSION as false | AdmissionOptions
   }),
   /**
    * Emits that may wait for the store, or with `callback` for RabbitMQ, at once (and 64 MiB); more reject at once with

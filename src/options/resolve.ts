@@ -95,7 +95,7 @@ function checkObserver({ amqp, mongo }: NodeOptions, given: Values): void {
 }
 
 export function nodeOptions(values: Values): NodeOptions {
-  const { admission } = values;
+  const { admission = true } = values;
   const held = admission === true ? ADMISSION : isPlain(admission) ? { ...ADMISSION, ...admission } : false;
   return { ...withDefaults(namesOf(["node"]), values), admission: held } as unknown as NodeOptions;
 }

@@ -8,12 +8,16 @@ import { type AdmissionState, LOOK_MS, OPEN, step } from "../../src/emit/admissi
 interface World {
   seed: number;
   /** Emits per second, of what the node can finish in all; by the ms that have passed. */
-  load(ms: number): number;
+  load?(ms: number): number;
+  /** In its place: so many, each of whom waits until its message is handled. */
+  callers?: number;
   ms: number;
   /** Messages per second that it can take from the emit to the end of the handler. */
   capacity?: number;
   /** The processor is away for so long at the begin of each second. */
   pauseMs?: number;
+  /** The processor is away for this second as a whole. */
+  awaySecond?: number;
   /** Until then nobody handles what is emitted; it waits in its queue. */
   awayUntilMs?: number;
   gate?: boolean;
@@ -59,13 +63,23 @@ class Line {
   }
 }
 
-function play({ seed, load, ms, capacity = 2000, pauseMs = 0, awayUntilMs = 0, gate = true }: World): Second[] {
+function play({
+  seed,
+  load = () => 0,
+  ms,
+  capacity = 2000,
+  pauseMs = 0,
+  awaySecond,
+  awayUntilMs = 0,
+  gate = true,
+  callers
+}: World): Second[] {
   const random = randomOf(seed);
   const [gated, unstored, queue] = [new Line(), new Line(), new Line()];
   const seconds: Second[] = [];
   let state: AdmissionState = OPEN;
   let [tokens, due, budget] = [0, 0, 0];
-  const fresh = () => ({ asked: 0, stored: 0, handled: 0, least: Infinity, longest: 0 });
+  const fresh = () => ({ stored: 0, handled: 0, least: Infinity, longest: 0 });
   let seen = fresh();
   for (let now = 0; now < ms; now += STEP_MS) {
     if (now % 1000 === 0)
@@ -73,9 +87,9 @@ function play({ seed, load, ms, capacity = 2000, pauseMs = 0, awayUntilMs = 0, g
     const second = seconds.at(-1) as Second;
     const { rate } = state;
     tokens = Math.min(Math.max(1, (rate ?? 0) * 0.1), tokens + ((rate ?? 0) * STEP_MS) / 1000);
-    due += ((load(now) * capacity * STEP_MS) / 1000) * (0.5 + random());
+    if (callers) due = callers - gated.length - unstored.length - queue.length;
+    else due += ((load(now) * capacity * STEP_MS) / 1000) * (0.5 + random());
     for (; due >= 1; due--) {
-      seen.asked++;
       if (rate !== undefined && gated.length >= Math.max(MIN_WAITING, (rate * WAIT_MS) / 1000)) second.refused++;
       else gated.push(now);
     }
@@ -85,7 +99,8 @@ function play({ seed, load, ms, capacity = 2000, pauseMs = 0, awayUntilMs = 0, g
       unstored.push(now);
     }
     second.waiting = Math.max(second.waiting, gated.length);
-    budget = now % 1000 < pauseMs ? 0 : Math.min(1, budget) + ((capacity * STEP_MS) / 1000) * (0.5 + random());
+    const away = now % 1000 < pauseMs || Math.floor(now / 1000) === awaySecond;
+    budget = away ? 0 : Math.min(1, budget) + ((capacity * STEP_MS) / 1000) * (0.5 + random());
     for (; unstored.length && budget >= EMIT_PART; budget -= EMIT_PART) {
       const at = unstored.shift();
       seen.longest = Math.max(seen.longest, now - at);
@@ -101,7 +116,7 @@ function play({ seed, load, ms, capacity = 2000, pauseMs = 0, awayUntilMs = 0, g
       second.handled++;
     }
     if (now % LOOK_MS !== LOOK_MS - STEP_MS || !gate) continue;
-    const { asked, stored, handled, least, longest } = seen;
+    const { stored, handled, least, longest } = seen;
     // As the product has it: what does not come at all counts, and what is very old has waited for something else.
     const starved = least === Infinity && now >= awayUntilMs && queue.oldest !== undefined;
     const age = starved ? now - (queue.oldest as number) : least;
@@ -111,7 +126,8 @@ function play({ seed, load, ms, capacity = 2000, pauseMs = 0, awayUntilMs = 0, g
       broker: 0,
       handlers: age > 10_000 ? 0 : age
     };
-    const sample = { ms: LOOK_MS, asked, stored, handled: starved ? 0 : handled || undefined, late, share: 1 };
+    const waiting = gated.length;
+    const sample = { ms: LOOK_MS, waiting, stored, handled: starved ? 0 : handled || undefined, late, share: 1 };
     state = step(state, sample, LIMITS);
     seen = fresh();
   }
@@ -187,5 +203,20 @@ it("a node that becomes slower is followed, and one that becomes faster again to
   for (const seed of SEEDS) {
     const slow = play({ seed, load: () => 2, ms: 60_000, capacity: 300 });
     expect(mean(slow.slice(5), "handled"), `seed ${seed}`).toBeGreaterThan(0.9 * 300);
+  }
+});
+
+it("callers that each wait are held while they are late, and no longer: their number bounds what is on its way", () => {
+  for (const seed of SEEDS) {
+    const seconds = play({ seed, callers: 1000, ms: 12_000, capacity: 4000, awaySecond: 3 });
+    expect(
+      seconds.slice(4, 6).some(({ rate }) => rate !== undefined),
+      `seed ${seed}`
+    ).toBe(true);
+    expect(
+      seconds.slice(8).every(({ rate }) => rate === undefined),
+      `seed ${seed}`
+    ).toBe(true);
+    expect(mean(seconds.slice(6), "handled"), `seed ${seed}`).toBeGreaterThan(0.9 * 4000);
   }
 });

@@ -246,6 +246,15 @@ describe("where options come from", () => {
   });
 });
 
+it.each<[string, object, object | false]>([
+  ["not given", {}, { targetMs: 500, waitMs: 500, minPerSecond: 250 }],
+  ["true", { admission: true }, { targetMs: 500, waitMs: 500, minPerSecond: 250 }],
+  ["a part of it", { admission: { waitMs: 50 } }, { targetMs: 500, waitMs: 50, minPerSecond: 250 }],
+  ["false", { admission: false }, false]
+])("admission, %s", (_, values, admission) => {
+  expect(nodeOptions(values).admission).toEqual(admission);
+});
+
 describe("several services of one node", () => {
   it("may each give some of the node's options, and the same twice", () => {
     const node = {};

@@ -64,14 +64,17 @@ const BESIDE: Record<string, object> = {
   bulkChange: { id: "nobody", change: "stop" }
 };
 
-/** All that an attack could change, as it is stored. Pauses of the sweeper are no change: nothing here is due. */
+/**
+ * All that an attack could change, as it is stored. Pauses of the sweeper are no change: nothing here is due; nor is that
+ * a group announces itself again.
+ */
 async function everything(broker: ServiceBroker): Promise<string> {
   const { store } = nodeOf(broker as Broker).runtime.needStorage();
   const { rows } = await store.messages.list({}, 100);
   return JSON.stringify(
     [
       rows,
-      await store.subscriptions.list(),
+      (await store.subscriptions.list()).map(({ seenAt: _, ...row }) => row),
       (await store.audits.list(0, 500)).rows,
       (await store.parked.list(0, 100)).total
     ],

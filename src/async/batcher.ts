@@ -35,14 +35,17 @@ export class Batcher<T, R> {
   }
 
   add(item: T): Promise<R> {
+    return new Promise((resolve, reject) => this.addThen(item, resolve, reject));
+  }
+
+  /** The same without a promise. Exactly one of both is called, once. */
+  addThen(item: T, resolve: (result: R) => void, reject: (error: unknown) => void): void {
     const bytes = this.options.sizeOf?.(item) ?? 0;
     this.bytes += bytes;
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, bytes, resolve, reject });
-      const { maxItems, parallel = 1 } = this.options;
-      if (this.#writers.count === 0 || (this.#writers.count < parallel && this.#waiting.length >= maxItems))
-        void this.#run();
-    });
+    this.#waiting.push({ item, bytes, resolve, reject });
+    const { maxItems, parallel = 1 } = this.options;
+    if (this.#writers.count === 0 || (this.#writers.count < parallel && this.#waiting.length >= maxItems))
+      void this.#run();
   }
 
   /** Resolves when everything added so far has been written or has failed. */

@@ -55,16 +55,8 @@ export class Handling {
   run(held: Held, envelope: Envelope): Promise<void> {
     const { inbox } = this.own;
     return inbox
-      ? inbox.oneByOne(envelope.handledAs, () => this.#once(held, envelope, inbox))
+      ? inbox.oneByOne(envelope.handledAs, () => this.#run(held, envelope, inbox))
       : this.#run(held, envelope);
-  }
-
-  async #once(held: Held, envelope: Envelope, inbox: Inbox): Promise<void> {
-    if (await inbox.handledBefore(envelope.handledAs)) {
-      if (this.own.pausing.release(held.delivery)) this.#answerAgain(held.delivery, envelope);
-      return;
-    }
-    await this.#run(held, envelope);
   }
 
   #answerAgain(delivery: Delivery, envelope: Envelope): void {
@@ -73,46 +65,55 @@ export class Handling {
     this.own.receipts.send({ address: envelope.receipt, item, delivery });
   }
 
-  async #run(held: Held, envelope: Envelope): Promise<void> {
+  /** One frame from the look-up until the receipt is under way: thousands of deliveries may be held. */
+  async #run(held: Held, envelope: Envelope, inbox?: Inbox): Promise<void> {
     const { delivery } = held;
     const { clock } = this.parts;
+    const { slots } = this.own;
+    if (inbox && (await inbox.handledBefore(envelope.handledAs))) return this.#answerReleased(delivery, envelope);
     const waits = clock.monotonic();
-    if (this.own.breaker?.isOpen() || (!this.own.slots.tryEnter() && !(await this.own.slots.wait()))) {
+    if (this.own.breaker?.isOpen() || (!slots.tryEnter() && !(await slots.wait()))) {
       held.atHandlerMs += clock.monotonic() - waits;
-      if (this.own.pausing.release(delivery)) this.own.receipts.nack(delivery);
-      return;
+      return this.#giveBack(delivery);
     }
     let begun: Begun | undefined;
     try {
-      begun = await this.#atHandler(held, envelope, clock.monotonic() - waits);
+      // Another node may have handled a copy while this one waited.
+      if (inbox && clock.monotonic() - waits > LOOK_HOLDS_MS && (await inbox.handledBefore(envelope.handledAs)))
+        return this.#answerReleased(delivery, envelope);
+      const turn = inbox?.turn();
+      if (turn) await turn;
+      begun = this.#begin(delivery, envelope);
+      if (begun) {
+        begun.end = await this.#limited(begun.work);
+        this.own.breaker?.ended(begun.course.era);
+      }
     } finally {
       held.atHandlerMs += clock.monotonic() - waits;
-      this.own.slots.leave();
+      slots.leave();
     }
     if (begun) await this.#ended(delivery, envelope, begun);
   }
 
-  /** In a slot. Undefined = the handler has not begun, and what becomes of the delivery is settled. */
-  async #atHandler({ delivery }: Held, envelope: Envelope, waitedMs: number): Promise<Begun | undefined> {
-    const inbox = this.own.inbox;
-    const { clock } = this.parts;
-    // Another node may have handled a copy while this one waited.
-    if (inbox && waitedMs > LOOK_HOLDS_MS && (await inbox.handledBefore(envelope.handledAs))) {
-      if (this.own.pausing.release(delivery)) this.#answerAgain(delivery, envelope);
-      return undefined;
-    }
-    await inbox?.turn();
-    const released = this.own.pausing.release(delivery);
-    if (!released || this.own.breaker?.isOpen()) {
+  #answerReleased(delivery: Delivery, envelope: Envelope): void {
+    if (this.own.pausing.release(delivery)) this.#answerAgain(delivery, envelope);
+  }
+
+  #giveBack(delivery: Delivery): void {
+    if (this.own.pausing.release(delivery)) this.own.receipts.nack(delivery);
+  }
+
+  /** In a slot. Undefined = the handler may not begin, and what becomes of the delivery is settled. */
+  #begin(delivery: Delivery, envelope: Envelope): Begun | undefined {
+    const { inbox, pausing, breaker, receipts } = this.own;
+    const released = pausing.release(delivery);
+    if (!released || breaker?.isOpen()) {
       inbox?.pass();
-      if (released) this.own.receipts.nack(delivery);
+      if (released) receipts.nack(delivery);
       return undefined;
     }
-    const course: Course = { started: clock.monotonic(), runs: 0, era: this.own.breaker?.begin() ?? 0 };
-    const work = this.#handle(delivery, envelope, course);
-    const end = await this.#limited(work);
-    this.own.breaker?.ended(course.era);
-    return { course, work, end };
+    const course: Course = { started: this.parts.clock.monotonic(), runs: 0, era: breaker?.begin() ?? 0 };
+    return { course, work: this.#handle(delivery, envelope, course), end: TIMED_OUT };
   }
 
   /** Or TIMED_OUT: noticed by one timer for all, some 100 ms late. */
@@ -134,7 +135,7 @@ export class Handling {
     });
   }
 
-  async #ended(delivery: Delivery, envelope: Envelope, { course, work, end }: Begun): Promise<void> {
+  #ended(delivery: Delivery, envelope: Envelope, { course, work, end }: Begun): Promise<void> | void {
     const { group, options } = this.spec;
     if (end === TIMED_OUT) {
       const error = new ReliableRetryableError(
@@ -151,7 +152,7 @@ export class Handling {
     }
     if (end === "duplicate") return this.#answerAgain(delivery, envelope);
     if (end.error !== undefined) return this.#settle(envelope, end, course, delivery);
-    await this.#handled(envelope, course, delivery);
+    return this.#handled(envelope, course, delivery);
   }
 
   #handle(delivery: Delivery, envelope: Envelope, course: Course): Promise<HandlerEnd | "duplicate"> {
@@ -220,7 +221,7 @@ interface Limit {
 interface Begun {
   readonly course: Course;
   readonly work: Promise<HandlerEnd | "duplicate">;
-  readonly end: HandlerEnd | "duplicate" | typeof TIMED_OUT;
+  end: HandlerEnd | "duplicate" | typeof TIMED_OUT;
 }
 
 /** Of one attempt. `runs` are counted with `inbox: "transaction"` alone; `era` is the breaker's. */

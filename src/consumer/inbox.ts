@@ -61,15 +61,21 @@ export class Inbox {
   }
 
   /** Without an answer from the store the message waits here, unacked: it may have been handled already. */
-  async handledBefore(id: string): Promise<boolean> {
-    for (let tries = 1; ; tries++) {
+  handledBefore(id: string): Promise<boolean> {
+    return this.#lookups.add(id).catch(error => this.#lookAgain(id, error));
+  }
+
+  async #lookAgain(id: string, first: unknown): Promise<boolean> {
+    let error = first;
+    for (let tries = 1; !this.end.aborted; tries++) {
+      await this.clock.sleep(backoffMs(RETRY, tries), this.end);
       try {
         return await this.#lookups.add(id);
-      } catch (error) {
-        if (this.end.aborted) throw error;
-        await this.clock.sleep(backoffMs(RETRY, tries), this.end);
+      } catch (thrown) {
+        error = thrown;
       }
     }
+    throw error;
   }
 
   /** Rejects when the store refuses the row. */
@@ -80,9 +86,10 @@ export class Inbox {
 
   /**
    * Waits until the handler may run in a transaction; `transaction` must follow. The handler's time begins after that.
+   * undefined = there is nothing to wait for.
    */
-  async turn(): Promise<void> {
-    if (this.mode === "transaction") await this.#limit.enter(false);
+  turn(): Promise<void> | undefined {
+    return this.mode === "transaction" ? this.#limit.enter(false) : undefined;
   }
 
   /** Instead of `transaction`: the handler does not run. */

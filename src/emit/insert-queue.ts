@@ -77,7 +77,8 @@ export class InsertQueue {
         late
       };
       this.#pending.add(item);
-      this.#batcher.add(item).then(
+      this.#batcher.addThen(
+        item,
         outcome => {
           this.#pending.delete(item);
           if (outcome instanceof Error) reject(outcome);

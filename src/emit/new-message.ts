@@ -1,5 +1,5 @@
 import { STATUS } from "../message/lifecycle";
-import { bucketOf, type Message, type Origin, ROW_VERSION } from "../message/message";
+import { bucketOf, EMPTY, type Message, NONE, type Origin, ROW_VERSION } from "../message/message";
 import type { ServiceOptions } from "../options/options";
 import { checkEvent, checkHeaders } from "../wire/envelope";
 import { isEmpty, serialize } from "../wire/json";
@@ -25,11 +25,6 @@ export interface EmitDefaults {
   now(): Date;
   waitingFor(event: string, groups?: string[]): string[];
 }
-
-/** Shared by all new messages, and never changed in place. */
-const NONE: never[] = Object.freeze([]) as unknown as never[];
-
-const EMPTY: Record<string, never> = Object.freeze({});
 
 /** Finds everything that can be wrong with an emit, before anything is stored. */
 export function newMessage(

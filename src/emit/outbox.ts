@@ -95,30 +95,53 @@ export class Outbox implements Strategy {
     return this.parts.insertQueue.bytes;
   }
 
-  async emit(message: Message, conditions: EmitConditions): Promise<EmitResult> {
-    const { store, clock, insertQueue, metrics } = this.parts;
+  /** No frame of its own: thousands of emits may wait for the store. */
+  emit(message: Message, conditions: EmitConditions): Promise<EmitResult> {
+    const { store, clock, insertQueue } = this.parts;
     const until = clock.monotonic() + conditions.timeoutMs;
     const { session, write } = conditions;
     if (write) return this.#emitIntent(message, write, conditions, until);
     const direct = this.#direct;
     message.dueAt = session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(direct);
     const late = () => direct && this.#startPublish(message, conditions);
-    const outcome = await (session
+    const inserted = session
       ? store.messages.insertIn(session, message)
-      : insertQueue.insert(message, conditions.timeoutMs, late));
-    if (!outcome.stored) {
-      // Only an insert can join a transaction; and the handler has not asked for one.
-      if (conditions.joined && outcome.existing.status === STATUS.withdrawn)
-        return this.emit(message, { ...conditions, session: undefined, joined: false });
-      const existing = session
-        ? outcome.existing
-        : await replaceWithdrawn(store, message, outcome.existing, conditions.plain);
-      if (existing) return this.#asBefore(message, existing, conditions, until);
-    }
-    metrics.stored(message.event);
+      : insertQueue.insert(message, conditions.timeoutMs, late);
+    return inserted.then(outcome =>
+      outcome.stored
+        ? this.#stored(message, conditions, direct, until)
+        : this.#notStored(message, outcome.existing, conditions, direct, until)
+    );
+  }
+
+  #stored(
+    message: Message,
+    conditions: EmitConditions,
+    direct: boolean,
+    until: number
+  ): EmitResult | Promise<EmitResult> {
+    const { session, waitFor } = conditions;
+    this.parts.metrics.stored(message.event);
     if (session) this.#sessions.add(session as object, message._id);
     else if (direct) this.#startPublish(message, conditions);
-    return conditions.waitFor === "stored" ? resultOf(message, message.status) : this.#wait(message, conditions, until);
+    return waitFor === "stored" ? resultOf(message, message.status) : this.#wait(message, conditions, until);
+  }
+
+  async #notStored(
+    message: Message,
+    there: Message,
+    conditions: EmitConditions,
+    direct: boolean,
+    until: number
+  ): Promise<EmitResult> {
+    const { session, joined, plain } = conditions;
+    // Only an insert can join a transaction; and the handler has not asked for one.
+    if (joined && there.status === STATUS.withdrawn)
+      return this.emit(message, { ...conditions, session: undefined, joined: false });
+    const existing = session ? there : await replaceWithdrawn(this.parts.store, message, there, plain);
+    return existing
+      ? this.#asBefore(message, existing, conditions, until)
+      : this.#stored(message, conditions, direct, until);
   }
 
   /** The id has a row already, which stays. */

@@ -307,6 +307,11 @@ export const GROUPS_NOTED = 20;
 /** Characters of a node's id in a row. The one in a receipt is a stranger's. */
 export const MAX_NODE_ID = 255;
 
+/** What a new message has none of: shared by all of them, and never changed in place. */
+export const NONE: never[] = Object.freeze([]) as unknown as never[];
+
+export const EMPTY: Record<string, never> = Object.freeze({});
+
 /**
  * The number of buckets. Sweeper partitions divide them. It is fixed, so that the number of partitions can change at
  * any time.

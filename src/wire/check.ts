@@ -1,5 +1,5 @@
 import { STATUS } from "../message/lifecycle";
-import { bucketOf, type Message, type Receipt, ROW_VERSION, UNROUTABLE_MS } from "../message/message";
+import { bucketOf, EMPTY, type Message, NONE, type Receipt, ROW_VERSION, UNROUTABLE_MS } from "../message/message";
 import { HEADER, isCount, parseEnvelope, type Wire } from "./envelope";
 import { Unreadable } from "./json";
 import { isQuestion, parsePlan } from "./plan";
@@ -79,9 +79,9 @@ export function messageOfEcho(id: string, echo: Echo, waitingFor: WaitingFor, no
   }
   const row = callbackMessage({ id, event: echo.event, producer: echo.producer, plan: echo.plan }, waitingFor, now, {
     body: NO_BODY,
-    meta: {},
-    headers: {},
-    origin: {}
+    meta: EMPTY,
+    headers: EMPTY,
+    origin: EMPTY
   });
   row.partial = true;
   return row;
@@ -124,27 +124,27 @@ function callbackMessage(
     status: STATUS.published,
     bucket: bucketOf(known.id),
     waiting: waitingFor(known.event, only),
-    failed: [],
-    resolved: [],
-    deadAt: {},
-    errors: {},
-    receipts: {},
-    attempts: {},
-    spent: {},
-    base: {},
-    next: {},
-    unroutable: {},
+    failed: NONE,
+    resolved: NONE,
+    deadAt: EMPTY,
+    errors: EMPTY,
+    receipts: EMPTY,
+    attempts: EMPTY,
+    spent: EMPTY,
+    base: EMPTY,
+    next: EMPTY,
+    unroutable: EMPTY,
     unroutableMs,
     maxAttempts: max,
     backoff,
     receiptTimeoutMs: first,
-    failures: [],
+    failures: NONE,
     delays,
     round: 1,
     createdAt: new Date(at),
     at: new Date(at),
     publishedAt: new Date(at),
-    notes: [],
+    notes: NONE,
     // The producer's clock may be ahead, but its emit is in the past.
     dueAt: new Date(Math.max(now.getTime(), Math.min(at, now.getTime()) + first) + LOST_CHECK_MARGIN_MS)
   };

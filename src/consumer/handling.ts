@@ -221,6 +221,7 @@ interface Limit {
 interface Begun {
   readonly course: Course;
   readonly work: Promise<HandlerEnd | "duplicate">;
+  /** TIMED_OUT until it has. */
   end: HandlerEnd | "duplicate" | typeof TIMED_OUT;
 }
 

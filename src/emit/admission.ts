@@ -121,7 +121,7 @@ export class Admission {
     if (rate !== undefined && !this.waiting && this.#take()) return false;
     const limitMs = Math.min(options.waitMs, typeof timeoutMs === "number" ? timeoutMs : options.waitMs);
     const expectedMs = (this.waiting / (rate ?? Infinity)) * 1000;
-    if (this.waiting >= MIN_WAITING || expectedMs > PATIENCE_MS / 2) this.#scoped = true;
+    if (rate !== undefined && (this.waiting >= MIN_WAITING || expectedMs > PATIENCE_MS / 2)) this.#scoped = true;
     if (this.#bytes > MAX_BYTES || (this.waiting >= MIN_WAITING && expectedMs > limitMs))
       throw this.#late(event, expectedMs);
     return true;

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from "node:async_hooks";
 import { afterEach, expect, it, vi } from "vitest";
 import { Admission } from "../../src/emit/admission";
 import type { Clock, Timer } from "../../src/platform/clock";
@@ -165,6 +166,23 @@ it("from when emits are refused, what a handler emits is known without a context
   });
   expect(new Set(waits)).toEqual(new Set([false]));
   expect((await errorOf(() => ask())).type).toBe("RELIABLE_UNAVAILABLE");
+});
+
+it("the async context is not asked any more once the limit has ended, whatever waits then", async () => {
+  const { admission, emit, overload, pass, late } = world({ options: { minPerSecond: 20_000 } });
+  await overload();
+  late.store = 0;
+  let waited = 0;
+  while (admission.closed) {
+    for (let m = admission.waiting; m < 1500; m++) void emit(m);
+    waited = admission.waiting;
+    await pass(1);
+  }
+  expect(waited).toBeGreaterThan(1000);
+  void emit(0);
+  const run = vi.spyOn(AsyncLocalStorage.prototype, "run");
+  await admission.handling(async () => undefined);
+  expect(run).not.toHaveBeenCalled();
 });
 
 it.each([

@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type TestProjectInlineConfiguration } from "vitest/config";
 import { aliases } from "./test/support/aliases.cjs";
@@ -67,7 +68,8 @@ export default defineConfig({
     testTimeout: 180_000,
     hookTimeout: 180_000,
     teardownTimeout: 20_000,
-    maxWorkers: 3,
+    // More of them than cores make each test wait for a core, and no more tests an hour.
+    maxWorkers: Math.min(3, availableParallelism()),
     allowOnly: false,
     retry: 0,
     reporters: ["default", "./test/support/summary-reporter.ts"],

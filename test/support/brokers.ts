@@ -145,8 +145,9 @@ async function removeNamespace(namespace: string, delays: Iterable<number>): Pro
   const prefix = prefixOf(namespace);
   const system = systemQueues(namespace);
   const queues = new Set([...Object.values(system), ...[...delays].map(delay => delayQueueName(system.checks, delay))]);
-  for (const { name } of await client.db("reliable_test").listCollections({}, { nameOnly: true }).toArray()) {
-    if (!name.startsWith(`${prefix}.`)) continue;
+  const all = await client.db("reliable_test").listCollections({}, { nameOnly: true }).toArray();
+  const own = all.map(({ name }) => name).filter(name => name.startsWith(`${prefix}.`));
+  for (const name of own)
     if (name.endsWith(".subscriptions"))
       for (const { _id, queue } of await client
         .db("reliable_test")
@@ -158,8 +159,7 @@ async function removeNamespace(namespace: string, delays: Iterable<number>): Pro
           queue === undefined ? (JSON.parse(_id.slice("pause:".length)) as [string, string?]) : [];
         queues.add(queue ?? pauseMarker(namespace, group as string, pattern ?? undefined));
       }
-    await client.db("reliable_test").dropCollection(name);
-  }
+  await Promise.all(own.map(name => client.db("reliable_test").dropCollection(name)));
   await client.close();
   const connection = await connect(amqp, { noDelay: true });
   connection.on("error", () => undefined);

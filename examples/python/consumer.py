@@ -16,6 +16,7 @@ import uuid
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
+from headers import unpacked
 from signature import is_signed, sign
 
 GROUP, EVENT = "invoices", "order.created"
@@ -81,7 +82,7 @@ def handle(order, headers):
 
 def handled_as(properties):
     """The id under which duplicates are known. Receipts name the message's own, always."""
-    headers = properties.headers or {}
+    headers = unpacked(properties.headers)
     return properties.message_id if headers.get("x-reliable-again") else headers.get("x-reliable-original", properties.message_id)
 
 
@@ -111,7 +112,7 @@ def read(properties, body):
     The headers and the payload; raises ValueError for what is no message of version 1. All is looked at here, before the work is done:
     what failed only in the receipt would be handled, and delivered again, and handled again.
     """
-    headers = properties.headers or {}
+    headers = unpacked(properties.headers)
     if SIGNING_KEY and not is_signed(SIGNING_KEY, "event", properties, body):
         raise ValueError("not signed with our key")
     # A bool is an int to Python.

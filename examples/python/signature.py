@@ -3,11 +3,13 @@ import base64
 import hashlib
 import hmac
 
+from headers import unpacked
+
 INFORM = ("x-reliable-signature", "x-reliable-groups", "x-reliable-returned")
 
 
 def signature(key, kind, properties, body):
-    headers = properties.headers or {}
+    headers = unpacked(properties.headers)
     parts = ["reliable", "1", kind, properties.message_id or "", properties.type or "", properties.app_id or ""]
     for name in sorted(name for name in headers if name.startswith("x-reliable-") and name not in INFORM):
         value = headers[name]
@@ -21,5 +23,5 @@ def sign(key, kind, properties, body):
 
 
 def is_signed(key, kind, properties, body):
-    given = (properties.headers or {}).get("x-reliable-signature")
+    given = unpacked(properties.headers).get("x-reliable-signature")
     return isinstance(given, str) and hmac.compare_digest(given, signature(key, kind, properties, body))

@@ -48,6 +48,9 @@ export const HEADER = {
   signature: "x-reliable-signature"
 } as const;
 
+/** The header in which those of HEADER may travel together: a JSON object of their names without `x-reliable-`. */
+export const PACKED = "x-reliable";
+
 /** AMQP allows 64 KiB per header table. The headers without origin and groups are small and limited. */
 export const MAX_HEADER_BYTES = 60 * 1024;
 const MAX_SHORT_STRING = 255;
@@ -253,6 +256,7 @@ const NAMES = TEXTS.filter(name => name !== HEADER.meta && name !== HEADER.heade
 /** Throws Unreadable. Unknown headers are ignored. */
 export function parseEnvelope(wire: Wire): Envelope {
   const { headers } = wire;
+  if (headers[PACKED] !== undefined) throw new Unreadable(`${PACKED} is no JSON object of texts, numbers and booleans`);
   if (headers[HEADER.version] === undefined) throw new Unreadable("foreign message: no x-reliable-version header");
   if (headers[HEADER.version] !== WIRE_VERSION)
     throw new Unreadable(`unknown x-reliable-version ${describe(headers[HEADER.version])}`);

@@ -185,6 +185,11 @@ const headerDeep: Mutation = (forged, random) => {
   forged.headers[name] = deep(random).slice(0, 60_000);
 };
 
+const headerPacked: Mutation = (forged, random) => {
+  const whole = JSON.stringify({ version: 1, attempt: 1, receipt: "nowhere", producer: "shop", only: "shop" });
+  forged.headers["x-reliable"] = random.pick<unknown>([mutatedJson(whole, random), deep(random), amqpValue(random)]);
+};
+
 const headersMany: Mutation = (forged, random) => {
   const length = random.pick([10, 100, 1000]);
   for (let i = random.int(1, 80); i > 0; i--) forged.headers[`x-more-${i}`] = "y".repeat(length);
@@ -245,6 +250,7 @@ const MUTATIONS: readonly Mutation[] = [
   headerField,
   headerField,
   headerDeep,
+  headerPacked,
   headersMany,
   prototype,
   counts,

@@ -1,4 +1,5 @@
 import { type ChannelModel, type ConfirmChannel, connect } from "amqplib";
+import { unpacked } from "../../src/couriers/amqp/headers";
 import { LIVING, STRANGE } from "./load";
 import type { Random } from "./random";
 
@@ -124,7 +125,8 @@ export class Samples {
   }
 
   #keep(traced: Traced, body: Buffer): void {
-    const { headers = {}, ...properties } = traced.properties;
+    const { headers: sent = {}, ...properties } = traced.properties;
+    const headers = unpacked(sent);
     if (MARK in headers) return;
     const [routingKey = ""] = traced.routing_keys;
     const kind = kindOf(routingKey, headers, properties);

@@ -166,6 +166,10 @@ it("announcements, events, receipts, checks, withdrawals and parked messages are
   ])
     expect(named).toContain(`x-reliable-${name}`);
   expect(named).toContain("traceparent");
+  // Each costs a message some µs.
+  expect(new Set(events.flatMap(({ sent }) => sent))).toEqual(
+    new Set(["x-reliable", "x-reliable-echo", "x-reliable-meta", "x-reliable-headers", "traceparent"])
+  );
   expect(
     items(system.receipts)
       .map(({ outcome, rejected }) => `${outcome}${rejected ? ", rejected" : ""}`)

@@ -1,11 +1,14 @@
 import { type ConsumeMessage, connect } from "amqplib";
 import { onTestFinished } from "vitest";
+import { unpacked } from "../../src/couriers/amqp/headers";
 import type { OnTheWire } from "./schemas";
 import { urls } from "./servers";
 
 export interface Captured extends OnTheWire {
   exchange: string;
   routingKey: string;
+  /** Names of the headers as they came, packed ones as one. */
+  sent: string[];
 }
 
 /**
@@ -23,8 +26,15 @@ export async function capture(namespace: string, queues: string[]): Promise<Capt
     const { fields, content: body } = message;
     const { headers = {}, ...properties } = message.properties;
     // amqplib names every property, those that were not sent as undefined.
-    const sent = Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined));
-    seen.push({ ...sent, headers: { ...headers }, body, exchange: fields.exchange, routingKey: fields.routingKey });
+    const named = Object.fromEntries(Object.entries(properties).filter(([, value]) => value !== undefined));
+    seen.push({
+      ...named,
+      sent: Object.keys(headers),
+      headers: { ...unpacked(headers) },
+      body,
+      exchange: fields.exchange,
+      routingKey: fields.routingKey
+    });
   };
   const { queue: copies } = await channel.assertQueue("", { exclusive: true });
   await channel.bindQueue(copies, `${namespace}.reliable.events`, "#");

@@ -7,6 +7,7 @@ import type { Logger } from "../../platform/logger";
 import { SHORT_CHARS } from "../../wire/names";
 import type { Control, Heard, Listener } from "../courier";
 import { assertExchange, assertQueue, discardChannel, ignoreErrors, inspectQueue, onTemporaryChannel } from "./declare";
+import { unpacked } from "./headers";
 import { type ExchangeDeclaration, queueDeclaration } from "./topology";
 
 /** As for consumptions: a queue that cannot be made at the moment must not be asked for in a loop. */
@@ -147,7 +148,14 @@ export class AmqpControl implements Control {
         // Somebody has deleted the queue.
         if (message === null) return discardChannel(channel);
         const { messageId, type, appId, headers = {} } = message.properties;
-        const heard = { queue: exchange.name, messageId, type, appId, headers, body: message.content };
+        const heard = {
+          queue: exchange.name,
+          messageId,
+          type,
+          appId,
+          headers: unpacked(headers),
+          body: message.content
+        };
         this.#tell(message.fields.routingKey, heard);
       },
       { noAck: true }

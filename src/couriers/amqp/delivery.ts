@@ -1,5 +1,6 @@
 import type { Channel, ConsumeMessage } from "amqplib";
 import type { Delivery } from "../courier";
+import { unpacked } from "./headers";
 import { Unacked } from "./unacked";
 
 /** One channel of a consumption. Its delivery tags mean nothing on the next one. */
@@ -27,6 +28,9 @@ export class AmqpDelivery implements Delivery {
     this.#epoch = epoch;
     this.#message = message;
     this.tag = ++epoch.handed;
+    const { properties } = message;
+    // There, since handlers written for the client library read them there.
+    if (properties.headers) properties.headers = unpacked(properties.headers);
   }
 
   get messageId(): string | undefined {

@@ -7,7 +7,7 @@ export const ASK_BYTES = 12;
 export const ANSWER_BYTES = 5;
 export const ENDS = { accepted: 0, refused: 1, failed: 2 };
 
-const PACE_MS = 2;
+const PACE_MS = 5;
 const now = () => performance.timeOrigin + performance.now();
 
 /**

@@ -41,7 +41,7 @@ export interface AdmissionOptions {
 }
 
 /** What `admission: true` means, and what it has of what is not given. */
-export const ADMISSION: AdmissionOptions = { targetMs: 500, waitMs: 500, minPerSecond: 250 };
+export const ADMISSION: AdmissionOptions = { targetMs: 500, waitMs: 300, minPerSecond: 250 };
 
 const admissionRule: Rule = {
   type: "object",
@@ -162,7 +162,7 @@ export const OPTIONS = {
   emitTimeoutMs: perNode(ms(30 * SECOND)),
   /**
    * Keeps a node that is asked for more than it can do from doing less. `true`, or what differs of
-   * `{ targetMs: 500, waitMs: 500, minPerSecond: 250 }`: when its event loop, its emits on their way to store or
+   * `{ targetMs: 500, waitMs: 300, minPerSecond: 250 }`: when its event loop, its emits on their way to store or
    * RabbitMQ, or their deliveries to its own handlers have been later than `targetMs` for a moment (and more than 1,200
    * are on their way), emits are let in only as fast as they are finished. The excess waits, about `waitMs` at most
    * (1,000 emits may wait in any case), or rejects at once with RELIABLE_UNAVAILABLE. Longer `targetMs` = larger

@@ -247,8 +247,8 @@ describe("where options come from", () => {
 });
 
 it.each<[string, Record<string, unknown>, object | false]>([
-  ["not given", {}, { targetMs: 500, waitMs: 500, minPerSecond: 250 }],
-  ["true", { admission: true }, { targetMs: 500, waitMs: 500, minPerSecond: 250 }],
+  ["not given", {}, { targetMs: 500, waitMs: 300, minPerSecond: 250 }],
+  ["true", { admission: true }, { targetMs: 500, waitMs: 300, minPerSecond: 250 }],
   ["a part of it", { admission: { waitMs: 50 } }, { targetMs: 500, waitMs: 50, minPerSecond: 250 }],
   ["false", { admission: false }, false]
 ])("admission, %s", (_, values, admission) => {

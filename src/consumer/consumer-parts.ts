@@ -24,6 +24,8 @@ export interface HandlerExtras {
 export interface HandlerEnd {
   error?: unknown;
   rejected?: boolean;
+  /** Not the message's fault, nor the handler's: it costs no attempt. */
+  excused?: true;
 }
 
 /**

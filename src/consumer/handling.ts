@@ -202,7 +202,8 @@ export class Handling {
     const item = this.#itemOf(envelope, end, course, delivery);
     const owed: Owed = { address: envelope.receipt, item, delivery };
     this.parts.metrics.failed(envelope.event, this.spec.group, item.durationMs);
-    this.own.breaker?.failed(envelope, course.era, owed);
+    if (end.excused) item.excused = "this";
+    else this.own.breaker?.failed(envelope, course.era, owed);
     this.own.receipts.send(owed);
   }
 

@@ -32,6 +32,12 @@ export interface Pending {
   readonly pendingBytes: number;
 }
 
+/** How a handler has ended. */
+interface Ended {
+  error?: unknown;
+  excused?: true;
+}
+
 interface Waiting {
   readonly event: string;
   readonly bytes: number;
@@ -73,12 +79,15 @@ export class Admission {
   #stopped = false;
   /** Emits are refused, or may soon be, so those of handlers have to be known. */
   #scoped = false;
-  readonly #deliveries = new DeliveryScope();
+  readonly #deliveries: DeliveryScope;
+  /** What was thrown here. */
+  readonly #refusals = new WeakSet<object>();
   readonly #queue = new Fifo<Waiting>();
   readonly #waiting: ExpiringSet<Waiting>;
 
   constructor(private readonly parts: AdmissionParts) {
     this.#waiting = new ExpiringSet(item => this.#expire(item), parts.clock);
+    this.#deliveries = new DeliveryScope(() => parts.clock.monotonic());
   }
 
   /** False: nothing is ever held, and nobody looks at the load. */
@@ -97,9 +106,20 @@ export class Admission {
     return { stage: this.parts.load.lastStage ?? STAGES.loop, perSecond: Math.round(rate) };
   }
 
-  /** Calls a reliable handler: while emits are refused, those of what begins now are known without a context, too. */
-  handling<T>(handle: () => Promise<T>): Promise<T> {
-    return this.#scoped ? this.#deliveries.run(handle) : handle();
+  /**
+   * Calls a reliable handler: while emits are refused, those of what begins now are known without a context, too, but for
+   * a group that was never seen to emit. Where one is refused all the same, its message is excused.
+   */
+  handling<T extends Ended>(group: string, handle: () => Promise<T>): Promise<T> {
+    return this.#state.rate === undefined && !this.#scoped ? handle() : this.#watched(group, handle);
+  }
+
+  async #watched<T extends Ended>(group: string, handle: () => Promise<T>): Promise<T> {
+    const end = await (this.#scoped ? this.#deliveries.run(group, handle) : handle());
+    const { error } = end;
+    if (typeof error !== "object" || error === null || !this.#refusals.has(error)) return end;
+    this.#deliveries.emits(group);
+    return { ...end, excused: true };
   }
 
   /**
@@ -267,7 +287,7 @@ export class Admission {
 
   #refusal(event: string, why: string, retryAfterMs: number, data: { option: string }): Error {
     this.parts.metrics.count("emit.refused");
-    return withoutStack(
+    const refusal = withoutStack(
       () =>
         new ReliableRetryableError(
           "RELIABLE_UNAVAILABLE",
@@ -275,6 +295,8 @@ export class Admission {
           { event, retryAfterMs, stored: false, ...data }
         )
     );
+    this.#refusals.add(refusal);
+    return refusal;
   }
 }
 

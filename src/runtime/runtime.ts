@@ -303,7 +303,11 @@ export class Runtime {
     const handle = decoding(spec.handle, spec.decode);
     if (!this.options.admission) return handle;
     const { load } = this;
-    return load.watch((...given) => this.#parts?.admission.handling(() => handle(...given)) ?? handle(...given), spec);
+    const { group } = spec;
+    return load.watch(
+      (...given) => this.#parts?.admission.handling(group, () => handle(...given)) ?? handle(...given),
+      spec
+    );
   }
 
   #forget(consumer: Consumer): void {

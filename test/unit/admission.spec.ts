@@ -160,12 +160,60 @@ it("from when emits are refused, what a handler emits is known without a context
   const { admission, ask, emit, overload } = world();
   await overload();
   for (let n = 0; n < 1100; n++) void emit(n).catch(() => undefined);
-  const waits = await admission.handling(async () => {
+  let waits: boolean[] = [];
+  const end = await admission.handling("stock", async () => {
     await Promise.resolve();
-    return Array.from({ length: 100 }, () => ask());
+    waits = Array.from({ length: 100 }, () => ask());
+    return {};
   });
+  expect(end).toEqual({});
   expect(new Set(waits)).toEqual(new Set([false]));
   expect((await errorOf(() => ask())).type).toBe("RELIABLE_UNAVAILABLE");
+});
+
+it("a group that does not emit in a thousand runs is watched no more, for half a minute; one that does, always", async () => {
+  const { admission, ask, emit, overload, pass } = world();
+  await overload();
+  const fill = () => {
+    for (let n = admission.waiting; n < 1100; n++) void emit(n).catch(() => undefined);
+  };
+  fill();
+  const run = vi.spyOn(AsyncLocalStorage.prototype, "run");
+  const handled = async (group: string, runs: number) => {
+    run.mockClear();
+    for (let n = 0; n < runs; n++) await admission.handling(group, async () => ({}));
+    return run.mock.calls.length;
+  };
+  expect(await handled("quiet", 1200)).toBe(999);
+  expect(await handled("quiet", 100)).toBe(0);
+  await admission.handling("loud", async () => {
+    await Promise.resolve();
+    ask();
+    return {};
+  });
+  expect(await handled("loud", 1500)).toBe(1500);
+  expect(await handled("quiet", 100)).toBe(0);
+  for (let ms = 0; ms < 30_000; ms += 1000) {
+    await pass(1000);
+    fill();
+  }
+  expect(await handled("quiet", 1200)).toBe(100);
+});
+
+it("a handler that is refused an emit all the same costs its message no attempt, and its group is known from then on", async () => {
+  const { admission, ask, emit, overload } = world();
+  await overload();
+  for (let n = 0; n < 1100; n++) void emit(n).catch(() => undefined);
+  for (let n = 0; n < 1000; n++) await admission.handling("stock", async () => ({}));
+  const emitting = () =>
+    admission.handling("stock", async () => {
+      await Promise.resolve();
+      return { error: await errorOf(() => ask()).catch(() => undefined) };
+    });
+  expect(await emitting()).toEqual({ error: expect.objectContaining({ type: "RELIABLE_UNAVAILABLE" }), excused: true });
+  expect(await emitting()).toEqual({ error: undefined });
+  const other = { error: new Error("its own") };
+  expect(await admission.handling("stock", async () => other)).toBe(other);
 });
 
 it("the async context is not asked any more once the limit has ended, whatever waits then", async () => {
@@ -181,7 +229,7 @@ it("the async context is not asked any more once the limit has ended, whatever w
   expect(waited).toBeGreaterThan(1000);
   void emit(0);
   const run = vi.spyOn(AsyncLocalStorage.prototype, "run");
-  await admission.handling(async () => undefined);
+  await admission.handling("stock", async () => ({}));
   expect(run).not.toHaveBeenCalled();
 });
 

@@ -16,7 +16,7 @@ import uuid
 import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from headers import unpacked
+from headers import parse, unpacked
 from signature import is_signed, sign
 
 GROUP, EVENT = "invoices", "order.created"
@@ -80,9 +80,8 @@ def handle(order, headers):
     print(f"printed the invoice of order {order['order']}", flush=True)
 
 
-def handled_as(properties):
+def handled_as(properties, headers):
     """The id under which duplicates are known. Receipts name the message's own, always."""
-    headers = unpacked(properties.headers)
     return properties.message_id if headers.get("x-reliable-again") else headers.get("x-reliable-original", properties.message_id)
 
 
@@ -93,18 +92,6 @@ def send(channel, queue, kind, body):
     if SIGNING_KEY:
         sign(SIGNING_KEY, kind.removeprefix("reliable."), properties, data)
     channel.basic_publish("", queue, data, properties, mandatory=True)
-
-
-def no_json(name):
-    raise ValueError(f"{name} is no JSON")
-
-
-def parse(text):
-    """ValueError for what is no JSON (Python takes NaN and Infinity), and for what is nested too deeply for Python."""
-    try:
-        return json.loads(text, parse_constant=no_json)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 def read(properties, body):
@@ -163,7 +150,7 @@ def on_message(channel, method, properties, body):
         return channel.basic_ack(method.delivery_tag)  # not for us: no receipt
     if "x-reliable-replay" in headers:
         # Sent again by an operator. Who keeps the ids that were handled looks for this one there.
-        print(f"a replay, known as {handled_as(properties)}", flush=True)
+        print(f"a replay, known as {handled_as(properties, headers)}", flush=True)
     started, error = time.monotonic(), None
     try:
         handle(payload, headers)

@@ -17,13 +17,12 @@ interface Watched {
 
 /**
  * Tells what is done in the course of a delivery, where no context says so. Node.js up to 23 slows down every promise of
- * a process while async context is in use, by a third of the time of a message; so it is only while it is asked for, and
- * only as long as there is a group whose handlers emit without a context, or may.
+ * a process while this is in use, so it is only while it is asked for, and as long as there is a group whose handlers emit
+ * without a context, or may.
  */
 export class DeliveryScope {
   readonly #current = new AsyncLocalStorage<Watched>();
   readonly #groups = new Map<string, Watched>();
-  #used = false;
 
   constructor(private readonly now: () => number) {}
 
@@ -36,12 +35,11 @@ export class DeliveryScope {
     }
     // The last run of a group that does not emit needs no context any more.
     if (++watched.runs >= QUIET_RUNS && !watched.emits && this.#quiet(watched)) return handle();
-    this.#used = true;
     return this.#current.run(watched, handle);
   }
 
   get within(): boolean {
-    const watched = this.#used ? this.#current.getStore() : undefined;
+    const watched = this.#current.getStore();
     if (watched) watched.emits = true;
     return watched !== undefined;
   }
@@ -52,7 +50,6 @@ export class DeliveryScope {
   }
 
   end(): void {
-    this.#used = false;
     this.#current.disable();
   }
 

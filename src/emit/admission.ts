@@ -111,7 +111,7 @@ export class Admission {
    * a group that was never seen to emit. Where one is refused all the same, its message is excused.
    */
   handling<T extends Ended>(group: string, handle: () => Promise<T>): Promise<T> {
-    return this.#state.rate === undefined && !this.#scoped ? handle() : this.#watched(group, handle);
+    return this.#state.rate === undefined ? handle() : this.#watched(group, handle);
   }
 
   async #watched<T extends Ended>(group: string, handle: () => Promise<T>): Promise<T> {

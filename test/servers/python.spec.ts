@@ -171,6 +171,10 @@ it("consumer.py rejects what breaks the contract before it handles it, and handl
     ["a version that is true", { "x-reliable-version": true }],
     ["nested too deeply", {}, `{"order":${"[".repeat(100_000)}${"]".repeat(100_000)}}`],
     ["no number", {}, '{"order":NaN}'],
+    ["packed headers that are a list", { "x-reliable": "[]" }],
+    ["packed headers nested too deeply", { "x-reliable": "[".repeat(50_000) }],
+    ["packed headers with a number that is none", { "x-reliable": '{"level":NaN}' }],
+    ["packed headers that are a number", { "x-reliable": 5 }],
     ["a receipt for a queue that is not there", { "x-reliable-receipt": `${namespace}.reliable.receipts.nowhere` }],
     ["a receipt for a queue that is none of receipts", { "x-reliable-receipt": systemQueues(namespace).announcements }]
   ];

@@ -82,7 +82,8 @@ async function empty({ rate, ms }) {
 
 /**
  * One node that emits, handles and records. `sustainable`: what it handles per second while `callers` messages at a time
- * are on their way from emit to handler. Then, for each of `times`, an open loop of so many times that, for `ms`.
+ * are on their way from emit to handler. Then, for each of `times`, an open loop of so many times that, for `ms`. Then
+ * again what it sustains: the store grows and the machine changes in these minutes, so the mean of both counts.
  */
 async function loads({ namespace, bytes, strategy, callers, warmMs, sustainedMs, times, ms, restMs, options = {} }) {
   const waiting = new Map();
@@ -160,19 +161,24 @@ async function loads({ namespace, bytes, strategy, callers, warmMs, sustainedMs,
     until(() => (totals.consumed ?? 0) >= sent - (totals["emit.refused"] ?? 0), "the late ones", {
       timeoutMs: restMs
     }).catch(() => undefined);
-  const { late: _, ...sustained } = await measured({ callers, warmMs, ms: sustainedMs });
-  const sustainable = Math.min(sustained.handled, sustained.recorded);
-  toHandler = false;
+  const sustain = async warmMs => {
+    toHandler = true;
+    const { late: _, ...sustained } = await measured({ callers, warmMs, ms: sustainedMs });
+    toHandler = false;
+    return { ...sustained, perSecond: Math.min(sustained.handled, sustained.recorded) };
+  };
+  const sustained = await sustain(warmMs);
   const results = [];
   for (const factor of times) {
-    const { late, ...result } = await measured({ rate: sustainable * factor, ms });
+    const { late, ...result } = await measured({ rate: sustained.perSecond * factor, ms });
     await drained();
     // What is late belongs to the p99 as well.
     results.push({ factor, ...result, ...late(), totals: { ...totals } });
   }
+  const after = await sustain(warmMs / 4);
   end();
   await broker.stop();
-  return { sustainable, sustained, results };
+  return { sustainable: (sustained.perSecond + after.perSecond) / 2, sustained, after, results };
 }
 
 /** The same number of emits accepted, a thousand at a time, and refused. */

@@ -2,28 +2,20 @@ import { type Deadline, withTimeout } from "../async/deadline";
 import { reasonOf } from "../errors";
 import { BUCKETS } from "../message/message";
 import type { Timer } from "../platform/clock";
-import type { DropsDone } from "../stores/store-records";
 import type { SweepCounts } from "./counts";
-import { HistoryFold } from "./history-fold";
 import type { LeaseMode, Leases } from "./lease";
+import { Pruning, type PruningOptions } from "./pruning";
 import { sweep } from "./sweep";
 import type { SweepParts } from "./sweep-parts";
 
 /** Without a lease every node sweeps, less often and not at the same time. */
 const UNLOCKED_FACTOR = 3;
-const PRUNE_EVERY_MS = 60_000;
-const PRUNE_PAGE = 1000;
-/** Pages per run. What is left is pruned after the next pass, so that due messages do not wait for it. */
-const PRUNE_PAGES = 20;
 
-export interface SweeperOptions {
+export interface SweeperOptions extends PruningOptions {
   /** Also where the loop does not run, a pass is made after a retry. False = others make it. */
   works: boolean;
   everyMs: number;
   partitions: number;
-  retainMs: number;
-  /** undefined = as long as their rows. */
-  retainBodiesMs?: number | undefined;
 }
 
 /**
@@ -38,8 +30,7 @@ export class Sweeper {
   #again = false;
   /** Aborted when the loop ends; undefined before it begins. */
   #loop: AbortController | undefined;
-  #prunedAt = -Infinity;
-  readonly #history: HistoryFold;
+  readonly #pruning: Pruning;
   #failing = false;
   /** The pass for retried messages, and whether more were retried since it began. */
   #retried: { again: boolean } | undefined;
@@ -53,7 +44,7 @@ export class Sweeper {
     readonly leases: Leases | undefined,
     readonly options: SweeperOptions
   ) {
-    this.#history = new HistoryFold(parts.store, parts.clock);
+    this.#pruning = new Pruning(parts, options);
     this.#deaf = options.works
       ? parts.events.on("acted", act => act === "retried" && this.#afterRetry())
       : () => undefined;
@@ -87,6 +78,7 @@ export class Sweeper {
         deadline.left,
         clock
       );
+    await this.#pruning.stop(deadline);
     if (this.leases) await withTimeout(this.leases.stop(), deadline.toClose, clock);
   }
 
@@ -180,43 +172,9 @@ export class Sweeper {
     });
     this.lastPass = { at: new Date(clock.now()), ms: Math.round(clock.monotonic() - started), counts };
     this.parts.metrics.count("sweeps");
-    if (mode === "unlocked" || held.has(0)) await this.#prune();
+    const prunes = () => this.mode === "unlocked" || this.leases?.held().has(0) === true;
+    if (prunes()) this.#pruning.begin(prunes);
     return counts;
-  }
-
-  async #prune(): Promise<void> {
-    const { clock } = this.parts;
-    if (clock.monotonic() - this.#prunedAt < PRUNE_EVERY_MS) return;
-    this.#prunedAt = clock.monotonic();
-    const { retainMs, retainBodiesMs } = this.options;
-    const before = (ms: number) => new Date(clock.now() - ms);
-    const pruned = await this.#pruneRows(before(retainMs));
-    const dropped = retainBodiesMs === undefined || (await this.#dropPayloads(before(retainBodiesMs)));
-    if (pruned && dropped) await this.#history.run(() => this.#looping);
-    else this.#prunedAt = -Infinity;
-  }
-
-  /** False = there is more. */
-  async #pruneRows(before: Date): Promise<boolean> {
-    const { store, metrics } = this.parts;
-    for (let page = 0; page < PRUNE_PAGES && this.#looping; page++) {
-      const { messages, more } = await store.prune(before, PRUNE_PAGE);
-      metrics.count("pruned", messages);
-      if (!more) return true;
-    }
-    return false;
-  }
-
-  async #dropPayloads(before: Date): Promise<boolean> {
-    const { store, metrics } = this.parts;
-    let since: DropsDone | undefined;
-    for (let page = 0; page < PRUNE_PAGES && this.#looping; page++) {
-      const { messages, more } = await store.dropPayloads(before, PRUNE_PAGE, since);
-      metrics.count("dropped", messages);
-      if (!more) return true;
-      since = more;
-    }
-    return false;
   }
 }
 

@@ -1,32 +1,62 @@
 import { isFinal, STATUSES } from "../../message/lifecycle";
 import { pruneUnused, removeBodies } from "./bodies";
-import { type Collection, type Database, type Doc, EPOCH, type Filter } from "./collection";
+import { type Collection, type Database, EPOCH, type Filter, type Page } from "./collection";
 
 const FINAL = STATUSES.filter(isFinal);
 
 /** See `Store.prune`. With several groups there are more inbox rows than messages. */
 export async function prune(db: Database, before: Date, limit: number): Promise<{ messages: number; more: boolean }> {
-  const { messages, bodies, inbox, barriers } = db.collections;
-  const old = { $gte: EPOCH, $lt: before };
-  const final = { status: { $in: FINAL }, at: old };
-  const docs = await messages.find(final, { limit, fields: ["bodyId"] });
-  const removed = docs.length ? await removeFound(messages, final, docs) : 0;
-  // Else one of them has been emitted again meanwhile; what that leaves unused is found below, later.
-  if (removed === docs.length) await removeBodies(bodies, docs);
-  let more = removed >= limit;
-  for (const collection of [inbox, barriers])
-    if ((await removePage(collection, { at: old }, limit)) >= limit) more = true;
+  const { messages, inbox, barriers } = db.collections;
+  let removed = 0;
+  let more = false;
+  for (const status of FINAL) {
+    const page = await oldestOf(messages, { status }, before, limit - removed);
+    removed += await removeMessages(db, page.filter);
+    more = page.full || removed >= limit;
+    if (more) break;
+  }
+  for (const collection of [inbox, barriers]) {
+    const page = await oldestOf(collection, {}, before, limit);
+    await collection.remove(page.filter);
+    if (page.full) more = true;
+  }
   if (await pruneUnused(db, before, limit)) more = true;
   return { messages: removed, more };
 }
 
-/** A page of what `filter` matches. */
-async function removePage(collection: Collection, filter: Filter, limit: number): Promise<number> {
-  const docs = await collection.find(filter, { limit, fields: ["_id"] });
-  return docs.length ? removeFound(collection, filter, docs) : 0;
+/**
+ * The oldest of what `filter` matches, `limit` at most, as a filter; `full`: there are more. As a range, because neither
+ * database deletes with a limit, and 5,000 ids cost it twice what a range does. Only those of one instant, if they are
+ * more than a page, go by id.
+ */
+async function oldestOf(
+  collection: Collection,
+  filter: Filter,
+  before: Date,
+  limit: number
+): Promise<{ filter: Filter; full: boolean }> {
+  const old = { ...filter, at: { $gte: EPOCH, $lt: before } };
+  const byAge = { sort: { at: 1 }, fields: ["at"] } satisfies Page;
+  const [next] = await collection.find(old, { ...byAge, skip: limit, limit: 1 });
+  if (!next) return { filter: old, full: false };
+  const [first] = await collection.find(old, { ...byAge, limit: 1 });
+  const [begin, end] = [first?.at, next.at] as Date[] as [Date, Date];
+  if (begin < end) return { filter: { ...filter, at: { $gte: begin, $lt: end } }, full: true };
+  const page = await collection.find({ ...filter, at: end }, { limit, fields: ["_id"] });
+  return { filter: { ...filter, at: end, _id: { $in: page.map(({ _id }) => _id) } }, full: true };
 }
 
-/** What was found is removed by id, because neither database deletes with a limit. */
-function removeFound(collection: Collection, filter: Filter, docs: Doc[]): Promise<number> {
-  return collection.remove({ ...filter, _id: { $in: docs.map(doc => doc._id) } });
+/** With their large bodies, but that of one that has been emitted again meanwhile. */
+async function removeMessages({ collections }: Database, filter: Filter): Promise<number> {
+  const { messages, bodies } = collections;
+  const large = await messages.find({ ...filter, bodyId: { $exists: true } }, { fields: ["bodyId"] });
+  const removed = await messages.remove(filter);
+  if (!large.length) return removed;
+  const kept = await messages.find({ _id: { $in: large.map(({ _id }) => _id) } }, { fields: ["_id"] });
+  const ids = new Set(kept.map(({ _id }) => _id));
+  await removeBodies(
+    bodies,
+    large.filter(({ _id }) => !ids.has(_id))
+  );
+  return removed;
 }

@@ -232,7 +232,7 @@ async function idle({ namespace, nodes, ms }) {
       })
     );
   await until(() => brokers.some(broker => runtimeOf(broker).storage.sweeper.sweeping), "the lease");
-  const monitor = await new Redis(urls.redis).monitor();
+  const monitor = await new Redis(urls.redis, { enableReadyCheck: false }).monitor();
   const count = { store: 0, redis: 0 };
   client.on(
     "commandStarted",

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Message } from "../../src/message/message";
 import { MAX_BODY_IN_ROW } from "../../src/stores/documents/bodies";
-import type { Collection, Doc } from "../../src/stores/documents/collection";
+import type { Collection, Doc, Filter } from "../../src/stores/documents/collection";
 import type { Store } from "../../src/stores/store";
 import type { InsertOutcome } from "../../src/stores/store-records";
 import { at, deadOf, discardedOf, finalOf, handledBy, messageOf, noteOf } from "../support/messages";
@@ -213,6 +213,20 @@ export function bodies(kind: StoreKind): void {
       expect(await store.prune(at(50), 10)).toEqual({ messages: 0, more: false });
       expect((await store.messages.find(ids)).map(seen)).toEqual(kept.map(seen));
       expect(await left()).toEqual(ids.toSorted());
+    });
+
+    one("but not that of a message which is emitted again while it is pruned", async store => {
+      const message = finalOf("consumed", at(0), { body: largeOf("a") });
+      await store.messages.insert([message]);
+      const { messages } = rawOf(store);
+      const remove = messages.remove.bind(messages);
+      const again = async (filter: Filter) => {
+        await messages.update({ _id: message._id }, { $set: { status: "pending" } });
+        return remove(filter);
+      };
+      Object.assign(messages, { remove: again });
+      expect(await store.prune(at(50), 10)).toEqual({ messages: 0, more: false });
+      expect(await bodyIn(store, message._id)).toBe(textOf(message));
     });
 
     one("when they are discarded, after the row", async store => {

@@ -879,6 +879,12 @@ export function transitions(kind: StoreKind): void {
       }
     );
 
+    one("deletes no more than a page when all are of one instant", async store => {
+      await store.messages.insert(Array.from({ length: 5 }, () => finalOf("consumed", at(0))));
+      for (const messages of [2, 2]) expect(await store.prune(at(100), 2)).toEqual({ messages, more: true });
+      expect(await store.prune(at(100), 2)).toEqual({ messages: 1, more: false });
+    });
+
     one("never touches a dead message, however old", async store => {
       const dead = [deadOf({ createdAt: at(-1e9), at: at(-1e9) }), deadOf({ at: at(-1e9) })];
       await store.messages.insert(dead);

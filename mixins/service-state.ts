@@ -24,14 +24,14 @@ export function hooks(value: unknown): Hook[] {
 
 /** Rejects with RELIABLE_BAD_OPTION: an observer's services neither emit nor handle events, nor answer for what they emitted. */
 export async function acquire(this: Mixed): Promise<void> {
-  const { runtime } = this.$reliable as State;
+  const { runtime, options } = this.$reliable as State;
   if (runtime.options.observer)
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",
       `The node has 'observer: true', so the service '${this.fullName}' can neither emit nor handle events reliably on it; a ReliableService({ observer: true }) needs a Moleculer broker of its own.`,
       { option: "observer", service: this.fullName }
     );
-  await runtime.acquire(this);
+  if ((await runtime.acquire(this)) && options.strategy === "callback") runtime.prepareChecks(options.checkDelaysMs);
 }
 
 export async function release(this: Mixed): Promise<void> {

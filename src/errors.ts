@@ -7,7 +7,7 @@ import { Errors } from "moleculer";
 export const ERRORS = {
   RELIABLE_WRONG_VERSION: {
     retryable: false,
-    text: "Moleculer is older than 0.14.12; or another version of this package has the same Moleculer broker, or the same embedded default, in one process (copies of one version work as one)"
+    text: "Moleculer is older than 0.14.12, or RabbitMQ older than 3.10; or another version of this package has the same Moleculer broker, or the same embedded default, in one process (copies of one version work as one)"
   },
   RELIABLE_BAD_OPTION: {
     retryable: false,

@@ -12,8 +12,13 @@ export class AckWindow {
   settle(deliveries: Delivery[]): void {
     const fresh: Delivery[] = [];
     for (const delivery of deliveries) {
-      if (delivery.epoch < this.#epoch) continue;
+      if (delivery.epoch < this.#epoch) {
+        delivery.ack();
+        continue;
+      }
       if (delivery.epoch > this.#epoch) {
+        // Of the connection of before, which may live: it ends when all of its deliveries have.
+        for (const old of fresh) old.ack();
         this.#epoch = delivery.epoch;
         this.#mark = 0;
         this.#beyond.clear();

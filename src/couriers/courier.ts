@@ -111,6 +111,8 @@ export interface QueueSpec {
   deliveryLimit?: number;
   /** Queue for messages above the delivery limit (at-least-once dead-lettering). */
   deadLetterTo?: string;
+  /** Delays with which messages will be sent to it: those queues are made too, in the background. */
+  delaysMs?: number[];
   /**
    * The queue does not belong to this library and keeps its arguments. If it does not exist, a durable one of the
    * broker's default type is declared.
@@ -187,6 +189,8 @@ export interface CourierStatus {
   inFlight: number;
   /** For how long publishes have been sent and none was confirmed; 0 = the last one was, or none was sent since. */
   unconfirmedMs: number;
+  /** For how long it has not answered whether it takes a change; 0 = it has, or nothing is asked. */
+  unansweredMs: number;
   /** Queues that are to be consumed and are not, at the moment; not those of which a consumer is suspended. */
   idle: string[];
   /** Queues, or the exchange, that the periodic repair could not declare: why, and how often in a row. */

@@ -245,6 +245,8 @@ const ANSWER_MS = 1000;
 
 /** A healthy broker confirms in milliseconds, one under load in a second or two. */
 const UNCONFIRMED_MS = 10_000;
+/** After 5 s its host is left. */
+const UNANSWERED_MS = 2000;
 
 /** With who sweeps which partition. */
 interface RedisAnswer extends Answer {
@@ -281,13 +283,20 @@ function overloadText({ closed, waiting }: NodeHealthParts["admission"]): string
   ];
 }
 
-function publishFaults({ publish, blocked, blockedReason, unconfirmedMs }: CourierStatus, ready: boolean): string[] {
+function publishFaults(
+  { publish, blocked, blockedReason, unconfirmedMs, unansweredMs }: CourierStatus,
+  ready: boolean
+): string[] {
   if (!publish.connected) return [`publishing: ${connectionText(publish)}`];
   if (blocked) return [`publishing: RabbitMQ blocks it (${blockedReason ?? "no reason given"})`];
   if (!ready) return ["publishing: connected, but there is no channel for it yet"];
-  return unconfirmedMs > UNCONFIRMED_MS
-    ? [`publishing: connected, but no confirms for ${Math.round(unconfirmedMs / 1000)} s`]
-    : [];
+  const inSeconds = (ms: number) => `${Math.round(ms / 1000)} s`;
+  return [
+    ...(unconfirmedMs > UNCONFIRMED_MS
+      ? [`publishing: connected, but no confirms for ${inSeconds(unconfirmedMs)}`]
+      : []),
+    ...(unansweredMs > UNANSWERED_MS ? [`RabbitMQ: connected, but no answer for ${inSeconds(unansweredMs)}`] : [])
+  ];
 }
 
 /** A right to one topic is missing for some events only. */

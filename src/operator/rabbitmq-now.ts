@@ -2,6 +2,7 @@ import type { CourierStatus } from "../couriers/courier";
 
 /** A healthy broker confirms in milliseconds, one under load in a second or two. */
 const UNCONFIRMED_MS = 5000;
+const UNANSWERED_MS = 2000;
 
 export interface RabbitmqNow {
   ok: boolean;
@@ -12,7 +13,7 @@ export interface RabbitmqNow {
 
 /** Pure: how RabbitMQ is. `late`: of how many queues it did not tell within `lateMs`. */
 export function rabbitmqNow(
-  { publish, blocked, blockedReason, unconfirmedMs }: CourierStatus,
+  { publish, blocked, blockedReason, unconfirmedMs, unansweredMs }: CourierStatus,
   late: number,
   lateMs: number
 ): RabbitmqNow {
@@ -21,7 +22,8 @@ export function rabbitmqNow(
   if (blocked) return { ok: false, text: `blocks publishers: ${blockedReason ?? ""}` };
   const slow = [
     ...(late ? [`no answer about ${late} queue${late === 1 ? "" : "s"} within ${lateMs / 1000} s`] : []),
-    ...(unconfirmedMs > UNCONFIRMED_MS ? [`no confirms for ${Math.round(unconfirmedMs / 1000)} s`] : [])
+    ...(unconfirmedMs > UNCONFIRMED_MS ? [`no confirms for ${Math.round(unconfirmedMs / 1000)} s`] : []),
+    ...(unansweredMs > UNANSWERED_MS ? [`no answer for ${Math.round(unansweredMs / 1000)} s`] : [])
   ].join(", ");
   return slow
     ? { ok: false, text: `connected, answers slowly: ${slow}`, slow }

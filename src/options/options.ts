@@ -78,7 +78,7 @@ export type AmqpOption = string | string[] | { urls: string | string[]; tls?: Re
  */
 export const OPTIONS = {
   /**
-   * RabbitMQ: URL, list of URLs tried in turn, or `{ urls, tls }` (docs/guide/servers.md). Without it: an in-process
+   * RabbitMQ: URL, list of URLs of one cluster, or `{ urls, tls }` (docs/guide/servers.md). Without it: an in-process
    * courier.
    */
   amqp: perNode(address<AmqpOption>()),

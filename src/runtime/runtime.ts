@@ -211,6 +211,15 @@ export class Runtime {
     await Promise.all(queues.map(name => courier.declare(systemQueue(name, own))));
   }
 
+  /**
+   * The queues in which checks wait are made before the first emit: a new one takes long while a member of RabbitMQ's
+   * cluster is away. Not waited for; what is refused is told by the first emit.
+   */
+  prepareChecks(delaysMs: number[]): void {
+    const own = systemQueues(this.identity.namespace);
+    this.#courier?.declare({ ...systemQueue(own.checks, own), delaysMs }).catch(() => undefined);
+  }
+
   /** Tracker, callback service and sweeper: what the service `reliable` runs, but of an observer. Idempotent. */
   track(): Promise<void> {
     this.#tracking ??= this.#track(this.needStorage()).catch(error => {

@@ -32,6 +32,19 @@ const QUICK = {
 /** Of RabbitMQ: a node that is frozen is given up after two of them. */
 const HEARTBEAT_S = 2;
 
+/** What decides how long a node of RabbitMQ is waited for is as users have it; only compensation is quicker. */
+const BY_DEFAULT = {
+  sweepEveryMs: 500,
+  refreshMs: 1000,
+  backoff: { initialMs: 500, maxMs: 5000, jitter: "half" },
+  handlerTimeoutMs: 5000,
+  receiptTimeoutMs: 20_000,
+  checkDelaysMs: [10_000, 15_000, 20_000, 30_000, 60_000]
+};
+
+/** Of `test/servers/sentinel`. */
+const SENTINELS = [6433, 6434, 6435].map(port => ({ host: "127.0.0.1", port }));
+
 export interface Shape {
   /** Emits a second, of all producers. */
   rate: number;
@@ -41,6 +54,10 @@ export interface Shape {
   padBytes: number;
   /** Clocks that go wrong, by node. */
   clockMs?: Record<string, number>;
+  /** RabbitMQ's heartbeat, confirm timeout and repair are the defaults. */
+  byDefault?: true;
+  /** Without any progress for so long the drain is given up. */
+  stuckMs?: number;
   /** Goes through a proxy of the harness: roles and what they connect to. */
   through?: Partial<Record<Role, Link[]>>;
   /** Between all of them and MongoDB: two members of a set, which change roles and answer what the fault says. */
@@ -74,6 +91,7 @@ export class Cluster {
   private readonly proxies = new Map<string, TcpProxy>();
   private set: MongoSet | undefined;
   private readonly lives = new Map<string, number>();
+  private calls = 0;
 
   constructor(
     readonly namespace: string,
@@ -147,7 +165,7 @@ export class Cluster {
       cap: Math.max(0, cap - this.emits) / Cluster.NAMES.producer.length,
       options: this.options(name, role)
     };
-    const execArgv = ["--require", path.resolve("test/support/alias.cjs")];
+    const execArgv = ["--expose-gc", "--require", path.resolve("test/support/alias.cjs")];
     if (env["CRASH_POINTS"] ?? this.shape.env?.[name]?.["CRASH_POINTS"])
       execArgv.push("--require", path.resolve("test/support/crash-preload.cjs"));
     const child = fork(path.resolve("test/chaos/node.cjs"), [], {
@@ -196,7 +214,10 @@ export class Cluster {
       );
       void node.exited.then(() => resolve(undefined));
     });
-    return said.finally(() => clearTimeout(timer));
+    return said.finally(() => {
+      clearTimeout(timer);
+      node.told.delete(what);
+    });
   }
 
   say(name: string, what: string, data?: object): void {
@@ -206,10 +227,11 @@ export class Cluster {
 
   /** Of the node's broker. */
   async call<T>(name: string, action: string, params: object): Promise<T> {
-    const told = this.told<{ answer: T }>(name, "call");
-    this.say(name, "call", { action, params });
+    const id = `call ${this.calls++}`;
+    const told = this.told<{ answer: T; error?: string }>(name, id, 30_000);
+    this.say(name, "call", { id, action, params });
     const said = await told;
-    if (!said) throw new Error(`${name} ended in the call of ${action}.`);
+    if (!said || said.error) throw new Error(said?.error ?? `${name} ended in the call of ${action}.`);
     return said.answer;
   }
 
@@ -271,18 +293,26 @@ export class Cluster {
   }
 
   private options(name: string, role: Role): object {
-    const amqp = `${this.address(role, "amqp")}?heartbeat=${HEARTBEAT_S}`;
+    const { byDefault } = this.shape;
+    const amqp = this.addresses(role).map(url => (byDefault ? url : `${url}?heartbeat=${HEARTBEAT_S}`));
     const mongo = this.address(role, "mongo");
-    const common = { amqp, mongo, database: DATABASE, ...QUICK };
+    const common = { amqp, mongo, database: DATABASE, ...(byDefault ? BY_DEFAULT : QUICK) };
     if (role === "producer" || role === "consumer") return { ...common, service: false };
     return {
       ...common,
-      redis: `${this.address(role, "redis")}/${this.shape.redisDatabase?.[name] ?? 0}`,
+      redis: this.servers.clustered
+        ? { sentinels: SENTINELS, name: "mymaster" }
+        : `${this.address(role, "redis")}/${this.shape.redisDatabase?.[name] ?? 0}`,
       sweeper: role === "sweeper"
     };
   }
 
-  private address(role: Role, link: Link): string {
+  private addresses(role: Role): string[] {
+    const proxy = this.proxies.get(`${role}:amqp`);
+    return this.servers.nodes.map(url => (proxy ? url.replace(/:\d+$/, `:${proxy.port}`) : url));
+  }
+
+  private address(role: Role, link: "mongo" | "redis"): string {
     if (link === "mongo" && this.set) return this.set.url;
     const proxy = this.proxies.get(`${role}:${link}`);
     const url = this.servers[link];

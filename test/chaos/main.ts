@@ -1,17 +1,18 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
-import { FAULTS } from "./matrix";
+import { CLUSTER_FAULTS, FAULTS } from "./matrix";
 import { report } from "./report";
 import { commitOf, earlierOutcome, type Outcome, runFault } from "./run";
 import { Servers } from "./servers";
 
-const HELP = `npm run faults                      the whole matrix; prints the table and writes test/chaos/results.md and docs/guide/faults.md
+const HELP = `npm run faults                      the whole matrix; prints the table and writes it to test/chaos/results.md (cluster-results.md) and docs/guide/faults.md
 npm run faults -- --only NAME[,…]   these faults
                  --seed N           the seed of every chance (default: random, printed)
                  --messages N       emits of each run, at least (default 26000)
                  --line 0.14        on Moleculer 0.14
                  --folder PATH      where journals and logs go (default: /tmp/reliable-faults)
                  --continue         what this seed has an outcome of in the folder is not run again
+                 --cluster          those of a cluster instead: three RabbitMQ nodes, Redis Sentinel, a replica set (Linux, root; two hours)
                  --list             the names`;
 
 async function main(): Promise<void> {
@@ -23,24 +24,30 @@ async function main(): Promise<void> {
       line: { type: "string" },
       folder: { type: "string" },
       continue: { type: "boolean" },
+      cluster: { type: "boolean" },
       list: { type: "boolean" },
       help: { type: "boolean" }
     }
   });
   if (values.help) return console.log(HELP);
-  if (values.list) return console.log(FAULTS.map(({ name, title }) => `${name.padEnd(28)} ${title}`).join("\n"));
+  const { cluster: clustered = false } = values;
+  const all = clustered ? CLUSTER_FAULTS : FAULTS;
+  if (values.list) return console.log(all.map(({ name, title }) => `${name.padEnd(28)} ${title}`).join("\n"));
   const wanted = values.only?.split(",");
-  const unknown = wanted?.find(name => !FAULTS.some(fault => fault.name === name));
-  if (unknown) throw new Error(`There is no fault '${unknown}'; \`npm run faults -- --list\` names them.`);
+  const unknown = wanted?.find(name => !all.some(fault => fault.name === name));
+  if (unknown)
+    throw new Error(
+      `There is no fault '${unknown}'; \`npm run faults -- ${clustered ? "--cluster " : ""}--list\` names them.`
+    );
   const seed = number("seed", values.seed) ?? Math.floor(Math.random() * 2 ** 31);
   const messages = number("messages", values.messages) ?? 26_000;
   const line = values.line ?? "0.15";
   if (line !== "0.15" && line !== "0.14") throw new Error(`--line is 0.15 or 0.14, not ${line}`);
   const folder = values.folder ?? "/tmp/reliable-faults";
   mkdirSync(folder, { recursive: true });
-  const faults = FAULTS.filter(({ name }) => !wanted || wanted.includes(name));
+  const faults = all.filter(({ name }) => !wanted || wanted.includes(name));
   console.log(`${faults.length} faults, seed ${seed}, at least ${messages} emits each; journals and logs in ${folder}`);
-  const servers = await Servers.start();
+  const servers = await Servers.start(clustered);
   const outcomes: Outcome[] = [];
   const started = performance.now();
   let stopped = false;
@@ -61,9 +68,9 @@ async function main(): Promise<void> {
   } finally {
     await servers.wipe();
   }
-  const text = report(outcomes, { seed, messages, of: wanted ? undefined : FAULTS.length });
+  const text = report(outcomes, { seed, messages, of: wanted ? undefined : all.length, clustered });
   console.log(`\n${text}`);
-  if (!wanted) publish(text);
+  if (!wanted) publish(text, clustered ? "cluster-results.md" : "results.md");
   if (outcomes.some(({ complaints }) => complaints.length)) process.exitCode = 1;
 }
 
@@ -71,9 +78,9 @@ async function main(): Promise<void> {
 const GUIDE = "docs/guide/faults.md";
 
 /** Into the results and into the guide. */
-function publish(text: string): void {
-  writeFileSync("test/chaos/results.md", text);
-  const [begin, end] = ["<!-- test/chaos/results.md -->\n", "<!-- /test/chaos/results.md -->"];
+function publish(text: string, name: "results.md" | "cluster-results.md"): void {
+  writeFileSync(`test/chaos/${name}`, text);
+  const [begin, end] = [`<!-- test/chaos/${name} -->\n`, `<!-- /test/chaos/${name} -->`];
   const guide = readFileSync(GUIDE, "utf8");
   writeFileSync(GUIDE, guide.slice(0, guide.indexOf(begin) + begin.length) + text + guide.slice(guide.indexOf(end)));
 }
@@ -99,9 +106,9 @@ function clear(): void {
   if (process.stdout.isTTY) process.stdout.write("\r\x1b[K");
 }
 
-function summary({ fault, verdict, complaints, seconds }: Outcome): string {
-  const { promised, lost, redelivered, between, recoverMs } = verdict;
-  return `${complaints.length ? "BROKEN" : "ok"} ${fault}: ${promised} promised, ${lost.length} lost, ${redelivered} delivered again, ${between} handled twice around the fault, recovered in ${(recoverMs / 1000).toFixed(1)} s, ${seconds} s${complaints.map(complaint => `\n    ${complaint}`).join("")}`;
+function summary({ fault, verdict, complaints, notes, seconds }: Outcome): string {
+  const { promised, lost, redelivered, between, recoverMs, pauseMs } = verdict;
+  return `${complaints.length ? "BROKEN" : "ok"} ${fault}: ${promised} promised, ${lost.length} lost, ${redelivered} delivered again, ${between} handled twice around the fault, recovered in ${(recoverMs / 1000).toFixed(1)} s, longest pause ${(pauseMs / 1000).toFixed(1)} s, ${seconds} s${notes.map(note => `\n    ${note}`).join("")}${complaints.map(complaint => `\n    ${complaint}`).join("")}`;
 }
 
 function failed({ name, title }: { name: string; title: string }, seed: number, line: string, error: Error): Outcome {
@@ -122,7 +129,8 @@ function failed({ name, title }: { name: string; title: string }, seed: number, 
     parked: 0,
     strays: [],
     errors: [],
-    recoverMs: 0
+    recoverMs: 0,
+    pauseMs: 0
   };
   return {
     fault: name,
@@ -132,6 +140,7 @@ function failed({ name, title }: { name: string; title: string }, seed: number, 
     commit: commitOf(),
     verdict,
     complaints: [`the run broke off: ${error.stack ?? error.message}`],
+    notes: [],
     seconds: 0
   };
 }

@@ -20,11 +20,15 @@ if (clockMs) {
   };
 }
 
+const { Redis } = require("ioredis");
 const { ServiceBroker } = require("moleculer");
 const { MongoClient } = require("mongodb");
 const { ReliableEmit, ReliableService } = require("../../dist/src");
 const { DocumentInbox } = require("../../dist/src/stores/documents/inbox");
 const { Receipts } = require("../../dist/src/tracker/receipts");
+
+// Sentinels are known to a client that is handed in.
+if (options.redis?.sentinels) options.redis = new Redis({ ...options.redis, maxRetriesPerRequest: 1 });
 
 const file = openSync(journal, "a");
 /** Of all processes of this machine the same clock, whatever became of `Date`. */
@@ -199,7 +203,14 @@ async function main() {
   } else broker.createService({ name: "reliable", mixins: [ReliableService(options)] });
   process.on("message", ({ name, data }) => {
     if (name === "call")
-      void broker.call(data.action, data.params).then(answer => process.send({ name, data: { answer } }));
+      void broker.call(data.action, data.params).then(
+        answer => process.send({ name: data.id, data: { answer } }),
+        error => process.send({ name: data.id, data: { error: error.message } })
+      );
+    if (name === "heap") {
+      globalThis.gc();
+      process.send({ name, data: process.memoryUsage().heapUsed / 2 ** 20 });
+    }
     if (name === "dependency") dependencyDown = data.down;
     if (name === "points") process.emit("crash:points", points => process.send({ name: "points", data: points }));
   });

@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { type ChannelModel, connect } from "amqplib";
+import type { ChannelModel } from "amqplib";
 import { MongoClient } from "mongodb";
 import { uniformInt } from "pure-rand/distribution/uniformInt";
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus";
@@ -23,6 +23,8 @@ export interface Fault {
    * any.
    */
   inject(run: Run): Promise<number | undefined>;
+  /** What is not as it should be in this row, beside what is asked of each. */
+  also?(run: Run, verdict: Verdict): string[];
 }
 
 export interface RunOptions {
@@ -44,6 +46,7 @@ export interface Outcome {
   commit: string;
   verdict: Verdict;
   complaints: string[];
+  notes: string[];
   seconds: number;
 }
 
@@ -55,6 +58,8 @@ const STUCK_MS = 45_000;
 /** A run under way, as a fault sees it. All chance comes from the seed. */
 export class Run {
   readonly #random: ReturnType<typeof xoroshiro128plus>;
+  /** What the fault has seen, for the table. */
+  readonly notes: string[] = [];
 
   constructor(
     readonly cluster: Cluster,
@@ -135,6 +140,7 @@ export async function runFault(
     await cluster.start();
     for (const name of Cluster.NAMES.producer) if (cluster.isUp(name)) cluster.say(name, "load");
     await run.load(0.2);
+    const injectedAt = monotonic();
     const parked = (await fault.inject(run)) ?? 0;
     const healedAt = monotonic();
     run.progress("healed");
@@ -145,11 +151,11 @@ export async function runFault(
         return cluster.told(name, "emitted", 90_000);
       })
     );
-    const drained = await drain(servers, namespace, queues, run);
+    const drained = await drain(servers, namespace, queues, run, fault.shape?.stuckMs);
     const ending = await endingOf(servers, namespace);
     await cluster.end();
     const journal = readJournals(cluster.journals);
-    const expected = { healedAt, parked };
+    const expected = { injectedAt, healedAt, parked };
     const verdict = judge(journal, ending, expected);
     const outcome: Outcome = {
       fault: fault.name,
@@ -158,7 +164,13 @@ export async function runFault(
       line,
       commit: commitOf(),
       verdict,
-      complaints: [...complaints(verdict, expected), ...cluster.accidents, ...drained],
+      complaints: [
+        ...complaints(verdict, expected),
+        ...cluster.accidents,
+        ...drained,
+        ...(fault.also?.(run, verdict) ?? [])
+      ],
+      notes: run.notes,
       seconds: Math.round((performance.now() - started) / 1000)
     };
     writeFileSync(
@@ -187,15 +199,20 @@ export function earlierOutcome({ name }: Fault, folder: string, seed: number): O
 /**
  * Until nothing is open in the store and nothing is in a queue. Returns what was left, if it stands still before that.
  */
-async function drain(servers: Servers, namespace: string, queues: string[], run: Run): Promise<string[]> {
+async function drain(
+  servers: Servers,
+  namespace: string,
+  queues: string[],
+  run: Run,
+  stuckMs = STUCK_MS
+): Promise<string[]> {
   const client = new MongoClient(servers.mongo);
-  const amqp = await connect(servers.amqp);
-  amqp.on("error", () => undefined);
+  const amqp = await servers.connect();
   try {
     const messages = client.db(DATABASE).collection(`${prefixOf(namespace)}.messages`);
     let last = "";
     let quiet = 0;
-    for (let since = performance.now(); performance.now() - since < STUCK_MS; ) {
+    for (let since = performance.now(); performance.now() - since < stuckMs; ) {
       const open = await messages.countDocuments({ dueAt: { $exists: true } });
       const depths = await depthsOf(amqp, queues);
       // What is in the hands of a node is in neither for a moment.
@@ -208,7 +225,7 @@ async function drain(servers: Servers, namespace: string, queues: string[], run:
       await run.sleep(300);
     }
     const rows = await messages.find({ dueAt: { $exists: true } }, { limit: 3, projection: { body: 0 } }).toArray();
-    return [`not drained, ${STUCK_MS / 1000} s without a change: ${last}; ${JSON.stringify(rows)}`];
+    return [`not drained, ${stuckMs / 1000} s without a change: ${last}; ${JSON.stringify(rows)}`];
   } finally {
     await client.close();
     await amqp.close().catch(() => undefined);
@@ -254,8 +271,7 @@ async function endingOf(
 
 async function removeAll(servers: Servers, namespace: string, queues: string[]): Promise<void> {
   const client = new MongoClient(servers.mongo);
-  const amqp = await connect(servers.amqp);
-  amqp.on("error", () => undefined);
+  const amqp = await servers.connect();
   try {
     for (const { name } of await client.db(DATABASE).listCollections({}, { nameOnly: true }).toArray())
       if (name.startsWith(`${namespace}.`)) await client.db(DATABASE).dropCollection(name);

@@ -1,10 +1,13 @@
 import { execFile } from "node:child_process";
 import path from "node:path";
 import { promisify } from "node:util";
+import { type ChannelModel, connect } from "amqplib";
 import { freePort } from "../support/ports";
 
 const run = promisify(execFile);
 const SCRIPT = path.resolve("test/servers/servers");
+const CLUSTER = path.resolve("test/servers/cluster");
+const SENTINEL = path.resolve("test/servers/sentinel");
 
 export type ServerName = "rabbitmq" | "mongo" | "postgres" | "redis";
 
@@ -13,18 +16,31 @@ export type ServerName = "rabbitmq" | "mongo" | "postgres" | "redis";
  * own.
  */
 export class Servers {
-  private constructor(private readonly ports: Record<"AMQP_PORT" | "MONGO_PORT" | "REDIS_PORT" | "PG_PORT", number>) {}
+  /** Addresses of RabbitMQ's nodes. */
+  readonly nodes: string[];
 
-  static async start(): Promise<Servers> {
+  private constructor(
+    private readonly ports: Record<"AMQP_PORT" | "MONGO_PORT" | "REDIS_PORT" | "PG_PORT", number>,
+    /** RabbitMQ on three nodes, Redis behind Sentinels. */
+    readonly clustered: boolean
+  ) {
+    this.nodes = clustered
+      ? [1, 2, 3].map(n => `amqp://guest:guest@10.77.32.${n}:5731`)
+      : [`amqp://guest:guest@127.0.0.1:${ports.AMQP_PORT}`];
+  }
+
+  static async start(clustered = false): Promise<Servers> {
     const ports = {
       AMQP_PORT: await freePort(),
       MONGO_PORT: await freePort(),
       REDIS_PORT: await freePort(),
       PG_PORT: await freePort()
     };
-    const servers = new Servers(ports);
+    const servers = new Servers(ports, clustered);
     try {
-      await servers.script("start");
+      for (const name of clustered ? ["postgres", "mongo"] : [""])
+        await servers.script("start", ...(name ? [name] : []));
+      if (clustered) await Promise.all([servers.cluster("start"), servers.sentinel("start")]);
     } catch (error) {
       throw new Error(
         `The fault matrix breaks servers of its own, which needs Debian and root: \`test/servers/servers start\` says: ${(error as { stderr?: string }).stderr || (error as Error).message}`
@@ -33,8 +49,29 @@ export class Servers {
     return servers;
   }
 
-  get amqp(): string {
-    return `amqp://guest:guest@127.0.0.1:${this.ports.AMQP_PORT}`;
+  /** By that of RabbitMQ's nodes which answers. */
+  async connect(): Promise<ChannelModel> {
+    let failure: unknown;
+    for (const url of this.nodes) {
+      try {
+        const model = await connect(url, { timeout: 5000 });
+        model.on("error", () => undefined);
+        return model;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  /** See `test/servers/cluster`. */
+  async cluster(...args: string[]): Promise<string> {
+    return (await run(CLUSTER, args, { maxBuffer: 1e8 })).stdout;
+  }
+
+  /** See `test/servers/sentinel`. */
+  async sentinel(...args: string[]): Promise<string> {
+    return (await run(SENTINEL, args)).stdout;
   }
 
   get mongo(): string {
@@ -78,6 +115,7 @@ export class Servers {
 
   /** Stops all and deletes their data. */
   async wipe(): Promise<void> {
+    if (this.clustered) await Promise.all([this.cluster("wipe"), this.sentinel("wipe")]);
     await this.script("wipe");
   }
 

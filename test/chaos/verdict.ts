@@ -21,6 +21,7 @@ export interface Ending {
 export interface Expected {
   /** When the fault was over, by the journals' clock. */
   healedAt: number;
+  injectedAt: number;
   parked: number;
 }
 
@@ -51,6 +52,8 @@ export interface Verdict {
   errors: string[];
   /** From the end of the fault until everything emitted before that was handled. */
   recoverMs: number;
+  /** The longest time in which nothing was handled, from the beginning of the fault on. */
+  pauseMs: number;
 }
 
 /** Compares the sets: what was attempted, promised, handled by each group, and what the store says. */
@@ -122,7 +125,8 @@ export function judge(journal: Journal, ending: Ending, expected: Expected): Ver
     parked: ending.parked,
     strays,
     errors: journal.errors,
-    recoverMs: Math.round((recovered - expected.healedAt) / 1000)
+    recoverMs: Math.round((recovered - expected.healedAt) / 1000),
+    pauseMs: longestPause(handled, attempted, expected.injectedAt)
   };
 }
 
@@ -141,4 +145,16 @@ export function complaints(verdict: Verdict, expected: Expected): string[] {
     ...(verdict.parked === expected.parked ? [] : [`${verdict.parked} parked, ${expected.parked} expected`]),
     ...(verdict.promised ? [] : ["nothing was promised"])
   ];
+}
+
+/** While something was emitted: what comes after the last emit is the drain's. */
+function longestPause(handled: Journal["handled"], attempted: Journal["attempted"], since: number): number {
+  const until = Math.max(...[...attempted.values()].map(({ at }) => at));
+  const instants = [...handled.values()]
+    .map(([first]) => first?.at ?? 0)
+    .filter(at => at >= since && at <= until)
+    .toSorted((a, b) => a - b);
+  let longest = 0;
+  for (const [i, at] of instants.entries()) longest = Math.max(longest, at - (instants[i - 1] ?? since));
+  return Math.round(longest / 1000);
 }

@@ -59,7 +59,7 @@ it("a message makes its way with TLS to all three servers: RabbitMQ's and Redis'
   });
   expect(
     (await rabbitmq.ctl("-q", "list_connections", "ssl")).split("\n").filter(line => line === "true")
-  ).toHaveLength(2);
+  ).toHaveLength(3);
   expect(logs.filter(line => / (warn|error) /.test(line))).toEqual([]);
 });
 

@@ -22,8 +22,8 @@ export interface Command {
 export type Play =
   /** Answered at once; the server never hears of it. */
   | { reply: Document }
-  /** The server does it, and its answer is altered. */
-  | { change(reply: Document): Document }
+  /** The server does it, and its answer is altered, and given this much later. */
+  | { change(reply: Document): Document; afterMs?: number }
   /** Records of an insert or update for which this answers are refused with it; the server does the others. */
   | { refuses(record: Document): Document | undefined }
   /** The connection is lost: before the server hears of it, or when it has done it. */
@@ -132,7 +132,10 @@ export async function mongoProxy({ target: behind, play, hello = onlyMember }: M
       if (played && "close" in played) return void client.destroy();
       if (client.destroyed) return void (lateHere || server.destroy());
       if (HELLO.test(name)) return void client.write(withDocument(frame, hello(replyOf(frame), me)));
-      client.write(played && "change" in played ? withDocument(frame, played.change(replyOf(frame))) : frame.bytes);
+      if (!(played && "change" in played)) return void client.write(frame.bytes);
+      const changed = withDocument(frame, played.change(replyOf(frame)));
+      if (!played.afterMs) return void client.write(changed);
+      setTimeout(() => client.writable && client.write(changed), played.afterMs);
     };
     for (const [socket, take] of [
       [client, ask],

@@ -58,6 +58,19 @@ export async function deleteExchange(name: string): Promise<void> {
   while (await isThere());
 }
 
+export async function versionOf(): Promise<string> {
+  const model = await connect(urls().amqp);
+  const { version } = model.connection.serverProperties;
+  await model.close();
+  return version;
+}
+
+/** Before 4.3 what a consumer gives back comes nearer to its delivery limit. */
+export async function countsReturns(): Promise<boolean> {
+  const [major = 0, minor = 0] = (await versionOf()).split(".").map(Number);
+  return major < 4 || (major === 4 && minor < 3);
+}
+
 /** Does something to the broker behind the library's back. */
 export async function atBroker<T>(work: (channel: ConfirmChannel) => Promise<T>): Promise<T> {
   const model = await connect(urls().amqp, { noDelay: true });

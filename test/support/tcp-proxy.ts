@@ -25,6 +25,10 @@ export interface TcpProxy {
   down(): Promise<void>;
   /** Answers what clients send with this text in it by these bytes, as if the server did, and loses the connection to it. */
   answer(text: string, bytes: Buffer): void;
+  /** What clients send with this text in it does not reach the server, and nothing that comes after it on that connection. */
+  swallow(text: string): void;
+  /** What the server sends with this text in it has the other one there, of the same length. */
+  replace(text: string, by: string): void;
   up(): Promise<void>;
   close(): Promise<void>;
 }
@@ -37,6 +41,8 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
   let holding = false;
   let delayMs = 0;
   let answering: { text: string; bytes: Buffer } | undefined;
+  let swallowed: string | undefined;
+  let replaced: [text: string, by: string] | undefined;
   let accepted = 0;
   let port = 0;
   let server: Server | undefined;
@@ -65,7 +71,11 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
           upstream.destroy();
           client.removeAllListeners("data").resume();
           client.write(answering.bytes);
+        } else if (from === client && swallowed !== undefined && chunk.includes(swallowed)) {
+          client.removeAllListeners("data").resume();
         } else if (delayMs) setTimeout(() => to.writable && to.write(chunk), delayMs);
+        else if (replaced && from === upstream && chunk.includes(replaced[0]))
+          to.write(Buffer.from(chunk.toString("latin1").replace(...replaced), "latin1"));
         else to.write(chunk);
       });
       from.on("error", () => undefined);
@@ -136,6 +146,12 @@ export async function tcpProxy(target: { host: string; port: number }): Promise<
     },
     answer(text, bytes) {
       answering = { text, bytes };
+    },
+    swallow(text) {
+      swallowed = text;
+    },
+    replace(...texts) {
+      replaced = texts;
     },
     down,
     up: listen,

@@ -39,7 +39,7 @@ function declarations(model: ChannelModel): Declarations {
   const connection = { model } as unknown as AmqpConnection;
   const logger = { error: () => undefined, warn: () => undefined, info: () => undefined, debug: () => undefined };
   const listeners = { emit: (_: string, error: Error) => void told.push(error) };
-  const parts = { exchange: eventsExchange("ns"), publish: connection, consume: connection, logger, clock, listeners };
+  const parts = { exchange: eventsExchange("ns"), connection, logger, clock, listeners };
   return new Declarations(parts as unknown as DeclarationsParts);
 }
 

@@ -41,7 +41,7 @@ function verdict(
     return file;
   });
   const ending: Ending = { statuses: new Map(Object.entries(statuses)), effects, parked };
-  const expected = { healedAt: 25, parked: 0 };
+  const expected = { injectedAt: 0, healedAt: 25, parked: 0 };
   const seen = judge(readJournals(files), ending, expected);
   return { ...seen, complaints: complaints(seen, expected) };
 }

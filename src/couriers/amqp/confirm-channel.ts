@@ -1,12 +1,13 @@
 import type { ConfirmChannel as AmqpChannel, ChannelModel } from "amqplib";
 import { Fifo } from "../../async/fifo";
 import { ReliableError, reasonOf } from "../../errors";
-import type { Clock, Timer } from "../../platform/clock";
-import type { Logger } from "../../platform/logger";
+import type { Timer } from "../../platform/clock";
 import { notSent, type Publication, type PublishResult } from "../courier";
+import type { ConfirmChannelOptions } from "./confirm-options";
 import { discardChannel, openConfirmChannel } from "./declare";
 import { type Entry, resultOfThrown, write } from "./outgoing";
 import { culpritsAmong, type Refusal, refusalOf, SizeLimit } from "./refusal";
+import { Silence } from "./silence";
 
 /** After a refusal the broker takes publishes again in a moment. What waits longer than this is told that it was not sent. */
 const REOPEN_MS = 5000;
@@ -18,25 +19,8 @@ const REOPEN_MS = 5000;
 const MAX_WAITING = 20_000;
 const MAX_WAITING_BYTES = 64 * 1024 * 1024;
 
-/** Confirm timeouts in a row, without one confirm between them, after which the channel is replaced. */
-const MAX_STRIKES = 2;
-
-export interface ConfirmChannelOptions {
-  window: number;
-  windowBytes: number;
-  confirmTimeoutMs: number;
-  logger: Logger;
-  clock: Clock;
-  /** The channel was lost or replaced while its connection is open. `refusal`: because of a publish. */
-  onChannelLost(reason: string, refusal?: Refusal): void;
-  /**
-   * The broker has refused one of these, and it is not known which. Each waits for its outcome; nobody else has them
-   * now.
-   */
-  onSuspects(suspects: Entry[]): void;
-  /** Called once for every publish, before its promise is settled; without a result when the publish is rejected. */
-  onSettled(routingKey: string, result?: PublishResult): void;
-}
+/** How often it is looked whether what was sent before a move is answered. */
+const MOVE_POLL_MS = 100;
 
 /**
  * Publishes persistent and mandatory on one confirm channel, through a window limited in count and bytes. Every entry
@@ -60,9 +44,7 @@ export class ConfirmChannel {
   #waitingBytes = 0;
   #token = 0;
   #timer: Timer | undefined;
-  #strikes = 0;
-  /** When the first publish was sent after the last confirm. */
-  #silentSince: number | undefined;
+  readonly silence: Silence;
   /** Timed out and still unanswered. They stay in amqplib's list of the channel, so their number is limited too. */
   #orphans = 0;
   /** Runs while publishes wait for the channel that is opened again after a refusal. */
@@ -72,6 +54,7 @@ export class ConfirmChannel {
 
   constructor(private readonly options: ConfirmChannelOptions) {
     this.#sizeLimit = new SizeLimit(options.clock);
+    this.silence = new Silence(options.clock);
   }
 
   get open(): boolean {
@@ -84,10 +67,6 @@ export class ConfirmChannel {
 
   get inFlight(): number {
     return this.#inFlight.size;
-  }
-
-  get unconfirmedMs(): number {
-    return this.#silentSince === undefined ? 0 : Math.round(this.options.clock.monotonic() - this.#silentSince);
   }
 
   get writable(): boolean {
@@ -108,6 +87,7 @@ export class ConfirmChannel {
         publication,
         bytes,
         token: (++this.#token).toString(36),
+        channel: undefined,
         deadline: 0,
         returned: undefined,
         settled: false,
@@ -137,12 +117,14 @@ export class ConfirmChannel {
     return this.writable ? undefined : notSent("too many publishes are waiting");
   }
 
-  /** Opens the confirm channel. Rejects when the broker refuses or does not answer. */
-  attach(model: ChannelModel): Promise<void> {
+  /**
+   * Opens the confirm channel; `wanted` is asked when it is open. Rejects when the broker refuses or does not answer.
+   */
+  attach(model: ChannelModel, wanted = () => true): Promise<void> {
     return openConfirmChannel(model, this.options.clock, channel => {
+      if (!wanted()) return discardChannel(channel);
       this.#listen(channel, model);
       this.#draining = false;
-      this.#strikes = 0;
       this.#orphans = 0;
       this.#reopening?.stop();
       this.#reopening = undefined;
@@ -150,6 +132,22 @@ export class ConfirmChannel {
       this.#channel = channel;
       this.#advance();
     });
+  }
+
+  /**
+   * On another connection, while what was sent on the one of before is still answered there. Resolves when all of that
+   * has its outcome.
+   */
+  async move(model: ChannelModel, opened: () => void): Promise<void> {
+    const before = this.#channel;
+    await this.attach(model, () => {
+      opened();
+      return true;
+    });
+    const { clock, confirmTimeoutMs } = this.options;
+    const until = clock.monotonic() + confirmTimeoutMs;
+    const open = () => [...this.#inFlight.values()].some(({ channel }) => channel === before);
+    while (open() && clock.monotonic() < until) await clock.sleep(MOVE_POLL_MS);
   }
 
   /** `refusal`: what was in flight is sorted, and what waits goes on waiting for the next channel, for a while. */
@@ -179,7 +177,7 @@ export class ConfirmChannel {
     if (model !== this.#model) {
       this.#model = model;
       this.#lost = undefined;
-      this.#silentSince = undefined;
+      this.silence.begin();
       model.on("error", error => {
         if (model === this.#model) this.#lost = error;
       });
@@ -224,7 +222,8 @@ export class ConfirmChannel {
       return;
     }
     const now = this.options.clock.monotonic();
-    this.#silentSince ??= now;
+    this.silence.sent();
+    entry.channel = channel;
     entry.deadline = now + this.options.confirmTimeoutMs;
     this.#inFlight.set(entry.token, entry);
     this.#inFlightBytes += entry.bytes;
@@ -239,14 +238,21 @@ export class ConfirmChannel {
 
   /** A return, if there is one, has come before its confirm. */
   #answered(channel: AmqpChannel, entry: Entry, error: Error | null): void {
+    const lost = error !== null && error.message !== "message nacked";
     if (entry.settled) {
-      if (channel === this.#channel) this.#orphans--;
+      if (channel !== this.#channel) return;
+      this.#orphans--;
+      // Late, but it lives.
+      if (!lost) this.silence.confirmed(this.#inFlight.size > 0);
       return;
     }
-    // The channel is lost: its `close` listener settles all entries, with the reason.
-    if (error && error.message !== "message nacked") return;
-    this.#strikes = 0;
-    this.#silentSince = this.#inFlight.size > 1 ? this.options.clock.monotonic() : undefined;
+    if (lost) {
+      // The `close` listener of the channel in use settles all entries, with the reason. That of one before does not.
+      if (channel !== this.#channel && this.#inFlight.get(entry.token) === entry)
+        this.#settle(entry, { outcome: "unknown", reason: "connection lost" });
+      return;
+    }
+    this.silence.confirmed(this.#inFlight.size > 1);
     if (error) this.#settle(entry, { outcome: "nacked", reason: "refused by the broker" });
     else if (entry.returned) this.#settle(entry, { outcome: "returned", reason: entry.returned, code: "NO_ROUTE" });
     else this.#settle(entry, { outcome: "confirmed" });
@@ -325,14 +331,18 @@ export class ConfirmChannel {
     }
     if (expired) {
       this.#orphans += expired;
-      this.#strikes++;
-      if (
-        this.#channel &&
-        this.#blocked === undefined &&
-        (this.#strikes >= MAX_STRIKES || this.#orphans > this.options.window)
-      ) {
-        this.#recycle(this.#channel);
-        return;
+      if (this.#channel && this.#blocked === undefined) {
+        const { confirmTimeoutMs, window } = this.options;
+        if (this.silence.ms + 1 >= confirmTimeoutMs) {
+          const reason = `no confirms for ${confirmTimeoutMs} ms`;
+          this.detach(reason);
+          this.options.onSilent(reason);
+          return;
+        }
+        if (this.#orphans > window) {
+          this.#recycle(this.#channel);
+          return;
+        }
       }
       this.#advance();
     }
@@ -341,7 +351,7 @@ export class ConfirmChannel {
   }
 
   #recycle(channel: AmqpChannel): void {
-    const reason = "confirms do not come, channel replaced";
+    const reason = "some confirms do not come, channel replaced";
     this.detach(reason);
     discardChannel(channel);
     this.options.onChannelLost(reason);

@@ -1,7 +1,6 @@
 import type { EventEmitter } from "node:events";
-import type { Duplex } from "node:stream";
 import type { ChannelModel, SocketOptions } from "amqplib";
-import { CLOSE_MS, TIMED_OUT, withTimeout } from "../../async/deadline";
+import { CLOSE_MS, withTimeout } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf, redact, sanitizeError } from "../../errors";
 import { backoffMs } from "../../message/backoff";
 import type { Clock } from "../../platform/clock";
@@ -9,7 +8,10 @@ import type { Logger } from "../../platform/logger";
 import { tlsFailure } from "../../platform/tls";
 import type { ConnectionStatus } from "../courier";
 import type { BrokerAddress } from "./addresses";
+import type { Hosts } from "./hosts";
 import { refusalOf } from "./refusal";
+import { closeModel, destroySocket, gatherWrites, isClosed } from "./sockets";
+import { checkVersion } from "./version";
 import { whyRefused } from "./why-refused";
 
 /**
@@ -34,8 +36,8 @@ const REFUSED_PAUSE_MS = 50;
 const CONNECT_TIMEOUT_MS = 10_000;
 
 export interface ConnectionOptions {
-  purpose: "publish" | "consume" | "isolate";
-  addresses: BrokerAddress[];
+  purpose: "publish" | "consume" | "declare" | "isolate";
+  hosts: Hosts;
   nodeID: string;
   logger: Logger;
   clock: Clock;
@@ -45,22 +47,30 @@ export interface ConnectionOptions {
    * ReliableError ends the start.
    */
   onUp(model: ChannelModel): Promise<void>;
-  onDown(reason: string): void;
+  onDown(reason: string, host: BrokerAddress): void;
   onBlocked(reason: string | undefined): void;
   onFailure(error: Error): void;
 }
 
-/** One connection and the loop that keeps it open: hosts in turn, jittered backoff, ended only by `close()`. */
+/**
+ * One connection and the loop that keeps it open: hosts in turn, jittered backoff, ended only by `close()`. After a loss
+ * the next host comes first: the one that was lost may be there and answer nothing.
+ */
 export class AmqpConnection {
   model: ChannelModel | undefined;
   reconnects = 0;
-  #host = 0;
   #since: Date | undefined;
-  #address: string | undefined;
+  #host: BrokerAddress | undefined;
+  /** `onUp` has ended. */
+  #up = false;
+  /** It has moved from there, and what was begun there ends there. */
+  #leaving: ChannelModel | undefined;
+  #waiting: (() => void)[] = [];
+  #lost: (error: unknown) => void = () => undefined;
   #lastError: string | undefined;
   readonly #end = new AbortController();
-  /** Aborts a connect under way. It is not used on an open connection, which must be closed with a handshake. */
-  #connecting: AbortController | undefined;
+  /** Abort connects under way. They are not used on an open connection, which must be closed with a handshake. */
+  readonly #connecting = new Set<AbortController>();
   #loop: Promise<void> | undefined;
 
   constructor(private readonly options: ConnectionOptions) {}
@@ -68,10 +78,15 @@ export class AmqpConnection {
   get status(): ConnectionStatus {
     return {
       connected: this.model !== undefined,
-      address: this.#address,
+      address: this.#host?.label,
       since: this.#since,
       lastError: this.#lastError
     };
+  }
+
+  /** Where it is connected to. */
+  get host(): BrokerAddress | undefined {
+    return this.model && this.#host;
   }
 
   /** Channels that the broker allows; unlimited while not connected. */
@@ -87,13 +102,21 @@ export class AmqpConnection {
     });
   }
 
+  /** Resolves when it is connected, at the latest after `ms`. */
+  async whenUp(ms: number): Promise<void> {
+    if (!this.model && !this.closed)
+      await withTimeout(new Promise<void>(resolve => this.#waiting.push(resolve)), ms, this.options.clock);
+  }
+
   /** Closes with a handshake; if the other end has not answered within `withinMs`, the socket is destroyed. */
   async close(withinMs = CLOSE_MS): Promise<void> {
     if (this.closed) return this.#loop;
     this.#end.abort();
-    this.#connecting?.abort();
-    const { model } = this;
-    if (model) await closeModel(model, Math.min(withinMs, CLOSE_MS), this.options.clock);
+    for (const connecting of this.#connecting) connecting.abort();
+    for (const up of this.#waiting.splice(0)) up();
+    const { clock } = this.options;
+    const open = [this.model, this.#leaving].filter(model => model !== undefined);
+    await Promise.all(open.map(model => closeModel(model, Math.min(withinMs, CLOSE_MS), clock)));
     await this.#loop;
   }
 
@@ -102,13 +125,51 @@ export class AmqpConnection {
     if (this.model) destroySocket(this.model, reason);
   }
 
+  /**
+   * To another host, without a moment between. `prove`: that it is of use; until then nothing has changed. `carry` takes
+   * over what the connection is for; the one of before is closed after it. Rejects when that host does not take it, or
+   * `carry` rejects; then the connection is opened again.
+   */
+  async move(
+    host: BrokerAddress,
+    prove: (model: ChannelModel) => Promise<void>,
+    carry: (model: ChannelModel) => Promise<void>
+  ): Promise<void> {
+    const { clock, logger, purpose } = this.options;
+    const before = this.model;
+    const from = this.#host;
+    // What is just being opened would take the new one for its own.
+    if (!before || !from || !this.#up || this.closed) return;
+    const model = await this.#connect(host);
+    try {
+      await prove(model);
+      if (isClosed(model)) throw new Error("connection lost");
+    } catch (thrown) {
+      destroySocket(model, reasonOf(thrown));
+      throw thrown;
+    }
+    if (this.closed || this.model !== before) return destroySocket(model, "overtaken");
+    this.#leaving = before;
+    this.#adopt(model, host);
+    try {
+      await carry(model);
+      logger.info(`RabbitMQ ${purpose} connection has moved from ${from.label} to ${host.label}.`);
+    } catch (thrown) {
+      if (this.model === model) this.destroy(reasonOf(thrown));
+      throw thrown;
+    } finally {
+      await closeModel(before, CLOSE_MS, clock);
+      this.#leaving = undefined;
+    }
+  }
+
   async #run(started: () => void, refused: (error: Error) => void): Promise<void> {
-    const { clock } = this.options;
+    const { clock, hosts } = this.options;
     let failures = 0;
     for (let first = true; !this.closed; first = false) {
       const opened = await this.#round();
       if (this.closed) {
-        if (!(opened instanceof Error)) destroySocket(opened, "closed");
+        if (!(opened instanceof Error)) destroySocket(opened.model, "closed");
         break;
       }
       if (opened instanceof Error) {
@@ -119,12 +180,14 @@ export class AmqpConnection {
         continue;
       }
       const since = clock.monotonic();
-      const lost = this.#adopt(opened);
+      const lost = new Promise<unknown>(resolve => (this.#lost = resolve));
+      this.#adopt(opened.model, opened.host);
       try {
-        await this.options.onUp(opened);
+        await this.options.onUp(opened.model);
+        this.#up = this.model === opened.model;
         if (first) started();
       } catch (thrown) {
-        this.destroy(reasonOf(thrown));
+        if (this.model === opened.model) this.destroy(reasonOf(thrown));
         if (first && thrown instanceof ReliableError) return refused(thrown);
         if (first) started();
         if (this.model) this.#note(thrown);
@@ -136,6 +199,7 @@ export class AmqpConnection {
         this.reconnects++;
         continue;
       }
+      if (this.#host) hosts.leave(this.#host);
       if (clock.monotonic() - since >= STABLE_MS) failures = 0;
       // All nodes lose a restarting broker at the same instant. The jitter keeps them from coming back at once.
       await clock.sleep(backoffMs(RECONNECT, ++failures), this.#end.signal);
@@ -148,17 +212,17 @@ export class AmqpConnection {
    * Tries each host once. An error is final only if every host gives it: one with old credentials must not stop the
    * others.
    */
-  async #round(): Promise<ChannelModel | Error> {
-    const { addresses } = this.options;
+  async #round(): Promise<{ model: ChannelModel; host: BrokerAddress } | Error> {
+    const { hosts } = this.options;
     let passing: Error | undefined;
     let fatal: ReliableError | undefined;
-    for (let i = 0; i < addresses.length && !this.closed; i++) {
-      const address = addresses[this.#host % addresses.length];
+    for (const host of hosts.inTurn()) {
+      if (this.closed) break;
       try {
-        return await this.#connect(address);
+        return { model: await this.#connect(host), host };
       } catch (thrown) {
-        this.#host++;
-        const error = await this.#connectError(thrown, address);
+        hosts.leave(host);
+        const error = await this.#connectError(thrown, host);
         if (error instanceof ReliableError) fatal = error;
         else passing = error;
       }
@@ -179,7 +243,8 @@ export class AmqpConnection {
     // Loaded here, so that a process with the embedded courier alone never loads it.
     const { connect, credentials } = await import("amqplib");
     const { purpose, nodeID, socket } = this.options;
-    const connecting = (this.#connecting = new AbortController());
+    const connecting = new AbortController();
+    this.#connecting.add(connecting);
     const model = await connect(address.url, {
       timeout: CONNECT_TIMEOUT_MS,
       ...(address.login && { credentials: credentials.plain(...address.login) }),
@@ -190,26 +255,30 @@ export class AmqpConnection {
       keepAlive: true,
       signal: connecting.signal,
       clientProperties: { ...socket?.clientProperties, connection_name: `reliable:${nodeID}:${purpose}` }
-    } as SocketOptions);
-    this.#connecting = undefined;
-    this.#address = address.label;
+    } as SocketOptions).finally(() => this.#connecting.delete(connecting));
     // A connection that opens during a stop is destroyed at once, and an `error` without a listener would end the
     // process.
     model.on("error", () => undefined);
-    gatherWrites(streamOf(model));
+    try {
+      checkVersion(model, address.label);
+    } catch (thrown) {
+      destroySocket(model, "wrong version");
+      throw thrown;
+    }
+    gatherWrites(model);
     return model;
   }
 
   /**
-   * Adds all listeners before anything else: an `error` without a listener ends the process. Resolves when the
-   * connection is lost, with the error.
+   * Adds all listeners before anything else: an `error` without a listener ends the process.
    */
-  #adopt(model: ChannelModel): Promise<unknown> {
+  #adopt(model: ChannelModel, host: BrokerAddress): void {
     const { onBlocked, onDown, purpose, logger } = this.options;
     let reason = "connection closed";
     this.model = model;
+    this.#host = host;
     this.#since = new Date(this.options.clock.now());
-    if (this.#lastError) logger.info(`RabbitMQ ${purpose} connection is up again at ${this.#address}.`);
+    if (this.#lastError) logger.info(`RabbitMQ ${purpose} connection is up again at ${host.label}.`);
     this.#lastError = undefined;
     model.on("error", error => void (reason = reasonOf(error)));
     // ChannelModel does not forward this event; amqplib emits it on the connection underneath.
@@ -217,18 +286,21 @@ export class AmqpConnection {
       logger.error("An AMQP listener threw:", error)
     );
     model.on("handler-error", () => undefined);
-    model.on("blocked", why => onBlocked(why || "blocked by the broker"));
-    model.on("unblocked", () => onBlocked(undefined));
-    return new Promise(resolve => {
-      model.once("close", error => {
-        this.model = undefined;
-        this.#since = undefined;
-        if (error) reason = reasonOf(error);
-        if (!this.closed) this.#note(new Error(reason));
-        onDown(reason);
-        resolve(error);
-      });
+    const blocked = (why: string | undefined) => this.model === model && onBlocked(why);
+    model.on("blocked", why => blocked(why || "blocked by the broker"));
+    model.on("unblocked", () => blocked(undefined));
+    model.once("close", error => {
+      // It has moved.
+      if (this.model !== model) return;
+      this.model = undefined;
+      this.#up = false;
+      this.#since = undefined;
+      if (error) reason = reasonOf(error);
+      if (!this.closed) this.#note(new Error(reason));
+      onDown(reason, host);
+      this.#lost(error);
     });
+    for (const up of this.#waiting.splice(0)) up();
   }
 
   /** A failure is reported once; its repetitions are logged as debug only. */
@@ -273,6 +345,7 @@ function openError(said: string | undefined, label: string): Error {
 
 /** A ReliableError for an error that does not pass by itself. */
 function connectError(thrown: unknown, label: string): Error {
+  if (thrown instanceof ReliableError) return thrown;
   const text = reasonOf(thrown);
   if (/ACCESS_REFUSED|ACCESS-REFUSED/.test(text)) {
     return new ReliableError(
@@ -287,38 +360,4 @@ function connectError(thrown: unknown, label: string): Error {
     tlsFailure("RabbitMQ", "amqp", label, thrown) ??
     Object.assign(new Error(`cannot connect to ${label}: ${why}`), { cause: sanitizeError(thrown) })
   );
-}
-
-/** amqplib's `close()` never settles when the socket is lost before the answer. */
-async function closeModel(model: ChannelModel, withinMs: number, clock: Clock): Promise<void> {
-  const closed = new Promise<void>(resolve => model.once("close", () => resolve()));
-  model.close().catch(() => undefined);
-  if ((await withTimeout(closed, withinMs, clock)) !== TIMED_OUT) return;
-  destroySocket(model, "no answer to close");
-  await closed;
-}
-
-/** Destroyed with an error, since otherwise amqplib does not notice that the socket is gone. */
-function destroySocket(model: ChannelModel, reason: string): void {
-  streamOf(model).destroy(new Error(reason));
-}
-
-function streamOf(model: ChannelModel): Duplex {
-  return (model.connection as unknown as { stream: Duplex }).stream;
-}
-
-/**
- * amqplib writes every frame by itself: with `noDelay` a system call and a packet each, and a read at the broker. What
- * is written within one turn of the event loop goes out together, still in that turn.
- */
-function gatherWrites(stream: Duplex): void {
-  const write = stream.write.bind(stream) as (...args: unknown[]) => boolean;
-  const flush = () => stream.uncork();
-  stream.write = (...args: unknown[]): boolean => {
-    if (stream.writableCorked === 0) {
-      stream.cork();
-      process.nextTick(flush);
-    }
-    return write(...args);
-  };
 }

@@ -1,12 +1,12 @@
-import type { Channel, ChannelModel, ConsumeMessage } from "amqplib";
+import type { Channel, ConsumeMessage } from "amqplib";
 import { CLOSE_MS, TIMED_OUT, withTimeout } from "../../async/deadline";
 import { ReliableError, reasonOf } from "../../errors";
 import { backoffMs } from "../../message/backoff";
-import type { Clock, Timer } from "../../platform/clock";
-import type { Logger } from "../../platform/logger";
-import type { ConsumeSpec, Consumption } from "../courier";
+import type { Timer } from "../../platform/clock";
+import type { Consumption } from "../courier";
+import type { ConsumptionOptions } from "./consumption-options";
 import { closeChannel, discardChannel } from "./declare";
-import { AmqpDelivery, type Epoch, giveBack, newEpoch } from "./delivery";
+import { AmqpDelivery, drained, type Epoch, giveBack, newEpoch, returnAll } from "./delivery";
 import { Intake, MAX_UNACKED_BYTES } from "./intake";
 import { guardUndecodable } from "./undecodable";
 
@@ -16,21 +16,11 @@ import { guardUndecodable } from "./undecodable";
  */
 const RECONSUME = { initialMs: 100, maxMs: 30_000, jitter: "half" } as const;
 
+/** A handler that takes longer runs again elsewhere, as after a lost connection. */
+const LEAVE_MS = 30_000;
+
 /** A cancel takes one round trip. After this time the connection counts as dead. */
 const CANCEL_TIMEOUT_MS = 5_000;
-
-export interface ConsumptionOptions {
-  spec: ConsumeSpec;
-  logger: Logger;
-  clock: Clock;
-  model(): ChannelModel | undefined;
-  /** Declares the queue again, since it may have been deleted. */
-  declare(): Promise<void>;
-  /** See `Control.marked`. */
-  marked(name: string): Promise<boolean>;
-  onFailure(error: Error): void;
-  onClosed(consumption: AmqpConsumption): void;
-}
 
 /** Consumes one queue on a channel of its own, so that an error of one consumer does not affect the others. */
 export class AmqpConsumption implements Consumption {
@@ -47,6 +37,10 @@ export class AmqpConsumption implements Consumption {
   #said = 0;
   /** One after the other. */
   #moving: Promise<void> = Promise.resolve();
+  /** Of a connection that it moves away from: nothing new comes on it. */
+  #leaving: Epoch | undefined;
+  /** Nobody answers for a delivery any more. */
+  #ended = false;
   /** See `limit`. */
   #limit = Number.POSITIVE_INFINITY;
   #timer: Timer | undefined;
@@ -103,6 +97,46 @@ export class AmqpConsumption implements Consumption {
     return this.#opening;
   }
 
+  /**
+   * To the connection that is there now, while what is under way ends on the channel of before. What has not ended after
+   * LEAVE_MS is given back. Never rejects: a queue that cannot be consumed there is told and tried again.
+   */
+  async move(): Promise<void> {
+    await this.#atRest();
+    const before = this.#epoch;
+    if (!before?.live) return this.open();
+    await this.#beginAnew(before).catch(thrown => this.#failed(thrown));
+    if (this.#epoch === before) return;
+    const tag = before.consumerTag;
+    before.consumerTag = undefined;
+    if (tag !== undefined) await before.channel.cancel(tag).catch(() => undefined);
+    await drained(before, { withinMs: LEAVE_MS, clock: this.options.clock, ended: () => this.#ended });
+    this.#giveUp(before);
+    this.#leaving = undefined;
+  }
+
+  async #beginAnew(before: Epoch): Promise<void> {
+    const model = this.options.model();
+    if (!model || this.#cancelled) return;
+    guardUndecodable(model);
+    const channel = await model.createChannel();
+    await this.#atRest();
+    if (this.#cancelled || this.#epoch !== before || !before.live) return discardChannel(channel);
+    this.#leaving = before;
+    const epoch = this.#adopt(channel);
+    this.#turns(epoch, () => this.#consume(epoch));
+    await this.#turning;
+  }
+
+  /** No consumer is just being begun or ended. */
+  async #atRest(): Promise<void> {
+    while (this.#opening ?? this.#turning) await (this.#opening ?? this.#turning);
+  }
+
+  #giveUp(epoch: Epoch): void {
+    returnAll(epoch, thrown => this.options.logger.debug(`Returning messages to ${this.queue}: ${reasonOf(thrown)}`));
+  }
+
   suspend(): Promise<void> {
     return this.#say(true);
   }
@@ -137,7 +171,7 @@ export class AmqpConsumption implements Consumption {
   }
 
   async cancel(withinMs = CANCEL_TIMEOUT_MS): Promise<void> {
-    this.abandon();
+    this.#refuse();
     const stopped = await withTimeout(this.#stop(), Math.min(withinMs, CANCEL_TIMEOUT_MS), this.options.clock);
     // From a broker that does not answer, no more deliveries are taken; unacked ones return to the queue with the
     // channel.
@@ -147,25 +181,23 @@ export class AmqpConsumption implements Consumption {
   async close(withinMs = CANCEL_TIMEOUT_MS + CLOSE_MS): Promise<void> {
     const until = this.options.clock.monotonic() + withinMs;
     await this.cancel(withinMs);
+    this.#ended = true;
+    if (this.#leaving) this.#giveUp(this.#leaving);
     const epoch = this.#epoch;
-    this.options.onClosed(this);
+    this.options.onClosed();
     if (!epoch?.live) return;
-    epoch.live = false;
-    if (epoch.unacked.size) {
-      // A nack returns deliveries without counting against the delivery limit (RabbitMQ 4.3); closing the channel alone
-      // counts.
-      try {
-        epoch.channel.nackAll(true);
-      } catch (thrown) {
-        this.options.logger.debug(`Returning messages to ${this.queue}: ${reasonOf(thrown)}`);
-      }
-    }
+    this.#giveUp(epoch);
     const { clock } = this.options;
     await closeChannel(epoch.channel, Math.max(0, until - clock.monotonic()), clock);
   }
 
-  /** The connection is about to be closed: failures caused by that are neither reported nor repeated. */
+  /** The connections are about to be closed: failures caused by that are neither reported nor repeated. */
   abandon(): void {
+    this.#ended = true;
+    this.#refuse();
+  }
+
+  #refuse(): void {
     this.#end.abort();
     this.#timer?.stop();
   }
@@ -175,14 +207,14 @@ export class AmqpConsumption implements Consumption {
   }
 
   async #stop(): Promise<void> {
-    await this.#opening;
-    await this.#turning;
-    const epoch = this.#epoch;
-    if (!epoch?.live || epoch.consumerTag === undefined) return;
-    const tag = epoch.consumerTag;
-    epoch.consumerTag = undefined;
-    // Rejects if the channel is lost; then nothing is delivered either.
-    await epoch.channel.cancel(tag).catch(() => undefined);
+    await this.#atRest();
+    for (const epoch of [this.#epoch, this.#leaving]) {
+      const tag = epoch?.consumerTag;
+      if (!epoch?.live || tag === undefined) continue;
+      epoch.consumerTag = undefined;
+      // Rejects if the channel is lost; then nothing is delivered either.
+      await epoch.channel.cancel(tag).catch(() => undefined);
+    }
   }
 
   async #open(): Promise<void> {
@@ -217,7 +249,7 @@ export class AmqpConsumption implements Consumption {
 
   async #consume(epoch: Epoch): Promise<void> {
     const prefetch = this.#prefetch;
-    if (!epoch.live || this.#cancelled || this.#suspended || this.#limit === 0) return;
+    if (!epoch.live || epoch !== this.#epoch || this.#cancelled || this.#suspended || this.#limit === 0) return;
     // It counts for the consumers that are begun after it.
     await epoch.channel.prefetch(prefetch);
     const { consumerTag } = await epoch.channel.consume(this.queue, message => this.#received(epoch, message));

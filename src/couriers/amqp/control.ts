@@ -17,9 +17,9 @@ export interface ControlParts {
   exchange: ExchangeDeclaration;
   logger: Logger;
   clock: Clock;
-  /** The consuming connection, which the broker never blocks. */
+  /** The connection for declares. */
   model(): ChannelModel | undefined;
-  /** Any connection. Throws RELIABLE_UNAVAILABLE. */
+  /** The same. Throws RELIABLE_UNAVAILABLE. */
   connected(what: string): ChannelModel;
 }
 
@@ -98,7 +98,7 @@ export class AmqpControl implements Control {
     this.#timer?.stop();
   }
 
-  /** Called after each connect of the consuming connection. */
+  /** Called after each connect. */
   async open(): Promise<void> {
     const model = this.parts.model();
     if (!model || !this.#listeners.size || this.#opening || this.#channel || this.#end.signal.aborted) return;

@@ -1,5 +1,6 @@
 import type { ChannelModel } from "amqplib";
 import { CLOSE_MS, withTimeout } from "../../async/deadline";
+import { newSignal } from "../../async/signal";
 import { TypedEmitter } from "../../async/typed-emitter";
 import { WaitGroup } from "../../async/wait-group";
 import { ReliableError, reasonOf } from "../../errors";
@@ -23,13 +24,15 @@ import { parseAddresses } from "./addresses";
 import { BlockedTime } from "./blocked-time";
 import { ConfirmChannel } from "./confirm-channel";
 import { AmqpConnection } from "./connection";
-import { AmqpConsumption } from "./consumption";
+import { Consumptions } from "./consumptions";
 import { AmqpControl } from "./control";
 import { Declarations } from "./declarations";
-import { assertChannels, onTemporaryChannel } from "./declare";
+import { DECLARE_MS } from "./declare";
 import { DelayQueues } from "./delay-queues";
+import { Hosts } from "./hosts";
 import { Isolation, type IsolationParts } from "./isolation";
 import type { AmqpCourierOptions } from "./options";
+import { Placement } from "./placement";
 import type { Refusal } from "./refusal";
 import { controlExchange, eventsExchange } from "./topology";
 
@@ -38,7 +41,8 @@ export type { AmqpCourierOptions } from "./options";
 const WINDOW_BYTES = 16 * 1024 * 1024;
 
 /**
- * RabbitMQ over two connections: a broker that blocks publishers stops reading from their connection, acks included.
+ * RabbitMQ over three connections. A broker that blocks publishers stops reading from their connection, acks included;
+ * and a declare that cannot be answered ends its connection, with all that is under way on it.
  */
 export class AmqpCourier implements Courier {
   readonly features: CourierFeatures = { durable: true, shared: true };
@@ -47,9 +51,13 @@ export class AmqpCourier implements Courier {
   readonly #declarations: Declarations;
   readonly #delayQueues: DelayQueues;
   readonly control: AmqpControl;
-  readonly #consumptions = new Set<AmqpConsumption>();
+  readonly #consumptions: Consumptions;
   readonly #publish: AmqpConnection;
   readonly #consume: AmqpConnection;
+  readonly #declare: AmqpConnection;
+  readonly #placement: Placement;
+  /** Resolved while what is declared here is known to be there. */
+  #declared = newSignal();
   readonly #publisher: ConfirmChannel;
   readonly #isolation: Isolation;
   readonly #unsettled = new WaitGroup();
@@ -82,27 +90,20 @@ export class AmqpCourier implements Courier {
     this.#repairEveryMs = repairEveryMs;
     this.#declares = declares;
     this.#listeners = new TypedEmitter(logger);
-    const addresses = parseAddresses(urls, heartbeatS);
+    const hosts = new Hosts(parseAddresses(urls, heartbeatS), nodeID);
     const common = {
-      addresses,
-      nodeID,
-      logger,
-      clock,
-      socket,
+      ...{ hosts, nodeID, logger, clock, socket },
       onFailure: (error: Error) => this.#listeners.emit("error", error)
     };
-    const channel: IsolationParts["channel"] = {
-      confirmTimeoutMs,
-      logger,
-      clock,
-      onSettled: (routingKey, result) => this.#settled(routingKey, result)
-    };
+    const onSettled = (routingKey: string, result?: PublishResult) => this.#settled(routingKey, result);
+    const channel: IsolationParts["channel"] = { confirmTimeoutMs, logger, clock, onSettled };
     this.#isolation = new Isolation({ clock, connection: common, channel });
     this.#publisher = new ConfirmChannel({
       ...channel,
       window,
       windowBytes: WINDOW_BYTES,
       onChannelLost: (reason, refusal) => this.#reopen(reason, refusal),
+      onSilent: reason => this.#placement.silent(this.#publish, reason),
       onSuspects: suspects => this.#isolation.add(suspects)
     });
     this.#publish = new AmqpConnection({
@@ -119,28 +120,53 @@ export class AmqpCourier implements Courier {
     this.#consume = new AmqpConnection({
       ...common,
       purpose: "consume",
-      onUp: async () => {
-        // Not awaited: a queue that cannot be declared must not delay the others or the start.
-        for (const consumption of this.#consumptions) void consumption.open();
-        void this.control.open();
-      },
+      // Not awaited: a queue that cannot be declared must not delay the others or the start.
+      onUp: async () => void this.#consumptions.openSoon(),
       onDown: () => undefined,
+      onBlocked: () => undefined
+    });
+    this.#declare = new AmqpConnection({
+      ...common,
+      purpose: "declare",
+      onUp: async model => {
+        if (this.#declares) await this.#declarations.assertAll(model);
+        this.#declared.resolve();
+        this.#placement.declareUp();
+        void this.control.open();
+        void this.#delayQueues.again();
+        this.#consumptions.open();
+      },
+      onDown: (reason, host) => {
+        if (this.#declared.resolved) this.#declared = newSignal();
+        this.#placement.declareLost(reason, host);
+      },
       onBlocked: () => undefined
     });
     this.#declarations = new Declarations({
       exchange: eventsExchange(namespace),
-      publish: this.#publish,
-      consume: this.#consume,
-      logger,
-      clock: this.options.clock,
-      listeners: this.#listeners
+      control: controlExchange(namespace).name,
+      ...{ logger, clock, connection: this.#declare, listeners: this.#listeners }
     });
-    this.#delayQueues = new DelayQueues(this.#declarations);
-    this.control = new AmqpControl({
-      exchange: controlExchange(namespace),
-      logger,
-      clock,
+    this.#delayQueues = new DelayQueues(this.#declarations, logger);
+    this.#consumptions = new Consumptions({
+      ...{ logger, clock, connection: this.#consume, declare: this.#declare, declarations: this.#declarations },
       model: () => (this.#closing ? undefined : this.#consume.model),
+      marked: name => this.control.marked(name),
+      onFailure: error => this.#listeners.emit("error", error)
+    });
+    this.#placement = new Placement({
+      ...{ hosts, logger, clock, declare: this.#declare, publish: this.#publish, consume: this.#consume },
+      confirmedAt: () => this.#publisher.silence.confirmedAt,
+      prove: model => this.#declarations.prove(model),
+      carry: {
+        // Of being blocked the new one tells at its first publish.
+        publish: model => this.#publisher.move(model, () => this.#block(undefined)),
+        consume: () => this.#consumptions.move()
+      }
+    });
+    this.control = new AmqpControl({
+      ...{ logger, clock, exchange: controlExchange(namespace) },
+      model: () => (this.#closing ? undefined : this.#declare.model),
       connected: what => this.#declarations.connected(what)
     });
   }
@@ -155,7 +181,9 @@ export class AmqpCourier implements Courier {
 
   async start(): Promise<void> {
     try {
-      await Promise.all([this.#publish.start(), this.#consume.start()]);
+      await Promise.all([this.#declare.start(), this.#publish.start(), this.#consume.start()]);
+      if (this.#closing) return;
+      this.#placement.start();
       if (this.#declares) this.#repairing = this.options.clock.every(this.#repairEveryMs, () => void this.#repair());
     } catch (thrown) {
       await this.close(0);
@@ -165,9 +193,7 @@ export class AmqpCourier implements Courier {
 
   async #repair(): Promise<void> {
     await this.#declarations.repair();
-    await this.#delayQueues
-      .repair()
-      .catch(thrown => this.options.logger.debug(`Cannot look for the delay queues: ${reasonOf(thrown)}`));
+    await this.#delayQueues.repair();
   }
 
   close(drainTimeoutMs: number, withinMs = drainTimeoutMs + CLOSE_MS): Promise<void> {
@@ -180,18 +206,14 @@ export class AmqpCourier implements Courier {
     return this.#listeners.on(event, listener);
   }
 
-  declare(spec: QueueSpec): Promise<boolean> {
-    return this.#declarations.declare(spec);
+  async declare(spec: QueueSpec): Promise<boolean> {
+    const declared = await this.#declarations.declare(spec);
+    if (spec.delaysMs) void this.#delayQueues.prepare(spec.name, spec.delaysMs);
+    return declared;
   }
 
   async remove(name: string): Promise<void> {
-    this.#declarations.forget(name);
-    const delayQueues = this.#delayQueues.forgetTarget(name);
-    const model = this.#declarations.connected(`delete queue ${name}`);
-    // Deleting a queue that does not exist is no error at the broker.
-    await onTemporaryChannel(model, async channel => {
-      for (const queue of [name, ...delayQueues]) await channel.deleteQueue(queue);
-    });
+    await this.#declarations.remove(name, this.#delayQueues.forgetTarget(name));
   }
 
   unbind(queue: string, key: string): Promise<void> {
@@ -215,30 +237,8 @@ export class AmqpCourier implements Courier {
       : this.#publisher.publish("", delayQueue, publication);
   }
 
-  async consume(spec: ConsumeSpec): Promise<Consumption> {
-    await this.declare(spec.queue);
-    assertChannels(this.#consume.channelMax, this.#consumptions.size + 1, spec.queue.name);
-    const consumption = new AmqpConsumption({
-      spec,
-      logger: this.options.logger,
-      clock: this.options.clock,
-      model: () => (this.#closing ? undefined : this.#consume.model),
-      declare: () => this.#declarations.again(spec.queue),
-      marked: name => this.control.marked(name),
-      onFailure: error => this.#listeners.emit("error", error),
-      onClosed: closed => this.#closed(closed)
-    });
-    this.#consumptions.add(consumption);
-    await consumption.open();
-    return consumption;
-  }
-
-  /** The queue of a group that this node does not consume any more is not declared again: it may be forgotten. */
-  #closed(consumption: AmqpConsumption): void {
-    this.#consumptions.delete(consumption);
-    const { queue } = consumption;
-    const shared = [...this.#consumptions].some(other => other.queue === queue);
-    if (!shared && this.#declarations.get(queue)?.bindings.length) this.#declarations.forget(queue);
+  consume(spec: ConsumeSpec): Promise<Consumption> {
+    return this.#consumptions.add(spec);
   }
 
   depth(queue: string): Promise<QueueDepth | undefined> {
@@ -253,8 +253,9 @@ export class AmqpCourier implements Courier {
       blockedReason: this.#publisher.blocked,
       blockedMs: this.#blocked.ms,
       inFlight: this.#publisher.inFlight + this.#isolation.count,
-      unconfirmedMs: this.#publisher.unconfirmedMs,
-      idle: [...this.#consumptions].filter(({ active, suspended }) => !active && !suspended).map(({ queue }) => queue),
+      unconfirmedMs: this.#publisher.silence.ms,
+      unansweredMs: this.#placement.unansweredMs,
+      idle: this.#consumptions.idle,
       unmended: this.#declarations.unmended,
       denied: this.#isolation.denials.text,
       reconnects: this.#publish.reconnects + this.#consume.reconnects
@@ -264,25 +265,34 @@ export class AmqpCourier implements Courier {
   async #close(drainTimeoutMs: number, until: number): Promise<void> {
     const left = () => Math.max(0, until - this.options.clock.monotonic());
     this.#repairing?.stop();
+    this.#declared.resolve();
+    const placed = this.#placement.close();
     this.control.close();
     if (drainTimeoutMs > 0) await withTimeout(this.#unsettled.idle(), drainTimeoutMs, this.options.clock);
     this.#publisher.close("courier closed");
-    for (const consumption of this.#consumptions) consumption.abandon();
-    await Promise.all([this.#publish.close(left()), this.#consume.close(left()), this.#isolation.close(left())]);
+    this.#consumptions.abandon();
+    await Promise.all([this.#publish, this.#consume, this.#declare, this.#isolation].map(each => each.close(left())));
+    await withTimeout(placed, Math.min(CLOSE_MS, left()), this.options.clock);
     this.#warnings.flush();
   }
 
-  /** Exchange and queues first: publishing to a missing exchange closes the channel for everything in flight. */
+  /** The exchange first: publishing to a missing one closes the channel for everything in flight. */
   async #open(model: ChannelModel): Promise<void> {
-    this.#delayQueues.forgetAll();
-    if (this.#declares) await this.#declarations.assertAll(model);
+    if (this.#declares) await withTimeout(this.#declared.promise, DECLARE_MS, this.options.clock);
+    await this.#attach(model);
+  }
+
+  /** The channel was closed, maybe since the exchange is gone. */
+  async #openAgain(model: ChannelModel): Promise<void> {
+    const declaring = this.#declare.model;
+    if (!declaring) return this.#open(model);
+    if (this.#declares) await this.#declarations.assertAll(declaring);
     await this.#attach(model);
   }
 
   async #attach(model: ChannelModel): Promise<void> {
-    await this.#publisher.attach(model);
-    // The connection was lost in the meantime, and its `close` came before there was a channel to detach.
-    if (this.#publish.model !== model) this.#publisher.detach("connection lost");
+    // The connection may be lost in the meantime, or have moved.
+    await this.#publisher.attach(model, () => this.#publish.model === model);
     this.#signal();
   }
 
@@ -294,7 +304,7 @@ export class AmqpCourier implements Courier {
     this.#warnings.warn("publish channel", reason, `RabbitMQ publish channel: ${reason}`);
     this.#listeners.emit("error", new Error(reason));
     // When that fails the connection is dropped, so that the next try waits for its backoff.
-    (refusal ? this.#attach(model) : this.#open(model)).catch(thrown => {
+    (refusal ? this.#attach(model) : this.#openAgain(model)).catch(thrown => {
       if (this.#publish.model === model) this.#publish.destroy(reasonOf(thrown));
     });
   }

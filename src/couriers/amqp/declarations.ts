@@ -1,18 +1,22 @@
-import type { ChannelModel } from "amqplib";
+import { randomBytes } from "node:crypto";
+import type { Channel, ChannelModel } from "amqplib";
 import type { TypedEmitter } from "../../async/typed-emitter";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import { backoffMs } from "../../message/backoff";
 import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
+import { SHORT_CHARS } from "../../wire/names";
 import type { CourierEvents, QueueDepth, QueueSpec } from "../courier";
 import type { AmqpConnection } from "./connection";
-import { assertExchange, ensureQueue, inspectQueue, isDown, onTemporaryChannel } from "./declare";
+import { assertExchange, ensureQueue, inspectQueue, isDown, NO_QUORUM, NoAnswer, onTemporaryChannel } from "./declare";
 import { type ExchangeDeclaration, type QueueDeclaration, queueDeclaration } from "./topology";
 
 export interface DeclarationsParts {
   exchange: ExchangeDeclaration;
-  publish: AmqpConnection;
-  consume: AmqpConnection;
+  /** Nothing else is done on it: a declare that is not answered ends it. */
+  connection: AmqpConnection;
+  /** Begin of the names of queues of one process. */
+  control: string;
   logger: Logger;
   clock: Clock;
   listeners: TypedEmitter<CourierEvents>;
@@ -30,6 +34,10 @@ export class Declarations {
   readonly #failing = new Map<string, { text: string; times: number }>();
   /** Those that were there. One of them that is missing was deleted, with what was in it. */
   readonly #seen = new Set<string>();
+  /** Nothing can be declared: nobody waits for that until all have been declared anew. */
+  #silent = false;
+  /** Queues whose declare was not answered. */
+  readonly #slow = new Set<string>();
 
   constructor(private readonly parts: DeclarationsParts) {}
 
@@ -48,10 +56,15 @@ export class Declarations {
     const before = this.#queues.get(spec.name);
     this.#queues.set(spec.name, queue);
     const model = this.#model;
+    if (this.#silent) return false;
     try {
       await this.#assertReachable(queue);
       return true;
     } catch (thrown) {
+      if (thrown instanceof NoAnswer) {
+        this.parts.logger.warn(`${thrown.message} ${spec.name} is declared when it does.`);
+        return false;
+      }
       // A stop has overtaken the start that wants it.
       if (this.#closed) throw thrown;
       if (thrown instanceof ReliableError) {
@@ -69,7 +82,11 @@ export class Declarations {
 
   /** What could not be declared the last time, and how often in a row. A fault of the exchange fails them all. */
   get unmended(): { text: string; times: number }[] {
-    return [...new Map([...this.#failing.values()].map(failing => [failing.text, failing])).values()];
+    const failing = new Map([...this.#failing.values()].map(failing => [failing.text, failing]));
+    if (this.#silent) failing.set("", { text: NO_QUORUM, times: 2 });
+    else if (!this.#model) failing.set("", { text: "not connected to declare queues", times: 1 });
+    for (const name of this.#slow) failing.set(name, { text: `no answer to the declare of ${name}`, times: 2 });
+    return [...failing.values()];
   }
 
   /** Told once for each text, until it has passed. */
@@ -88,6 +105,15 @@ export class Declarations {
     this.#queues.delete(name);
     this.#seen.delete(name);
     this.#failing.delete(name);
+    this.#slow.delete(name);
+  }
+
+  /** Deletes the queue, and those in which messages wait for it. */
+  async remove(name: string, delayQueues: string[]): Promise<void> {
+    this.forget(name);
+    // Deleting a queue that does not exist is no error at the broker.
+    for (const queue of [name, ...delayQueues])
+      await onTemporaryChannel(this.connected(`delete queue ${queue}`), channel => channel.deleteQueue(queue));
   }
 
   async unbind(queue: string, key: string): Promise<void> {
@@ -117,6 +143,7 @@ export class Declarations {
 
   /** Called before a consumer consumes the queue, which may have been deleted. */
   again(spec: QueueSpec): Promise<void> {
+    if (this.#silent || this.#slow.has(spec.name)) return Promise.reject(new NoAnswer(NO_QUORUM));
     return this.#assertReachable(this.#queues.get(spec.name) ?? queueDeclaration(spec));
   }
 
@@ -125,9 +152,22 @@ export class Declarations {
    * others.
    */
   async assertAll(model: ChannelModel): Promise<void> {
+    try {
+      await this.#assertAll(model);
+      this.#silent = false;
+    } catch (thrown) {
+      this.#silent ||= reasonOf(thrown).includes(NO_QUORUM);
+      throw thrown;
+    }
+  }
+
+  async #assertAll(model: ChannelModel): Promise<void> {
     const { exchange, logger, listeners } = this.parts;
+    await this.prove(model);
     await onTemporaryChannel(model, channel => assertExchange(channel, exchange));
     for (const queue of this.#queues.values()) {
+      // It has cost the connection of before; the repair tries it again.
+      if (this.#slow.has(queue.name)) continue;
       try {
         await this.#ensure(model, queue);
       } catch (thrown) {
@@ -135,10 +175,23 @@ export class Declarations {
           logger.error(thrown.message);
           listeners.emit("error", thrown);
           // The connection was lost again: what cannot be declared on one that lives must not end it.
-        } else if (model !== this.parts.publish.model && model !== this.parts.consume.model) throw thrown;
+        } else if (thrown instanceof NoAnswer || model !== this.parts.connection.model) throw thrown;
         else this.#tell(queue.name, thrown);
       }
     }
+  }
+
+  /**
+   * That the cluster behind this connection takes changes: the declare of what is there is answered by a node that is
+   * alone, too. Throws NoAnswer.
+   */
+  async prove(model: ChannelModel): Promise<void> {
+    const name = `${this.parts.control}.${randomBytes(12).toString("base64url").slice(0, SHORT_CHARS)}`;
+    const work = async (channel: Channel) => {
+      await channel.assertQueue(name, { exclusive: true, durable: false, arguments: { "x-queue-type": "classic" } });
+      await channel.deleteQueue(name);
+    };
+    await onTemporaryChannel(model, work, NO_QUORUM);
   }
 
   /**
@@ -156,7 +209,8 @@ export class Declarations {
       const model = this.#model;
       await this.#assert(queue).catch(thrown => {
         // A connection that was lost meanwhile is told elsewhere, and declares all when it is back.
-        if (model && model === this.#model && !this.#closed) this.#tell(queue.name, thrown);
+        if (model && model === this.#model && !this.#closed && !(thrown instanceof NoAnswer))
+          this.#tell(queue.name, thrown);
       });
     }
   }
@@ -169,12 +223,11 @@ export class Declarations {
   }
 
   get #closed(): boolean {
-    return this.parts.publish.closed || this.parts.consume.closed;
+    return this.parts.connection.closed;
   }
 
-  /** The consume connection if it is open, since the broker never blocks it. */
   get #model(): ChannelModel | undefined {
-    return this.parts.consume.model ?? this.parts.publish.model;
+    return this.parts.connection.model;
   }
 
   /** For one queue that somebody waits for: a start must not fail of what passes in a moment. */
@@ -201,7 +254,13 @@ export class Declarations {
   async #ensure(model: ChannelModel, queue: QueueDeclaration): Promise<void> {
     const { name } = queue;
     if (this.#seen.has(name) && !(await inspectQueue(model, name))) this.tellMissing(name);
-    await ensureQueue(model, this.parts.exchange, queue);
+    try {
+      await ensureQueue(model, this.parts.exchange, queue);
+    } catch (thrown) {
+      if (thrown instanceof NoAnswer) this.#slow.add(name);
+      throw thrown;
+    }
+    this.#slow.delete(name);
     this.#seen.add(name);
     this.#failing.delete(name);
   }

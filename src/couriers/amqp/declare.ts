@@ -2,13 +2,45 @@ import type { Channel, ChannelModel, ConfirmChannel, Replies } from "amqplib";
 import { CLOSE_MS, TIMED_OUT, withTimeout } from "../../async/deadline";
 import { ReliableError, ReliableRetryableError, reasonOf } from "../../errors";
 import type { Clock } from "../../platform/clock";
+import { destroySocket } from "./sockets";
 import type { ExchangeDeclaration, QueueDeclaration } from "./topology";
 
 /**
- * Runs `work` on a channel of its own. When the broker refuses something it closes the channel, and that affects
- * nothing else.
+ * A healthy cluster answers in milliseconds. One without a quorum, or its node that is alone, answers a change after
+ * 30 s, by closing the connection (RabbitMQ 4.3).
  */
-export async function onTemporaryChannel<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
+export const DECLARE_MS = 5000;
+
+/** Of one queue, which may have lost its members; the cluster may be well. */
+const NO_ANSWER = `RabbitMQ does not answer a declare within ${DECLARE_MS} ms`;
+
+/** Of the host. */
+export const NO_QUORUM = `RabbitMQ takes no change within ${DECLARE_MS} ms`;
+
+/** Not told as a fault of what should be declared. */
+export class NoAnswer extends ReliableRetryableError {
+  constructor(said: string) {
+    super("RELIABLE_UNAVAILABLE", `${said}.`);
+  }
+}
+
+/**
+ * Runs `work` on a channel of its own. When the broker refuses something it closes the channel, and that affects
+ * nothing else. Throws NoAnswer after DECLARE_MS, and drops the connection, on which nothing else is done: what is
+ * answered later would close it, when it may be of use again.
+ */
+export async function onTemporaryChannel<T>(
+  model: ChannelModel,
+  work: (channel: Channel) => Promise<T>,
+  said = NO_ANSWER
+): Promise<T> {
+  const answer = await withTimeout(worked(model, work), DECLARE_MS);
+  if (answer !== TIMED_OUT) return answer;
+  destroySocket(model, said);
+  throw new NoAnswer(said);
+}
+
+async function worked<T>(model: ChannelModel, work: (channel: Channel) => Promise<T>): Promise<T> {
   const channel = await model.createChannel();
   ignoreErrors(channel);
   try {
@@ -123,6 +155,7 @@ async function isThere(model: ChannelModel, name: string): Promise<boolean> {
     return true;
   } catch (thrown) {
     if (isMissing(thrown)) return false;
+    if (thrown instanceof NoAnswer) throw thrown;
     throw declareError(thrown, `queue ${name}`, "close the connection that holds it exclusively", name);
   }
 }
@@ -133,6 +166,7 @@ export async function inspectQueue(model: ChannelModel, name: string): Promise<R
     return await onTemporaryChannel(model, channel => channel.checkQueue(name));
   } catch (thrown) {
     if (isMissing(thrown)) return undefined;
+    if (thrown instanceof NoAnswer) throw thrown;
     throw new ReliableRetryableError(
       "RELIABLE_UNAVAILABLE",
       `Could not look at queue ${name}: ${reasonOf(thrown)}.`,

@@ -1,3 +1,5 @@
+import { reasonOf } from "../../errors";
+import type { Logger } from "../../platform/logger";
 import type { Declarations } from "./declarations";
 import { assertQueue, inspectQueue, onTemporaryChannel } from "./declare";
 import { delayQueueDeclaration, delayStepMs, type QueueDeclaration } from "./topology";
@@ -9,13 +11,20 @@ interface DelayQueue {
 }
 
 /**
- * The delay queues known to exist: declared on first use, and again after each reconnect or when one is found missing.
+ * The delay queues known to exist: declared on first use, or before it (`prepare`), and again after each reconnect or
+ * when one is found missing.
  */
 export class DelayQueues {
   /** By target and TTL. */
   readonly #known = new Map<string, Map<number, DelayQueue>>();
 
-  constructor(private readonly declarations: Declarations) {}
+  /** By target. */
+  readonly #prepared = new Map<string, Set<number>>();
+
+  constructor(
+    private readonly declarations: Declarations,
+    private readonly logger: Logger
+  ) {}
 
   /** Name of a delay queue that exists, as far as this node knows. */
   known(target: string, delayMs: number): string | undefined {
@@ -53,20 +62,50 @@ export class DelayQueues {
   /** Looks for those that were deleted: nothing else would notice that what waited in them is gone. */
   async repair(): Promise<void> {
     const names = [...this.#known.values()].flatMap(ofTarget => [...ofTarget.values()].map(({ name }) => name));
-    for (const name of names) {
-      const model = this.declarations.connected(`look at queue ${name}`);
-      if (!(await inspectQueue(model, name))) this.missing(name);
-    }
+    await this.#quietly(async () => {
+      for (const name of names) {
+        const model = this.declarations.connected(`look at queue ${name}`);
+        if (!(await inspectQueue(model, name))) this.missing(name);
+      }
+    });
   }
 
-  forgetAll(): void {
+  /**
+   * Called after each connect: those that were known are declared before somebody needs one. Making a queue takes long
+   * while a member of the cluster is away.
+   */
+  async again(): Promise<void> {
+    // If it ends midway the next connect has them all.
+    for (const [target, ofTarget] of this.#known) this.#prepare(target, ofTarget.keys());
     this.#known.clear();
+    for (const [target, delays] of this.#prepared) await this.#provideAll(target, delays);
+  }
+
+  async prepare(target: string, delaysMs: number[]): Promise<void> {
+    this.#prepare(target, delaysMs);
+    await this.#provideAll(target, delaysMs);
+  }
+
+  #prepare(target: string, delaysMs: Iterable<number>): void {
+    this.#prepared.set(target, new Set([...(this.#prepared.get(target) ?? []), ...delaysMs]));
+  }
+
+  #provideAll(target: string, delaysMs: Iterable<number>): Promise<void> {
+    return this.#quietly(async () => {
+      for (const delay of delaysMs) await this.provide(target, delay);
+    });
+  }
+
+  /** Who needs one is told what is wrong. */
+  async #quietly(work: () => Promise<void>): Promise<void> {
+    await work().catch(thrown => this.logger.debug(`Delay queues: ${reasonOf(thrown)}`));
   }
 
   /** Forgets the delay queues of a target and returns their names. */
   forgetTarget(target: string): string[] {
     const names = [...(this.#known.get(target)?.values() ?? [])].map(({ name }) => name);
     this.#known.delete(target);
+    this.#prepared.delete(target);
     return names;
   }
 

@@ -1,4 +1,5 @@
 import type { Channel, ConsumeMessage } from "amqplib";
+import type { Clock } from "../../platform/clock";
 import type { Delivery } from "../courier";
 import { unpacked } from "./headers";
 import { Unacked } from "./unacked";
@@ -108,6 +109,32 @@ export class AmqpDelivery implements Delivery {
 
 export function newEpoch(number: number, channel: Channel): Epoch {
   return { number, channel, consumerTag: undefined, unacked: new Unacked(), handed: 0, live: true };
+}
+
+/**
+ * Ends the epoch; all that is not acked goes back. A nack returns deliveries without counting against the delivery limit (RabbitMQ 4.3); closing
+ * the channel alone counts.
+ */
+export function returnAll(epoch: Epoch, failed: (thrown: unknown) => void): void {
+  const { channel, unacked, live } = epoch;
+  epoch.live = false;
+  if (!live || !unacked.size) return;
+  try {
+    channel.nackAll(true);
+  } catch (thrown) {
+    failed(thrown);
+  }
+}
+
+const DRAIN_POLL_MS = 100;
+
+/** Until nothing is unacked, or that does not matter any more. */
+export async function drained(
+  epoch: Epoch,
+  { withinMs, clock, ended }: { withinMs: number; clock: Clock; ended: () => boolean }
+): Promise<void> {
+  const until = clock.monotonic() + withinMs;
+  while (epoch.live && epoch.unacked.size && !ended() && clock.monotonic() < until) await clock.sleep(DRAIN_POLL_MS);
 }
 
 /** To its place in the queue. It was not handed on. */

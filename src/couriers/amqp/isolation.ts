@@ -1,7 +1,8 @@
 import type { ChannelModel } from "amqplib";
 import { reasonOf } from "../../errors";
 import type { Clock, Timer } from "../../platform/clock";
-import { ConfirmChannel, type ConfirmChannelOptions } from "./confirm-channel";
+import { ConfirmChannel } from "./confirm-channel";
+import type { ConfirmChannelOptions } from "./confirm-options";
 import { AmqpConnection, type ConnectionOptions } from "./connection";
 import { Denials } from "./denials";
 import type { Entry } from "./outgoing";
@@ -41,6 +42,7 @@ export class Isolation {
       window: 1,
       windowBytes: 0,
       onChannelLost: () => this.#reopen(),
+      onSilent: reason => this.#connection?.destroy(reason),
       // There is never more than one.
       onSuspects: () => undefined,
       onSettled: (routingKey, result) => {

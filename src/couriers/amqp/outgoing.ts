@@ -15,6 +15,8 @@ export interface Entry {
   bytes: number;
   /** Separates two attempts of one message when a return comes, since a return has no delivery tag. */
   token: string;
+  /** On which it was sent. */
+  channel: AmqpChannel | undefined;
   /** Monotonic time. */
   deadline: number;
   returned: string | undefined;

@@ -158,6 +158,7 @@ export class MemoryCourier implements Courier {
       blockedMs: 0,
       inFlight: 0,
       unconfirmedMs: 0,
+      unansweredMs: 0,
       idle: [...this.#consumptions].filter(({ active, suspended }) => !active && !suspended).map(({ queue }) => queue),
       unmended: [],
       reconnects: 0

@@ -9,7 +9,7 @@ const replay: Fault = {
   name: "receipts-replayed",
   title: "receipts held back, doubled and put in another order on their way to the tracker",
   async inject(run) {
-    const connection = await connect(run.servers.amqp);
+    const connection = await connect(run.servers.nodes[0] as string);
     const channel = await connection.createConfirmChannel();
     await channel.prefetch(200);
     const { receipts, callbackReceipts } = systemQueues(run.namespace);
@@ -43,7 +43,7 @@ const foreign: Fault = {
   title: "poison (every 20th), unparsable, oversized and foreign messages mixed into every queue",
   shape: { poisonEvery: 20 },
   async inject(run) {
-    const connection = await connect(run.servers.amqp);
+    const connection = await connect(run.servers.nodes[0] as string);
     const channel = await connection.createConfirmChannel();
     const system = systemQueues(run.namespace);
     const queues = [

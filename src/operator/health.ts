@@ -9,6 +9,7 @@ import type { Metrics } from "../telemetry/metrics";
 import { type OpenBreaker, openBreakers } from "./open-breakers";
 import { pausedNames, pausedTextOf } from "./pause-views";
 import type { QueueDepths } from "./queue-depths";
+import { UNANSWERED_MS } from "./rabbitmq-now";
 import { type Answer, type InTime, NoAnswer, StoreProbe } from "./store-probe";
 
 /** What `reliable.health` returns. */
@@ -245,8 +246,6 @@ const ANSWER_MS = 1000;
 
 /** A healthy broker confirms in milliseconds, one under load in a second or two. */
 const UNCONFIRMED_MS = 10_000;
-/** After 5 s its host is left. */
-const UNANSWERED_MS = 2000;
 
 /** With who sweeps which partition. */
 interface RedisAnswer extends Answer {

@@ -2,7 +2,8 @@ import type { CourierStatus } from "../couriers/courier";
 
 /** A healthy broker confirms in milliseconds, one under load in a second or two. */
 const UNCONFIRMED_MS = 5000;
-const UNANSWERED_MS = 2000;
+/** After 5 s its host is left. */
+export const UNANSWERED_MS = 2000;
 
 export interface RabbitmqNow {
   ok: boolean;

@@ -112,8 +112,8 @@ export function newEpoch(number: number, channel: Channel): Epoch {
 }
 
 /**
- * Ends the epoch; all that is not acked goes back. A nack returns deliveries without counting against the delivery limit (RabbitMQ 4.3); closing
- * the channel alone counts.
+ * Ends the epoch; all that is not acked goes back. A nack returns deliveries without counting against the delivery limit
+ * (RabbitMQ 4.3); closing the channel alone counts.
  */
 export function returnAll(epoch: Epoch, failed: (thrown: unknown) => void): void {
   const { channel, unacked, live } = epoch;

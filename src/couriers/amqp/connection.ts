@@ -187,7 +187,8 @@ export class AmqpConnection {
         this.#up = this.model === opened.model;
         if (first) started();
       } catch (thrown) {
-        if (this.model === opened.model) this.destroy(reasonOf(thrown));
+        // One that is being closed ends with its handshake, and has failed of nothing else.
+        if (this.model === opened.model && !this.closed) this.destroy(reasonOf(thrown));
         if (first && thrown instanceof ReliableError) return refused(thrown);
         if (first) started();
         if (this.model) this.#note(thrown);
@@ -296,15 +297,16 @@ export class AmqpConnection {
       this.#up = false;
       this.#since = undefined;
       if (error) reason = reasonOf(error);
-      if (!this.closed) this.#note(new Error(reason));
+      this.#note(new Error(reason));
       onDown(reason, host);
       this.#lost(error);
     });
     for (const up of this.#waiting.splice(0)) up();
   }
 
-  /** A failure is reported once; its repetitions are logged as debug only. */
+  /** A failure is reported once; its repetitions are logged as debug only. What a close brings about is none. */
   #note(thrown: unknown): void {
+    if (this.closed) return;
     const text = reasonOf(thrown);
     const { logger, purpose, onFailure } = this.options;
     if (text === this.#lastError) {

@@ -61,12 +61,12 @@ export class Declarations {
       await this.#assertReachable(queue);
       return true;
     } catch (thrown) {
+      // A stop has overtaken the start that wants it.
+      if (this.#closed) throw thrown;
       if (thrown instanceof NoAnswer) {
         this.parts.logger.warn(`${thrown.message} ${spec.name} is declared when it does.`);
         return false;
       }
-      // A stop has overtaken the start that wants it.
-      if (this.#closed) throw thrown;
       if (thrown instanceof ReliableError) {
         if (before) this.#queues.set(spec.name, before);
         else this.#queues.delete(spec.name);
@@ -89,8 +89,9 @@ export class Declarations {
     return [...failing.values()];
   }
 
-  /** Told once for each text, until it has passed. */
+  /** Told once for each text, until it has passed. What a close brings about is not told. */
   #tell(name: string, thrown: unknown): void {
+    if (this.#closed) return;
     const { logger, listeners } = this.parts;
     const text = reasonOf(thrown);
     const before = this.#failing.get(name);
@@ -209,8 +210,7 @@ export class Declarations {
       const model = this.#model;
       await this.#assert(queue).catch(thrown => {
         // A connection that was lost meanwhile is told elsewhere, and declares all when it is back.
-        if (model && model === this.#model && !this.#closed && !(thrown instanceof NoAnswer))
-          this.#tell(queue.name, thrown);
+        if (model && model === this.#model && !(thrown instanceof NoAnswer)) this.#tell(queue.name, thrown);
       });
     }
   }

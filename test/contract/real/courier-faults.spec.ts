@@ -1,5 +1,8 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { parseAddresses } from "../../../src/couriers/amqp/addresses";
+import { AmqpConnection } from "../../../src/couriers/amqp/connection";
 import { AmqpCourier, type AmqpCourierOptions } from "../../../src/couriers/amqp/courier";
+import { Hosts } from "../../../src/couriers/amqp/hosts";
 import { systemClock } from "../../../src/platform/clock";
 import {
   collect,
@@ -298,6 +301,30 @@ describe("starting", () => {
     await Promise.all([waiting.close(30_000), connecting.close(30_000)]);
     await starting;
     expect(performance.now() - before).toBeLessThan(20_000);
+  });
+
+  test("closing while it opens its channels ends with a handshake, and nothing of that is told", async () => {
+    let closed: Promise<void> | undefined;
+    let failure: unknown;
+    const connection = new AmqpConnection({
+      purpose: "publish",
+      hosts: new Hosts(parseAddresses(urls().amqp, 10), nodeID),
+      ...{ nodeID, logger, clock: systemClock },
+      onUp: async model => {
+        closed = connection.close();
+        await model.createChannel().catch(thrown => {
+          failure = thrown;
+          throw thrown;
+        });
+      },
+      onDown: reason => expect(reason).toBe("connection closed"),
+      onBlocked: () => undefined,
+      onFailure: error => expect.unreachable(error.message)
+    });
+    await connection.start();
+    await closed;
+    expect(failure).toMatchObject({ message: expect.stringMatching(/closing/i) });
+    expect(logger.lines).toEqual([]);
   });
 
   test("several hosts: the next one is taken when one is down, has other passwords, or goes away", async () => {

@@ -287,6 +287,8 @@ export interface Timing {
 }
 
 export interface DueQuery {
+  /** Of a search that goes on: a server may keep what has left its index for a while, and would go through it anew. */
+  from?: Date;
   now: Date;
   limit: number;
   /** Buckets of the partitions this node holds; undefined = all. */
@@ -297,6 +299,7 @@ export interface DueQuery {
 export interface Due {
   id: string;
   bytes: number;
+  dueAt: Date;
 }
 
 export interface ClaimQuery {

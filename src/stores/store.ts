@@ -136,8 +136,8 @@ export interface MessageStore {
    * Only while the claim is valid and `waiting` is as given. Returns the ids that have the new names.
    */
   named(records: NamingRecord[]): Promise<Set<string>>;
-  /** Only while the claim is valid. Returns how many were changed. */
-  rescheduled(records: RescheduleRecord[]): Promise<number>;
+  /** Only while the claim is valid. Returns how many were changed. `late`: most of them are handled, probably. */
+  rescheduled(records: RescheduleRecord[], late?: boolean): Promise<number>;
   find(ids: string[]): Promise<Message[]>;
   /** The same without their payloads, which may be many and large. */
   heads(ids: string[]): Promise<MessageHead[]>;

@@ -8,6 +8,7 @@ import { ANY_GROUP, type Message } from "../message/message";
 import type { ClaimQuery, Due, NamingRecord, RescheduleRecord } from "../stores/store-records";
 import { askIntent } from "./ask-producer";
 import { newCounts, type SweepCounts } from "./counts";
+import { PagesAtWork } from "./pages-at-work";
 import { planSweep, type SweepPlan, silentGroups } from "./plan";
 import { sendAgain } from "./send-again";
 import type { Settled, SweepParts } from "./sweep-parts";
@@ -23,6 +24,13 @@ export interface SweepScope {
 
 type Depths = Map<string, Promise<QueueDepth | undefined | "unseen">>;
 
+interface Found {
+  /** What was due and is not claimed yet. */
+  due: Due[];
+  /** The latest of the last search. */
+  until?: Date | undefined;
+}
+
 interface Claimed {
   page: Message[];
   claim: string;
@@ -34,8 +42,11 @@ interface Claimed {
 
 /** Messages are looked for this many pages at a time. */
 const PAGES_AHEAD = 10;
-/** Of payloads in one page, so that a page of large messages is read in time. A single one may be larger. */
-const PAGE_BYTES = 8 * 1024 * 1024;
+/**
+ * Of payloads in one page, so that a page of large messages is read in time, and three pages have room. A single one may
+ * be larger.
+ */
+const PAGE_BYTES = 5 * 1024 * 1024;
 
 /** One pass over all due messages, page by page. The loop, the REPL action and the tests call it. */
 export async function sweep(parts: SweepParts, scope: SweepScope): Promise<SweepCounts> {
@@ -44,9 +55,9 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
   const depths: Depths = new Map();
   // A message that is claimed and cannot be published would only be hidden until the claim runs out.
   const refusal = () => (parts.courier.ready ? (scope.stillHeld() ? undefined : "lease lost") : "broker not ready");
-  const found: Due[] = [];
+  const found: Found = { due: [] };
+  const pages = new PagesAtWork((records, late) => reschedule(parts, records, counts, late));
   let ahead: Promise<Claimed> | undefined;
-  let owed: RescheduleRecord[] = [];
   try {
     for (;;) {
       const early = ahead !== undefined;
@@ -59,36 +70,42 @@ export async function sweep(parts: SweepParts, scope: SweepScope): Promise<Sweep
       // A short page does not end the pass: another sweeper may have taken the rest of what was found, and there may be
       // more. A page that was claimed ahead does not end it either: some messages of the last page may be due again.
       if (nothing && !early) return counts;
-      if (!page.length) continue;
-      counts.pages++;
-      counts.claimed += page.length;
+      if (page.length) {
+        counts.pages++;
+        counts.claimed += page.length;
+      }
       // In a backlog the store looks for the next page while the broker takes this one.
       if (full && !refusal() && parts.load.calmMs >= OVERLOADED_MS) {
         ahead = claimNext(parts, scope, found);
         // If this page fails, the claim of the next one runs out by itself.
         ahead.catch(() => undefined);
       }
-      const records = await workThrough(parts, page, claim, counts, { depths });
-      // In a backlog records are written one page later: most messages are consumed by then and need no record.
-      await reschedule(parts, ahead ? owed : [...owed, ...records], counts);
-      owed = ahead ? records : [];
+      if (page.length) await pages.begun(workThrough(parts, page, claim, counts, { depths }));
+      if (!ahead) await pages.end();
     }
   } finally {
-    await reschedule(parts, owed, counts);
+    await pages.end();
   }
 }
 
-/** `found`: what was due and is not claimed yet. */
-async function claimNext(parts: SweepParts, { token, buckets }: SweepScope, found: Due[]): Promise<Claimed> {
-  const { store, nodeID, pageSize } = parts;
-  if (!found.length)
-    found.push(...(await store.messages.due({ now: store.now(), limit: PAGES_AHEAD * pageSize, buckets })));
-  const claim = `${nodeID}#${token}#${randomUUID()}`;
-  const nothing = !found.length;
-  const wanted = found.splice(0, pageLength(found, pageSize));
+async function claimNext(parts: SweepParts, { token, buckets }: SweepScope, found: Found): Promise<Claimed> {
+  const { pageSize } = parts;
+  if (!found.due.length) await search(parts, found, buckets);
+  const claim = `${parts.nodeID}#${token}#${randomUUID()}`;
+  const nothing = !found.due.length;
+  const wanted = found.due.splice(0, pageLength(found.due, pageSize));
   const page = await claimPage(parts, { claim, ids: wanted.map(({ id }) => id) });
-  const full = page.length === wanted.length && (found.length > 0 || page.length === pageSize);
+  const full = page.length === wanted.length && (found.due.length > 0 || page.length === pageSize);
   return { page, claim, full, nothing };
+}
+
+/** From where the last search ended, then from the beginning: what was before it may be due again. */
+async function search({ store, pageSize }: SweepParts, found: Found, buckets: number[] | undefined): Promise<void> {
+  const limit = PAGES_AHEAD * pageSize;
+  const from = found.until;
+  found.due = await store.messages.due({ from, now: store.now(), limit, buckets });
+  if (from && !found.due.length) found.due = await store.messages.due({ now: store.now(), limit, buckets });
+  found.until = found.due.at(-1)?.dueAt;
 }
 
 function pageLength(found: Due[], pageSize: number): number {
@@ -135,8 +152,13 @@ export async function sweepPage(
   await reschedule(parts, await workThrough(parts, page, claim, counts, options), counts);
 }
 
-async function reschedule({ store }: SweepParts, records: RescheduleRecord[], counts: SweepCounts): Promise<void> {
-  if (records.length) counts.lost += records.length - (await store.messages.rescheduled(records));
+async function reschedule(
+  { store }: SweepParts,
+  records: RescheduleRecord[],
+  counts: SweepCounts,
+  late = false
+): Promise<void> {
+  if (records.length) counts.lost += records.length - (await store.messages.rescheduled(records, late));
 }
 
 /** Works on claimed messages: plans them all, then acts. Returns the records to write. */

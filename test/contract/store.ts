@@ -763,6 +763,10 @@ export function transitions(kind: StoreKind): void {
       await store.messages.insert([deadOf(), finalOf("consumed", at(0)), odd]);
       expect(await claim(store, "none", { limit: 0 })).toEqual([]);
       expect(await store.messages.due({ now: at(99), limit: 10 })).toEqual([]);
+      expect((await store.messages.due({ from: at(200), now: at(30_000), limit: 10 })).map(({ id }) => id)).toEqual([
+        late._id,
+        later._id
+      ]);
       expect(await claim(store, "none", { buckets: [] })).toEqual([]);
       expect((await claim(store, "a", { buckets: [1], limit: 1 })).map(({ _id }) => _id)).toEqual([late._id]);
       const rest = await claim(store, "b");
@@ -825,6 +829,26 @@ export function transitions(kind: StoreKind): void {
         attempts: { stock: 2 },
         waiting: ["stock"]
       });
+    });
+
+    one("written late, it says nothing about what was handled or taken over meanwhile", async store => {
+      const rows = [];
+      for (let n = 0; n < 3; n++) rows.push(await put(store, { dueAt: at(0) }));
+      const [open, handled, taken] = rows.map(({ _id }) => _id) as [string, string, string];
+      await claim(store, "c", { until: at(40_000) });
+      await store.messages.handled([handledBy(handled)]);
+      await store.messages.claim({ ids: [taken], now: at(50_000), until: at(90_000), claim: "d" });
+      const records = [open, handled, taken].map(id => ({
+        id,
+        claim: "c",
+        dueAt: at(120_000),
+        attempts: { stock: 2 }
+      }));
+      expect(await store.messages.rescheduled(records, true)).toBe(1);
+      expect(await store.messages.rescheduled(records, true)).toBe(0);
+      expect(await get(store, open)).toMatchObject({ dueAt: at(120_000), attempts: { stock: 2 } });
+      expect((await get(store, handled))?.status).toBe("consumed");
+      expect(await get(store, taken)).toMatchObject({ claim: "d", dueAt: at(90_000) });
     });
 
     one("goes back to pending when the resend is not known to be with the broker", async store => {

@@ -75,7 +75,7 @@ export function keyOf(group: string): string {
 }
 
 export function groupOf(key: string): string {
-  return decodeURIComponent(key);
+  return key.includes("%") ? decodeURIComponent(key) : key;
 }
 
 /** The path of what stands in one of the message's maps for the group. */
@@ -127,19 +127,24 @@ function withKeys(map: Record<string, unknown>): Record<string, unknown> {
 }
 
 /** Throws RELIABLE_UNREADABLE_ROW. */
-export function decodeMessage({ body, ...doc }: Doc): Message {
-  const head = decodeHead(doc);
-  if (head.droppedAt) return { ...head, body: Buffer.alloc(0), droppedBytes: Number(doc.bytes) };
+export function decodeMessage(doc: Doc): Message {
+  const message = decodeHead(doc) as Message & { droppedBytes?: number };
+  if (message.droppedAt) {
+    message.body = Buffer.alloc(0);
+    message.droppedBytes = Number(doc.bytes);
+    return message;
+  }
   try {
-    if (body === undefined && doc.bodyId !== undefined) throw new Error("its body is gone");
-    return { ...head, body: bufferOf(body) };
+    if (doc.body === undefined && doc.bodyId !== undefined) throw new Error("its body is gone");
+    message.body = bufferOf(doc.body);
+    return message;
   } catch (thrown) {
-    throw unreadableRow(head._id, reasonOf(thrown));
+    throw unreadableRow(message._id, reasonOf(thrown));
   }
 }
 
-/** Of a row that was read without its body. Throws RELIABLE_UNREADABLE_ROW. */
-export function decodeHead({ bytes: _bytes, bodyId: _bodyId, ...doc }: Doc): MessageHead {
+/** Without its body, which need not be there. Throws RELIABLE_UNREADABLE_ROW. */
+export function decodeHead(doc: Doc): MessageHead {
   try {
     assertReadable(doc);
     return decode(doc) as unknown as MessageHead;
@@ -149,42 +154,65 @@ export function decodeHead({ bytes: _bytes, bodyId: _bodyId, ...doc }: Doc): Mes
 }
 
 /** Of a row that was read without its body. One that cannot be read is shown as far as it can be. */
-export function decodeListed({ bodyId: _bodyId, ...doc }: Doc): ListedMessage {
+export function decodeListed(doc: Doc): ListedMessage {
   try {
     assertReadable(doc);
-    return decode(doc) as unknown as ListedMessage;
+    return { ...decode(doc), bytes: doc.bytes } as unknown as ListedMessage;
   } catch (thrown) {
     const texts = Object.fromEntries(["event", "producer", "status"].map(field => [field, String(doc[field])]));
     const [createdAt, at] = [doc.createdAt, doc.at].map(value => (value instanceof Date ? value : EPOCH));
-    const known = decode({ _id: doc._id, ...texts, createdAt, at, bytes: Number(doc.bytes ?? 0), waiting: [] });
-    return { ...known, unreadable: reasonOf(thrown) } as unknown as ListedMessage;
+    const known = decode({ _id: doc._id, ...texts, createdAt, at, waiting: [] });
+    return { ...known, bytes: Number(doc.bytes ?? 0), unreadable: reasonOf(thrown) } as unknown as ListedMessage;
   }
 }
 
-function decode(doc: Record<string, unknown>): Record<string, unknown> {
-  const { groups = {}, only, next = {}, meta, headers, source, ...rest } = doc as Stored;
-  const message: Record<string, unknown> = {
-    ...ROW_DEFAULTS,
+/** Of a row, what is not in the message under its own name. */
+const OTHER = new Set(["body", "bodyId", "bytes", "groups", "only", "next", ...TEXTS, "source"]);
+
+/** Written without spreads: it runs for every message that is due. */
+function decode(doc: Doc): Record<string, unknown> {
+  const { groups = {}, only, next = {}, meta, headers, source } = doc as Stored;
+  const message: Record<string, unknown> & Record<GroupMap, Record<string, unknown>> = {
+    strategy: ROW_DEFAULTS.strategy,
+    maxAttempts: ROW_DEFAULTS.maxAttempts,
+    backoff: ROW_DEFAULTS.backoff,
+    receiptTimeoutMs: ROW_DEFAULTS.receiptTimeoutMs,
+    unroutableMs: ROW_DEFAULTS.unroutableMs,
     failed: [],
     resolved: [],
     failures: [],
     notes: [],
     origin: {},
-    ...rest,
     meta: meta === undefined ? {} : JSON.parse(meta),
     headers: headers === undefined ? {} : JSON.parse(headers),
-    next: Object.fromEntries(Object.entries(next).map(([key, at]) => [groupOf(key), at]))
+    next: {},
+    attempts: {},
+    spent: {},
+    base: {},
+    receipts: {},
+    deadAt: {},
+    errors: {},
+    unroutable: {}
   };
+  for (const field in doc) if (!OTHER.has(field)) put(message, field, doc[field]);
   if (only) message.groups = only;
   if (source !== undefined) message.source = JSON.parse(source);
-  for (const map in OF_GROUP)
-    message[map] = Object.fromEntries(
-      Object.entries(groups).flatMap(([key, of]) => {
-        const value = of[OF_GROUP[map as GroupMap]];
-        return value === undefined ? [] : [[groupOf(key), value]];
-      })
-    );
+  for (const key in next) put(message.next as Record<string, unknown>, groupOf(key), next[key]);
+  for (const key in groups) {
+    const group = groupOf(key);
+    for (const map in OF_GROUP) {
+      const value = groups[key]?.[OF_GROUP[map as GroupMap]];
+      if (value !== undefined) put(message[map as GroupMap], group, value);
+    }
+  }
   return message;
+}
+
+/** A group may have this name, and a row this field: an assignment would change what the map inherits. */
+function put(map: Record<string, unknown>, key: string, value: unknown): void {
+  if (key === "__proto__")
+    Object.defineProperty(map, key, { value, enumerable: true, configurable: true, writable: true });
+  else map[key] = value;
 }
 
 interface Stored {

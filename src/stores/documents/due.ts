@@ -26,7 +26,7 @@ export class DueMessages {
     private readonly guarded: GuardedMessages
   ) {}
 
-  async due({ now, limit, buckets }: DueQuery): Promise<Due[]> {
+  async due({ from = EPOCH, now, limit, buckets }: DueQuery): Promise<Due[]> {
     const searched = this.guarded.searched();
     if (!searched) return [];
     // Rows of another version are left to nodes that know it, and hold up nothing here. Nor does one that `claim` would
@@ -35,11 +35,12 @@ export class DueMessages {
       ...searched,
       v: ROW_VERSION,
       ...OPEN,
-      dueAt: { $gte: EPOCH, $lte: now },
+      dueAt: { $gte: from, $lte: now },
       ...(buckets && { bucket: { $in: buckets } })
     };
-    const docs = await this.db.collections.messages.find(filter, { sort: { dueAt: 1 }, limit, fields: ["bytes"] });
-    return docs.map(({ _id: id, bytes }) => ({ id, bytes: Number(bytes) }));
+    const fields = ["bytes", "dueAt"];
+    const docs = await this.db.collections.messages.find(filter, { sort: { dueAt: 1 }, limit, fields });
+    return docs.map(({ _id: id, bytes, dueAt }) => ({ id, bytes: Number(bytes), dueAt: dueAt as Date }));
   }
 
   async claim({ ids, now, until, claim, checked, unreadable }: ClaimQuery): Promise<Message[]> {
@@ -86,12 +87,20 @@ export class DueMessages {
     if (records.length) await this.db.collections.messages.bulk(records.map(displacing));
   }
 
-  async rescheduled(records: RescheduleRecord[]): Promise<number> {
-    if (!records.length) return 0;
+  async rescheduled(given: RescheduleRecord[], late = false): Promise<number> {
     const { messages } = this.db.collections;
+    const records = late && given.length ? await this.#stillOpen(given) : given;
+    if (!records.length) return 0;
     // Messages of one page that were sent together get the same update, except for a few milliseconds.
     const plain = await messages.bulk(groupIdentical(records, ({ id, ...rest }) => rest).map(rescheduling));
     return plain === records.length ? plain : plain + (await this.#overtaken(records));
+  }
+
+  async #stillOpen(records: RescheduleRecord[]): Promise<RescheduleRecord[]> {
+    const filter = { _id: { $in: idsOf(records) }, ...OPEN };
+    const docs = await this.db.collections.messages.find(filter, { fields: ["claim"] });
+    const claims = new Map(docs.map(({ _id, claim }) => [_id, claim]));
+    return records.filter(({ id, claim }) => claims.get(id) === claim);
   }
 
   /** Most were handled in the meantime and need no update. */

@@ -231,8 +231,8 @@ export class DocumentMessages implements MessageStore {
     return this.#due.named(records);
   }
 
-  rescheduled(records: RescheduleRecord[]): Promise<number> {
-    return this.#due.rescheduled(records);
+  rescheduled(records: RescheduleRecord[], late?: boolean): Promise<number> {
+    return this.#due.rescheduled(records, late);
   }
 
   async find(ids: string[]): Promise<Message[]> {

@@ -33,6 +33,9 @@ const MAX_TIME_MS = 15_000;
 /** A count that takes longer is of no use to the operator who waits for it. */
 const COUNT_MS = 2000;
 
+/** Of one answer, where nothing else limits it; 16 MiB do. */
+const BATCH_ROWS = 10_000;
+
 /** MaxTimeMSExpired. */
 const TOO_LONG = 50;
 
@@ -234,7 +237,7 @@ export class MongoCollection implements Collection {
     if (limit === 0) return [];
     const projection = projectionOf(fields, without);
     // In one answer, if it has room: the server's first one has 101 rows only.
-    const page = limit === undefined ? {} : { limit, batchSize: limit };
+    const page = { batchSize: limit ?? BATCH_ROWS, ...(limit !== undefined && { limit }) };
     return this.#answer(
       this.#what("find"),
       this.driver.find(filter, { sort, skip, ...page, projection, maxTimeMS: MAX_TIME_MS }).toArray()

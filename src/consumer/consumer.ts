@@ -64,6 +64,7 @@ export class Consumer {
       pausing: this.#pausing,
       receipts: this.receipts,
       breaker: this.breaker,
+      end: this.#end.signal,
       failed: (error, what) => this.#failed(error, what)
     });
   }

@@ -10,6 +10,7 @@ import type { ConsumerParts, ConsumerSpec, HandlerEnd } from "./consumer-parts";
 import type { Inbox } from "./inbox";
 import type { Pausing } from "./pausing";
 import type { Owed, ReceiptSender } from "./receipt-sender";
+import { Redeliveries } from "./redeliveries";
 import { RowReceipts } from "./row-receipts";
 import { settle } from "./settle";
 import type { Slots } from "./slots";
@@ -30,6 +31,8 @@ export interface HandlingParts {
   pausing: Pausing;
   receipts: ReceiptSender;
   breaker: ConsumerBreaker | undefined;
+  /** Aborted when the consumer stops. */
+  end: AbortSignal;
   /** Told of what went wrong and harms nothing. */
   failed(error: unknown, what: string): void;
 }
@@ -41,6 +44,7 @@ export interface HandlingParts {
 export class Handling {
   readonly #rows: RowReceipts | undefined;
   readonly #limits: ExpiringSet<Limit>;
+  readonly #redeliveries: Redeliveries;
 
   constructor(
     private readonly spec: ConsumerSpec,
@@ -48,6 +52,7 @@ export class Handling {
     private readonly own: HandlingParts
   ) {
     this.#limits = new ExpiringSet(({ resolve }) => resolve(TIMED_OUT), parts.clock);
+    this.#redeliveries = new Redeliveries(parts.clock, own.end);
     const { rows, queues, logger } = parts;
     if (rows) this.#rows = new RowReceipts(rows, queues.callbackReceipts, spec.group, logger);
   }
@@ -70,6 +75,13 @@ export class Handling {
     const { delivery } = held;
     const { clock } = this.parts;
     const { slots } = this.own;
+    // In a transaction whoever comes second is undone.
+    const pause = inbox?.mode === true ? this.#redeliveries.wait(delivery) : undefined;
+    if (pause) {
+      const from = clock.monotonic();
+      await pause;
+      held.atHandlerMs += clock.monotonic() - from;
+    }
     if (inbox && (await inbox.handledBefore(envelope.handledAs))) return this.#answerReleased(delivery, envelope);
     const waits = clock.monotonic();
     if (this.own.breaker?.isOpen() || (!slots.tryEnter() && !(await slots.wait()))) {

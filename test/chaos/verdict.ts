@@ -149,7 +149,8 @@ export function complaints(verdict: Verdict, expected: Expected): string[] {
 
 /** While something was emitted: what comes after the last emit is the drain's. */
 function longestPause(handled: Journal["handled"], attempted: Journal["attempted"], since: number): number {
-  const until = Math.max(...[...attempted.values()].map(({ at }) => at));
+  // Of a million: too many for the arguments of a call.
+  const until = [...attempted.values()].reduce((latest, { at }) => Math.max(latest, at), 0);
   const instants = [...handled.values()]
     .map(([first]) => first?.at ?? 0)
     .filter(at => at >= since && at <= until)

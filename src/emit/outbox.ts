@@ -25,8 +25,13 @@ import { type EmitConditions, type EmitResult, resultOf, type Strategy } from ".
 
 /** Status updates per store command. */
 const MAX_BATCH = 500;
-/** Delay after a publish without a positive answer. The broker may be back by then, and a sweep tries. */
+/** Delay after a publish that the broker has not taken. It may be back by then, and a sweep tries. */
 const POSTPONE_MS = 1000;
+/**
+ * After one without an answer. Mostly the broker has it, and delivers it as soon as its queue has another leader: what
+ * was sent again at that very moment could be handled beside it, on another node.
+ */
+const UNANSWERED_MS = 3000;
 /**
  * A row of a transaction is published when its session ends. If that is missed, the sweeper takes it after this delay.
  */
@@ -59,6 +64,7 @@ export class Outbox implements Strategy {
   readonly #confirms: ConfirmBuffer;
   readonly #sessions: SessionEmits;
   readonly #postponed: Batcher<string, void>;
+  readonly #unanswered: Batcher<string, void>;
   readonly #failed: Batcher<FailedRecord, void>;
   readonly #displaced: Batcher<DisplacedRecord, void>;
   readonly #publishing = new WaitGroup(error =>
@@ -76,10 +82,13 @@ export class Outbox implements Strategy {
       rows => this.#startCommitted(rows),
       work => this.#publishing.track(work)
     );
-    this.#postponed = new Batcher({
-      maxItems: MAX_BATCH,
-      write: ids => store.messages.postponed(ids, new Date(store.now().getTime() + POSTPONE_MS)).then(() => [])
-    });
+    const postponedBy = (ms: number) =>
+      new Batcher<string, void>({
+        maxItems: MAX_BATCH,
+        write: ids => store.messages.postponed(ids, new Date(store.now().getTime() + ms)).then(() => [])
+      });
+    this.#postponed = postponedBy(POSTPONE_MS);
+    this.#unanswered = postponedBy(UNANSWERED_MS);
     this.#failed = new Batcher({ maxItems: MAX_BATCH, write: records => progress.failed(records).then(() => []) });
     this.#displaced = new Batcher({
       maxItems: MAX_BATCH,
@@ -189,7 +198,9 @@ export class Outbox implements Strategy {
   async idle(): Promise<void> {
     await this.parts.insertQueue.idle();
     await this.#publishing.idle();
-    await Promise.all([this.#confirms, this.#postponed, this.#failed, this.#displaced].map(writes => writes.idle()));
+    await Promise.all(
+      [this.#confirms, this.#postponed, this.#unanswered, this.#failed, this.#displaced].map(writes => writes.idle())
+    );
   }
 
   stop(): void {
@@ -251,8 +262,9 @@ export class Outbox implements Strategy {
     confirmed: boolean,
     at: Date
   ): Promise<void> {
-    const open = results.some(({ outcome }) => outcome === "nacked" || outcome === "unknown");
-    if (!confirmed && open) await this.#postponed.add(message._id);
+    const open = results.filter(({ outcome }) => outcome === "nacked" || outcome === "unknown");
+    const mayBeThere = open.some(({ outcome, sent }) => outcome === "unknown" && sent !== false);
+    if (!confirmed && open.length) await (mayBeThere ? this.#unanswered : this.#postponed).add(message._id);
     await Promise.all(
       results.flatMap((result, i) =>
         (asked ? [asked[i] as string] : message.waiting).map(group => this.#recordGroup(message, group, result, at))

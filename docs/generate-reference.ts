@@ -200,6 +200,10 @@ const ACTIONS: Record<ActionName, ActionText> = {
     what: "`dead` → `resolved`: dealt with in another way. Only the groups that failed: where others are still waited for, the message goes on, and is `resolved` at its end. Needs a `note`, but for a `dryRun`.",
     returns: BULK
   },
+  cancel: {
+    what: "`scheduled` → `cancelled`: it is not sent. Needs a `note`, but for a `dryRun`. `RELIABLE_ILLEGAL_TRANSITION` if it has begun to be sent.",
+    returns: BULK
+  },
   discard: {
     what: "Deletes `dead` messages that no group is waited for any more, or with `parked` parked ones. A record of each stays. Needs a `note`, but for a `dryRun`.",
     returns: BULK

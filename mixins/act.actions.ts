@@ -23,7 +23,7 @@ export function who(ctx: Context, said: string | undefined): Actor {
 
 type Listed<T> = Omit<T, "ids"> & { ids?: string | string[] };
 
-function act(name: "retry" | "resolve" | "discard") {
+function act(name: "retry" | "resolve" | "discard" | "cancel") {
   return {
     visibility,
     params: name === "discard" ? { ...ACT, parked: listOf(1000) } : ACT,
@@ -40,6 +40,7 @@ export const actActions = {
   retry: act("retry"),
   resolve: act("resolve"),
   discard: act("discard"),
+  cancel: act("cancel"),
   sweep: {
     visibility,
     params: { $$strict: true, note: ACT.note, by: text },

@@ -1,4 +1,5 @@
 import type { JobOptions } from "../src/amqp-queue/queues";
+import type { CancelOptions } from "../src/emit/cancel";
 import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
 import type { ConsumerOptions } from "../src/options/options";
@@ -8,6 +9,8 @@ declare module "moleculer" {
   interface Service {
     /** Only on services with the `ReliableEmit` mixin. */
     reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
+    /** Only on services with the `ReliableEmit` mixin. */
+    reliableCancel(id: string, options?: CancelOptions): Promise<void>;
     /** Only on services with the `ReliableAmqpQueue` mixin. */
     addAMQPJob(queue: string, payload: unknown, options?: JobOptions): Promise<EmitResult>;
   }
@@ -26,4 +29,5 @@ declare module "moleculer" {
 /** The mixin's methods, for `ServiceSchema<Settings, ReliableMethods>`. */
 export interface ReliableMethods {
   reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
+  reliableCancel(id: string, options?: CancelOptions): Promise<void>;
 }

@@ -5,6 +5,7 @@ export type { ReliableLocals, ReplayLocals } from "../mixins/reliable-context";
 export { ReliableEmit } from "../mixins/reliable-emit.mixin";
 export type { QueueChannel, QueueMessage } from "./amqp-queue/channel";
 export type { JobOptions, QueueOptions } from "./amqp-queue/queues";
+export type { CancelOptions } from "./emit/cancel";
 export type { EmitOptions } from "./emit/emit-options";
 export type { MessageKeys } from "./emit/keys";
 export type { EmitResult } from "./emit/strategy";

@@ -1,5 +1,8 @@
 /** What an operator may be allowed to do, by name. */
-export const ACTS = ["retry", "resolve", "discard", "forget", "pause", "resume", "sweep", "replay", "erase"] as const;
+export const ACTS = [
+  ...(["retry", "resolve", "discard", "cancel", "forget"] as const),
+  ...(["pause", "resume", "sweep", "replay", "erase"] as const)
+] as const;
 
 export type Act = (typeof ACTS)[number];
 

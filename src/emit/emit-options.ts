@@ -53,6 +53,14 @@ export interface EmitOptions {
    * @default false
    */
   barrier?: boolean;
+  /**
+   * Stored now, sent then; at the latest `sweepEveryMs` + 1 s after it. An instant in the past: sent at once. Until it is
+   * sent `reliableCancel(id)` takes it back. Needs a store on this node, whatever the strategy; the groups are those that
+   * are known when it is sent. Not with `commit`, and `waitFor` is "stored".
+   */
+  sendAt?: Date;
+  /** The same, in ms from now, by the store's clock. @default 0 */
+  delayMs?: number;
   /** @default the service's */
   maxAttempts?: number;
   /** @default the service's */
@@ -79,6 +87,9 @@ export interface CommitMessage {
    */
   barrier(session: unknown): Promise<void>;
 }
+
+/** As far as dates are written with four digits of a year. */
+const LATEST = new Date("9999-12-31T23:59:59.999Z");
 
 /** The source travels as a header of the message and of its check. */
 const MAX_SOURCE_BYTES = 4096;
@@ -120,6 +131,7 @@ const EMIT_RULES = {
     }
   },
   unroutableMs: msRule({ min: 0 }),
+  delayMs: { type: "number", integer: true, min: 0, max: LATEST.getTime() },
   timeoutMs: { type: "number", integer: true, min: 1, max: 24 * 3_600_000 },
   waitFor: { type: "enum", values: ["stored", "confirmed", "consumed"] }
 };
@@ -131,7 +143,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
     });
   }
   if (Object.keys(options).length === 0) return;
-  const { ctx, parentCtx, session, meta, headers, id, keys: _checkedApart, ...rest } = options;
+  const { ctx, parentCtx, session, meta, headers, id, sendAt, keys: _checkedApart, ...rest } = options;
   check(`reliableEmit('${event}')`, EMIT_RULES, rest);
   const objects = { meta, headers, ctx, parentCtx, session: session ?? undefined };
   for (const [name, value] of Object.entries(objects)) {
@@ -142,6 +154,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
       });
   }
   if (id !== undefined) checkId(id);
+  if (sendAt !== undefined || rest.delayMs !== undefined) checkLater(event, options);
   // They travel as one text, with commas between them.
   if ([rest.groups ?? []].flat().some(group => hasControl(group) || group.includes(",") || isObjectKey(group)))
     throw new ReliableError(
@@ -174,6 +187,34 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
       option: "barrier",
       event
     });
+}
+
+function checkLater(event: string, { sendAt, delayMs, commit, waitFor = "stored" }: EmitOptions): void {
+  const option = sendAt === undefined ? "delayMs" : "sendAt";
+  const refuse = (why: string) => {
+    throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${option}' of '${event}' ${why}.`, {
+      option,
+      event
+    });
+  };
+  if (sendAt !== undefined && delayMs !== undefined) refuse("says the same as 'delayMs': give one of them");
+  // An invalid Date is not before anything either.
+  if (sendAt !== undefined && !(sendAt instanceof Date && sendAt <= LATEST))
+    refuse(`must be a Date, not later than ${LATEST.toISOString()}`);
+  if (commit) refuse("cannot be given with 'commit': emit in the transaction ('session'), or after the write");
+  if (waitFor !== "stored") refuse(`cannot be given with 'waitFor: "${waitFor}"': it is not sent before that instant`);
+}
+
+/** Of options that are checked later. */
+export function isLater(options: EmitOptions | undefined): boolean {
+  return options?.sendAt !== undefined || options?.delayMs !== undefined;
+}
+
+/** When it is to be sent, if that is not now. Likewise. */
+export function sendAtOf(options: EmitOptions | undefined, now: Date): Date | undefined {
+  const { sendAt, delayMs } = options ?? {};
+  if (sendAt instanceof Date) return sendAt > now ? sendAt : undefined;
+  return typeof delayMs === "number" && delayMs > 0 ? new Date(now.getTime() + delayMs) : undefined;
 }
 
 /** `sources`: those of the service. The params of a source travel and are stored as JSON. */

@@ -12,7 +12,7 @@ import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
 import type { Admission } from "./admission";
 import type { Callback } from "./callback";
-import type { EmitOptions } from "./emit-options";
+import { type EmitOptions, isLater, sendAtOf } from "./emit-options";
 import { businessWrite } from "./intent";
 import { type EmitSource, newMessage } from "./new-message";
 import type { Outbox } from "./outbox";
@@ -43,12 +43,15 @@ export class Emitter {
     const { callback, metrics, clock, warnings, emitTimeoutMs, admission } = this.parts;
     const started = clock.monotonic();
     const run = this.#runOf(source, options);
-    const given = run ? { ...options, strategy: "outbox" as const } : options;
+    const { store } = this.parts;
+    const sendAt = isLater(options) ? sendAtOf(options, store?.now() ?? this.now()) : undefined;
+    // A store alone can keep it until then.
+    const given = run || sendAt ? { ...options, strategy: "outbox" as const } : options;
     const strategy = (given?.strategy ?? source.options.strategy) === "callback" ? callback : this.#outbox();
     // A refusal must cost little: nothing of the emit is looked at before it.
     const free = Boolean(run || given?.session || source.inHandler);
     const waits = admission.ask(event, strategy, { free, timeoutMs: given?.timeoutMs });
-    const message = newMessage(source, event, payload, given, this);
+    const message = newMessage(source, event, payload, given, this, sendAt);
     const { commit, session = run?.session, waitFor = "stored", timeoutMs = emitTimeoutMs } = given;
     const write = commit && businessWrite(message, payload, commit, { intents: () => this.#store().intents, warnings });
     const conditions = { write, session, joined: Boolean(run), waitFor, timeoutMs };
@@ -82,7 +85,7 @@ export class Emitter {
     { write, waitFor }: EmitConditions
   ): (() => void) | undefined {
     const { load, callback, clock } = this.parts;
-    if (!load.chosen() || write || encode || waitFor !== "stored") return undefined;
+    if (!load.chosen() || write || encode || waitFor !== "stored" || message.sendAt) return undefined;
     const at = clock.monotonic();
     if (!message.groups) load.sent(message._id, message.event, at);
     const line = strategy === callback ? load.broker : load.store;

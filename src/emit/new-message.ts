@@ -1,5 +1,5 @@
 import { STATUS } from "../message/lifecycle";
-import { bucketOf, EMPTY, type Message, NONE, type Origin, ROW_VERSION } from "../message/message";
+import { ANY_GROUP, bucketOf, EMPTY, type Message, NONE, type Origin, ROW_VERSION } from "../message/message";
 import type { ServiceOptions } from "../options/options";
 import { checkEvent, checkHeaders } from "../wire/envelope";
 import { isEmpty, serialize } from "../wire/json";
@@ -26,13 +26,14 @@ export interface EmitDefaults {
   waitingFor(event: string, groups?: string[]): string[];
 }
 
-/** Finds everything that can be wrong with an emit, before anything is stored. */
+/** Finds everything that can be wrong with an emit, before anything is stored. `sendAt`: of a scheduled one. */
 export function newMessage(
   source: EmitSource,
   event: string,
   payload: unknown,
   options: EmitOptions,
-  defaults: EmitDefaults
+  defaults: EmitDefaults,
+  sendAt?: Date
 ): Message {
   checkEvent(event);
   checkEmitOptions(event, options);
@@ -61,7 +62,8 @@ export function newMessage(
     producer: source.service,
     status: STATUS.pending,
     bucket: bucketOf(_id),
-    waiting: defaults.waitingFor(event, groups),
+    // Of a scheduled one they are those that are known when it is sent.
+    waiting: sendAt ? (groups ?? [ANY_GROUP]) : defaults.waitingFor(event, groups),
     failed: NONE,
     resolved: NONE,
     deadAt: EMPTY,
@@ -81,6 +83,10 @@ export function newMessage(
     at: createdAt,
     notes: NONE
   };
+  if (sendAt) {
+    message.status = STATUS.scheduled;
+    message.sendAt = sendAt;
+  }
   if (keys) message.keys = keys;
   if (groups) message.groups = groups;
   if (options.source) message.source = { action: options.source.action, params: options.source.params ?? {} };

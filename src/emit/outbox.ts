@@ -110,8 +110,9 @@ export class Outbox implements Strategy {
     const until = clock.monotonic() + conditions.timeoutMs;
     const { session, write } = conditions;
     if (write) return this.#emitIntent(message, write, conditions, until);
-    const direct = this.#direct;
-    message.dueAt = session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(direct);
+    const { sendAt } = message;
+    const direct = !sendAt && this.#direct;
+    message.dueAt = sendAt ?? (session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(direct));
     const late = () => direct && this.#startPublish(message, conditions);
     const inserted = session
       ? store.messages.insertIn(session, message)
@@ -131,7 +132,7 @@ export class Outbox implements Strategy {
   ): EmitResult | Promise<EmitResult> {
     const { session, waitFor } = conditions;
     this.parts.metrics.stored(message.event);
-    if (session) this.#sessions.add(session as object, message._id);
+    if (session && !message.sendAt) this.#sessions.add(session as object, message._id);
     else if (direct) this.#startPublish(message, conditions);
     return waitFor === "stored" ? resultOf(message, message.status) : this.#wait(message, conditions, until);
   }

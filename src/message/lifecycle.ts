@@ -16,8 +16,13 @@
  *                                        └────────── retry ──────────────┤
  *                                                                        ├─▶ resolved (final, with a note)
  *                                                                        └─▶ discarded (removed, with an audit record)
+ *
+ *   emit with `sendAt` ──▶ scheduled ── its instant has come ──▶ pending
+ *                              └─────── called off ────────────▶ cancelled (final, with a note)
  */
 export const STATUS = {
+  /** Entered by an emit with `sendAt` or `delayMs`. Left when it is due and a sweep begins to send it, or by a cancel. */
+  scheduled: "scheduled",
   /** Entered by an emit with `commit`. Left when it is known whether the business write happened. */
   intended: "intended",
   /**
@@ -43,7 +48,9 @@ export const STATUS = {
    * The business write of an intended message did not happen. Final; pruned after `retainMs`. Its id is free: emitted
    * again, it is a new message.
    */
-  withdrawn: "withdrawn"
+  withdrawn: "withdrawn",
+  /** A scheduled message that was cancelled before it was sent, with a note. Final; pruned after `retainMs`. */
+  cancelled: "cancelled"
 } as const;
 
 export type Status = (typeof STATUS)[keyof typeof STATUS];
@@ -52,13 +59,16 @@ export const STATUSES = Object.values(STATUS) as readonly Status[];
 
 /** `discarded` is no status: the row is deleted and an audit record stays. */
 export const TRANSITIONS: Readonly<Record<Status, readonly (Status | "discarded")[]>> = {
+  // Resolved: the groups that it names were forgotten. Dead: the store refuses its change to pending.
+  scheduled: ["pending", "cancelled", "resolved", "dead"],
   intended: ["pending", "published", "withdrawn", "dead"],
   pending: ["published", "consumed", "dead", "resolved"],
   published: ["pending", "consumed", "dead", "resolved"],
   dead: ["pending", "published", "consumed", "resolved", "discarded"],
   consumed: [],
   resolved: [],
-  withdrawn: []
+  withdrawn: [],
+  cancelled: []
 };
 
 /** Statuses that may lead to `to`, for the filter of a conditional write. */
@@ -66,9 +76,9 @@ export function sourcesOf(to: Status | "discarded"): Status[] {
   return STATUSES.filter(from => TRANSITIONS[from].includes(to));
 }
 
-/** The sweeper may have to act on it: it is not final, and of a `dead` one other groups are still waited for. */
+/** It was sent, or may have been, and is not final; of a `dead` one other groups are still waited for. */
 export function isOpen({ status, waiting }: { status: Status; waiting: string[] }): boolean {
-  return !isFinal(status) && (status !== STATUS.dead || waiting.length > 0);
+  return !isFinal(status) && status !== STATUS.scheduled && (status !== STATUS.dead || waiting.length > 0);
 }
 
 /** Of a message that no group has failed for good (any more). */

@@ -99,6 +99,7 @@ export interface Note {
     | "erase"
     | "replay"
     | "withdraw"
+    | "cancel"
     /** A group has failed for good. */
     | "dead"
     /** What a group has failed does not count: its breaker opened. */
@@ -251,10 +252,12 @@ export interface Message {
   /** Since this time no instance of the producer has answered. */
   unreachableSince?: Date;
   createdAt: Date;
+  /** When it is to be sent, by the emit's `sendAt` or `delayMs`. Absent = at once. */
+  sendAt?: Date;
   publishedAt?: Date;
   /**
-   * The instant that lists, ages and retention go by: of its emit while it is open, of its death while it is `dead`, of
-   * its end when it is final.
+   * The instant that lists, ages and retention go by: of its emit while it is open (of its sending, if it was scheduled),
+   * of its death while it is `dead`, of its end when it is final.
    */
   at: Date;
   /** Of an operator's last retry. */
@@ -278,6 +281,11 @@ export function groupsOf({ waiting, failed, receipts }: MessageHead): string[] {
   // Of every new message they are what it waits for.
   const known = answered.length || failed.length ? [...new Set([...answered, ...waiting, ...failed])] : waiting;
   return known.filter(group => group !== ANY_GROUP);
+}
+
+/** `at` of an open message. */
+export function openAtOf({ sendAt, createdAt }: { sendAt?: Date; createdAt: Date }): Date {
+  return sendAt ?? createdAt;
 }
 
 /** A message without its payload. */

@@ -15,7 +15,7 @@ import { FILTER_FIELDS, type Filter, filterOf, hasFilter, queryOf } from "./filt
 export interface ActParams extends Filter {
   id?: string;
   ids?: string[];
-  /** Why. `resolve` and `discard` need it, but for a `dryRun`. */
+  /** Why. `resolve`, `discard` and `cancel` need it, but for a `dryRun`. */
   note?: string;
   /** Who, where the call's meta names no user. */
   by?: string;
@@ -57,7 +57,7 @@ export interface ActResult {
   outcomes?: IdOutcome[];
 }
 
-export type Act = "retry" | "resolve" | "discard";
+export type Act = "retry" | "resolve" | "discard" | "cancel";
 
 export interface ActingParts extends AuditParts {
   store: Store;
@@ -66,17 +66,19 @@ export interface ActingParts extends AuditParts {
 }
 
 /** As lifecycle events name it. */
-const DONE: Record<Act, Done> = { retry: "retried", resolve: "resolved", discard: "discarded" };
+const DONE: Record<Act, Done> = { retry: "retried", resolve: "resolved", discard: "discarded", cancel: "cancelled" };
 
 const TARGET: Record<Act, Status | "discarded"> = {
   retry: STATUS.pending,
   resolve: STATUS.resolved,
-  discard: "discarded"
+  discard: "discarded",
+  cancel: STATUS.cancelled
 };
 
 const WHY: Partial<Record<Act, string>> = {
   resolve: "how it was dealt with",
-  discard: "why it may go"
+  discard: "why it may go",
+  cancel: "why it is not to be sent"
 };
 
 const DEFAULT_LIMIT = 100;
@@ -87,7 +89,8 @@ const APPLY: Record<
 > = {
   retry: (operations, message, note) => operations.retry(message, note.at, note),
   resolve: (operations, message, note) => operations.resolve(message, note),
-  discard: (operations, message, note, record) => operations.discard(message, discardedOf(message, record, note.at))
+  discard: (operations, message, note, record) => operations.discard(message, discardedOf(message, record, note.at)),
+  cancel: (operations, message, note) => operations.cancel(message, note)
 };
 
 /** What an act is about. */
@@ -102,11 +105,18 @@ interface Chosen {
   outcomes?: Map<string, IdOutcome>;
 }
 
-/** `forget` may resolve other statuses too. By hand, only `dead` messages can be changed. */
-const sources = (act: Act): Status[] => sourcesOf(TARGET[act]).filter(status => status === STATUS.dead);
+/** What a human may do so with. `forget` may resolve others too. */
+const SOURCE: Record<Act, Status> = {
+  retry: STATUS.dead,
+  resolve: STATUS.dead,
+  discard: STATUS.dead,
+  cancel: STATUS.scheduled
+};
+
+const sources = (act: Act): Status[] => sourcesOf(TARGET[act]).filter(status => status === SOURCE[act]);
 
 /**
- * Retry, resolve or discard. An id that cannot be acted on harms no other: each has its outcome. One that was given
+ * Retry, resolve, discard or cancel. An id that cannot be acted on harms no other: each has its outcome. One that was given
  * alone rejects instead: RELIABLE_NOT_FOUND, RELIABLE_ILLEGAL_TRANSITION.
  */
 export async function actOn(parts: ActingParts, act: Act, params: ActParams, actor: Actor): Promise<ActResult> {
@@ -256,8 +266,8 @@ async function byFilter({ store, clock }: ActingParts, act: Act, params: ActPara
     );
   const { limit = DEFAULT_LIMIT } = params;
   // What a group has handled, or waits for, is no matter of an act on that group.
-  const failed: ListQuery = { ...query, status: asked, groupIn: ["failed"] };
-  const { rows, total, capped } = await store.messages.list(failed, limit, true);
+  const meant: ListQuery = { ...query, status: asked, ...(act !== "cancel" && { groupIn: ["failed"] }) };
+  const { rows, total, capped } = await store.messages.list(meant, limit, true);
   const messages = rows.filter(({ waiting }) => act !== "discard" || !waiting.length);
   return { messages, more: Math.max(0, total - rows.length), capped, waiting: rows.length - messages.length };
 }

@@ -45,6 +45,7 @@ const PAGE = 500;
 const COUNTED = 100_000;
 
 const WHY: Partial<Record<Status, string>> = {
+  [STATUS.scheduled]: "it is to be sent yet, with its payload: cancel it first",
   [STATUS.intended]: "it is not known yet whether its business write happened; the payload may have to be sent",
   [STATUS.pending]: "it is not delivered yet, and the payload is to be sent",
   [STATUS.published]: "a group has not answered yet, and the payload may have to be sent again",

@@ -131,6 +131,15 @@ export class Operations {
     return actOn(this.parts, "resolve", params, actor);
   }
 
+  /**
+   * See `actOn`. Of an id that was given alone: rejects with RELIABLE_ILLEGAL_TRANSITION if it was sent at this moment.
+   */
+  async cancel(params: ActParams, actor: Actor): Promise<ActResult> {
+    const result = await actOn(this.parts, "cancel", params, actor);
+    // Its status tells now why it cannot be.
+    return params.id !== undefined && result.lost ? actOn(this.parts, "cancel", params, actor) : result;
+  }
+
   discard(params: DiscardParams, actor: Actor): Promise<ActResult> {
     const { parked } = params;
     return parked === undefined

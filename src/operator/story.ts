@@ -127,7 +127,7 @@ function timeline(message: MessageHead): TimelineEntry[] {
   // behind the producer's.
   const created = {
     at: message.createdAt,
-    what: `${message.strategy === "callback" ? "emitted" : "stored"} by ${message.producer} for ${groupsText(message)}`
+    what: `${message.strategy === "callback" ? "emitted" : "stored"} by ${message.producer} for ${groupsText(message)}${message.sendAt ? `, to be sent at ${message.sendAt.toISOString()}` : ""}`
   };
   const entries: Entry[] = [
     ...(message.publishedAt ? [{ at: message.publishedAt, what: publishedText(message) }] : []),

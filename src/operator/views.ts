@@ -21,6 +21,8 @@ export interface MessageRow {
   maxAttempts: number;
   ageMs: number;
   createdAt: string;
+  /** When it is to be sent, or was, if it was scheduled. */
+  sendAt?: string;
   dueAt?: string;
   /** Of a dead one: when, and the types of the errors. */
   deadAt?: string;
@@ -78,6 +80,7 @@ export function toRow(message: MessageHead & { unreadable?: string }, now: numbe
     ageMs: now - message.createdAt.getTime(),
     createdAt: message.createdAt.toISOString()
   };
+  if (message.sendAt) row.sendAt = message.sendAt.toISOString();
   if (message.dueAt && !isFinal(message.status)) row.dueAt = message.dueAt.toISOString();
   if (message.status === STATUS.dead) row.deadAt = message.at.toISOString();
   if (message.lastErrors?.length) row.errorType = [...new Set(message.lastErrors.map(({ type }) => type))].join(", ");

@@ -152,8 +152,8 @@ export class Progress {
   async #time(ids: string[], since: Date): Promise<void> {
     const { store, metrics, logger } = this.parts;
     try {
-      for (const { event, createdAt, consumedAt } of await store.messages.timings(ids))
-        if (consumedAt >= since) metrics.time("end.to.end.time", consumedAt.getTime() - createdAt.getTime(), event);
+      for (const { event, emittedAt, consumedAt } of await store.messages.timings(ids))
+        if (consumedAt >= since) metrics.time("end.to.end.time", consumedAt.getTime() - emittedAt.getTime(), event);
     } catch (error) {
       logger.debug(`Reliable: the time of ${ids.length} consumed message(s) could not be read: ${reasonOf(error)}`);
     }

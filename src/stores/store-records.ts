@@ -282,7 +282,8 @@ export interface StoreStats {
 export interface Timing {
   id: string;
   event: string;
-  createdAt: Date;
+  /** Or sent, if it was scheduled. */
+  emittedAt: Date;
   consumedAt: Date;
 }
 

@@ -132,6 +132,11 @@ export interface MessageStore {
    */
   claim(query: ClaimQuery): Promise<Message[]>;
   /**
+   * scheduled → pending, before anything is published: from then on it cannot be cancelled. Only while the claim is
+   * valid. Returns the ids that are pending.
+   */
+  begun(ids: string[], claim: string): Promise<Set<string>>;
+  /**
    * Called before anything is published to the new names: an earlier receipt would not find its group in `waiting`.
    * Only while the claim is valid and `waiting` is as given. Returns the ids that have the new names.
    */
@@ -191,6 +196,8 @@ export interface OperationStore {
   retry(message: MessageHead, at: Date, note: Note): Promise<boolean>;
   /** dead → resolved; pending or published, while other groups are waited for. */
   resolve(message: MessageHead, note: Note): Promise<boolean>;
+  /** scheduled → cancelled. False = it is not scheduled any more. */
+  cancel(message: MessageHead, note: Note): Promise<boolean>;
   /** dead, and no group is waited for → deleted; the record is written first. */
   discard(message: MessageHead, record: Discarded): Promise<boolean>;
   /**

@@ -82,7 +82,7 @@ function standsFor(name: string, group: string): boolean {
 function mayNeverBeSent(message: Message, group: string, { since }: SweepView): boolean {
   if (message.attempts[group] !== undefined || message.spent[group] !== undefined) return false;
   const known = since?.(group);
-  return group === ANY_GROUP || (known !== undefined && known > message.createdAt);
+  return group === ANY_GROUP || (known !== undefined && known > (message.sendAt ?? message.createdAt));
 }
 
 /** Not `createdAt`: that is by the emitting node's clock, which may be ahead. */

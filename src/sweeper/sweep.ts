@@ -183,7 +183,7 @@ async function workThrough(
       return records.map(({ id }) => named.has(id));
     }
   });
-  const claimed = await withoutAnswered(parts, page, claim);
+  const claimed = await withoutAnswered(parts, await begun(parts, page, claim), claim);
   // What this node was late with may be a receipt, and what it would send again would make it later.
   const calmSince = new Date(Math.max(0, now.getTime() - parts.load.calmMs));
   let asked: Promise<void> | undefined;
@@ -231,6 +231,21 @@ async function workThrough(
     const { retriedAt } = claimed[i] as Message;
     return record ? { ...record, ...(retriedAt && { retriedAt }) } : [];
   });
+}
+
+/**
+ * From now on a scheduled message is under way. Of this and a cancel the store lets one win; if this process dies before
+ * it publishes, the claim runs out, and the message is sent by the next pass.
+ */
+async function begun({ store }: SweepParts, page: Message[], claim: string): Promise<Message[]> {
+  const scheduled = page.filter(({ status }) => status === STATUS.scheduled);
+  if (!scheduled.length) return page;
+  const ids = await store.messages.begun(
+    scheduled.map(({ _id }) => _id),
+    claim
+  );
+  for (const message of scheduled) if (ids.has(message._id)) message.status = STATUS.pending;
+  return page.filter(({ status }) => status !== STATUS.scheduled);
 }
 
 /** An answer has changed `waiting` since the message was claimed: it is planned again soon. */

@@ -14,8 +14,8 @@ export interface BreakerNews {
   error: string;
 }
 
-/** What an operator did with messages. */
-export type Act = "retried" | "resolved" | "discarded";
+/** What an operator did with messages; or, of a cancel, their service. */
+export type Act = "retried" | "resolved" | "discarded" | "cancelled";
 
 export interface StoppedBulk {
   id: string;
@@ -35,7 +35,7 @@ export class Events extends TypedEmitter<{
   consumed: [ids: string[]];
   /** Groups that have failed for good, each with its message: an operator has to look. */
   dead: [messages: DeadMessage[]];
-  /** An operator has retried, resolved or discarded them. */
+  /** They were retried, resolved, discarded or cancelled. */
   acted: [act: Act, ids: string[], by: string];
   /** A bulk act has stopped itself, or has failed: an operator has to look. */
   bulkStopped: [bulk: StoppedBulk];

@@ -52,6 +52,8 @@ export interface Shape {
   cap: number;
   poisonEvery: number;
   padBytes: number;
+  /** A third of the emits is to be sent later, after up to so long, and some of them are called off. */
+  laterMs?: number;
   /** Clocks that go wrong, by node. */
   clockMs?: Record<string, number>;
   /** RabbitMQ's heartbeat, confirm timeout and repair are the defaults. */
@@ -150,7 +152,7 @@ export class Cluster {
     const journal = path.join(this.folder, `${name}.${life}.journal`);
     this.journals.push(journal);
     const role = name.replace(/\d+$/, "") as Role;
-    const { rate, cap, poisonEvery, padBytes, clockMs } = this.shape;
+    const { rate, cap, poisonEvery, padBytes, clockMs, laterMs } = this.shape;
     const spec = {
       nodeID: name,
       namespace: this.namespace,
@@ -161,6 +163,7 @@ export class Cluster {
       rate: rate / Cluster.NAMES.producer.length,
       poisonEvery,
       padBytes,
+      laterMs,
       clockMs: clockMs?.[name],
       cap: Math.max(0, cap - this.emits) / Cluster.NAMES.producer.length,
       options: this.options(name, role)

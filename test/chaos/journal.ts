@@ -7,6 +7,8 @@ import { readFileSync } from "node:fs";
  *   P id at                         the emit resolved: a promise
  *   U id type                       the emit was rejected, outcome unknown
  *   N id type                       … nothing was stored
+ *   C id at                         it was called off
+ *   R id type                       … and that was refused
  *   L id group                      a delivery, looked up in the inbox
  *   H id group since at             handled; `since`: when the inbox was asked, or the handler began
  *   I id group at                   recorded: in the inbox, or in its row
@@ -21,6 +23,8 @@ export interface Journal {
   /** Rejected with "nothing was stored", and never promised after that. */
   refused: Map<string, string>;
   unknown: Set<string>;
+  /** Called off before they were sent. */
+  cancelled: Set<string>;
   /** Times the emits were rejected, by type. */
   rejections: Map<string, number>;
   /** By `keyOf`. */
@@ -51,6 +55,7 @@ export function readJournals(files: string[]): Journal {
     promised: new Map(),
     refused: new Map(),
     unknown: new Set(),
+    cancelled: new Set(),
     rejections: new Map(),
     handled: new Map(),
     recorded: new Map(),
@@ -81,6 +86,12 @@ function read(journal: Journal, line: string): void {
       break;
     case "U":
       journal.unknown.add(id);
+      count(journal.rejections, words[0]);
+      break;
+    case "C":
+      journal.cancelled.add(id);
+      break;
+    case "R":
       count(journal.rejections, words[0]);
       break;
     case "N":

@@ -3,7 +3,7 @@
 // for a quick start: each fault starts many of these. See `journal.ts` for the lines.
 const { openSync, writeSync } = require("node:fs");
 
-const { nodeID, namespace, role, journal, line, options, ports, rate, poisonEvery, padBytes, clockMs, cap } =
+const { nodeID, namespace, role, journal, line, options, ports, rate, poisonEvery, padBytes, clockMs, cap, laterMs } =
   JSON.parse(process.env.CHAOS_NODE);
 
 // Before anything else is loaded: what reads the clock reads this one.
@@ -74,6 +74,17 @@ function producer() {
   let inFlight = 0;
   let open = true;
   let shop;
+  /** A part of what the store keeps is to be sent later. */
+  const delayOf = (mine, strategy) =>
+    laterMs && strategy === "outbox" && mine % 3 ? 1 + ((mine * 7919) % laterMs) : 0;
+  /** … and of that a part is called off, at about the instant of its sending. */
+  const callOff = async (mine, id, delayMs) => {
+    await new Promise(resolve => setTimeout(resolve, delayMs + (mine % 7) * 50));
+    await shop.reliableCancel(id).then(
+      () => note("C", id, now()),
+      error => note("R", id, error.type)
+    );
+  };
   const pad = "x".repeat(padBytes);
   const emit = async mine => {
     const id = `${line}-${mine}`;
@@ -82,8 +93,11 @@ function producer() {
     note("A", id, now(), eventOf(mine), strategy, poison ? 1 : 0);
     for (;;) {
       try {
-        await shop.reliableEmit(eventOf(mine), { id, poison, pad }, { id, strategy, maxAttempts: 3 });
-        return note("P", id, now());
+        const delayMs = delayOf(mine, strategy);
+        const later = delayMs && { delayMs };
+        await shop.reliableEmit(eventOf(mine), { id, poison, pad }, { id, strategy, maxAttempts: 3, ...later });
+        note("P", id, now());
+        return delayMs && mine % 4 === 0 ? callOff(mine, id, delayMs) : undefined;
       } catch (error) {
         const unknown = error.type === "RELIABLE_OUTCOME_UNKNOWN";
         note(unknown ? "U" : "N", id, error.type);

@@ -11,7 +11,8 @@ const SUBSET = [
   ["store-kill", 14],
   ["network-cut-frame", 15],
   ["foreign-messages", 16],
-  ["kill-bulk", 17]
+  ["kill-bulk", 17],
+  ["kill-later", 18]
 ] as const;
 
 // They take minutes.

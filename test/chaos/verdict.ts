@@ -31,6 +31,7 @@ export interface Verdict {
   /** Emits that ended in "not known", and those in "nothing stored". */
   unknown: number;
   refused: number;
+  cancelled: number;
   /** Distinct pairs of group and message. */
   handled: number;
   lost: string[];
@@ -74,7 +75,13 @@ export function judge(journal: Journal, ending: Ending, expected: Expected): Ver
     const done = groups.filter(group => has(group, id));
     pairs += done.length;
     const status = ending.statuses.get(id);
-    if (promised.has(id)) {
+    if (status === "cancelled" || journal.cancelled.has(id)) {
+      // A call-off whose answer was lost is one, too.
+      if (status !== "cancelled" || done.length)
+        wrong.push(
+          `${id} (${event}) was called off, is ${status ?? "not in the store"}, handled by ${done.join() || "nobody"}`
+        );
+    } else if (promised.has(id)) {
       if (!poison && done.length < groups.length)
         lost.push(`${id} (${event}, ${status ?? "no row"}; ${done.join() || "nobody"} of ${groups.join()})`);
       if (status !== (poison ? "dead" : "consumed"))
@@ -113,6 +120,7 @@ export function judge(journal: Journal, ending: Ending, expected: Expected): Ver
     promised: promised.size,
     unknown: journal.unknown.size,
     refused: journal.refused.size,
+    cancelled: [...ending.statuses.values()].filter(status => status === "cancelled").length,
     handled: pairs,
     lost,
     undead,

@@ -93,7 +93,7 @@ export function unreadable(kind: StoreKind): void {
     });
 
     it.each([
-      ["an unknown status", { status: "scheduled" }],
+      ["an unknown status", { status: "postponed" }],
       ["a failure that is none", { failures: [null] }],
       ["a note without an instant", { notes: [{ act: "dead" }] }],
       ["a recipient that is a number", { waiting: [1] }],

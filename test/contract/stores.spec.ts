@@ -17,6 +17,7 @@ import { drops } from "./store-drops";
 import { excused } from "./store-excused";
 import { finding } from "./store-find";
 import { history } from "./store-history";
+import { later } from "./store-later";
 import { operations } from "./store-operator";
 import { overtaken } from "./store-overtaken";
 import { pauses } from "./store-pauses";
@@ -70,5 +71,6 @@ describe.each(backend === "real" ? REAL : EMBEDDED)("$name", kind => {
   replays(kind);
   excused(kind);
   drops(kind);
+  later(kind);
   history(kind);
 });

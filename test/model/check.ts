@@ -16,13 +16,14 @@ export function holds(strategy: Scenario["strategy"], runs: Run[]): void {
     async (
       what,
       faults,
-      { groups = 1, maxAttempts = 2, intent, unknownGroups, breaker, pauses, rows, pageSize, ...more } = {}
+      { groups = 1, maxAttempts = 2, intent, later, unknownGroups, breaker, pauses, rows, pageSize, ...more } = {}
     ) => {
       const scenario: Scenario = {
         strategy,
         maxAttempts,
         groups,
         ...(intent && { intent }),
+        ...(later && { later }),
         ...(unknownGroups && { unknownGroups }),
         ...(breaker && { breaker }),
         ...(pauses && { pauses }),

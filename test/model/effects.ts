@@ -160,6 +160,7 @@ export class Effects {
     // Of a message that named no group, the first one to answer is enough.
     const enough = scenario.unknownGroups ? to.handled.length > 0 : !expected.length;
     if (is === "consumed" && !enough) throw new Broken(`law 3: consumed before ${expected.join(", ")} handled it`);
+    if (is === "cancelled" && to.handled.length) throw new Broken("law 2: called off, though it was sent and handled");
     if (is === "withdrawn" && to.business)
       throw new Broken("intent: withdrawn, though its business write is committed");
     to.row = this.rows.id(after);
@@ -224,6 +225,7 @@ export class Effects {
   }
 
   #handle(state: State, group: string, fresh?: boolean): Way[] {
+    if (statusOf(this.row(state)) === "cancelled") throw new Broken("law 2: sent, though it was called off");
     const done = successor(state);
     done.handled = added(state.handled, group);
     const fails = (value: string, fault: Fault): Way => ({

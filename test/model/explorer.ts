@@ -141,6 +141,8 @@ function wrongEnd(state: State, row: Doc | undefined, { scenario, faults }: Mode
   const failed = (faults.fail ?? 0) - (state.left.fail ?? 0);
   if (scenario.breaker && end === STATUS.dead && failed < scenario.maxAttempts)
     return `law 5: an outage has killed it: only ${failed} of ${scenario.maxAttempts} attempts have failed by themselves`;
+  // That it was not sent is looked at where it would be handled.
+  if (end === STATUS.cancelled) return undefined;
   const resolved = end === STATUS.resolved && (state.left.resolve ?? 0) < (faults.resolve ?? 0);
   if (open.length && end !== STATUS.dead && !gone && !resolved)
     return `law 2: it disappears; ${open.join(", ")} never handled it, and it is ${end}`;

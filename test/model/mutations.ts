@@ -171,6 +171,24 @@ export const MUTANTS: Mutant[] = [
     breaks: /law 9: nobody sends it to .* any more/
   },
   {
+    name: "a cancel does not ask whether it is scheduled",
+    want: effect =>
+      isUpdate(effect as Effect) && (effect as unknown as Update).change.$set?.status === "cancelled"
+        ? without(effect as unknown as Update, "status")
+        : effect,
+    model: { ...outbox({ cancel: 1 }), scenario: { strategy: "outbox", groups: 1, maxAttempts: 2, later: true } },
+    breaks: /called off|no legal transition/
+  },
+  {
+    name: "a sweep sends what it has claimed, though it was called off since",
+    want: effect =>
+      effect.op === "db.update" && (effect as unknown as Update).change?.$set?.status === "pending"
+        ? ({ ...effect, filter: { _id: "m" } } as typeof effect)
+        : effect,
+    model: { ...outbox({ cancel: 1 }), scenario: { strategy: "outbox", groups: 1, maxAttempts: 2, later: true } },
+    breaks: /called off|no legal transition/
+  },
+  {
     name: "a retry does not ask whether the sweep is still at it",
     want: effect =>
       isUpdate(effect) && effect.filter.claim && effect.change.$set?.status === "pending"

@@ -71,6 +71,18 @@ describe("outbox, receipts in the row", () => {
   ]);
 });
 
+/** Later: what is scheduled is sent when it is due, or called off, whoever dies. */
+describe("outbox, later", () => {
+  holds("outbox", [
+    ["two processes die", { crash: 2 }, { later: true }],
+    ["claims run out, two sweepers", { slow: 1 }, { later: true, sweepers: 2 }],
+    ["it is called off, a process dies", { cancel: 1, crash: 1 }, { later: true }],
+    ["it is called off, claims run out, two sweepers", { cancel: 1, slow: 1 }, { later: true, sweepers: 2, atOnce: 2 }],
+    ["two groups, it is called off", { cancel: 1 }, { later: true, groups: 2, atOnce: 2 }],
+    ["it fails for good, and is retried", { fail: 1, retry: 1 }, { later: true, maxAttempts: 1 }]
+  ]);
+});
+
 describe("outbox, intent first", () => {
   holds("outbox", [
     ["barrier: a process dies, a delay is over too early", { crash: 1, slow: 1 }, { intent: "barrier" }],

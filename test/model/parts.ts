@@ -5,6 +5,7 @@ import type { InsertQueue } from "../../src/emit/insert-queue";
 import { Outbox } from "../../src/emit/outbox";
 import type { StatusWaiter } from "../../src/emit/status-waiter";
 import type { Strategy } from "../../src/emit/strategy";
+import { STATUS } from "../../src/message/lifecycle";
 import { ANY_GROUP, type Message } from "../../src/message/message";
 import { MessagePublisher } from "../../src/outbound/message-publisher";
 import type { Subscriptions } from "../../src/outbound/subscriptions";
@@ -59,6 +60,8 @@ export interface Scenario {
   strategy: "outbox" | "callback";
   /** Intent first; how it is asked about. */
   intent?: "barrier" | "source";
+  /** It is to be sent later. */
+  later?: boolean;
   /** The groups are not known yet when it is emitted. */
   unknownGroups?: boolean;
   maxAttempts: number;
@@ -305,13 +308,16 @@ function node(stage: Stage, groups: string[], nodeID: string, { pageSize = 100, 
   return { ...parts, tracker, callbackService, sweepParts };
 }
 
+const IN_AN_HOUR = new Date(NOW.getTime() + 3_600_000);
+
 function emitted(scenario: Scenario): Message {
-  const { strategy, intent, unknownGroups, maxAttempts } = scenario;
+  const { strategy, intent, later, unknownGroups, maxAttempts } = scenario;
   const late = strategy === "callback" || intent;
   return messageOf({
     ...{ _id: ID, strategy, maxAttempts, event: EVENT, body: Buffer.from(JSON.stringify(PAYLOAD)), createdAt: NOW },
     ...{ receiptTimeoutMs: 1000, backoff: { initialMs: 1000, maxMs: 1000, jitter: "none" as const } },
-    waiting: unknownGroups ? [ANY_GROUP] : groupsOf(scenario),
+    waiting: unknownGroups || later ? [ANY_GROUP] : groupsOf(scenario),
+    ...(later && { status: STATUS.scheduled, sendAt: IN_AN_HOUR }),
     ...(late && { delays: [1000, 2000], round: 1 }),
     ...(intent && { intent }),
     ...(intent === "source" && { source: { action: "orders.source", params: {} } })
@@ -435,16 +441,18 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
   };
 
   const byHuman =
-    (act: "retry" | "resolve"): Script =>
+    (act: "retry" | "resolve" | "cancel"): Script =>
     async stage => {
       const { messages, operations } = house(stage, groups).store;
       const [message] = await messages.find([ID]);
       const note = { at: NOW, by: "ann", act };
-      if (message) await (act === "retry" ? operations.retry(message, NOW, note) : operations.resolve(message, note));
+      if (!message) return;
+      await (act === "retry" ? operations.retry(message, NOW, note) : operations[act](message, note));
     };
 
   /** What a broken protocol does not wait for. */
   const late: Script = (stage, part) => stage.ask(part as Effect);
 
-  return { emit, handle, track, pass, answer, late, retry: byHuman("retry"), resolve: byHuman("resolve") };
+  const humans = { retry: byHuman("retry"), resolve: byHuman("resolve"), cancel: byHuman("cancel") };
+  return { emit, handle, track, pass, answer, late, ...humans };
 }

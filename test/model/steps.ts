@@ -220,9 +220,10 @@ export class Steps {
     if (row?.dueAt && (row.dueAt as Date) < NOW)
       for (let n = 1; n <= (this.model.sweepers ?? 1); n++)
         await start(`sweeper-${n}`, "pass", { nodeID: `sweeper-${n}` });
-    for (const act of ["retry", "resolve"] as const) {
+    for (const act of ["retry", "resolve", "cancel"] as const) {
       const to = successor(state);
-      if (row?.status !== STATUS.dead || state.slots.human || !spend(to, act)) continue;
+      if (row?.status !== (act === "cancel" ? STATUS.scheduled : STATUS.dead) || state.slots.human || !spend(to, act))
+        continue;
       await this.#enter(to, "human", act, act, undefined, {});
       steps.push({ label: `a human will ${act}`, state: to, fault: true });
     }

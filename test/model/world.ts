@@ -24,6 +24,8 @@ export interface Faults {
   /** A human retries, or resolves, a message that is dead: an act, no fault. */
   retry?: number;
   resolve?: number;
+  /** Or calls one off that is scheduled. */
+  cancel?: number;
   /** A human pauses the first group, and resumes it some time. */
   pause?: number;
 }
@@ -31,7 +33,7 @@ export interface Faults {
 export type Fault = keyof Faults;
 
 /** After these an attempt still is made once. */
-const HARMLESS: readonly Fault[] = ["fail", "outage", "purge", "retry", "resolve", "pause"];
+const HARMLESS: readonly Fault[] = ["fail", "outage", "purge", "retry", "resolve", "cancel", "pause"];
 
 /** A process, or a part of one, with what it has in its hands. */
 export interface Slot {

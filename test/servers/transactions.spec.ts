@@ -52,6 +52,31 @@ it("a committed transaction delivers after the commit, never before", async () =
   expect(await orders.countDocuments({ _id: "o1" })).toBe(1);
 });
 
+it("what is to be sent later is stored in the transaction, too, or not at all", async () => {
+  const { broker, emit, mongo, heard, store } = await shop();
+  const later = { delayMs: 1000 };
+  await mongo.withSession(session =>
+    session.withTransaction(async () => {
+      expect(await emit("order.created", { id: "o1" }, { id: "o1", session, ...later })).toMatchObject({
+        status: "scheduled"
+      });
+      expect(await store.messages.find(["o1"])).toEqual([]);
+    })
+  );
+  const failed = mongo.withSession(session =>
+    session.withTransaction(async () => {
+      await emit("order.created", { id: "o2" }, { id: "o2", session, ...later });
+      throw new Error("no credit");
+    })
+  );
+  expect((await errorOf(failed)).message).toBe("no credit");
+  const [row] = await store.messages.find(["o1"]);
+  expect(row).toMatchObject({ status: "scheduled", waiting: ["*"] });
+  await reaches(broker, "o1", "consumed");
+  expect(heard).toEqual(["o1"]);
+  expect(await store.messages.find(["o2"])).toEqual([]);
+});
+
 it("is delivered though nobody ends the session: a sweep finds it", async () => {
   const { broker, emit, mongo, heard } = await shop();
   const session = mongo.startSession();

@@ -70,13 +70,18 @@ export function deadOf(fields: Partial<Message> = {}): Message {
 }
 
 export function finalOf(
-  status: "consumed" | "resolved" | "withdrawn",
+  status: "consumed" | "resolved" | "withdrawn" | "cancelled",
   doneAt: Date,
   fields: Partial<Message> = {}
 ): Message {
   const final = messageOf({ status, waiting: [], at: doneAt, ...fields });
   delete final.dueAt;
   return final;
+}
+
+/** To be sent at `sendAt`, to whoever is known then. */
+export function scheduledOf(sendAt: Date, fields: Partial<Message> = {}): Message {
+  return messageOf({ status: "scheduled", waiting: ["*"], sendAt, dueAt: sendAt, ...fields });
 }
 
 export function receiptOf(fields: Partial<Receipt> = {}): Receipt {

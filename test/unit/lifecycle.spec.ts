@@ -16,7 +16,9 @@ const DRAWN: readonly (readonly [from: Status, to: End, words: string])[] = [
   ["dead", "pending", "retry"],
   ["dead", "consumed", "late receipt"],
   ["dead", "resolved", "resolved (final, with a note)"],
-  ["dead", "discarded", "discarded (removed, with an audit record)"]
+  ["dead", "discarded", "discarded (removed, with an audit record)"],
+  ["scheduled", "pending", "its instant has come"],
+  ["scheduled", "cancelled", "called off"]
 ];
 
 /** Legal, and left out of the graph so that it can be read. */
@@ -28,6 +30,8 @@ const UNDRAWN: readonly (readonly [from: Status, to: End, reason: string])[] = [
     "published",
     "the group that had failed answers late, or is resolved or forgotten, and others are waited for"
   ],
+  ["scheduled", "resolved", "all groups that it names were forgotten"],
+  ["scheduled", "dead", "the store refuses the change to pending"],
   ["pending", "consumed", "the receipts were quicker than the record of the publish"],
   ["pending", "resolved", "a human closes what nobody wants any more, or has resolved a group before the last receipt"],
   [
@@ -61,7 +65,7 @@ describe("the graph in the header", () => {
   });
 
   it("calls final what is final", () => {
-    expect(STATUSES.filter(isFinal)).toEqual([STATUS.consumed, STATUS.resolved, STATUS.withdrawn]);
+    expect(STATUSES.filter(isFinal)).toEqual([STATUS.consumed, STATUS.resolved, STATUS.withdrawn, STATUS.cancelled]);
     for (const status of STATUSES.filter(isFinal)) expect(header).toMatch(new RegExp(`${status}\\s+\\(final`));
     for (const status of STATUSES.filter(status => !isFinal(status)))
       expect(header).not.toMatch(new RegExp(`${status}\\s+\\(final`));
@@ -70,6 +74,6 @@ describe("the graph in the header", () => {
 
 it("every status is its own name, and can be reached", () => {
   for (const [key, value] of Object.entries(STATUS)) expect(key).toBe(value);
-  const first: Status[] = ["intended", "pending"];
+  const first: Status[] = ["scheduled", "intended", "pending"];
   for (const status of STATUSES) expect(first.includes(status) || sourcesOf(status).length > 0).toBe(true);
 });

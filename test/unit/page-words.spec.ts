@@ -81,7 +81,10 @@ const all = (more: Partial<Overview> = {}): Overview => ({
   ...more
 });
 const messages = (dead: number, parked: number): Overview["messages"] => ({
-  byStatus: { intended: 0, pending: 0, published: 0, consumed: 9, dead, resolved: 0, withdrawn: 0 },
+  byStatus: {
+    ...{ scheduled: 0, intended: 0, pending: 0, published: 0, consumed: 9, dead, resolved: 0 },
+    ...{ withdrawn: 0, cancelled: 0 }
+  },
   ...{ parked, capped: ["dead"], oldestPendingMs: null, oldestUnconsumedMs: null, oldestDeadMs: 5000 }
 });
 

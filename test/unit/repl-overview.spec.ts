@@ -13,7 +13,10 @@ const overview: Overview = {
   at: seen,
   nodeID: "desk",
   messages: {
-    byStatus: { intended: 0, pending: 2, published: 0, consumed: 10_000, dead: 1, resolved: 0, withdrawn: 0 },
+    byStatus: {
+      ...{ scheduled: 0, intended: 0, pending: 2, published: 0, consumed: 10_000, dead: 1, resolved: 0 },
+      ...{ withdrawn: 0, cancelled: 0 }
+    },
     parked: 3,
     capped: ["consumed"],
     oldestPendingMs: 61_000,

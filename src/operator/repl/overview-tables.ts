@@ -1,4 +1,4 @@
-import { STATUSES } from "../../message/lifecycle";
+import { STATUSES, type Status } from "../../message/lifecycle";
 import type { GroupNow } from "../groups-now";
 import type { History, HistoryStep } from "../history";
 import type { MessagesNow, Overview } from "../overview";
@@ -46,6 +46,9 @@ const UNASKED: Partial<Record<Overview["nodes"][number]["kind"], string>> = {
   unasked: "not asked"
 };
 
+/** Shown where there is one. */
+const RARE: readonly Status[] = ["scheduled", "intended", "withdrawn", "cancelled"];
+
 function stateOf(health: Overview["nodes"][number]["health"]): string {
   if (!health) return "";
   const { ok, failing, degraded } = health;
@@ -60,7 +63,7 @@ function messagesTable({ byStatus, capped, oldestPendingMs, oldestUnconsumedMs, 
   };
   return grid(
     ["status", "messages", "oldest"],
-    STATUSES.filter(status => byStatus[status] || (status !== "intended" && status !== "withdrawn")).map(status => [
+    STATUSES.filter(status => byStatus[status] || !RARE.includes(status)).map(status => [
       ...[status, counted(byStatus[status], capped.includes(status)), age(oldest[status])]
     ])
   );

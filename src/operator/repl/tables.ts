@@ -99,7 +99,13 @@ export function storyText({ timeline, groups, payload, meta, ...row }: MessageSt
   ].join("\n");
 }
 
-export const DONE = { retry: "retried", resolve: "resolved", discard: "discarded", replay: "sent" };
+export const DONE = {
+  retry: "retried",
+  resolve: "resolved",
+  discard: "discarded",
+  cancel: "cancelled",
+  replay: "sent"
+};
 
 export function actTable(
   act: keyof typeof DONE,

@@ -86,7 +86,7 @@ export const VERBS: Readonly<Record<string, Verb>> = {
   },
   list: {
     about:
-      "Messages, newest first.\nWithout a filter, those that are not final (dead, pending, published, intended) come before the others.",
+      "Messages, newest first.\nWithout a filter, those that are not final (dead, pending, published, scheduled, intended) come before the others.",
     options: [...FILTER, "cursor", "pageSize"],
     lists: LISTS,
     takes: "nothing",
@@ -114,6 +114,13 @@ export const VERBS: Readonly<Record<string, Verb>> = {
       isBulk(params)
         ? runBulk("discard", call, params, terminal)
         : actTable("discard", await call("discard", parkedParams(onlyActs("discard", params))))
+  },
+  cancel: {
+    about: `Takes back scheduled messages before they are sent.\n${NOTE}\nGive up to 500 ids, or a filter: the 100 newest that match, or --limit.`,
+    options: [...FILTER, "note", "by", "dryRun", "limit"],
+    lists: LISTS,
+    takes: "ids",
+    run: async (call, params) => actTable("cancel", await call("cancel", params))
   },
   bulks: {
     about: "Bulk acts, newest first.",

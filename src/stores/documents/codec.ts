@@ -34,6 +34,7 @@ export const ROW_DEFAULTS = {
 const PLAIN = [
   "dueAt",
   "claim",
+  "sendAt",
   "reason",
   "intent",
   "resend",

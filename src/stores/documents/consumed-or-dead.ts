@@ -1,7 +1,7 @@
 import { groupErrorOf } from "../../message/failure-text";
 import { lastErrorOf } from "../../message/last-error";
 import { openStatusOf, STATUS, sourcesOf } from "../../message/lifecycle";
-import { ANY_GROUP, LIBRARY, type Note } from "../../message/message";
+import { ANY_GROUP, LIBRARY, type MessageHead, type Note, openAtOf } from "../../message/message";
 import type {
   DeadMessage,
   ExcusedRecord,
@@ -24,7 +24,8 @@ import {
   notDead,
   noted,
   OPEN,
-  recipientsNote
+  recipientsNote,
+  SENT
 } from "./rows";
 
 /** Fields that a consumed message does not need any more. */
@@ -220,7 +221,7 @@ export class ConsumedOrDead {
         status: { $in: sourcesOf(STATUS.consumed) },
         $or: [{ status: STATUS.dead }, { "resolved.0": { $exists: true } }]
       },
-      { fields: ["status", "waiting", "failed", "dueAt", "publishedAt", "createdAt"] }
+      { fields: ["status", "waiting", "failed", "dueAt", "publishedAt", "createdAt", "sendAt"] }
     );
     const operations = docs.flatMap(doc => settling(doc, this.db.now()) ?? []);
     if (operations.length) await messages.bulk(operations);
@@ -232,7 +233,8 @@ function groupsOf(doc: Doc | undefined): Record<string, Record<string, unknown>>
 }
 
 function settling(doc: Doc, now: Date): Operation | undefined {
-  const { _id, status, publishedAt, createdAt: at } = doc;
+  const { _id, status, publishedAt } = doc;
+  const at = openAtOf(doc as unknown as MessageHead);
   const waits = (doc.waiting as string[]).length > 0;
   const failed = ((doc.failed ?? []) as string[]).length > 0;
   const none = { ...(!waits && hasNone("waiting")), ...(!failed && hasNone("failed")) };
@@ -257,7 +259,7 @@ function recordingReceipt(records: HandledRecord[]): Operation {
   const path = pathOf("receipts", group);
   const out = { $in: [group] };
   return {
-    filter: { _id: { $in: idsOf(records) }, [path]: { $exists: false } },
+    filter: { _id: { $in: idsOf(records) }, ...SENT, [path]: { $exists: false } },
     change: {
       $set: { [path]: receipt },
       $pull: { waiting: out, failed: out, resolved: out, lastErrors: { group: out } },

@@ -6,6 +6,7 @@ import { type Change, type Database, type Doc, EPOCH, type Filter, type Operatio
 import type { GuardedMessages } from "./guarded-messages";
 import {
   CLOSED,
+  DUE,
   failureKept,
   groupIdentical,
   idsOf,
@@ -34,7 +35,7 @@ export class DueMessages {
     const filter = {
       ...searched,
       v: ROW_VERSION,
-      ...OPEN,
+      ...DUE,
       dueAt: { $gte: from, $lte: now },
       ...(buckets && { bucket: { $in: buckets } })
     };
@@ -49,7 +50,7 @@ export class DueMessages {
     const past = { dueAt: { $gte: EPOCH, $lte: now } };
     const due = checked ? { $or: [{ claim: { $exists: false } }, past] } : past;
     const _id = { $in: ids.map(String) };
-    if (!(await messages.update({ _id, ...OPEN, ...due }, { $set: { claim, dueAt: until } }))) return [];
+    if (!(await messages.update({ _id, ...DUE, ...due }, { $set: { claim, dueAt: until } }))) return [];
     const docs = await messages.find({ _id, claim });
     const page = readable(docs);
     if (page.length < docs.length) await this.#setAside(docs, page, unreadable);
@@ -63,6 +64,19 @@ export class DueMessages {
       await this.db.collections.messages.update({ _id: doc._id, claim: doc.claim }, { $unset: CLOSED });
       tell?.(errorOf(() => decodeMessage(doc)));
     }
+  }
+
+  async begun(ids: string[], claim: string): Promise<Set<string>> {
+    if (!ids.length) return new Set();
+    const { messages } = this.db.collections;
+    const held = { _id: { $in: ids.map(String) }, claim };
+    const changed = await messages.update(
+      { ...held, status: STATUS.scheduled },
+      { $set: { status: STATUS.pending, at: this.db.now() } }
+    );
+    if (changed === ids.length) return new Set(ids);
+    const rows = await messages.find({ ...held, status: STATUS.pending }, { fields: ["_id"] });
+    return new Set(rows.map(({ _id }) => _id));
   }
 
   async named(records: NamingRecord[]): Promise<Set<string>> {

@@ -11,7 +11,7 @@ import {
 } from "../../message/message";
 import type { DeadMessage } from "../store-records";
 import type { Attempted, Change, Collection, Count, Database, Doc, Filter, Operation, Page } from "./collection";
-import { CLOSED, lastErrorsKept, OPEN } from "./rows";
+import { CLOSED, DUE, lastErrorsKept } from "./rows";
 
 type Refusal = Attempted["refused"][number];
 
@@ -158,7 +158,7 @@ export class GuardedMessages implements Collection {
 
   /** False = it is not open. */
   async #makeDead(id: string, error: ReliableError): Promise<boolean> {
-    const filter = { _id: id, ...OPEN };
+    const filter = { _id: id, ...DUE };
     const [row] = await this.#messages.find(filter, { fields: ["waiting", "failed"] });
     if (!row) return false;
     const { waiting, failed } = row as { waiting?: unknown; failed?: unknown };

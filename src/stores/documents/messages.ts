@@ -1,6 +1,6 @@
 import { ReliableError } from "../../errors";
 import { STATUS } from "../../message/lifecycle";
-import type { Message, MessageHead } from "../../message/message";
+import { type Message, type MessageHead, openAtOf } from "../../message/message";
 import type { Subscription } from "../../message/records";
 import type { MessageStore } from "../store";
 import type {
@@ -231,6 +231,10 @@ export class DocumentMessages implements MessageStore {
     return this.#due.named(records);
   }
 
+  begun(ids: string[], claim: string): Promise<Set<string>> {
+    return this.#due.begun(ids, claim);
+  }
+
   rescheduled(records: RescheduleRecord[], late?: boolean): Promise<number> {
     return this.#due.rescheduled(records, late);
   }
@@ -250,9 +254,12 @@ export class DocumentMessages implements MessageStore {
   async timings(ids: string[]): Promise<Timing[]> {
     const docs = await this.db.collections.messages.find(
       { _id: { $in: ids.map(String) }, status: STATUS.consumed },
-      { fields: ["event", "createdAt", "at"] }
+      { fields: ["event", "createdAt", "sendAt", "at"] }
     );
-    return docs.map(({ _id: id, event, createdAt, at }) => ({ id, event, createdAt, consumedAt: at }) as Timing);
+    return docs.map(({ _id: id, event, at, ...doc }) => {
+      const emittedAt = openAtOf(doc as unknown as MessageHead);
+      return { id, event, emittedAt, consumedAt: at } as Timing;
+    });
   }
 
   list(query: ListQuery, limit: number, countAll?: boolean): Promise<ListedMessages> {

@@ -1,5 +1,5 @@
 import { isFinal, openStatusOf, STATUS, STATUSES, type Status } from "../../message/lifecycle";
-import { ANY_GROUP, type MessageHead, type Note } from "../../message/message";
+import { ANY_GROUP, type MessageHead, type Note, openAtOf } from "../../message/message";
 import { namesGroup } from "../../message/pattern";
 import type { Discarded, Subscription } from "../../message/records";
 import type { OperationStore } from "../store";
@@ -32,6 +32,12 @@ export class DocumentOperations implements OperationStore {
 
   async resolve(message: MessageHead, given: Note): Promise<boolean> {
     return this.#leaveDead(resolving(message, given));
+  }
+
+  async cancel({ _id }: MessageHead, note: Note): Promise<boolean> {
+    const $set = { status: STATUS.cancelled, at: note.at, waiting: [] };
+    const change = { $set, $unset: CLOSED, $push: noted(note) };
+    return (await this.db.collections.messages.update({ _id: String(_id), status: STATUS.scheduled }, change)) > 0;
   }
 
   async discard(message: MessageHead, record: Discarded): Promise<boolean> {
@@ -83,7 +89,7 @@ export class DocumentOperations implements OperationStore {
       },
       {
         limit: RELEASE_PAGE,
-        fields: ["status", "waiting", "failed", "resolved", "groups", "createdAt", "publishedAt"]
+        fields: ["status", "waiting", "failed", "resolved", "groups", "createdAt", "sendAt", "publishedAt"]
       }
     );
     // The databases' regular expressions differ in details (a name that ends in a newline). Labels that do not belong
@@ -141,11 +147,11 @@ function notFailedAnyMore(groups: string[]): Record<string, true> {
 
 /** The first one that matches retries it, and after it none of the others does. */
 export function retrying(message: MessageHead, at: Date, given: Note): [Operation, Operation, Operation] {
-  const { failed, spent, createdAt } = message;
+  const { failed, spent } = message;
   const filter = asGiven(message);
   const note = { ...given, groups: failed };
   const base = failed.filter(group => spent[group] !== undefined).map(group => [pathOf("base", group), spent[group]]);
-  const $set = { status: STATUS.pending, at: createdAt, retriedAt: at, ...Object.fromEntries(base) };
+  const $set = { status: STATUS.pending, at: openAtOf(message), retriedAt: at, ...Object.fromEntries(base) };
   const change: Change = {
     $addToSet: { waiting: { $each: failed } },
     // Attempts counted up to here do not count any more.
@@ -167,7 +173,7 @@ export function retrying(message: MessageHead, at: Date, given: Note): [Operatio
 
 /** Likewise. */
 export function resolving(message: MessageHead, given: Note): [Operation, Operation] {
-  const { failed, createdAt } = message;
+  const { failed } = message;
   const filter = asGiven(message);
   const note = { ...given, groups: failed };
   return [
@@ -176,7 +182,7 @@ export function resolving(message: MessageHead, given: Note): [Operation, Operat
     {
       filter: { ...filter, "waiting.0": { $exists: true } },
       change: {
-        $set: { status: openStatusOf(message), at: createdAt },
+        $set: { status: openStatusOf(message), at: openAtOf(message) },
         $addToSet: { resolved: { $each: failed } },
         $unset: { failed: true, reason: true, ...NOT_DEAD },
         $push: noted(note)
@@ -207,7 +213,7 @@ function releaseOf(
   isMeant: (label: string) => boolean,
   given: Note
 ): { doc: Doc; operation: Operation; ends?: Status } {
-  const { _id, publishedAt, createdAt } = doc;
+  const { _id, publishedAt } = doc;
   const status = doc.status as Status;
   const waiting = (doc.waiting as string[]).filter(label => !isMeant(label));
   const failedBefore = (doc.failed ?? []) as string[];
@@ -229,7 +235,7 @@ function releaseOf(
   }
   if (waiting.length) {
     const isAlive = status === STATUS.dead;
-    const alive = { status: openStatusOf({ publishedAt }), at: createdAt };
+    const alive = { status: openStatusOf({ publishedAt }), at: openAtOf(doc as unknown as MessageHead) };
     return { doc, operation: isAlive ? changing(alive, { reason: true, ...NOT_DEAD }) : changing({}) };
   }
   // Not sent yet: groups that subscribe before it is sent may still get it.

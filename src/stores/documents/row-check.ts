@@ -62,7 +62,7 @@ const KINDS: [kind: string, is: Is, fields: string[], needed: boolean][] = [
   ["text", isText, ["event", "producer"], true],
   ["a status", value => STATUSES.includes(value as Status), ["status"], true],
   ["an instant", isInstant, ["createdAt", "at"], true],
-  ["an instant", isInstant, ["dueAt", "publishedAt", "retriedAt", "droppedAt", "unreachableSince"], false],
+  ["an instant", isInstant, ["dueAt", "sendAt", "publishedAt", "retriedAt", "droppedAt", "unreachableSince"], false],
   ["a number", isNumber, ["maxAttempts", "receiptTimeoutMs", "unroutableMs"], false],
   ["a list of texts", isListOf(isText), ["waiting"], true],
   ["a list of texts", isListOf(isText), ["failed", "resolved", "only", "keys"], false],

@@ -75,6 +75,20 @@ async function census(run: Run, name: string): Promise<string[]> {
   return (await points) ?? [];
 }
 
+const later: Fault = {
+  name: "kill-later",
+  title:
+    "SIGKILL of sweepers and producers, six times, while a third of all is to be sent later and some of it is called off",
+  shape: { laterMs: 4000 },
+  async inject(run) {
+    for (let i = 0; i < 6; i++) {
+      await run.sleep(run.int(300, 2500));
+      await run.bounce(run.pick([...Cluster.NAMES.sweeper, ...Cluster.NAMES.producer]));
+    }
+  },
+  also: (_run, { cancelled }) => (cancelled > 0 ? [] : ["nothing was called off"])
+};
+
 const rolling: Fault = {
   name: "rolling-restart",
   title: "rolling restart of everything, one process at a time (SIGTERM), under load",
@@ -113,6 +127,7 @@ export const processFaults: Fault[] = [
   ...ROLES.map(frozen),
   ...ROLES.map(atEveryAwait),
   everything,
+  later,
   rolling,
   offline
 ];

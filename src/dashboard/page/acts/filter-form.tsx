@@ -5,7 +5,7 @@ import { listTexts as texts } from "./page-texts";
 
 export type Field = keyof typeof texts.fields;
 
-const STATUSES = ["intended", "pending", "published", "consumed", "dead", "resolved"];
+const STATUSES = ["scheduled", "intended", "pending", "published", "consumed", "dead", "resolved", "cancelled"];
 const TIMES = ["15min", "1h", "6h", "1d", "7d"];
 
 interface Given {

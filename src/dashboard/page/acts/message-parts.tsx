@@ -27,6 +27,7 @@ export function MessageFacts({ story }: { story: Story }) {
         [field.status, <StatusBadge key="status" status={story.status} />],
         [field.producer, <Id key="producer" text={story.producer} />],
         [field.createdAt, <Time key="at" at={story.createdAt} />],
+        [field.sendAt, story.sendAt !== undefined && <Time key="send" at={story.sendAt} />],
         [field.deadAt, story.deadAt !== undefined && <Time key="dead" at={story.deadAt} />],
         [field.dueAt, story.dueAt !== undefined && <Time key="due" at={story.dueAt} />],
         [field.attempts, attemptsText(story)],

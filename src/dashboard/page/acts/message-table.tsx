@@ -11,6 +11,7 @@ const TONES: Record<string, Tone> = {
   pending: "info",
   published: "info",
   intended: "info",
+  scheduled: "info",
   consumed: "ok"
 };
 

@@ -1,28 +1,30 @@
 import { useMemo } from "preact/hooks";
 import { api } from "../kit/api";
 import { clock } from "../kit/format";
-import { Id } from "../kit/parts";
+import { Id, Time } from "../kit/parts";
 import { usePoll } from "../kit/poll";
 import { Polled } from "../kit/polled";
 import { ActDialog } from "./act-dialog";
-import type { FilterAct, Story } from "./shapes";
+import type { OneAct, Story } from "./shapes";
 import { retryTargets } from "./story";
 import { actTexts as texts } from "./texts";
 
 interface Given {
-  act: FilterAct;
+  act: OneAct;
   id: string;
   onClose: () => void;
   /** It is done, for this reason. */
   onDone?: (note: string) => void;
 }
 
-/** Retry, resolve or discard one message. */
+/** Retry, resolve or discard one message, or call it off. */
 export function OneDialog({ act, id, onClose, onDone }: Given) {
   const story = usePoll("get", { id, payload: false });
   const typed = useMemo(() => ({ what: id, isRight: (text: string) => text.trim() === id }), [id]);
   const { data } = story;
-  const notDead = data && data.status !== "dead" ? texts.one.notDead(data.status) : undefined;
+  const wanted = act === "cancel" ? "scheduled" : "dead";
+  const isOver = data !== undefined && data.status !== wanted;
+  const why = act === "cancel" ? texts.one.notScheduled : texts.one.notDead;
   return (
     <ActDialog
       act={act}
@@ -32,8 +34,8 @@ export function OneDialog({ act, id, onClose, onDone }: Given) {
       onClose={onClose}
       typed={act === "discard" ? typed : undefined}
       noteLabel={act === "resolve" ? texts.one.resolveWhy : undefined}
-      reason={notDead}
-      {...(act === "discard" && { tone: "danger" as const })}
+      reason={isOver ? why(data.status) : undefined}
+      {...((act === "discard" || act === "cancel") && { tone: "danger" as const })}
       onAct={async note => {
         await api.act(act, { id, note });
         onDone?.(note);
@@ -44,13 +46,23 @@ export function OneDialog({ act, id, onClose, onDone }: Given) {
   );
 }
 
-function Meaning({ act, story }: { act: FilterAct; story: Story }) {
+function Meaning({ act, story }: { act: OneAct; story: Story }) {
   const { again, not } = retryTargets(story, ageMs => clock(Date.now() - ageMs));
   return (
     <>
       <p>
         <bdi>{story.event}</bdi> · <Id text={story.id} />
       </p>
+      {act === "cancel" && (
+        <p class="act-warning">
+          {story.sendAt !== undefined && (
+            <>
+              {texts.one.sendAt} <Time at={story.sendAt} />.{" "}
+            </>
+          )}
+          {texts.one.cancel}
+        </p>
+      )}
       {act === "resolve" && <p>{texts.one.resolve}</p>}
       {act === "discard" && <p class="act-warning">{texts.one.discard}</p>}
       {act === "retry" && (

@@ -15,6 +15,9 @@ export type ActResult = ActAnswer<"retry">;
 /** What acts on all dead messages that match. */
 export type FilterAct = "retry" | "resolve" | "discard";
 
+/** What acts on one message. */
+export type OneAct = FilterAct | "cancel";
+
 export type ReplayBegun = ActAnswer<"replay">;
 /** `meta` comes with it where payloads are hidden; `withheld` says why there is none. */
 export type PayloadAnswer = Answer<"payload"> & { meta?: Record<string, unknown>; withheld?: string };

@@ -62,6 +62,7 @@ const PAST: Record<string, string> = {
   retry: "has retried it",
   resolve: "has resolved it",
   discard: "has discarded it",
+  cancel: "has called it off",
   forget: "has forgotten its group"
 };
 

@@ -1,5 +1,5 @@
 import { count } from "../kit/format";
-import type { FilterAct } from "./shapes";
+import type { FilterAct, OneAct } from "./shapes";
 
 /** Texts of acts. Names of buttons and headings stay as they are: tests find by them. */
 
@@ -7,7 +7,7 @@ import type { FilterAct } from "./shapes";
 export const messages = (n: number, capped?: boolean) =>
   `${count(n, capped)} ${n === 1 && !capped ? "message" : "messages"}`;
 
-const VERB: Record<FilterAct, string> = { retry: "Retry", resolve: "Resolve", discard: "Discard" };
+const VERB: Record<OneAct, string> = { retry: "Retry", resolve: "Resolve", discard: "Discard", cancel: "Call off" };
 
 export const verb = (act: FilterAct): string => VERB[act];
 
@@ -29,15 +29,18 @@ export const actTexts = {
   nobodyElse: "Who has changed it stands in its timeline.",
 
   one: {
-    title: (act: FilterAct, id: string) => `${VERB[act]} ${id}?`,
-    submit: (act: FilterAct) => `${VERB[act]} 1 message`,
+    title: (act: OneAct, id: string) => `${VERB[act]} ${id}?`,
+    submit: (act: OneAct) => `${VERB[act]} 1 message`,
     again: "It goes again to:",
     not: "Not to:",
     nobody: "nobody",
     resolve: "It will not be sent again. Has it been dealt with in another way?",
     resolveWhy: "How was it dealt with?",
     discard: "It is deleted for ever. A record of it stays, without its payload.",
+    cancel: "It is not sent, to nobody. It cannot be brought back: it would have to be emitted again.",
+    sendAt: "It is to be sent at",
     event: "Event",
+    notScheduled: (status: string) => `It is ${status} now: only what is still scheduled can be called off.`,
     notDead: (status: string) => `It is ${status} now: only dead messages can be retried, resolved or discarded.`
   },
   some: {

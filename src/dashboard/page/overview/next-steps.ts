@@ -70,9 +70,11 @@ export function countsOf(messages: Overview["messages"]): Count[] {
     },
     status("pending", messages?.oldestPendingMs),
     status("published", messages?.oldestUnconsumedMs),
+    status("scheduled"),
     status("intended"),
     status("consumed"),
     status("resolved"),
-    status("withdrawn")
+    status("withdrawn"),
+    status("cancelled")
   ];
 }

@@ -9,7 +9,7 @@ import { OneDialog } from "../acts/one-dialog";
 import { messageTexts as texts } from "../acts/page-texts";
 import { Meta, Payload } from "../acts/payload";
 import { Retried } from "../acts/retried";
-import type { FilterAct, Story } from "../acts/shapes";
+import type { OneAct, Story } from "../acts/shapes";
 import { traceLink } from "../acts/story";
 import { Empty, Long, PageHead } from "../kit/parts";
 import { usePoll } from "../kit/poll";
@@ -17,7 +17,7 @@ import { Polled } from "../kit/polled";
 import { link, setParams, useRoute } from "../kit/route";
 import { session } from "../kit/session";
 
-const ACTS: readonly FilterAct[] = ["retry", "resolve", "discard"];
+const ACTS: readonly OneAct[] = ["retry", "resolve", "discard", "cancel"];
 
 /** As much of an error as is shown at first: a stack is folded. */
 const ERROR_SHOWN = 500;
@@ -49,7 +49,7 @@ function One({ id }: { id: string }) {
   // Of a dead one it is known; of one that was retried it stands in the address.
   const cause = own ? { ...since(kept), ...causeParams(own) } : hasCause(kept) ? kept : undefined;
   const act = ACTS.find(each => each === params["dialog"]);
-  const done = (what: FilterAct, note: string) => {
+  const done = (what: OneAct, note: string) => {
     if (what !== "retry") return;
     carriedNote.value = note;
     setParams({ ...cause, first: id }, { replace: true });
@@ -116,6 +116,11 @@ function Whole({ story, cause }: { story: Story; cause: Readonly<Record<string, 
         >
           {texts.discard}
         </ActButton>
+        {status === "scheduled" && (
+          <ActButton act="cancel" tone="danger" onClick={() => openDialog("cancel", { id })}>
+            {texts.cancel}
+          </ActButton>
+        )}
       </div>
       <div class="card">
         <MessageFacts story={story} />

@@ -17,14 +17,17 @@ export const overview = {
     dead: "Dead",
     pending: "Pending",
     published: "Under way",
+    scheduled: "Scheduled",
     intended: "Intended",
     consumed: "Consumed",
     resolved: "Resolved",
-    withdrawn: "Withdrawn"
+    withdrawn: "Withdrawn",
+    cancelled: "Called off"
   },
   parked: "Parked",
   oldest: (age: string) => `oldest ${age}`,
   hints: {
+    scheduled: "to be sent later",
     pending: "stored, not yet at RabbitMQ",
     published: "at RabbitMQ, receipts awaited"
   } as Readonly<Record<string, string>>,

@@ -1,6 +1,7 @@
 import type { JobOptions } from "../src/amqp-queue/queues";
 import type { CancelOptions } from "../src/emit/cancel";
 import type { EmitOptions } from "../src/emit/emit-options";
+import type { EmitItem, EmitOutcome } from "../src/emit/many";
 import type { EmitResult } from "../src/emit/strategy";
 import type { ConsumerOptions } from "../src/options/options";
 
@@ -9,6 +10,8 @@ declare module "moleculer" {
   interface Service {
     /** Only on services with the `ReliableEmit` mixin. */
     reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
+    /** Only on services with the `ReliableEmit` mixin. */
+    reliableEmitMany(items: EmitItem[], options?: EmitOptions): Promise<EmitOutcome[]>;
     /** Only on services with the `ReliableEmit` mixin. */
     reliableCancel(id: string, options?: CancelOptions): Promise<void>;
     /** Only on services with the `ReliableAmqpQueue` mixin. */
@@ -29,5 +32,6 @@ declare module "moleculer" {
 /** The mixin's methods, for `ServiceSchema<Settings, ReliableMethods>`. */
 export interface ReliableMethods {
   reliableEmit(event: string, payload: unknown, options?: EmitOptions): Promise<EmitResult>;
+  reliableEmitMany(items: EmitItem[], options?: EmitOptions): Promise<EmitOutcome[]>;
   reliableCancel(id: string, options?: CancelOptions): Promise<void>;
 }

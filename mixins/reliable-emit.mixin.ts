@@ -1,16 +1,16 @@
 import { ServiceBroker, type ServiceSchema } from "moleculer";
-import { type CancelOptions, checkCancel } from "../src/emit/cancel";
 import type { EmitOptions } from "../src/emit/emit-options";
 import type { EmitResult } from "../src/emit/strategy";
 import { bindingKey, consumerGroup } from "../src/message/pattern";
-import { actorOf } from "../src/operator/actor";
 import { mergeService } from "../src/options/merge";
 import type { ReliableOptions } from "../src/options/options";
 import { readOptions, serviceOptions } from "../src/options/resolve";
 import { eventQueue } from "../src/wire/names";
 import type { Broker } from "./broker";
+import { reliableCancel } from "./cancel";
 import { startAll, stopAll } from "./consumers";
 import { emit } from "./emit";
+import { reliableEmitMany } from "./emit-many";
 import { eventHandler } from "./event-context";
 import { checkMoleculer } from "./moleculer-version";
 import { nodeOf } from "./node";
@@ -44,20 +44,11 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
         );
       },
 
-      /**
-       * Takes back a scheduled message. Of this and its sending one wins. Rejects with RELIABLE_NOT_FOUND,
-       * RELIABLE_ILLEGAL_TRANSITION (it is not scheduled any more), RELIABLE_NO_STORE, RELIABLE_BAD_OPTION.
-       */
-      async reliableCancel(
-        this: Mixed,
-        id: string,
-        { note = "no reason given", ctx }: CancelOptions = {}
-      ): Promise<void> {
-        const { runtime } = this.$reliable as State;
-        checkCancel(id, { note });
-        const actor = actorOf({ meta: metaOf(ctx), caller: this.fullName, nodeID: this.broker.nodeID });
-        await runtime.needStorage().operations.cancel({ id, note }, actor);
-      }
+      /** Several at once, with an outcome each; in a transaction all or none. See `emitMany`. */
+      reliableEmitMany,
+
+      /** Takes back a scheduled message. See there. */
+      reliableCancel
     },
 
     actions: producerActions,
@@ -95,10 +86,6 @@ export function ReliableEmit(options: ReliableOptions = {}): Partial<ServiceSche
     started: acquire,
     stopped: release
   } as unknown as Partial<ServiceSchema>;
-}
-
-function metaOf(ctx: unknown): { user?: unknown } {
-  return (ctx as { meta?: { user?: unknown } } | undefined)?.meta ?? {};
 }
 
 async function startConsumers(this: Mixed): Promise<void> {

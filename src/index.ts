@@ -8,6 +8,7 @@ export type { JobOptions, QueueOptions } from "./amqp-queue/queues";
 export type { CancelOptions } from "./emit/cancel";
 export type { EmitOptions } from "./emit/emit-options";
 export type { MessageKeys } from "./emit/keys";
+export type { EmitItem, EmitOutcome } from "./emit/many";
 export type { EmitResult } from "./emit/strategy";
 export { type ErrorType, ReliableError, ReliableRetryableError } from "./errors";
 export { STATUS, type Status, TRANSITIONS } from "./message/lifecycle";

@@ -17,6 +17,7 @@ export class HandlerTransaction {
   readonly #emits = new WaitGroup();
   /** Not private to this copy. */
   open = true;
+  #failed: { error: unknown } | undefined;
 
   constructor(
     /** The inbox of the store whose session it is. */
@@ -31,12 +32,20 @@ export class HandlerTransaction {
    * the transaction, which must not be committed before.
    */
   async run<T>(handler: () => Promise<T>): Promise<T> {
+    let result: T;
     try {
-      return await shared.current.run(this, handler);
+      result = await shared.current.run(this, handler);
     } finally {
       while (this.#emits.count) await this.#emits.idle();
       this.open = false;
     }
+    if (this.#failed) throw this.#failed.error;
+    return result;
+  }
+
+  /** It must not be committed, whatever its handler makes of the error. */
+  fail(error: unknown): void {
+    this.#failed ??= { error };
   }
 
   join<T>(emit: Promise<T>): Promise<T> {

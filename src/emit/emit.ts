@@ -34,6 +34,12 @@ export interface EmitterParts {
   load: Load;
 }
 
+/** A transaction that emits are stored in. */
+export interface Joined {
+  /** Nothing of it is to be committed. */
+  fail(error: unknown): unknown;
+}
+
 /** `reliableEmit`: checks its arguments, then lets the strategy keep the message. */
 export class Emitter {
   constructor(private readonly parts: EmitterParts) {}
@@ -75,6 +81,18 @@ export class Emitter {
     } finally {
       end?.();
     }
+  }
+
+  /** Of several emits that are stored together or not at all. Throws what `emit` would reject with for its arguments. */
+  check(source: EmitSource, event: string, payload: unknown, options: EmitOptions): void {
+    newMessage(source, event, payload, options, this);
+  }
+
+  /** What emits with these options would join. */
+  joined(source: Pick<EmitSource, "session">, options: EmitOptions): Joined | undefined {
+    if (options.session) return { fail: () => abort(options.session) };
+    const run = this.#runOf(source as EmitSource, options);
+    return run && { fail: error => run.fail(error) };
   }
 
   /** Some are timed: until their promise holds, and until a handler of this node has them. */
@@ -146,6 +164,12 @@ export class Emitter {
   #refuse(): never {
     throw noStore(this.parts.nodeID);
   }
+}
+
+/** A transaction that is over is left as it is, and so is what is no session: its emits have said so. */
+async function abort(session: unknown): Promise<void> {
+  const theirs = session as { inTransaction?(): boolean; abortTransaction?(): Promise<unknown> };
+  if (theirs.inTransaction?.()) await theirs.abortTransaction?.().catch(() => undefined);
 }
 
 export function noStore(nodeID: string): ReliableError {

@@ -5,6 +5,7 @@ import type { ConsumerSpec } from "../consumer/consumer-parts";
 import { decoding } from "../consumer/decoding";
 import { assertSameOptions } from "../consumer/same-options";
 import { type Courier, systemQueue } from "../couriers/courier";
+import type { Emitter } from "../emit/emit";
 import { noStore, notRunning } from "../emit/emit";
 import type { EmitOptions } from "../emit/emit-options";
 import type { EmitSource } from "../emit/new-message";
@@ -243,6 +244,12 @@ export class Runtime {
     if (this.#phase !== "started" || !this.#parts) return Promise.reject(this.#notRunning(event));
     this.traps.emitted(event);
     return this.#parts.emitter.emit(source, event, payload, options);
+  }
+
+  /** Of emits. Throws RELIABLE_NOT_STARTED, RELIABLE_STOPPED. */
+  get emitter(): Emitter {
+    if (this.#phase !== "started" || !this.#parts) throw this.#notRunning();
+    return this.#parts.emitter;
   }
 
   /** What the mixin's action `reliableResend` does: answers for the messages of this node's services. */

@@ -28,7 +28,7 @@ const graphOf = (source: string) =>
   source
     .slice(source.indexOf("emit with `commit`"), source.indexOf("\n */"))
     .split("\n")
-    .map((line, i) => (i === 0 ? line : line.replace(/^ \* {3}/, "")));
+    .map((line, i) => (i === 0 ? line : line.replace(/^ \*(?: {3})?/, "")));
 
 describe("README", () => {
   it("has 300 lines at most, and the two commands with which everybody begins", () => {

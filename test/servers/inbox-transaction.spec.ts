@@ -17,6 +17,7 @@ type Params = Record<string, unknown>;
 interface Handler {
   ctx: Context<Params>;
   emit(event: string, payload: unknown, options?: EmitOptions): Promise<unknown>;
+  emitMany: Service["reliableEmitMany"];
   /** In the handler's transaction. */
   count(): Promise<unknown>;
   run: number;
@@ -44,6 +45,7 @@ async function handling(handler: (inner: Handler) => unknown, options: ReliableO
           return handler({
             ctx,
             emit: (event, payload, more) => this.reliableEmit(event, payload, more),
+            emitMany: (items, more) => this.reliableEmitMany(items, more),
             count: () => counters.updateOne({ _id: "one" }, { $inc: { n: 1 } }, { session: session as ClientSession }),
             run: run as number
           });
@@ -134,6 +136,23 @@ it("an emit goes out of a run that is undone if it asks for that", async () => {
   await reaches(broker, id, "dead");
   await until(() => billed.length >= 4);
   expect(billed.map(({ by }) => by).toSorted()).toEqual(["callback", "commit", "null", "wait"]);
+});
+
+it("many that a handler emits are stored with its writes or not at all, also where it ignores that one has failed", async () => {
+  const { broker, emit, billed, counted, store } = await handling(async ({ ctx, emitMany, count }) => {
+    await count();
+    const items = ["b1", ctx.params.second as string].map(id => ({ event: "bill.due", payload: { id }, id }));
+    await emitMany(items, { ctx }).catch(() => undefined);
+  });
+  await emit("order.created", { second: "b2" }, { waitFor: "consumed" });
+  expect(await counted()).toBe(1);
+  for (const id of ["b1", "b2"]) await reaches(broker, id, "consumed");
+  expect(billed).toHaveLength(2);
+  await emit("other", { id: "taken" }, { id: "taken", groups: "nobody" });
+  const { id } = await emit("order.created", { second: "taken" }, { maxAttempts: 1 });
+  expect((await reaches(broker, id, "dead")).reason).toMatch(/RELIABLE_DUPLICATE_ID|was used before/);
+  expect(await counted()).toBe(1);
+  expect((await store.messages.find(["taken"]))[0]?.event).toBe("other");
 });
 
 it("strategy callback: stored with the handler's writes as outbox", async () => {

@@ -1,13 +1,13 @@
 import { type ClientSession, MongoClient } from "mongodb";
 import { expect, it, onTestFinished } from "vitest";
 import { prefixOf } from "../../src/wire/names";
-import { cluster } from "../support/brokers";
+import { cluster, until } from "../support/brokers";
 import { storeOf } from "../support/runtime";
 import { urls } from "../support/servers";
-import { consumer, emitter, emitterOf, errorOf, reaches, subscribed } from "../support/services";
+import { consumer, emitter, emitterOf, errorOf, reaches, serviceOf, subscribed } from "../support/services";
 
 async function client(): Promise<MongoClient> {
-  const made = await new MongoClient(urls().mongo).connect();
+  const made = await new MongoClient(urls().mongo, { monitorCommands: true }).connect();
   onTestFinished(() => made.close());
   return made;
 }
@@ -75,6 +75,55 @@ it("what is to be sent later is stored in the transaction, too, or not at all", 
   await reaches(broker, "o1", "consumed");
   expect(heard).toEqual(["o1"]);
   expect(await store.messages.find(["o2"])).toEqual([]);
+});
+
+it("many are stored in the transaction by one look and one insert, whether emitted together or at once", async () => {
+  const { broker, emit, mongo, heard } = await shop();
+  const { reliableEmitMany } = serviceOf(broker, "emitter");
+  const commands: string[] = [];
+  const many = (from: number) =>
+    Array.from({ length: 20 }, (_, n) => ({ event: "order.created", payload: { id: `o${from + n}` } }));
+  mongo.on("commandStarted", ({ commandName, command }) => void (command.txnNumber && commands.push(commandName)));
+  await mongo.withSession(session =>
+    session.withTransaction(async () => {
+      const outcomes = await reliableEmitMany(many(0), { session });
+      expect(outcomes.every(({ status }) => status === "fulfilled")).toBe(true);
+      await Promise.all(many(20).map(({ event, payload }) => emit(event, payload, { session })));
+    })
+  );
+  expect(commands).toEqual(["find", "insert", "find", "insert", "commitTransaction"]);
+  await until(
+    () => heard.length,
+    count => count === 40
+  );
+});
+
+it("of many in a transaction all are stored or none, also where the caller ignores that one has failed", async () => {
+  const { broker, emit, mongo, orders, store } = await shop();
+  const { reliableEmitMany } = serviceOf(broker, "emitter");
+  await emit("order.created", { id: "o1" }, { id: "o1" });
+  const good = { event: "order.created", payload: { id: "o2" }, id: "o2" };
+  const inTransaction = (bad: object) =>
+    mongo.withSession(session =>
+      session.withTransaction(async () => {
+        await orders.insertOne({ _id: "written" }, { session });
+        return errorOf(reliableEmitMany([good, bad as typeof good], { session }));
+      })
+    );
+  // What is wrong with one is found before anything is stored: their transaction may go on without all of them.
+  expect(await inTransaction({ event: "order.created", payload: () => 1 })).toMatchObject({
+    type: "RELIABLE_BAD_PAYLOAD",
+    data: { index: 1 }
+  });
+  expect(await store.messages.find(["o2"])).toEqual([]);
+  expect(await orders.deleteOne({ _id: "written" })).toMatchObject({ deletedCount: 1 });
+  // What is found in the store fails the transaction.
+  expect(await inTransaction({ ...good, id: "o1" })).toMatchObject({
+    type: "RELIABLE_DUPLICATE_ID",
+    data: { id: "o1", index: 1 }
+  });
+  expect(await store.messages.find(["o2"])).toEqual([]);
+  expect(await orders.countDocuments({ _id: "written" })).toBe(0);
 });
 
 it("is delivered though nobody ends the session: a sweep finds it", async () => {

@@ -152,14 +152,19 @@ export class MongoCollection implements Collection {
   }
 
   /** Inside a transaction the driver's errors must reach the driver unchanged. */
-  async insertIn(session: ClientSession, doc: Doc): Promise<void> {
-    await answerWithin(this.#what("insert"), this.driver.insertOne(doc, { session }), this.clock);
+  async insertIn(session: ClientSession, docs: Doc[]): Promise<void> {
+    const [doc] = docs;
+    if (!doc) return;
+    const inserting: Promise<unknown> =
+      docs.length === 1 ? this.driver.insertOne(doc, { session }) : this.driver.insertMany(docs, { session });
+    await answerWithin(this.#what("insert"), inserting, this.clock);
   }
 
-  findIn(session: ClientSession, id: string): Promise<Doc | null> {
+  findIn(session: ClientSession, ids: string[]): Promise<Doc[]> {
+    const limits = { limit: ids.length, batchSize: ids.length, maxTimeMS: MAX_TIME_MS };
     return answerWithin(
       this.#what("find"),
-      this.driver.findOne({ _id: id }, { session, maxTimeMS: MAX_TIME_MS }),
+      this.driver.find({ _id: { $in: ids } }, { session, ...limits }).toArray(),
       this.clock
     );
   }

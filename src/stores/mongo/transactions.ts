@@ -19,6 +19,13 @@ interface Transaction {
   options?: { writeConcern?: { w?: unknown; j?: boolean; journal?: boolean } };
 }
 
+/** Messages for one transaction, and what becomes of each. */
+interface Gathering {
+  transaction: OpenTransaction;
+  messages: Message[];
+  done: Promise<InsertOutcome[]>;
+}
+
 /** A commit without an answer is repeated, which is harmless; each try may take as long as a write concern's wait. */
 const MAX_COMMITS = 3;
 
@@ -27,6 +34,8 @@ export class MongoTransactions implements Transactions {
   readonly #barriers: Barriers;
   /** The last insert in each session: a transaction takes one command at a time. */
   readonly #inserts = new WeakMap<ClientSession, Promise<unknown>>();
+  /** What is given to a session while its turn has not come is inserted together. */
+  readonly #gathering = new WeakMap<ClientSession, Gathering>();
 
   constructor(private readonly connection: MongoConnection) {
     this.#barriers = new Barriers(connection);
@@ -41,7 +50,22 @@ export class MongoTransactions implements Transactions {
     if (theirs.hasEnded) throw badSession("it has ended");
     if (!theirs.inTransaction())
       throw badSession("it has no transaction open; emit inside `session.withTransaction(…)`");
-    return this.#inTurn(theirs, transaction => this.#insert(transaction, message));
+    const open = this.#gathering.get(theirs);
+    const gathering = open && !open.transaction.over ? open : this.#gather(theirs);
+    const at = gathering.messages.push(message) - 1;
+    return (await gathering.done)[at] as InsertOutcome;
+  }
+
+  #gather(theirs: ClientSession): Gathering {
+    const gathering: Gathering = { transaction: new OpenTransaction(theirs), messages: [], done: Promise.resolve([]) };
+    gathering.done = this.#inTurn(theirs, async transaction => {
+      // Lets all emits of this turn of the event loop in.
+      await Promise.resolve();
+      if (this.#gathering.get(theirs) === gathering) this.#gathering.delete(theirs);
+      return this.#insert(transaction, gathering.messages);
+    });
+    this.#gathering.set(theirs, gathering);
+    return gathering;
   }
 
   /** In the transaction that is open now, after what was given to it before. */
@@ -55,37 +79,58 @@ export class MongoTransactions implements Transactions {
     return mine;
   }
 
-  async #insert(transaction: OpenTransaction, message: Message): Promise<InsertOutcome> {
-    const { messages } = this.connection.collections;
+  async #insert(transaction: OpenTransaction, messages: Message[]): Promise<InsertOutcome[]> {
+    const { collections } = this.connection;
     const { session } = transaction;
-    let outcome: InsertOutcome;
+    const [{ _id: first }] = messages as [Message];
+    const ids = [...new Set(messages.map(({ _id }) => _id))];
+    const what = ids.length > 1 ? `${first} and ${ids.length - 1} more` : first;
+    const outcomes: InsertOutcome[] = [];
     try {
       // Looked up first: a duplicate key error would abort the caller's transaction.
-      const existing = await messages.findIn(session, message._id);
-      if (!existing) await this.#insertSplit(session, message);
-      outcome = existing
-        ? { stored: false, existing: decodeMessage(await this.#whole(session, existing)) }
-        : { stored: true };
+      const found = new Map((await collections.messages.findIn(session, ids)).map(doc => [doc._id, doc]));
+      const fresh = new Map<string, Message>();
+      for (const message of messages) {
+        const { _id } = message;
+        const existing = found.get(_id);
+        const twin = fresh.get(_id);
+        if (existing) outcomes.push({ stored: false, existing: decodeMessage(await this.#whole(session, existing)) });
+        else if (twin) outcomes.push({ stored: false, existing: twin });
+        else {
+          fresh.set(_id, message);
+          outcomes.push({ stored: true });
+        }
+      }
+      await this.#insertSplit(session, [...fresh.values()]);
     } catch (thrown) {
-      throw failureIn(transaction, message._id, thrown, `insert of ${message._id} in the given session`);
+      throw failureIn(transaction, first, thrown, `insert of ${what} in the given session`);
     }
-    // It was over before the answer: the row is there if that was a commit.
-    if (transaction.over && !(await messages.find({ _id: message._id })).length) throw transactionOver(message._id);
-    return outcome;
+    // It was over before the answer: the rows are there if that was a commit.
+    if (transaction.over) {
+      const rows = await collections.messages.find({ _id: { $in: ids } }, { fields: ["_id"] });
+      if (rows.length < ids.length) throw transactionOver(what);
+    }
+    return outcomes;
   }
 
-  async #insertSplit(session: ClientSession, message: Message): Promise<void> {
+  async #insertSplit(session: ClientSession, fresh: Message[]): Promise<void> {
     const { messages, bodies } = this.connection.collections;
-    const { row, body } = splitRow(encodeMessage(message), this.connection.now());
-    if (body) await bodies.insertIn(session, body);
-    await messages.insertIn(session, row);
+    const split = fresh.map(message => splitRow(encodeMessage(message), this.connection.now()));
+    await bodies.insertIn(
+      session,
+      split.flatMap(({ body }) => body ?? [])
+    );
+    await messages.insertIn(
+      session,
+      split.map(({ row }) => row)
+    );
   }
 
   async #whole(session: ClientSession, doc: Doc): Promise<Doc> {
     const id = bodyIdOf(doc);
-    return id === undefined
-      ? doc
-      : { ...doc, body: (await this.connection.collections.bodies.findIn(session, id))?.body };
+    if (id === undefined) return doc;
+    const [found] = await this.connection.collections.bodies.findIn(session, [id]);
+    return { ...doc, body: found?.body };
   }
 
   onSessionEnd(session: unknown, listener: () => void): void {
@@ -111,7 +156,7 @@ export class MongoTransactions implements Transactions {
     const { barriers } = this.connection.collections;
     const { committed } = BARRIER;
     try {
-      await barriers.insertIn(transaction.session, barrierRow(id, committed, this.connection.now()));
+      await barriers.insertIn(transaction.session, [barrierRow(id, committed, this.connection.now())]);
     } catch (thrown) {
       if (isDuplicate(thrown)) throw await this.#barred(id, thrown);
       throw failureIn(transaction, id, thrown, `the barrier of ${id}`);
@@ -154,7 +199,7 @@ export class MongoTransactions implements Transactions {
     let own: { thrown: unknown } | undefined;
     try {
       session.startTransaction({ readConcern: { level: "snapshot" }, writeConcern: WRITE_CONCERN });
-      await this.connection.collections.inbox.insertIn(session, inboxRow(group, id, at));
+      await this.connection.collections.inbox.insertIn(session, [inboxRow(group, id, at)]);
       await work(session).catch((thrown: unknown) => {
         own = { thrown };
         throw thrown;

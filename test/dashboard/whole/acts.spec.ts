@@ -75,6 +75,30 @@ it("a message is resolved, with how it was dealt with", async () => {
   expect((await story(night.desk, "order-77")).status).toBe("resolved");
 });
 
+it("what is to be sent later is found, and called off, with why; what has been sent is not", async () => {
+  const night = await world();
+  const sendAt = new Date(Date.now() + 3_600_000);
+  await night.emit("order.created", {}, { id: "order-77", sendAt });
+  const { page } = await visit(night.url, { user: "ops1" });
+  await says(main(page), /Scheduled\s*1/);
+  await goTo(page, "#/messages?status=scheduled", "Messages");
+  await link(rowOf(page, "order-77"), "order-77").click();
+  await says(main(page), /Status\s*scheduled/);
+  await button(page, "Call off").click();
+  await focused(button(dialog(page), "Cancel"));
+  await says(dialog(page), /It is to be sent at .*It is not sent, to nobody/s);
+  await because(page, "paid", "Call off 1 message");
+  await gone(dialog(page));
+  await says(main(page), "cancel by ops1: paid");
+  expect((await story(night.desk, "order-77")).status).toBe("cancelled");
+  expect(await lastAudit(night)).toMatchObject({ act: "cancel", by: "ops1", id: "order-77", state: "done" });
+  await gone(button(page, "Call off"));
+  night.mail.broken = false;
+  await night.emit("order.created", {}, { id: "order-78", waitFor: "consumed" });
+  await goTo(page, "#/message?id=order-78&dialog=cancel", "Message");
+  await says(dialog(page), "It is consumed now: only what is still scheduled can be called off.");
+});
+
 it("a message is deleted for ever only when its id is typed", async () => {
   const night = await world();
   await night.dies("order-77");

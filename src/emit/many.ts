@@ -1,0 +1,76 @@
+import { ReliableError, ReliableRetryableError } from "../errors";
+import type { Joined } from "./emit";
+import type { EmitOptions } from "./emit-options";
+import type { EmitResult } from "./strategy";
+
+/** One of several emits: options of its own come before those that were given for all. */
+export interface EmitItem extends Omit<EmitOptions, "session"> {
+  event: string;
+  payload: unknown;
+}
+
+/** What became of one item, in the order of the items: as `Promise.allSettled` tells it. */
+export type EmitOutcome = PromiseSettledResult<EmitResult>;
+
+/** So many can be stored in one transaction, and wait in memory, whatever they are. */
+export const MAX_ITEMS = 1000;
+
+export interface ManyParts {
+  /** Throws what is wrong with an emit, and stores nothing. */
+  check(event: string, payload: unknown, options: EmitOptions): void;
+  emit(event: string, payload: unknown, options: EmitOptions): Promise<EmitResult>;
+  /** The transaction that all of them are to be in. */
+  joined: Joined | undefined;
+}
+
+/**
+ * Emits all at once: what the store takes goes there in one command. In a transaction all are stored or none: what is
+ * wrong with one is found before anything is stored, and what fails later fails the transaction.
+ *
+ *   process dies before the answer   of each it is as of a single emit; in a transaction as its commit decides
+ */
+export async function emitMany(items: EmitItem[], shared: EmitOptions, parts: ManyParts): Promise<EmitOutcome[]> {
+  checkItems(items);
+  const { check, emit, joined } = parts;
+  const all = items.map(({ event, payload, ...own }) => ({ event, payload, options: { ...shared, ...own } }));
+  if (joined)
+    for (const [index, { event, payload, options }] of all.entries())
+      named(index, () => check(event, payload, options));
+  const outcomes = await Promise.allSettled(all.map(({ event, payload, options }) => emit(event, payload, options)));
+  const failed = outcomes.flatMap((outcome, index) => (outcome.status === "rejected" ? { outcome, index } : []));
+  if (!joined || !failed.length) return outcomes;
+  // The first one is why; the others may say that the transaction is over by that.
+  const [{ outcome, index }] = failed as [(typeof failed)[0]];
+  await joined.fail(outcome.reason);
+  return named(index, () => {
+    throw outcome.reason;
+  });
+}
+
+function checkItems(items: EmitItem[]): void {
+  const refuse = (why: string, index?: number): never => {
+    throw new ReliableError("RELIABLE_BAD_OPTION", `reliableEmitMany takes ${why}.`, {
+      option: "items",
+      ...(index !== undefined && { index })
+    });
+  };
+  if (!Array.isArray(items)) refuse("a list of { event, payload, … }");
+  if (items.length > MAX_ITEMS) refuse(`at most ${MAX_ITEMS} items, not ${items.length}`);
+  for (const [index, item] of items.entries()) {
+    if (typeof item !== "object" || item === null || Array.isArray(item))
+      refuse(`items that are { event, payload, … }; item ${index} is not`, index);
+    if ("session" in item)
+      refuse(`the 'session' for all items, in its second argument; item ${index} has one of its own`, index);
+  }
+}
+
+/** An error of a driver stays as it is: `withTransaction` repeats by it. */
+function named<T>(index: number, work: () => T): T {
+  try {
+    return work();
+  } catch (thrown) {
+    if (thrown instanceof ReliableError || thrown instanceof ReliableRetryableError)
+      Object.assign(thrown.data as object, { index });
+    throw thrown;
+  }
+}

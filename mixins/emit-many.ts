@@ -1,6 +1,6 @@
 import type { Context } from "moleculer";
-import type { EmitOptions } from "../src/emit/emit-options";
-import { type EmitItem, type EmitOutcome, emitMany } from "../src/emit/many";
+import type { EmitItem, EmitOptions } from "../src/emit/emit-options";
+import type { EmitOutcome } from "../src/emit/strategy";
 import { originOf } from "./emit-origin";
 import type { ReliableLocals } from "./reliable-context";
 import type { Mixed, State } from "./service-state";
@@ -12,7 +12,6 @@ export async function reliableEmitMany(
   options: EmitOptions = {}
 ): Promise<EmitOutcome[]> {
   const { runtime, options: service } = this.$reliable as State;
-  const { emitter } = runtime;
   const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
   const locals = ctx?.locals as { reliable?: ReliableLocals } | undefined;
   const source = {
@@ -22,9 +21,5 @@ export async function reliableEmitMany(
     meta: ctx?.meta as Record<string, unknown> | undefined,
     session: locals?.reliable?.session
   };
-  return emitMany(items, options, {
-    check: (event, payload, own) => emitter.check(source, event, payload, own),
-    emit: (event, payload, own) => this.reliableEmit(event, payload, own),
-    joined: emitter.joined(source, options)
-  });
+  return runtime.emitter.many(source, items, options, (event, payload, own) => this.reliableEmit(event, payload, own));
 }

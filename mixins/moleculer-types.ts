@@ -1,8 +1,7 @@
 import type { JobOptions } from "../src/amqp-queue/queues";
-import type { CancelOptions } from "../src/emit/cancel";
-import type { EmitOptions } from "../src/emit/emit-options";
-import type { EmitItem, EmitOutcome } from "../src/emit/many";
-import type { EmitResult } from "../src/emit/strategy";
+import type { EmitItem, EmitOptions } from "../src/emit/emit-options";
+import type { EmitOutcome, EmitResult } from "../src/emit/strategy";
+import type { CancelOptions } from "../src/operator/cancel";
 import type { ConsumerOptions } from "../src/options/options";
 
 /** Types `this.reliableEmit()`, `this.addAMQPJob()` and `events.x.reliable` on both Moleculer lines. */

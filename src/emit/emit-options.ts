@@ -76,6 +76,12 @@ export interface EmitOptions {
   waitFor?: "stored" | "confirmed" | "consumed";
 }
 
+/** One of several emits: options of its own come before those that were given for all. */
+export interface EmitItem extends Omit<EmitOptions, "session"> {
+  event: string;
+  payload: unknown;
+}
+
 /** The argument of `commit`. */
 export interface CommitMessage {
   id: string;

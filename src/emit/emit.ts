@@ -12,8 +12,9 @@ import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
 import type { Admission } from "./admission";
 import type { Callback } from "./callback";
-import { type EmitOptions, isLater, sendAtOf } from "./emit-options";
+import { type EmitItem, type EmitOptions, isLater, sendAtOf } from "./emit-options";
 import { businessWrite } from "./intent";
+import { emitMany, type Joined, type ManyParts } from "./many";
 import { type EmitSource, newMessage } from "./new-message";
 import type { Outbox } from "./outbox";
 import { leftOf } from "./published";
@@ -32,12 +33,6 @@ export interface EmitterParts {
   emitTimeoutMs: number;
   admission: Admission;
   load: Load;
-}
-
-/** A transaction that emits are stored in. */
-export interface Joined {
-  /** Nothing of it is to be committed. */
-  fail(error: unknown): unknown;
 }
 
 /** `reliableEmit`: checks its arguments, then lets the strategy keep the message. */
@@ -83,15 +78,15 @@ export class Emitter {
     }
   }
 
-  /** Of several emits that are stored together or not at all. Throws what `emit` would reject with for its arguments. */
-  check(source: EmitSource, event: string, payload: unknown, options: EmitOptions): void {
-    newMessage(source, event, payload, options, this);
+  /** See `emitMany`. `emit`: one of them, as its service does it. */
+  async many(source: EmitSource, items: EmitItem[], options: EmitOptions, emit: ManyParts["emit"]) {
+    const check: ManyParts["check"] = (event, payload, own) => void newMessage(source, event, payload, own, this);
+    return emitMany(items, options, { check, emit, joined: this.#joined(source, options) });
   }
 
-  /** What emits with these options would join. */
-  joined(source: Pick<EmitSource, "session">, options: EmitOptions): Joined | undefined {
+  #joined(source: EmitSource, options: EmitOptions): Joined | undefined {
     if (options.session) return { fail: () => abort(options.session) };
-    const run = this.#runOf(source as EmitSource, options);
+    const run = this.#runOf(source, options);
     return run && { fail: error => run.fail(error) };
   }
 

@@ -1,16 +1,12 @@
 import { ReliableError, ReliableRetryableError } from "../errors";
-import type { Joined } from "./emit";
-import type { EmitOptions } from "./emit-options";
-import type { EmitResult } from "./strategy";
+import type { EmitItem, EmitOptions } from "./emit-options";
+import type { EmitOutcome, EmitResult } from "./strategy";
 
-/** One of several emits: options of its own come before those that were given for all. */
-export interface EmitItem extends Omit<EmitOptions, "session"> {
-  event: string;
-  payload: unknown;
+/** A transaction that emits are stored in. */
+export interface Joined {
+  /** Nothing of it is to be committed. */
+  fail(error: unknown): unknown;
 }
-
-/** What became of one item, in the order of the items: as `Promise.allSettled` tells it. */
-export type EmitOutcome = PromiseSettledResult<EmitResult>;
 
 /** So many can be stored in one transaction, and wait in memory, whatever they are. */
 export const MAX_ITEMS = 1000;

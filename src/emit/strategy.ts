@@ -78,6 +78,9 @@ export interface EmitResult {
   groups: string[];
 }
 
+/** What became of one item, in the order of the items: as `Promise.allSettled` tells it. */
+export type EmitOutcome = PromiseSettledResult<EmitResult>;
+
 /** Of a new message, or of the one that the id had before. */
 export function resultOf(message: Message, status: Status): EmitResult {
   return { id: message._id, status, groups: groupsOf(message) };

@@ -4,6 +4,7 @@ import { ReliableError } from "../errors";
 import type { Message } from "../message/message";
 import { pauseText } from "../message/paused";
 import { unreadableRow } from "../message/unreadable";
+import { type CancelOptions, checkCancel } from "../operator/cancel";
 import type { PauseMarks } from "../outbound/pause-marks";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
@@ -138,6 +139,12 @@ export class Operations {
     const result = await actOn(this.parts, "cancel", params, actor);
     // Its status tells now why it cannot be.
     return params.id !== undefined && result.lost ? actOn(this.parts, "cancel", params, actor) : result;
+  }
+
+  /** See the mixin's `reliableCancel`. */
+  async cancelOne(id: string, { note = "no reason given" }: CancelOptions, actor: Actor): Promise<void> {
+    checkCancel(id, { note });
+    await this.cancel({ id, note }, actor);
   }
 
   discard(params: DiscardParams, actor: Actor): Promise<ActResult> {

@@ -246,7 +246,7 @@ export class Runtime {
     return this.#parts.emitter.emit(source, event, payload, options);
   }
 
-  /** Of emits. Throws RELIABLE_NOT_STARTED, RELIABLE_STOPPED. */
+  /** Throws RELIABLE_NOT_STARTED, RELIABLE_STOPPED. */
   get emitter(): Emitter {
     if (this.#phase !== "started" || !this.#parts) throw this.#notRunning();
     return this.#parts.emitter;

@@ -2,13 +2,13 @@ import { setParams, useRoute } from "../kit/route";
 import { AllDialog } from "./all-dialog";
 import type { Filter } from "./filter";
 import { OneDialog } from "./one-dialog";
-import type { FilterAct } from "./shapes";
+import type { FilterAct, OneAct } from "./shapes";
 import { SomeDialog } from "./some-dialog";
 
 const ACTS: readonly FilterAct[] = ["retry", "resolve", "discard"];
 
 /** Which dialog is open stands in the address: `dialog=retry`, on one (`on=<id>`), on what is ticked, or on all that matches. */
-export function openDialog(act: FilterAct, on: { id: string } | "ticked" | "all"): void {
+export function openDialog(act: OneAct, on: { id: string } | "ticked" | "all"): void {
   setParams(typeof on === "string" ? { dialog: act, which: on } : { dialog: act, on: on.id });
 }
 

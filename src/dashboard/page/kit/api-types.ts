@@ -90,6 +90,7 @@ export interface ActCalls {
   retry: [body: Sent<ActParams>, answer: ActResult];
   resolve: [body: Sent<ActParams>, answer: ActResult];
   discard: [body: Sent<DiscardParams>, answer: ActResult];
+  cancel: [body: Sent<ActParams>, answer: ActResult];
   forget: [body: Sent<ForgetParams>, answer: Forgotten];
   pause: [body: Sent<PauseParams>, answer: PauseResult];
   resume: [body: Sent<PauseParams>, answer: PauseResult];

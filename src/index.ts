@@ -1,5 +1,5 @@
 export { type AmqpQueueMethods, type AmqpQueueOptions, ReliableAmqpQueue } from "../mixins/amqp-queue.mixin";
-export type { ReliableMethods } from "../mixins/moleculer-types";
+export type { ReliableHandler, ReliableMethods } from "../mixins/moleculer-types";
 export { ReliableService } from "../mixins/reliable.service";
 export type { ReliableLocals, ReplayLocals } from "../mixins/reliable-context";
 export { ReliableEmit } from "../mixins/reliable-emit.mixin";
@@ -29,6 +29,8 @@ export type { PausedRow } from "./operator/pause-views";
 export { type ReplCommand, reliableReplCommands } from "./operator/repl/command";
 export type { GroupRow, MessageStory, TimelineEntry } from "./operator/story";
 export type { MessageRow } from "./operator/views";
+export * from "./options/event-types";
 export type { DeadNews, Decode, Encode, OnDead, PayloadOf } from "./options/hooks";
 export { type AmqpOption, type ConsumerOptions, OPTIONS, type ReliableOptions } from "./options/options";
+export { fastestValidatorSchema, type Schemas, type StandardSchema } from "./options/schemas";
 export type { SweepCounts } from "./sweeper/counts";

@@ -1,6 +1,7 @@
 import { ReliableError } from "../errors";
 import type { Backoff } from "../message/message";
 import { isObjectKey } from "../message/pattern";
+import type { ReliableEvent, ReliablePayload } from "../options/event-types";
 import { msRule } from "../options/option";
 import { check } from "../options/validate";
 import { hasControl } from "../platform/printable";
@@ -77,10 +78,9 @@ export interface EmitOptions {
 }
 
 /** One of several emits: options of its own come before those that were given for all. */
-export interface EmitItem extends Omit<EmitOptions, "session"> {
-  event: string;
-  payload: unknown;
-}
+export type EmitItem = {
+  [Event in ReliableEvent]: Omit<EmitOptions, "session"> & { event: Event; payload: ReliablePayload<Event> };
+}[ReliableEvent];
 
 /** The argument of `commit`. */
 export interface CommitMessage {

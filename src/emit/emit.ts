@@ -18,6 +18,7 @@ import { emitMany, type Joined, type ManyParts } from "./many";
 import { type EmitSource, newMessage } from "./new-message";
 import type { Outbox } from "./outbox";
 import { leftOf } from "./published";
+import { schemaOf, validated } from "./schemas";
 import type { EmitConditions, EmitResult, Strategy } from "./strategy";
 
 export interface EmitterParts {
@@ -40,7 +41,7 @@ export class Emitter {
   constructor(private readonly parts: EmitterParts) {}
 
   /** See EmitOptions. Throws RELIABLE_NO_STORE, and what the admission, `newMessage` and the strategies throw. */
-  async emit(source: EmitSource, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
+  async emit(source: EmitSource, event: string, raw: unknown, options: EmitOptions): Promise<EmitResult> {
     const { callback, metrics, clock, warnings, emitTimeoutMs, admission } = this.parts;
     const started = clock.monotonic();
     const run = this.#runOf(source, options);
@@ -52,6 +53,8 @@ export class Emitter {
     // A refusal must cost little: nothing of the emit is looked at before it.
     const free = Boolean(run || given?.session || source.inHandler);
     const waits = admission.ask(event, strategy, { free, timeoutMs: given?.timeoutMs });
+    const checked = this.#checked(source, event, raw, given);
+    const payload = checked instanceof Promise ? await checked : checked;
     const message = newMessage(source, event, payload, given, this, sendAt);
     const { commit, session = run?.session, waitFor = "stored", timeoutMs = emitTimeoutMs } = given;
     const write = commit && businessWrite(message, payload, commit, { intents: () => this.#store().intents, warnings });
@@ -80,8 +83,18 @@ export class Emitter {
 
   /** See `emitMany`. `emit`: one of them, as its service does it. */
   async many(source: EmitSource, items: EmitItem[], options: EmitOptions, emit: ManyParts["emit"]) {
-    const check: ManyParts["check"] = (event, payload, own) => void newMessage(source, event, payload, own, this);
+    const check: ManyParts["check"] = async (event, payload, own) =>
+      void newMessage(source, event, await this.#checked(source, event, payload, own), own, this);
     return emitMany(items, options, { check, emit, joined: this.#joined(source, options) });
+  }
+
+  /** What the service's schema makes of the payload, if it has one. Not async where that is not. */
+  #checked(source: EmitSource, event: string, payload: unknown, options: EmitOptions | undefined): unknown {
+    const schema = schemaOf(source.options.schemas, event);
+    if (!schema) return payload;
+    const { emitTimeoutMs, clock } = this.parts;
+    const timeoutMs = typeof options?.timeoutMs === "number" ? options.timeoutMs : emitTimeoutMs;
+    return validated(event, payload, schema, { timeoutMs, clock });
   }
 
   #joined(source: EmitSource, options: EmitOptions): Joined | undefined {

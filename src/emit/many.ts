@@ -12,8 +12,8 @@ export interface Joined {
 export const MAX_ITEMS = 1000;
 
 export interface ManyParts {
-  /** Throws what is wrong with an emit, and stores nothing. */
-  check(event: string, payload: unknown, options: EmitOptions): void;
+  /** Rejects with what is wrong with an emit, and stores nothing. */
+  check(event: string, payload: unknown, options: EmitOptions): Promise<void>;
   emit(event: string, payload: unknown, options: EmitOptions): Promise<EmitResult>;
   /** The transaction that all of them are to be in. */
   joined: Joined | undefined;
@@ -31,16 +31,14 @@ export async function emitMany(items: EmitItem[], shared: EmitOptions, parts: Ma
   const all = items.map(({ event, payload, ...own }) => ({ event, payload, options: { ...shared, ...own } }));
   if (joined)
     for (const [index, { event, payload, options }] of all.entries())
-      named(index, () => check(event, payload, options));
+      await check(event, payload, options).catch(thrown => Promise.reject(named(thrown, index)));
   const outcomes = await Promise.allSettled(all.map(({ event, payload, options }) => emit(event, payload, options)));
   const failed = outcomes.flatMap((outcome, index) => (outcome.status === "rejected" ? { outcome, index } : []));
   if (!joined || !failed.length) return outcomes;
   // The first one is why; the others may say that the transaction is over by that.
   const [{ outcome, index }] = failed as [(typeof failed)[0]];
   await joined.fail(outcome.reason);
-  return named(index, () => {
-    throw outcome.reason;
-  });
+  throw named(outcome.reason, index);
 }
 
 function checkItems(items: EmitItem[]): void {
@@ -61,12 +59,8 @@ function checkItems(items: EmitItem[]): void {
 }
 
 /** An error of a driver stays as it is: `withTransaction` repeats by it. */
-function named<T>(index: number, work: () => T): T {
-  try {
-    return work();
-  } catch (thrown) {
-    if (thrown instanceof ReliableError || thrown instanceof ReliableRetryableError)
-      Object.assign(thrown.data as object, { index });
-    throw thrown;
-  }
+function named(thrown: unknown, index: number): unknown {
+  if (thrown instanceof ReliableError || thrown instanceof ReliableRetryableError)
+    Object.assign(thrown.data as object, { index });
+  return thrown;
 }

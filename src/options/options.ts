@@ -22,6 +22,7 @@ import {
   secrets,
   text
 } from "./option";
+import type { Schemas } from "./schemas";
 
 const KIB = 1024;
 
@@ -247,6 +248,11 @@ export const OPTIONS = {
    * plain emits; false: versions share the group, as Moleculer has it. An event's own `group` counts in any case.
    */
   groupByVersion: perService(flag(false)),
+  /**
+   * Standard Schemas (Zod, Valibot, ArkType, …; `fastestValidatorSchema`) by name of the event: each payload that the
+   * service emits is checked before anything is stored, and what the schema makes of it is stored and sent.
+   */
+  schemas: perService({ rule: { type: "object" }, default: {} as Schemas }),
   /** Cap on the JSON of a payload; store a reference for more. */
   maxPayloadBytes: perService(count(256 * KIB, { max: MAX_PAYLOAD_BYTES })),
   /**

@@ -11,6 +11,7 @@ import {
   type OptionName,
   type ServiceOptions
 } from "./options";
+import { checkSchemas } from "./schemas";
 import type { Values } from "./validate";
 import { check, isPlain } from "./validate";
 
@@ -48,6 +49,7 @@ export function readOptions(
   };
   checkAddresses(values);
   checkDelays(values.checkDelaysMs);
+  checkSchemas(values.schemas);
   return values;
 }
 

@@ -50,4 +50,4 @@ export type ReliableHandler<
   Event extends ReliableEvent,
   Meta extends object = Record<string, unknown>,
   Self = Service
-> = (this: Self, ctx: Context<HandledPayload<Event>, Meta>) => unknown;
+> = (this: Self, ctx: Context<HandledPayload<Event>, Meta>) => void | Promise<void>;

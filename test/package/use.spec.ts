@@ -86,6 +86,15 @@ describe.each(PROJECT_NAMES)("installed beside Moleculer %s", name => {
     }
   );
 
+  it.each(["node16", "bundler"] as const)(
+    "checks payloads by the user's own map of events, with moduleResolution %s, and wrong ones fail",
+    async moduleResolution => {
+      const at = corner(folder);
+      copyFixtures(at, ".ts", "typed");
+      expect(await compile(at, moduleResolution)).toBe("");
+    }
+  );
+
   it("is typed in JavaScript that the compiler checks", async () => {
     const at = corner(folder);
     copyFixtures(at, ".js");

@@ -182,7 +182,8 @@ export function corner(project: string, files: Record<string, string> = {}): str
 
 export const FIXTURES = path.resolve("test/package/fixtures");
 
-export function copyFixtures(folder: string, extension: string): void {
-  for (const name of readdirSync(FIXTURES))
-    if (name.endsWith(extension)) cpSync(path.join(FIXTURES, name), path.join(folder, name));
+/** `of`: a folder of theirs. */
+export function copyFixtures(folder: string, extension: string, of = ""): void {
+  for (const name of readdirSync(path.join(FIXTURES, of)))
+    if (name.endsWith(extension)) cpSync(path.join(FIXTURES, of, name), path.join(folder, name));
 }

@@ -188,7 +188,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
       "`{ rows, total, capped?, page, pageSize, totalPages }` (counted up to 1,000; exact in `stats`), or the one with body, AMQP properties and headers"
   },
   audits: {
-    what: "Who did what, when and why, the newest first: one record for each `retry`, `resolve`, `discard`, `forget`, `erase`, `sweep`, `pause`, `resume`, `replay` and bulk act that had something to do, or with `id` all of one.",
+    what: "Who did what, when and why, the newest first: one record for each `retry`, `resolve`, `discard`, `cancel`, `forget`, `erase`, `sweep`, `pause`, `resume`, `replay` and bulk act that had something to do, or with `id` all of one.",
     returns:
       "`{ rows, total, page, pageSize, totalPages }`, rows `{ auditID, at, act, by, onBehalfOf, state, note, filter, id, parked, group, pattern, event, queue, reason, endedAt, error, earlier }` and the act's counts (`matched`, `done`, `lost`, `more`, `refused`, `failed`; of a sweep its own). `state`: `begun` (under way, or its process died), `done`, `failed`, `stopped` (a bulk act). Of one also `ids` (500 at most) and `discarded`, rows `{ id, event, producer, queue, reason, createdAt, bytes }`"
   },

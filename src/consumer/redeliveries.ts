@@ -4,8 +4,8 @@ import type { Clock } from "../platform/clock";
 /** By then a handler that had ended has its record, also on a machine that is busy with a restart. */
 const RECORD_MS = 1000;
 
-/** Those of one lost connection come within this time: they wait together, once. */
-const BURST_MS = 10_000;
+/** Those of one lost connection come within this time and wait together. Longer than RECORD_MS: a backlog goes on. */
+const BURST_MS = 2000;
 
 /**
  * RabbitMQ delivers again, within milliseconds, what was in the hands of a connection that it has lost. Its handler may

@@ -41,10 +41,22 @@ export class Emitter {
   constructor(private readonly parts: EmitterParts) {}
 
   /** See EmitOptions. Throws RELIABLE_NO_STORE, and what the admission, `newMessage` and the strategies throw. */
-  async emit(source: EmitSource, event: string, raw: unknown, options: EmitOptions): Promise<EmitResult> {
+  emit(source: EmitSource, event: string, raw: unknown, options: EmitOptions): Promise<EmitResult> {
+    const run = this.#runOf(source, options);
+    const emitted = this.#emit(source, event, raw, options, run);
+    // All of it: a handler that does not await it must not be committed before.
+    return run ? run.join(emitted) : emitted;
+  }
+
+  async #emit(
+    source: EmitSource,
+    event: string,
+    raw: unknown,
+    options: EmitOptions,
+    run: HandlerTransaction | undefined
+  ): Promise<EmitResult> {
     const { callback, metrics, clock, warnings, emitTimeoutMs, admission } = this.parts;
     const started = clock.monotonic();
-    const run = this.#runOf(source, options);
     const { store } = this.parts;
     const sendAt = isLater(options) ? sendAtOf(options, store?.now() ?? this.now()) : undefined;
     // A store alone can keep it until then.
@@ -54,7 +66,7 @@ export class Emitter {
     const free = Boolean(run || given?.session || source.inHandler);
     const waits = admission.ask(event, strategy, { free, timeoutMs: given?.timeoutMs });
     const checked = this.#checked(source, event, raw, given);
-    const payload = checked instanceof Promise ? await checked : checked;
+    const payload = checked ? (await checked).value : raw;
     const message = newMessage(source, event, payload, given, this, sendAt);
     const { commit, session = run?.session, waitFor = "stored", timeoutMs = emitTimeoutMs } = given;
     const write = commit && businessWrite(message, payload, commit, { intents: () => this.#store().intents, warnings });
@@ -71,7 +83,7 @@ export class Emitter {
         : strategy.emit(message, conditions);
     if (end && !waits) this.parts.load.cost(clock.monotonic() - started);
     try {
-      const result = await (run ? run.join(emitted) : emitted);
+      const result = await emitted;
       if (!free) admission.stored();
       metrics.emitted(event);
       metrics.time("emit.time", clock.monotonic() - started, event);
@@ -83,24 +95,36 @@ export class Emitter {
 
   /** See `emitMany`. `emit`: one of them, as its service does it. */
   async many(source: EmitSource, items: EmitItem[], options: EmitOptions, emit: ManyParts["emit"]) {
-    const check: ManyParts["check"] = async (event, payload, own) =>
-      void newMessage(source, event, await this.#checked(source, event, payload, own), own, this);
-    return emitMany(items, options, { check, emit, joined: this.#joined(source, options) });
+    const joined = this.#joined(source, options);
+    const check: ManyParts["check"] = async (event, payload, own) => {
+      const strategy = own.strategy ?? (own.session ? source.options.strategy : undefined);
+      if (own.commit || strategy === "callback" || (own.waitFor ?? "stored") !== "stored") throw outside(event);
+      const checked = await this.#checked(source, event, payload, own);
+      newMessage(source, event, checked ? checked.value : payload, own, this);
+    };
+    const emitted = emitMany(items, options, { check, emit, joined });
+    return joined?.join?.(emitted) ?? emitted;
   }
 
-  /** What the service's schema makes of the payload, if it has one. Not async where that is not. */
-  #checked(source: EmitSource, event: string, payload: unknown, options: EmitOptions | undefined): unknown {
+  /** What the service's schema makes of the payload. Undefined = it has none, and nothing is waited for. */
+  #checked(
+    source: EmitSource,
+    event: string,
+    payload: unknown,
+    options: EmitOptions | undefined
+  ): Promise<{ value: unknown }> | undefined {
     const schema = schemaOf(source.options.schemas, event);
-    if (!schema) return payload;
+    if (!schema) return undefined;
     const { emitTimeoutMs, clock } = this.parts;
     const timeoutMs = typeof options?.timeoutMs === "number" ? options.timeoutMs : emitTimeoutMs;
     return validated(event, payload, schema, { timeoutMs, clock });
   }
 
   #joined(source: EmitSource, options: EmitOptions): Joined | undefined {
-    if (options.session) return { fail: () => abort(options.session) };
-    const run = this.#runOf(source, options);
-    return run && { fail: error => run.fail(error) };
+    if (options?.session) return { fail: aborting(options.session) };
+    // Their own options decide whether they can join it; see `check`.
+    const run = this.#runOf(source, { ...(options?.session === null && { session: null }) });
+    return run && { fail: error => run.fail(error), join: work => run.join(work) };
   }
 
   /** Some are timed: until their promise holds, and until a handler of this node has them. */
@@ -174,10 +198,29 @@ export class Emitter {
   }
 }
 
-/** A transaction that is over is left as it is, and so is what is no session: its emits have said so. */
-async function abort(session: unknown): Promise<void> {
-  const theirs = session as { inTransaction?(): boolean; abortTransaction?(): Promise<unknown> };
-  if (theirs.inTransaction?.()) await theirs.abortTransaction?.().catch(() => undefined);
+/**
+ * The transaction that is open now. Another one that the session has begun since, as `withTransaction` does after a
+ * conflict, is not touched; nor is what is no session: its emits have said so.
+ */
+function aborting(session: unknown): () => Promise<void> {
+  const theirs = session as {
+    transaction?: unknown;
+    inTransaction?(): boolean;
+    abortTransaction?(): Promise<unknown>;
+  };
+  const mine = theirs.transaction;
+  return async () => {
+    if (theirs.transaction === mine && theirs.inTransaction?.())
+      await theirs.abortTransaction?.().catch(() => undefined);
+  };
+}
+
+function outside(event: string): ReliableError {
+  return new ReliableError(
+    "RELIABLE_BAD_OPTION",
+    `Of several emits in one transaction '${event}' cannot be in it: not with 'commit', 'waitFor' or strategy 'callback'.`,
+    { option: "items", event }
+  );
 }
 
 export function noStore(nodeID: string): ReliableError {

@@ -6,6 +6,8 @@ import type { EmitOutcome, EmitResult } from "./strategy";
 export interface Joined {
   /** Nothing of it is to be committed. */
   fail(error: unknown): unknown;
+  /** It is not committed before this has ended. */
+  join?<T>(work: Promise<T>): Promise<T>;
 }
 
 /** So many can be stored in one transaction, and wait in memory, whatever they are. */

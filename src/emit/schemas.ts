@@ -14,36 +14,30 @@ export function schemaOf(schemas: Schemas, event: unknown): StandardSchema | und
 }
 
 /**
- * What the schema makes of a payload. Not async where the schema is not. Throws RELIABLE_BAD_PAYLOAD with the issues,
- * RELIABLE_NOT_STORED where an async one does not answer within `timeoutMs`.
+ * What the schema makes of a payload. Rejects with RELIABLE_BAD_PAYLOAD and the issues; with RELIABLE_NOT_STORED where it
+ * does not answer within `timeoutMs`.
  */
-export function validated(
+export async function validated(
   event: string,
   payload: unknown,
   schema: StandardSchema,
   { timeoutMs, clock }: { timeoutMs: number; clock: Clock }
-): unknown {
-  let result: Result<unknown> | Promise<Result<unknown>>;
+): Promise<{ value: unknown }> {
+  let answer: Result<unknown> | typeof TIMED_OUT;
   try {
-    result = schema["~standard"].validate(payload);
+    const result = schema["~standard"].validate(payload);
+    answer = result instanceof Promise ? await withTimeout(result, timeoutMs, clock) : result;
   } catch (thrown) {
     throw thrownBy(event, thrown);
   }
-  if (typeof (result as Promise<unknown> | undefined)?.then !== "function")
-    return outputOf(event, result as Result<unknown>);
-  return withTimeout(Promise.resolve(result), timeoutMs, clock).then(
-    answer => {
-      if (answer !== TIMED_OUT) return outputOf(event, answer as Result<unknown>);
-      throw new ReliableRetryableError(
-        "RELIABLE_NOT_STORED",
-        `The schema of '${event}' did not answer within ${timeoutMs} ms; nothing was stored.`,
-        { event, timeoutMs }
-      );
-    },
-    thrown => {
-      throw thrownBy(event, thrown);
-    }
-  );
+  if (answer === TIMED_OUT)
+    throw new ReliableRetryableError(
+      "RELIABLE_NOT_STORED",
+      `The schema of '${event}' did not answer within ${timeoutMs} ms; nothing was stored.`,
+      { event, timeoutMs }
+    );
+  // A payload that is a promise is refused as any other that JSON cannot carry: it is not awaited here.
+  return { value: outputOf(event, answer) };
 }
 
 function thrownBy(event: string, thrown: unknown): ReliableError {

@@ -76,9 +76,14 @@ export function sourcesOf(to: Status | "discarded"): Status[] {
   return STATUSES.filter(from => TRANSITIONS[from].includes(to));
 }
 
+/** Nothing of it was sent, so that no answer to it can be true. */
+export function isUnsent(status: Status): boolean {
+  return status === STATUS.scheduled || status === STATUS.cancelled;
+}
+
 /** It was sent, or may have been, and is not final; of a `dead` one other groups are still waited for. */
 export function isOpen({ status, waiting }: { status: Status; waiting: string[] }): boolean {
-  return !isFinal(status) && status !== STATUS.scheduled && (status !== STATUS.dead || waiting.length > 0);
+  return !isFinal(status) && !isUnsent(status) && (status !== STATUS.dead || waiting.length > 0);
 }
 
 /** Of a message that no group has failed for good (any more). */

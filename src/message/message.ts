@@ -1,4 +1,4 @@
-import type { Status } from "./lifecycle";
+import { isUnsent, type Status } from "./lifecycle";
 
 /**
  * Stands for every group that the exchange routes to. It is in `waiting` of a message for which no group was known when
@@ -286,6 +286,11 @@ export function groupsOf({ waiting, failed, receipts }: MessageHead): string[] {
 /** `at` of an open message. */
 export function openAtOf({ sendAt, createdAt }: { sendAt?: Date; createdAt: Date }): Date {
   return sendAt ?? createdAt;
+}
+
+/** Since when it is on its way: of one that is scheduled, or was called off, since its emit. */
+export function bornAt(message: { status: Status; sendAt?: Date; createdAt: Date }): Date {
+  return isUnsent(message.status) ? message.createdAt : openAtOf(message);
 }
 
 /** A message without its payload. */

@@ -1,6 +1,15 @@
 import { createHash } from "node:crypto";
 import { STATUS } from "./lifecycle";
-import { ANY_GROUP, bucketOf, type ListedMessage, type Message, type Note, type Replay, ROW_VERSION } from "./message";
+import {
+  ANY_GROUP,
+  bucketOf,
+  type ListedMessage,
+  type Message,
+  type Note,
+  openAtOf,
+  type Replay,
+  ROW_VERSION
+} from "./message";
 import { namesGroup } from "./pattern";
 import { queueTargetOfMessage } from "./queue-target";
 
@@ -25,9 +34,10 @@ export function replayId(bulk: string, original: string): string {
 }
 
 /** Emitted in this time, and no replay itself. Others are not counted. */
-export function isMeant({ event, createdAt, replay }: Kept, scope: ReplayScope): boolean {
+export function isMeant({ event, replay, ...kept }: Kept, scope: ReplayScope): boolean {
   const { from, to } = scope;
-  return !replay && createdAt >= from && createdAt < to && (scope.event === undefined || event === scope.event);
+  const at = openAtOf(kept);
+  return !replay && at >= from && at < to && (scope.event === undefined || event === scope.event);
 }
 
 /**

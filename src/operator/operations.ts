@@ -1,6 +1,6 @@
 import type { Courier } from "../couriers/courier";
 import { type StatusSeen, statusesOf } from "../emit/status-waiter";
-import { ReliableError } from "../errors";
+import { ReliableError, ReliableRetryableError } from "../errors";
 import type { Message } from "../message/message";
 import { pauseText } from "../message/paused";
 import { unreadableRow } from "../message/unreadable";
@@ -144,7 +144,13 @@ export class Operations {
   /** See the mixin's `reliableCancel`. */
   async cancelOne(id: string, { note = "no reason given" }: CancelOptions, actor: Actor): Promise<void> {
     checkCancel(id, { note });
-    await this.cancel({ id, note }, actor);
+    const { done } = await this.cancel({ id, note }, actor);
+    if (done) return;
+    throw new ReliableRetryableError(
+      "RELIABLE_UNAVAILABLE",
+      `The message '${id}' could not be called off: its row takes no change at the moment.`,
+      { id }
+    );
   }
 
   discard(params: DiscardParams, actor: Actor): Promise<ActResult> {

@@ -2,6 +2,7 @@ import { attemptsMade } from "../message/attempts";
 import { STATUS } from "../message/lifecycle";
 import {
   ANY_GROUP,
+  bornAt,
   FAILURES_KEPT,
   type Failure,
   type Message,
@@ -119,7 +120,7 @@ function lastNote({ notes }: MessageHead, act: Note["act"], group: string): Note
 }
 
 function expectedSince(message: MessageHead, group: string): Date {
-  return lastNote(message, "recipients", group)?.at ?? message.createdAt;
+  return lastNote(message, "recipients", group)?.at ?? bornAt(message);
 }
 
 function timeline(message: MessageHead): TimelineEntry[] {

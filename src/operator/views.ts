@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { unknownText } from "../message/attempts";
 import { isFinal, STATUS } from "../message/lifecycle";
-import type { MessageHead } from "../message/message";
+import { bornAt, type MessageHead } from "../message/message";
 import { type ListedParked, PARKED_PREVIEW_BYTES, type Parked } from "../message/records";
 
 /** Flat: the Moleculer REPL prints results four levels deep. Instants are ISO strings. */
@@ -77,7 +77,7 @@ export function toRow(message: MessageHead & { unreadable?: string }, now: numbe
     handled: Object.keys(message.receipts).join(", "),
     attempts: Math.max(...made),
     maxAttempts: message.maxAttempts,
-    ageMs: now - message.createdAt.getTime(),
+    ageMs: now - bornAt(message).getTime(),
     createdAt: message.createdAt.toISOString()
   };
   if (message.sendAt) row.sendAt = message.sendAt.toISOString();

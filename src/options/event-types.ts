@@ -38,5 +38,14 @@ type Typed<Event extends string, Part extends "emitted" | "handled", Else> = Eve
 /** What an emit of the event takes. */
 export type ReliablePayload<Event extends string> = Typed<Event, "emitted", unknown>;
 
+/** As JSON carries it: a Date comes as a text. */
+export type Jsonified<T> = T extends { toJSON(): infer Json }
+  ? Json
+  : T extends (infer Item)[]
+    ? Jsonified<Item>[]
+    : T extends object
+      ? { [Key in keyof T]: Jsonified<T[Key]> }
+      : T;
+
 /** What its handlers get. */
-export type HandledPayload<Event extends string> = Typed<Event, "handled", unknown>;
+export type HandledPayload<Event extends string> = Jsonified<Typed<Event, "handled", unknown>>;

@@ -34,10 +34,17 @@ function merge(
   for (const name of names) {
     const value = values[name];
     if (value === undefined) continue;
-    if (into[name] !== undefined && !same(into[name], value))
+    const isSame = name === "schemas" ? sameSchemas : same;
+    if (into[name] !== undefined && !isSame(into[name], value))
       throw new ReliableError("RELIABLE_BAD_OPTION", why(name), { option: name, service });
     into[name] = value;
   }
+}
+
+/** As text they would all be alike. */
+function sameSchemas(a: unknown, b: unknown): boolean {
+  const [left, right] = [a, b].map(schemas => Object.entries(schemas as object));
+  return left?.length === right?.length && Boolean(left?.every(([event, schema]) => (b as Values)[event] === schema));
 }
 
 function same(a: unknown, b: unknown): boolean {

@@ -1,5 +1,6 @@
 import Validator, { type ValidationSchema } from "fastest-validator";
 import { ReliableError } from "../errors";
+import { isPlain } from "./validate";
 
 export interface Issue {
   readonly message: string;
@@ -27,6 +28,12 @@ export type Schemas = Record<string, StandardSchema<never, unknown> | StandardSc
 
 /** Throws RELIABLE_BAD_OPTION. */
 export function checkSchemas(schemas: unknown): void {
+  if (schemas !== undefined && !isPlain(schemas))
+    throw new ReliableError(
+      "RELIABLE_BAD_OPTION",
+      "The option 'schemas' must be a plain object: `{ \"order.created\": schema }`.",
+      { option: "schemas" }
+    );
   for (const [event, schema] of Object.entries(schemas ?? {})) {
     const { validate } = ((schema ?? {}) as Partial<StandardSchema>)["~standard"] ?? {};
     if (typeof validate === "function") continue;
@@ -64,11 +71,8 @@ export function fastestValidatorSchema<T = unknown>(rules: ValidationSchema): St
   };
 }
 
+/** Of plain objects and lists; what else there is, is as it is: a copy would lose its class, and with it `toJSON`. */
 function copyOf(value: unknown): unknown {
-  try {
-    return structuredClone(value);
-  } catch {
-    // What cannot be cloned JSON cannot carry either, and that is told with its place.
-    return value;
-  }
+  if (Array.isArray(value)) return value.map(copyOf);
+  return isPlain(value) ? Object.fromEntries(Object.entries(value).map(([key, at]) => [key, copyOf(at)])) : value;
 }

@@ -67,6 +67,9 @@ export function check(
   return copy;
 }
 
+/** Of the option `schemas`: it may be a plain object, and is its library's own. */
+const isSchema = (value: object): boolean => "~standard" in value;
+
 /**
  * Live clients and TLS material must not be cloned; plain option objects must not be changed by the validator's
  * conversions.
@@ -75,7 +78,7 @@ function structuredCopy(values: Values): Values {
   return Object.fromEntries(
     Object.entries(values)
       .filter(([, value]) => value !== undefined)
-      .map(([name, value]) => [name, isPlain(value) ? structuredCopy(value) : value])
+      .map(([name, value]) => [name, isPlain(value) && !isSchema(value) ? structuredCopy(value) : value])
   );
 }
 

@@ -1,5 +1,5 @@
 import { reasonOf } from "../errors";
-import { isFinal, STATUS } from "../message/lifecycle";
+import { isFinal, isUnsent, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Failure, type Message, type MessageHead, type Note } from "../message/message";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Logger } from "../platform/logger";
@@ -121,7 +121,7 @@ export class Progress {
   async resolveRecipients(messages: MessageHead[], answered: { id: string; group: string }[] = []): Promise<void> {
     const open = messages.filter(
       // A dead one that waits for nobody is among them if its sweep has died before it had closed it.
-      ({ status, waiting }) => !isFinal(status) && (!waiting.length || waiting.includes(ANY_GROUP))
+      ({ status, waiting }) => !isFinal(status) && !isUnsent(status) && (!waiting.length || waiting.includes(ANY_GROUP))
     );
     if (!open.length) return;
     const { store, subscriptions } = this.parts;

@@ -5,7 +5,7 @@ import { reasonOf } from "../errors";
 import { BatchConsumer } from "../inbound/batch-consumer";
 import type { Parkable } from "../inbound/parked-messages";
 import { type Fault, mayPass } from "../inbound/parking";
-import { isOpen, STATUS } from "../message/lifecycle";
+import { isOpen, isUnsent, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import { printable } from "../platform/printable";
 import type { RowStatus } from "../stores/store-records";
@@ -177,6 +177,8 @@ export class CallbackService {
       const { _id } = check.row;
       const row = stored.get(_id);
       if (row && isOther(row, check.row)) faults.push(faultOf(one, otherMessage(_id)));
+      // It would be sent again by nobody: of that row nothing was sent.
+      else if (row && isUnsent(row.status)) faults.push(faultOf(one, unsent(_id, row.status)));
       // A policy took it out of its delay queue: its row is due when it should have come.
       else if (isEarly(one.of, delayOf(check.row, check.round), this.parts.clock.now())) continue;
       else if ((checks.get(_id)?.round ?? 0) < check.round) checks.set(_id, check);
@@ -266,6 +268,10 @@ function partOf(
 
 function isFinished({ status, event }: RowStatus): boolean {
   return typeof event === "string" && (status === STATUS.consumed || status === STATUS.resolved);
+}
+
+function unsent(id: string, status: string): string {
+  return `the id '${id}' is that of a message that is ${status}; emitted with strategy 'callback' it is not kept`;
 }
 
 function otherMessage(id: string): string {

@@ -21,11 +21,14 @@ export class PagesAtWork {
     work.catch(() => undefined);
     this.#working.push(work);
     if (this.#working.length < AT_WORK) return;
-    const records = await this.#working.shift();
+    const records = (await this.#working.shift()) ?? [];
+    const due = this.#owed;
+    // If the last write has failed, `end` writes all of them.
+    this.#owed = [...due, ...records];
     await this.#writing;
-    this.#writing = this.write(this.#owed, true);
+    this.#owed = records;
+    this.#writing = this.write(due, true);
     this.#writing.catch(() => undefined);
-    this.#owed = records ?? [];
   }
 
   /** Works through what was begun and writes all records. Rejects with the first failure, after the others are done. */

@@ -2,7 +2,17 @@ import { expect, it } from "vitest";
 import type { ActResult, EmitOptions } from "../../src";
 import { type Cluster, cluster, until } from "../support/brokers";
 import { storeOf } from "../support/runtime";
-import { consumer, errorOf, oneNode, reaches, serviceOf, story, subscribed } from "../support/services";
+import {
+  consumer,
+  emitter,
+  emitterOf,
+  errorOf,
+  oneNode,
+  reaches,
+  serviceOf,
+  story,
+  subscribed
+} from "../support/services";
 
 const HOUR = 3_600_000;
 const inAnHour = () => new Date(Date.now() + HOUR);
@@ -113,6 +123,23 @@ it("is called off until it is sent: by its service, by an operator, alone or by 
   // Its end is kept, and so is its id.
   expect(await emit("order.created", {}, { id: own.id })).toMatchObject({ status: "cancelled" });
   expect(handled).toEqual([]);
+});
+
+it("whoever waits for it is told that it was called off; a check of its id is parked", async () => {
+  const made = cluster();
+  const broker = await made.node("shop", [emitter(made.mixin({ checkDelaysMs: [150, 300] }))]);
+  const [emit, { reliableCancel: cancel }] = [emitterOf(broker), serviceOf(broker, "emitter")];
+  await emit("order.created", {}, { id: "o1", sendAt: inAnHour() });
+  const waits = errorOf(emit("order.created", {}, { id: "o1", waitFor: "consumed" }));
+  await cancel("o1");
+  expect(await waits).toMatchObject({ type: "RELIABLE_RESOLVED", retryable: false });
+  // Nobody takes it, so that it is not promised; its check comes all the same.
+  await errorOf(emit("order.created", {}, { id: "o1", strategy: "callback" }));
+  const parked = await until(
+    () => broker.call<{ rows: { reason: string }[] }, object>("reliable.parked", {}),
+    ({ rows }) => rows.length > 0
+  );
+  expect(parked.rows[0]?.reason).toMatch(/the id 'o1' is that of a message that is cancelled/);
 });
 
 it("what is not scheduled cannot be called off, and is told so", async () => {

@@ -1,5 +1,6 @@
 import { expect, it, vi } from "vitest";
 import { z } from "zod";
+import { fastestValidatorSchema } from "../../src";
 import { cluster } from "../support/brokers";
 import { storeOf } from "../support/runtime";
 import { consumer, emitter, emitterOf, errorOf, reaches, serviceOf, subscribed } from "../support/services";
@@ -45,6 +46,17 @@ it("what a schema refuses is not stored, whoever emits it; an asynchronous one i
   ]);
   expect(insert).not.toHaveBeenCalled();
   expect(await emit("order.paid", { id: "o1" }, { waitFor: "consumed" })).toMatchObject({ status: "consumed" });
+});
+
+it("the mixin twice in one service: the same schemas are one, others are refused", async () => {
+  const made = cluster();
+  const twice = (second: object) => {
+    const mixins = [made.mixin({ schemas }), made.mixin({ schemas: second as never })];
+    return made.node("twice", [{ name: "twice", mixins }]);
+  };
+  await (await twice({ ...schemas })).stop();
+  const other = { ...schemas, "order.paid": fastestValidatorSchema({ id: "number" }) };
+  expect(await errorOf(twice(other))).toMatchObject({ type: "RELIABLE_BAD_OPTION", data: { option: "schemas" } });
 });
 
 it("an option that is no schema is refused where it is written", async () => {

@@ -82,6 +82,10 @@ export function later(kind: StoreKind): void {
       await store.messages.postponed([id], at(3));
       await store.messages.resolveRecipients([{ id, groups: ["stock"] }]);
       expect(await get(store, message)).toEqual(message);
+      const open = await put(store, scheduledOf(at(30_000)));
+      await store.messages.handled([handledBy(open._id)]);
+      await store.messages.resolveRecipients([{ id: open._id, groups: ["stock", "stranger"] }]);
+      expect(await get(store, open)).toEqual(open);
     });
 
     one("is listed, counted and erased as what is open; cancelled, as what is final", async store => {

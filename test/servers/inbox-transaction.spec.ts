@@ -155,6 +155,34 @@ it("many that a handler emits are stored with its writes or not at all, also whe
   expect((await store.messages.find(["taken"]))[0]?.event).toBe("other");
 });
 
+it("many that a handler does not await are in its transaction, too", async () => {
+  let runs = 0;
+  const { broker, emit, billed } = await handling(async ({ ctx, emitMany, count }) => {
+    await count();
+    const ids = ["b1", "b2"];
+    void emitMany(
+      ids.map(id => ({ event: "bill.due", payload: { id, run: runs }, id: `${id} of ${runs}` })),
+      { ctx }
+    );
+    if (runs++ === 0) throw conflict();
+  });
+  await emit("order.created", {}, { waitFor: "consumed" });
+  for (const id of ["b1 of 1", "b2 of 1"]) await reaches(broker, id, "consumed");
+  expect(billed.map(({ run }) => run)).toEqual([1, 1]);
+});
+
+it("of many in a handler's transaction none may be outside of it", async () => {
+  const errors: unknown[] = [];
+  const { emit, counted } = await handling(async ({ ctx, emitMany, count }) => {
+    await count();
+    for (const own of [{ strategy: "callback" as const }, { waitFor: "confirmed" as const }])
+      await emitMany([{ event: "bill.due", payload: {}, ...own }], { ctx }).catch(error => errors.push(error));
+  });
+  await emit("order.created", {}, { waitFor: "consumed" });
+  expect(errors).toMatchObject([{ type: "RELIABLE_BAD_OPTION" }, { type: "RELIABLE_BAD_OPTION" }]);
+  expect(await counted()).toBe(1);
+});
+
 it("strategy callback: stored with the handler's writes as outbox", async () => {
   const { broker, emit, billed, store } = await handling(
     ({ ctx, emit }) => emit("bill.due", { n: 1 }, { ctx, id: "bill" }),

@@ -1,4 +1,4 @@
-import { type ClientSession, MongoClient } from "mongodb";
+import { type ClientSession, MongoClient, MongoServerError } from "mongodb";
 import { expect, it, onTestFinished } from "vitest";
 import { prefixOf } from "../../src/wire/names";
 import { cluster, until } from "../support/brokers";
@@ -124,6 +124,31 @@ it("of many in a transaction all are stored or none, also where the caller ignor
   });
   expect(await store.messages.find(["o2"])).toEqual([]);
   expect(await orders.countDocuments({ _id: "written" })).toBe(0);
+});
+
+it("a transaction that the session has begun since is not aborted by many of the one before", async () => {
+  const { broker, mongo, orders, heard } = await shop();
+  const { reliableEmitMany } = serviceOf(broker, "emitter");
+  let runs = 0;
+  await mongo.withSession(session =>
+    session.withTransaction(async () => {
+      const run = ++runs;
+      const many = reliableEmitMany([{ event: "order.created", payload: { id: `o${run}` }, id: `o${run}` }], {
+        session
+      });
+      // Not awaited together: the driver begins the next run while the emits of this one are still under way.
+      if (run === 1) {
+        void many.catch(() => undefined);
+        throw new MongoServerError({ message: "WriteConflict", errorLabels: ["TransientTransactionError"] });
+      }
+      await many;
+      await orders.insertOne({ _id: "written" }, { session });
+    })
+  );
+  expect(runs).toBe(2);
+  expect(await orders.countDocuments({ _id: "written" })).toBe(1);
+  await reaches(broker, "o2", "consumed");
+  expect(heard).toEqual(["o2"]);
 });
 
 it("is delivered though nobody ends the session: a sweep finds it", async () => {

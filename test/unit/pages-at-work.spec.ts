@@ -57,9 +57,9 @@ it("a write that fails is told, and what comes after it is written", async () =>
     if (ids.includes("a")) throw new Error("refused");
   };
   const { pages, written } = world(failing);
-  await pages.begun(Promise.resolve([record("a")]));
-  await pages.begun(Promise.resolve([record("b")]));
-  await pages.begun(Promise.resolve([record("c")]));
+  for (const id of ["a", "b", "c"]) await pages.begun(Promise.resolve([record(id)]));
+  // The write of `a` is under way, and fails while `c` is waited for.
+  await expect(pages.begun(Promise.resolve([record("d")]))).rejects.toThrow("refused");
   await expect(pages.end()).rejects.toThrow("refused");
-  expect(written.flatMap(([ids]) => ids)).toEqual(["a", "b", "c"]);
+  expect(written.flatMap(([ids]) => ids).toSorted()).toEqual(["a", "b", "c", "d"]);
 });

@@ -103,6 +103,7 @@ export class ConsumedOrDead {
         groups.map(group => ({
           filter: {
             _id: String(id),
+            ...SENT,
             waiting: ANY_GROUP,
             [pathOf("receipts", group)]: { $exists: false },
             ...notDead(group)
@@ -116,7 +117,7 @@ export class ConsumedOrDead {
       groupIdentical(records, ({ groups }) => groups).map(same => {
         const [{ groups }] = same as [RecipientsRecord];
         return {
-          filter: { _id: { $in: idsOf(same) }, waiting: ANY_GROUP },
+          filter: { _id: { $in: idsOf(same) }, ...SENT, waiting: ANY_GROUP },
           change: {
             $pull: { waiting: { $in: [ANY_GROUP] } },
             $push: noted(recipientsNote(at, groups, [ANY_GROUP]))

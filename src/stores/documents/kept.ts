@@ -10,7 +10,7 @@ const EMITTED = [STATUS.pending, STATUS.published, STATUS.dead, STATUS.consumed,
 
 /** What the choice goes by: of many rows, so no story and no payload. */
 const FIELDS = [
-  ...["v", "event", "producer", "status", "at", "createdAt", "bytes", "only", "waiting", "failed", "groups"],
+  ...["v", "event", "producer", "status", "at", "createdAt", "sendAt", "bytes", "only", "waiting", "failed", "groups"],
   ...["droppedAt", "partial", "replay"]
 ];
 

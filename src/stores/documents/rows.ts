@@ -1,5 +1,5 @@
 import type { ReliableError } from "../../errors";
-import { isFinal, STATUS, STATUSES, type Status } from "../../message/lifecycle";
+import { isFinal, isUnsent, STATUSES } from "../../message/lifecycle";
 import {
   FAILURES_KEPT,
   type Failure,
@@ -18,9 +18,6 @@ import type { Doc, Filter } from "./collection";
 /** Fields that only an open message has. Without them it leaves the sweeper's index. */
 export const CLOSED = { dueAt: true, claim: true } as const;
 
-/** Nothing of it was sent, so that no answer to it can be true. */
-const NOT_SENT: readonly Status[] = [STATUS.scheduled, STATUS.cancelled];
-
 /** The sweeper may have to act: of a `dead` row only while `dueAt` says so. */
 export const DUE: Filter = {
   status: { $in: STATUSES.filter(status => !isFinal(status)) },
@@ -30,11 +27,11 @@ export const DUE: Filter = {
 /** The same of what has begun to be sent. */
 export const OPEN: Filter = {
   ...DUE,
-  status: { $in: STATUSES.filter(status => !isFinal(status) && !NOT_SENT.includes(status)) }
+  status: { $in: STATUSES.filter(status => !isFinal(status) && !isUnsent(status)) }
 };
 
 /** What a receipt may be about. */
-export const SENT: Filter = { status: { $in: STATUSES.filter(status => !NOT_SENT.includes(status)) } };
+export const SENT: Filter = { status: { $in: STATUSES.filter(status => !isUnsent(status)) } };
 
 /** The group has not failed for good. (`$ne` on lists is understood differently by the databases.) */
 export function notDead(group: string): Filter {

@@ -69,6 +69,12 @@ function answersOf(thrown: unknown): RecordAnswer[] | undefined {
   return answers.length && !result?.getWriteConcernError?.() ? answers : undefined;
 }
 
+/** Of a bulk the driver wraps what is about the connection, or the transaction, as if it were about a record. */
+function unwrapped(thrown: unknown): unknown {
+  const { errorResponse, writeErrors } = thrown as { errorResponse?: unknown; writeErrors?: unknown };
+  return errorResponse instanceof Error && ![writeErrors ?? []].flat().length ? errorResponse : thrown;
+}
+
 function isRefusal(error: unknown): error is ReliableError {
   return (error as { type?: unknown }).type === "RELIABLE_STORE_REFUSED";
 }
@@ -156,7 +162,9 @@ export class MongoCollection implements Collection {
     const [doc] = docs;
     if (!doc) return;
     const inserting: Promise<unknown> =
-      docs.length === 1 ? this.driver.insertOne(doc, { session }) : this.driver.insertMany(docs, { session });
+      docs.length === 1
+        ? this.driver.insertOne(doc, { session })
+        : this.driver.insertMany(docs, { session }).catch(thrown => Promise.reject(unwrapped(thrown)));
     await answerWithin(this.#what("insert"), inserting, this.clock);
   }
 

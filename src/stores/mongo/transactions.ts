@@ -23,7 +23,7 @@ interface Transaction {
 interface Gathering {
   transaction: OpenTransaction;
   messages: Message[];
-  done: Promise<InsertOutcome[]>;
+  done: Promise<(InsertOutcome | "over")[]>;
 }
 
 /** A commit without an answer is repeated, which is harmless; each try may take as long as a write concern's wait. */
@@ -53,7 +53,15 @@ export class MongoTransactions implements Transactions {
     const open = this.#gathering.get(theirs);
     const gathering = open && !open.transaction.over ? open : this.#gather(theirs);
     const at = gathering.messages.push(message) - 1;
-    return (await gathering.done)[at] as InsertOutcome;
+    const { transaction } = gathering;
+    const { _id } = message;
+    try {
+      const outcome = (await gathering.done)[at] as InsertOutcome | "over";
+      if (outcome === "over") throw transactionOver(_id);
+      return outcome;
+    } catch (thrown) {
+      throw failureIn(transaction, _id, thrown, `insert of ${_id} in the given session`);
+    }
   }
 
   #gather(theirs: ClientSession): Gathering {
@@ -79,38 +87,31 @@ export class MongoTransactions implements Transactions {
     return mine;
   }
 
-  async #insert(transaction: OpenTransaction, messages: Message[]): Promise<InsertOutcome[]> {
+  async #insert(transaction: OpenTransaction, messages: Message[]): Promise<(InsertOutcome | "over")[]> {
     const { collections } = this.connection;
     const { session } = transaction;
-    const [{ _id: first }] = messages as [Message];
     const ids = [...new Set(messages.map(({ _id }) => _id))];
-    const what = ids.length > 1 ? `${first} and ${ids.length - 1} more` : first;
     const outcomes: InsertOutcome[] = [];
-    try {
-      // Looked up first: a duplicate key error would abort the caller's transaction.
-      const found = new Map((await collections.messages.findIn(session, ids)).map(doc => [doc._id, doc]));
-      const fresh = new Map<string, Message>();
-      for (const message of messages) {
-        const { _id } = message;
-        const existing = found.get(_id);
-        const twin = fresh.get(_id);
-        if (existing) outcomes.push({ stored: false, existing: decodeMessage(await this.#whole(session, existing)) });
-        else if (twin) outcomes.push({ stored: false, existing: twin });
-        else {
-          fresh.set(_id, message);
-          outcomes.push({ stored: true });
-        }
+    // Looked up first: a duplicate key error would abort the caller's transaction.
+    const found = new Map((await collections.messages.findIn(session, ids)).map(doc => [doc._id, doc]));
+    const fresh = new Map<string, Message>();
+    for (const message of messages) {
+      const { _id } = message;
+      const existing = found.get(_id);
+      const twin = fresh.get(_id);
+      if (existing) outcomes.push({ stored: false, existing: decodeMessage(await this.#whole(session, existing)) });
+      else if (twin) outcomes.push({ stored: false, existing: twin });
+      else {
+        fresh.set(_id, message);
+        outcomes.push({ stored: true });
       }
-      await this.#insertSplit(session, [...fresh.values()]);
-    } catch (thrown) {
-      throw failureIn(transaction, first, thrown, `insert of ${what} in the given session`);
     }
+    await this.#insertSplit(session, [...fresh.values()]);
+    if (!transaction.over) return outcomes;
     // It was over before the answer: the rows are there if that was a commit.
-    if (transaction.over) {
-      const rows = await collections.messages.find({ _id: { $in: ids } }, { fields: ["_id"] });
-      if (rows.length < ids.length) throw transactionOver(what);
-    }
-    return outcomes;
+    const rows = await collections.messages.find({ _id: { $in: ids } }, { fields: ["_id"] });
+    const there = new Set(rows.map(({ _id }) => _id));
+    return outcomes.map((outcome, i) => (there.has((messages[i] as Message)._id) ? outcome : "over"));
   }
 
   async #insertSplit(session: ClientSession, fresh: Message[]): Promise<void> {
@@ -266,6 +267,7 @@ function badSession(why: string): ReliableError {
 }
 
 function failureIn(transaction: OpenTransaction, id: string, thrown: unknown, what: string): unknown {
+  if (thrown instanceof ReliableError) return thrown;
   // Without an answer it is not known whether it was in time.
   if (transaction.over && !isUnanswered(thrown)) return transactionOver(id, thrown);
   // Unchanged, so that the caller's `withTransaction` repeats.

@@ -200,6 +200,6 @@ it("does not mistake a method of the service for the mixin's", async () => {
   expect(emitterOf(broker)).toBeTypeOf("function");
   expect(
     Object.keys(serviceOf(broker, "emitter")).filter(key => /reliable/i.test(key) && !key.startsWith("$"))
-  ).toEqual(["reliableEmit"]);
+  ).toEqual(["reliableEmit", "reliableEmitMany", "reliableCancel"]);
   expect(emitter(made.mixin()).name).toBe("emitter");
 });

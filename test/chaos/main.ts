@@ -12,7 +12,7 @@ npm run faults -- --only NAME[,…]   these faults
                  --line 0.14        on Moleculer 0.14
                  --folder PATH      where journals and logs go (default: /tmp/reliable-faults)
                  --continue         what this seed has an outcome of in the folder is not run again
-                 --cluster          those of a cluster instead: three RabbitMQ nodes, Redis Sentinel, a replica set (Linux, root; two hours)
+                 --cluster          those of a cluster instead: three RabbitMQ nodes, Redis Sentinel, a replica set (Linux, root; 80 minutes)
                  --list             the names`;
 
 async function main(): Promise<void> {

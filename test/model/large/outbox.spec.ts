@@ -9,7 +9,7 @@ describe("outbox", () => {
     [
       "two sweepers in a backlog, where records are written a page later: a process dies",
       { crash: 1, fail: 1 },
-      { sweepers: 2, pageSize: 1 }
+      { sweepers: 2, pageSize: 1, atOnce: 3 }
     ],
     [
       "two groups: one fails for good, and a human resolves it",

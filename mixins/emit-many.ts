@@ -1,8 +1,7 @@
-import type { Context } from "moleculer";
 import type { EmitItem, EmitOptions } from "../src/emit/emit-options";
 import type { EmitOutcome } from "../src/emit/strategy";
+import { contextOf, ofContext } from "./emit";
 import { originOf } from "./emit-origin";
-import type { ReliableLocals } from "./reliable-context";
 import type { Mixed, State } from "./service-state";
 
 /** See `emitMany`. */
@@ -12,14 +11,8 @@ export async function reliableEmitMany(
   options: EmitOptions = {}
 ): Promise<EmitOutcome[]> {
   const { runtime, options: service } = this.$reliable as State;
-  const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
-  const locals = ctx?.locals as { reliable?: ReliableLocals } | undefined;
-  const source = {
-    service: this.fullName,
-    options: service,
-    origin: originOf(ctx, this.fullName, this.broker.nodeID),
-    meta: ctx?.meta as Record<string, unknown> | undefined,
-    session: locals?.reliable?.session
-  };
+  const ctx = contextOf(options);
+  const origin = originOf(ctx, this.fullName, this.broker.nodeID);
+  const source = { service: this.fullName, options: service, origin, ...ofContext(ctx) };
   return runtime.emitter.many(source, items, options, (event, payload, own) => this.reliableEmit(event, payload, own));
 }

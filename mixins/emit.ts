@@ -25,20 +25,29 @@ type Emit = (origin: Origin, context: OfContext) => Promise<EmitResult>;
 export function emit(service: Service, event: string, options: EmitOptions, to: Emit): Promise<EmitResult> {
   try {
     const { broker, fullName } = service;
-    const ctx = (options?.ctx ?? options?.parentCtx) as Context | undefined;
+    const ctx = contextOf(options);
     const origin = originOf(ctx, fullName, broker.nodeID, options?.headers);
-    const locals = ctx?.locals as { reliable?: ReliableLocals } | undefined;
-    const context = {
-      meta: ctx?.meta as OfContext["meta"],
-      session: locals?.reliable?.session,
-      inHandler: ctx !== undefined && isOfDelivery(ctx)
-    };
+    const context = ofContext(ctx);
     return broker.isTracingEnabled()
       ? inSpan(service, ctx, event, options, origin, from => to(from, context))
       : to(origin, context);
   } catch (error) {
     return Promise.reject(error);
   }
+}
+
+/** The one that an emit is given. */
+export function contextOf(options: EmitOptions | undefined): Context | undefined {
+  return (options?.ctx ?? options?.parentCtx) as Context | undefined;
+}
+
+export function ofContext(ctx: Context | undefined): OfContext {
+  const locals = ctx?.locals as { reliable?: ReliableLocals } | undefined;
+  return {
+    meta: ctx?.meta as OfContext["meta"],
+    session: locals?.reliable?.session,
+    inHandler: ctx !== undefined && isOfDelivery(ctx)
+  };
 }
 
 /** It is that of a reliable handler, or of an action that was called, on this node, in the course of one. */

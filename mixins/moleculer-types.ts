@@ -35,15 +35,7 @@ declare module "moleculer" {
 }
 
 /** The mixin's methods, for `ServiceSchema<Settings, ReliableMethods>`. */
-export interface ReliableMethods {
-  reliableEmit<Event extends ReliableEvent>(
-    event: Event,
-    payload: ReliablePayload<Event>,
-    options?: EmitOptions
-  ): Promise<EmitResult>;
-  reliableEmitMany(items: EmitItem[], options?: EmitOptions): Promise<EmitOutcome[]>;
-  reliableCancel(id: string, options?: CancelOptions): Promise<void>;
-}
+export interface ReliableMethods extends Pick<Service, "reliableEmit" | "reliableEmitMany" | "reliableCancel"> {}
 
 /** A handler of the event, for the `events` of a service: `this` is the service, `ctx.params` what was emitted. */
 export type ReliableHandler<

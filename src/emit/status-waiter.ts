@@ -129,17 +129,10 @@ export class StatusWaiter {
             { id }
           )
         );
-      else if (status === STATUS.cancelled)
-        waiter.reject(
-          new ReliableError(
-            "RELIABLE_RESOLVED",
-            `Message ${id} was called off before it was sent; see \`reliable.get\`.`,
-            {
-              id
-            }
-          )
-        );
-      else if (status === STATUS.dead)
+      else if (status === STATUS.cancelled) {
+        const text = `Message ${id} was called off before it was sent; see \`reliable.get\`.`;
+        waiter.reject(new ReliableError("RELIABLE_RESOLVED", text, { id }));
+      } else if (status === STATUS.dead)
         waiter.reject(
           new ReliableError("RELIABLE_DEAD", `Message ${id} is dead: ${reason ?? "see `reliable.get`"}`, { id, reason })
         );

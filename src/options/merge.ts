@@ -34,17 +34,18 @@ function merge(
   for (const name of names) {
     const value = values[name];
     if (value === undefined) continue;
-    const isSame = name === "schemas" ? sameSchemas : same;
-    if (into[name] !== undefined && !isSame(into[name], value))
+    const before = into[name];
+    const isSame = () => (name === "schemas" ? sameSchemas(before as Values, value as Values) : same(before, value));
+    if (before !== undefined && !isSame())
       throw new ReliableError("RELIABLE_BAD_OPTION", why(name), { option: name, service });
     into[name] = value;
   }
 }
 
 /** As text they would all be alike. */
-function sameSchemas(a: unknown, b: unknown): boolean {
-  const [left, right] = [a, b].map(schemas => Object.entries(schemas as object));
-  return left?.length === right?.length && Boolean(left?.every(([event, schema]) => (b as Values)[event] === schema));
+function sameSchemas(a: Values, b: Values): boolean {
+  const events = Object.keys(a);
+  return events.length === Object.keys(b).length && events.every(event => a[event] === b[event]);
 }
 
 function same(a: unknown, b: unknown): boolean {

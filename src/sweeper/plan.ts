@@ -1,6 +1,6 @@
 import type { QueueDepth } from "../couriers/courier";
 import { attemptsMade, displacedLately, isUnanswered, judgeFailure } from "../message/attempts";
-import { ANY_GROUP, type Message } from "../message/message";
+import { ANY_GROUP, type Message, openAtOf } from "../message/message";
 import { offlinePauseMs } from "../message/offline";
 import { namesGroup } from "../message/pattern";
 import { settledByConfirm } from "../message/queue-target";
@@ -82,7 +82,7 @@ function standsFor(name: string, group: string): boolean {
 function mayNeverBeSent(message: Message, group: string, { since }: SweepView): boolean {
   if (message.attempts[group] !== undefined || message.spent[group] !== undefined) return false;
   const known = since?.(group);
-  return group === ANY_GROUP || (known !== undefined && known > (message.sendAt ?? message.createdAt));
+  return group === ANY_GROUP || (known !== undefined && known > openAtOf(message));
 }
 
 /** Not `createdAt`: that is by the emitting node's clock, which may be ahead. */

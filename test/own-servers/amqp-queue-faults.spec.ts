@@ -120,6 +120,7 @@ describe("with the mixin beside it", () => {
     const queue = jobQueue(made);
     const { node, net } = await started(made, queue, true);
     const desk = await made.node("desk", [queued(made, "desk")]);
+    await node.next("added");
     node.tell("add", { n: 2, hold: true });
     const id = await node.next<string>("added");
     expect(await node.next("handled")).toMatchObject({ n: 2 });

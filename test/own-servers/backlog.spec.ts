@@ -6,18 +6,19 @@ import { runtimeOf, storeOf } from "../support/runtime";
 import { consumer, emitter, emitterOf, subscribed } from "../support/services";
 
 // A small bench:memory, with counts for the memory; alone, because it takes the whole machine for half a minute.
-const MESSAGES = 10_000;
+const MESSAGES = 20_000;
 const PAGE = 200;
 const IN_FLIGHT = 100;
 const AT_ONCE = 500;
 
 /**
- * Bodies of messages and their like, and promises, that are reachable: with one per message kept they would be
+ * Of what is in hand each message has some promises, and a consumption fetches up to a thousand ahead of its handlers:
+ * that many are held, of however many messages there are. Bodies of messages and their like, and promises, that are reachable: with one per message kept they would be
  * MESSAGES more.
  */
 const held = () => [Uint8Array, Promise].map(kind => v8.queryObjects(kind as never, { format: "count" }));
 
-it("10,000 emits while the broker blocks, and the backlog drained: never more in hand than pages and windows", {
+it("20,000 emits while the broker blocks, and the backlog drained: never more in hand than pages and windows", {
   timeout: 420_000
 }, async () => {
   const made = cluster();

@@ -1,10 +1,12 @@
 import { createRequire } from "node:module";
+import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { ServiceBroker, type ServiceSchema } from "moleculer";
 import { ReliableDashboard } from "../../mixins/dashboard";
 import type { ReliableOptions } from "../../src";
 import type { StatusSeen } from "../../src/emit/status-waiter";
 import { type Cluster, cluster, until } from "./brokers";
+import { freePort } from "./ports";
 import { consumer, type Emit, emitter, emitterOf, serviceOf, subscribed } from "./services";
 
 // moleculer-web has a version for each line.
@@ -79,10 +81,11 @@ export function gateway(dashboard: Partial<DashboardOptions> = {}, more: object 
   } as unknown as ServiceSchema;
 }
 
-export function portOf(broker: ServiceBroker, name = "api"): number {
-  const { server } = broker.getLocalService(name) as unknown as { server: { address(): AddressInfo } };
-  return server.address().port;
+function serverOf(broker: ServiceBroker, name = "api"): Server {
+  return (broker.getLocalService(name) as unknown as { server: Server }).server;
 }
+
+export const portOf = (broker: ServiceBroker, name = "api") => (serverOf(broker, name).address() as AddressInfo).port;
 
 /**
  * Orders, of which two groups hear: `stock` on the node `desk` handles them; `mail` on the node `mail-2` fails, until it
@@ -97,10 +100,13 @@ export async function world({ dashboard, gateway: more, options = {}, services }
     mail.handled.push(ctx.locals.reliable.id);
   };
   await made.node("mail-2", [consumer(mixin, "mail", "order.created", send as never)]);
+  const page = gateway(dashboard, more);
+  // Below the ports that a kernel gives to clients: one of them would have it before the page is opened again.
+  page.settings = { ...page.settings, port: await freePort(14_000, 30_000) };
   const desk = await made.node("desk", [
     emitter(mixin, "orders"),
     consumer(mixin, "stock", "order.created", () => undefined),
-    gateway(dashboard, more),
+    page,
     ...(services?.(made) ?? [])
   ]);
   await subscribed(desk, 2);
@@ -121,12 +127,17 @@ export async function world({ dashboard, gateway: more, options = {}, services }
       );
     },
     async close() {
-      await desk.destroyService(serviceOf(desk, "api"));
+      const server = serverOf(desk);
+      const destroyed = desk.destroyService(serviceOf(desk, "api"));
+      // A browser opens connections ahead: with one that never asked anything a server waits for ever.
+      await until(() => !server.listening);
+      server.closeAllConnections();
+      await destroyed;
     },
     async open() {
       const schema = gateway(dashboard, more);
       desk.createService({ ...schema, settings: { ...schema.settings, port } });
-      await desk.waitForServices("api");
+      await desk.waitForServices("api", 30_000);
     }
   };
 }

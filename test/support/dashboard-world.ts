@@ -102,7 +102,7 @@ export async function world({ dashboard, gateway: more, options = {}, services }
   await made.node("mail-2", [consumer(mixin, "mail", "order.created", send as never)]);
   const page = gateway(dashboard, more);
   // Below the ports that a kernel gives to clients: one of them would have it before the page is opened again.
-  page.settings = { ...page.settings, port: await freePort(14_000, 30_000) };
+  Object.assign(page.settings as object, { port: await freePort(14_000, 30_000) });
   const desk = await made.node("desk", [
     emitter(mixin, "orders"),
     consumer(mixin, "stock", "order.created", () => undefined),

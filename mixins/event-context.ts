@@ -48,6 +48,7 @@ export function eventHandler(
         attempt: envelope.attempt,
         group,
         ...(envelope.replay && { replay: replayLocals(envelope.replay, envelope.id) }),
+        ...(envelope.order && { order: envelope.order }),
         ...extras
       });
       recorders.set(ctx, recorder);

@@ -31,6 +31,11 @@ export interface ReliableLocals {
    * was undone, and the next one follows.
    */
   run?: number;
+  /**
+   * Of a message with an order key: the key, and which turn of it this is in the group. It grows with each message: what
+   * has stored a greater one must not be changed by this one.
+   */
+  order?: { key: string; turn: number };
   /** W3C trace context of the emit, where it had one; on 0.15 also in `ctx.headers`. */
   traceparent?: string;
 }

@@ -12,8 +12,12 @@ export function settle(
   durationMs: number,
   runs = 1
 ): ReceiptItem {
-  const { id, attempt } = envelope;
-  const took = { durationMs: Math.max(0, Math.round(durationMs)), ...(runs > 1 ? { runs } : {}) };
+  const { id, attempt, order } = envelope;
+  const took = {
+    durationMs: Math.max(0, Math.round(durationMs)),
+    ...(runs > 1 ? { runs } : {}),
+    ...(order ? { orderKey: order.key } : {})
+  };
   if (end.error === undefined) return { id, outcome: "handled", attempt, ...took };
   return {
     id,

@@ -1,5 +1,6 @@
 import { ReliableError } from "../errors";
 import type { Backoff } from "../message/message";
+import { isOrderKey, ON_DEAD } from "../message/order";
 import { isObjectKey } from "../message/pattern";
 import type { ReliableEvent, ReliablePayload } from "../options/event-types";
 import { msRule } from "../options/option";
@@ -62,6 +63,18 @@ export interface EmitOptions {
   sendAt?: Date;
   /** The same, in ms from now, by the store's clock. @default 0 */
   delayMs?: number;
+  /**
+   * Messages with one key reach each group in the order of their emits, one at a time: of one process in the order of the
+   * calls; of several as they were stored, so what was stored before another was emitted comes first; in a `session` in
+   * the order of the commits, with `commit` when its write has happened, with `sendAt` when it is sent. 1 to 200 bytes. It
+   * needs a store on this node, and strategy `outbox`.
+   */
+  orderKey?: string;
+  /**
+   * What becomes of the key when this message has failed for good in a group: "hold": those behind it wait until a human
+   * acts; "skip": they go on. Only with `orderKey`. @default "hold"
+   */
+  onDead?: "hold" | "skip";
   /** @default the service's */
   maxAttempts?: number;
   /** @default the service's */
@@ -138,6 +151,7 @@ const EMIT_RULES = {
   },
   unroutableMs: msRule({ min: 0 }),
   delayMs: { type: "number", integer: true, min: 0, max: LATEST.getTime() },
+  onDead: { type: "enum", values: [...ON_DEAD] },
   timeoutMs: { type: "number", integer: true, min: 1, max: 24 * 3_600_000 },
   waitFor: { type: "enum", values: ["stored", "confirmed", "consumed"] }
 };
@@ -149,7 +163,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
     });
   }
   if (Object.keys(options).length === 0) return;
-  const { ctx, parentCtx, session, meta, headers, id, sendAt, keys: _checkedApart, ...rest } = options;
+  const { ctx, parentCtx, session, meta, headers, id, sendAt, orderKey, keys: _checkedApart, ...rest } = options;
   check(`reliableEmit('${event}')`, EMIT_RULES, rest);
   const objects = { meta, headers, ctx, parentCtx, session: session ?? undefined };
   for (const [name, value] of Object.entries(objects)) {
@@ -161,6 +175,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
   }
   if (id !== undefined) checkId(id);
   if (sendAt !== undefined || rest.delayMs !== undefined) checkLater(event, options);
+  if (orderKey !== undefined || rest.onDead !== undefined) checkOrder(event, options);
   // They travel as one text, with commas between them.
   if ([rest.groups ?? []].flat().some(group => hasControl(group) || group.includes(",") || isObjectKey(group)))
     throw new ReliableError(
@@ -209,6 +224,18 @@ function checkLater(event: string, { sendAt, delayMs, commit, waitFor = "stored"
     refuse(`must be a Date, not later than ${LATEST.toISOString()}`);
   if (commit) refuse("cannot be given with 'commit': emit in the transaction ('session'), or after the write");
   if (waitFor !== "stored") refuse(`cannot be given with 'waitFor: "${waitFor}"': it is not sent before that instant`);
+}
+
+function checkOrder(event: string, { orderKey, onDead }: EmitOptions): void {
+  const refuse = (option: string, why: string) => {
+    throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${option}' of '${event}' ${why}.`, {
+      option,
+      event
+    });
+  };
+  if (orderKey === undefined) refuse("onDead", `says what becomes of an order key ('${onDead}'): give 'orderKey' too`);
+  if (!isOrderKey(orderKey))
+    refuse("orderKey", "must be text of 1 to 200 bytes without control characters, not blank and not '__proto__'");
 }
 
 /** Of options that are checked later. */

@@ -12,6 +12,15 @@ const MAX_BATCH = 500;
 /** Pause before an insert is repeated after an error that may pass. Short, because emits are waiting. */
 const RETRY_MS = 200;
 
+/** While the store takes one batch the next one is encoded. */
+const PARALLEL = 2;
+
+export interface InsertQueueOptions {
+  /** The store's verb. @default messages.insert */
+  insert?: (messages: Message[]) => Promise<(InsertOutcome | ReliableError)[]>;
+  parallel?: number;
+}
+
 interface Pending {
   message: Message;
   deadline: number;
@@ -32,19 +41,21 @@ interface Pending {
 export class InsertQueue {
   readonly #batcher: Batcher<Pending, InsertOutcome | Error>;
   readonly #pending: ExpiringSet<Pending>;
+  readonly #insert: (messages: Message[]) => Promise<(InsertOutcome | ReliableError)[]>;
   readonly #end = new AbortController();
   /** Ends the current pauses. */
   #wake = new AbortController();
 
   constructor(
     readonly store: Store,
-    readonly clock: Clock
+    readonly clock: Clock,
+    { insert = messages => store.messages.insert(messages), parallel = PARALLEL }: InsertQueueOptions = {}
   ) {
+    this.#insert = insert;
     this.#pending = new ExpiringSet(item => this.#expire(item), clock);
     this.#batcher = new Batcher({
       maxItems: MAX_BATCH,
-      // While the store takes one batch the next one is encoded.
-      parallel: 2,
+      parallel,
       maxBytes: MAX_BATCH_BYTES,
       sizeOf: item => item.message.body.length + 512,
       write: items => this.#write(items)
@@ -140,7 +151,7 @@ export class InsertQueue {
       }
       for (const item of live) item.tried = true;
       try {
-        const results = await this.store.messages.insert(live.map(item => item.message));
+        const results = await this.#insert(live.map(item => item.message));
         live.forEach((item, i) => {
           const result = results[i] as InsertOutcome | Error;
           if (result instanceof Error) outcomes.set(item, this.#refused(item.message, result));

@@ -1,7 +1,9 @@
+import { ReliableError } from "../errors";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, bucketOf, EMPTY, type Message, NONE, type Origin, ROW_VERSION } from "../message/message";
 import type { ServiceOptions } from "../options/options";
-import { checkEvent, checkHeaders } from "../wire/envelope";
+import { checkEvent } from "../wire/envelope";
+import { checkHeaders } from "../wire/header-size";
 import { isEmpty, serialize } from "../wire/json";
 import { checkEmitOptions, checkSource, type EmitOptions } from "./emit-options";
 import { keysOf } from "./keys";
@@ -44,6 +46,7 @@ export function newMessage(
   const meta = options.meta || (source.meta && !isEmpty(source.meta)) ? { ...source.meta, ...options.meta } : EMPTY;
   const headers = options.headers ?? EMPTY;
   const strategy = options.strategy ?? service.strategy;
+  if (options.orderKey !== undefined && strategy === "callback") throw withoutRow(event);
   const keys = keysOf(event, options.keys);
   const groups = options.groups === undefined ? undefined : [options.groups].flat();
   checkHeaders(event, meta, headers, source.origin, groups ?? []);
@@ -88,6 +91,8 @@ export function newMessage(
     message.sendAt = sendAt;
   }
   if (keys) message.keys = keys;
+  if (options.orderKey !== undefined)
+    message.order = options.onDead === "skip" ? { key: options.orderKey, onDead: "skip" } : { key: options.orderKey };
   if (groups) message.groups = groups;
   if (options.source) message.source = { action: options.source.action, params: options.source.params ?? {} };
   if (options.commit) message.intent = options.source ? "source" : "barrier";
@@ -96,4 +101,10 @@ export function newMessage(
     message.round = 1;
   }
   return message;
+}
+
+/** No store knows of it whose turn it is. */
+function withoutRow(event: string): ReliableError {
+  const text = `The emit option 'orderKey' of '${event}' needs strategy 'outbox': with 'callback' no store knows whose turn it is.`;
+  return new ReliableError("RELIABLE_BAD_OPTION", text, { option: "orderKey", event });
 }

@@ -6,18 +6,20 @@ import { displaced, judgeFailure, noRoute, refused, unroutableYet } from "../mes
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import type { MessagePublisher } from "../outbound/message-publisher";
+import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { Warnings } from "../platform/warnings";
 import type { Progress } from "../progress/progress";
 import type { Store } from "../stores/store";
-import type { DisplacedRecord, FailedRecord } from "../stores/store-records";
+import type { DisplacedRecord, FailedRecord, InsertOutcome } from "../stores/store-records";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
 import { ConfirmBuffer } from "./confirm-buffer";
 import { assertSame, duplicateId, replaceWithdrawn } from "./duplicate";
 import type { InsertQueue } from "./insert-queue";
 import { type BusinessWrite, StoredIntent } from "./intent";
+import { OrderedEmits } from "./ordered";
 import { leftOf } from "./published";
 import { SessionEmits } from "./session-emits";
 import type { StatusWaiter } from "./status-waiter";
@@ -48,6 +50,7 @@ export interface OutboxParts {
   store: Store;
   insertQueue: InsertQueue;
   publisher: MessagePublisher;
+  subscriptions: Subscriptions;
   statusWaiter: StatusWaiter;
   metrics: Metrics;
   logger: Logger;
@@ -63,6 +66,7 @@ export class Outbox implements Strategy {
   readonly #intent: StoredIntent;
   readonly #confirms: ConfirmBuffer;
   readonly #sessions: SessionEmits;
+  readonly #ordered: OrderedEmits;
   readonly #postponed: Batcher<string, void>;
   readonly #unanswered: Batcher<string, void>;
   readonly #failed: Batcher<FailedRecord, void>;
@@ -77,6 +81,7 @@ export class Outbox implements Strategy {
     const { store, progress } = parts;
     this.#intent = new StoredIntent(parts);
     this.#confirms = new ConfirmBuffer(parts);
+    this.#ordered = new OrderedEmits(parts);
     this.#sessions = new SessionEmits(
       store,
       rows => this.#startCommitted(rows),
@@ -97,11 +102,11 @@ export class Outbox implements Strategy {
   }
 
   get pending(): number {
-    return this.parts.insertQueue.size;
+    return this.parts.insertQueue.size + this.#ordered.size;
   }
 
   get pendingBytes(): number {
-    return this.parts.insertQueue.bytes;
+    return this.parts.insertQueue.bytes + this.#ordered.bytes;
   }
 
   /** No frame of its own: thousands of emits may wait for the store. */
@@ -110,18 +115,37 @@ export class Outbox implements Strategy {
     const until = clock.monotonic() + conditions.timeoutMs;
     const { session, write } = conditions;
     if (write) return this.#emitIntent(message, write, conditions, until);
-    const { sendAt } = message;
-    const direct = !sendAt && this.#direct;
-    message.dueAt = sendAt ?? (session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(direct));
+    const { sendAt, order } = message;
+    // What is in order goes out when it has its turn.
+    const direct = !sendAt && !order && this.#direct;
+    message.dueAt =
+      sendAt ??
+      (session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(direct || order !== undefined));
     const late = () => direct && this.#startPublish(message, conditions);
-    const inserted = session
-      ? store.messages.insertIn(session, message)
-      : insertQueue.insert(message, conditions.timeoutMs, late);
+    const inserted = order
+      ? this.#insertOrdered(message, conditions)
+      : session
+        ? store.messages.insertIn(session, message)
+        : insertQueue.insert(message, conditions.timeoutMs, late);
     return inserted.then(outcome =>
       outcome.stored
         ? this.#stored(message, conditions, direct, until)
         : this.#notStored(message, outcome.existing, conditions, direct, until)
     );
+  }
+
+  #insertOrdered(message: Message, { session, timeoutMs }: EmitConditions): Promise<InsertOutcome> {
+    const ordered = this.#ordered;
+    // It has its place when it is sent.
+    if (message.sendAt) return this.#insertScheduled(ordered.standing(message), session, timeoutMs);
+    return session ? ordered.insertIn(session as object, message) : ordered.insert(message, timeoutMs);
+  }
+
+  #insertScheduled(message: Message, session: unknown, timeoutMs: number): Promise<InsertOutcome> {
+    const { store, insertQueue } = this.parts;
+    return session
+      ? store.messages.insertIn(session, message)
+      : insertQueue.insert(message, timeoutMs, () => undefined);
   }
 
   #stored(
@@ -173,11 +197,14 @@ export class Outbox implements Strategy {
     until: number
   ): Promise<EmitResult> {
     let direct = false;
+    const { order } = message;
+    if (order) this.#ordered.standing(message);
     const row = await this.#intent.write(message, write, conditions, () => {
-      direct = this.#direct;
-      return this.#dueAt(direct);
+      direct = this.#direct && !order;
+      return this.#dueAt(direct || order !== undefined);
     });
     if (row) return resultOf(row, row.status);
+    if (order) await this.#ordered.place([message]);
     if (direct) this.#startPublish(message, conditions);
     return this.#wait(message, conditions, until);
   }
@@ -198,6 +225,7 @@ export class Outbox implements Strategy {
 
   async idle(): Promise<void> {
     await this.parts.insertQueue.idle();
+    await this.#ordered.idle();
     await this.#publishing.idle();
     await Promise.all(
       [this.#confirms, this.#postponed, this.#unanswered, this.#failed, this.#displaced].map(writes => writes.idle())
@@ -206,6 +234,7 @@ export class Outbox implements Strategy {
 
   stop(): void {
     this.#confirms.stop();
+    this.#ordered.stop();
   }
 
   async #wait(message: Message, { waitFor, timeoutMs }: EmitConditions, until: number): Promise<EmitResult> {
@@ -217,8 +246,10 @@ export class Outbox implements Strategy {
   }
 
   #startCommitted(rows: Message[]): void {
+    const ordered = rows.filter(({ order }) => order);
+    if (ordered.length) this.#publishing.track(this.#ordered.place(ordered));
     for (const row of rows)
-      if (row.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready)
+      if (!row.order && row.status === STATUS.pending && !row.claim && this.parts.publisher.courier.ready)
         this.#startPublish(row, { waitFor: "stored" });
   }
 

@@ -17,6 +17,9 @@ export interface AttemptFailure {
   /** null: all attempts are used up, or no further attempt can help. */
   nextAt: Date | null;
   reason: string;
+  /** Of one that is in order and has failed for good: its key, which those behind it wait for, or need not any more. */
+  holds?: string;
+  leaves?: string;
 }
 
 /** An attempt that reached no consumer: it is made again at `nextAt`. */
@@ -36,9 +39,9 @@ export type ExcusedAttempt = Pick<AttemptFailure, "id" | "group" | "attempt" | "
 /** Longest pause after one, unless the message's first pause is longer: an outage may be over by then. */
 const MAX_EXCUSED_PAUSE_MS = 30_000;
 
-/** The attempt under way, or the last one made: 1 once published. */
-export function attemptsMade(message: Pick<MessageHead, "attempts" | "publishedAt">, group: string): number {
-  return message.attempts[group] ?? (message.publishedAt ? 1 : 0);
+/** The attempt under way, or the last one made: 1 once published. One that is in order is published to each by itself. */
+export function attemptsMade(message: Pick<MessageHead, "attempts" | "publishedAt" | "order">, group: string): number {
+  return message.attempts[group] ?? (message.publishedAt && !message.order ? 1 : 0);
 }
 
 /** The attempt under way that has not failed, else the next one. */
@@ -155,6 +158,7 @@ export function judgeFailure(
   if (runs !== undefined) failure.runs = runs;
   if (nodeID) failure.nodeID = nodeID;
   const whom = group === ANY_GROUP ? "" : ` in group ${group}`;
+  const { key, onDead } = (!again && message.order) || {};
   return {
     id: message._id,
     event: message.event,
@@ -162,7 +166,8 @@ export function judgeFailure(
     attempt,
     failure,
     nextAt: again ? new Date(now.getTime() + backoffMs(message.backoff, attempt - (message.base[group] ?? 0))) : null,
-    reason: `${cause}${whom} at attempt ${attempt}: ${error.message}`.slice(0, 500)
+    reason: `${cause}${whom} at attempt ${attempt}: ${error.message}`.slice(0, 500),
+    ...(key !== undefined && (onDead === "skip" ? { leaves: key } : { holds: key }))
   };
 }
 

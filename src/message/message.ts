@@ -1,4 +1,5 @@
 import { isUnsent, type Status } from "./lifecycle";
+import type { Order } from "./order";
 
 /**
  * Stands for every group that the exchange routes to. It is in `waiting` of a message for which no group was known when
@@ -255,6 +256,12 @@ export interface Message {
   /** When it is to be sent, by the emit's `sendAt` or `delayMs`. Absent = at once. */
   sendAt?: Date;
   publishedAt?: Date;
+  /** It is in order with others of its key. */
+  order?: Order;
+  /** Where it stands among them, until it is final: see `order.ts`. */
+  place?: string;
+  /** Of a dead one that holds its key: the key. */
+  holds?: string;
   /**
    * The instant that lists, ages and retention go by: of its emit while it is open (of its sending, if it was scheduled),
    * of its death while it is `dead`, of its end when it is final.

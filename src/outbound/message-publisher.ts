@@ -19,6 +19,8 @@ import type { Subscriptions } from "./subscriptions";
 export interface Step {
   group: string;
   attempt: number;
+  /** Of a message that is in order: which turn of its key in the group it is. */
+  turn?: number | undefined;
 }
 
 export interface PublisherOptions {
@@ -53,22 +55,27 @@ export class MessagePublisher {
 
   /**
    * Publishes once per step, straight to the group's queue, so that each group has its own proof; ANY_GROUP goes to the
-   * exchange. A group without a known queue counts as returned.
+   * exchange, which could route one that is in order to a group whose turn it is not. A group without a known queue
+   * counts as returned.
    */
   async toGroups(message: Message, steps: Step[]): Promise<PublishResult[]> {
     return Promise.all(
-      steps.map(({ group, attempt }): Promise<PublishResult> => {
-        if (group === ANY_GROUP) return this.toAll(message, attempt);
+      steps.map((step): Promise<PublishResult> => {
+        const { group, attempt } = step;
+        if (group === ANY_GROUP)
+          return message.order
+            ? Promise.resolve({ outcome: "returned", reason: "it is in order, and goes to known groups alone" })
+            : this.toAll(message, attempt);
         const queue = queueTargetOf(group)?.queue ?? this.subscriptions?.queueOf(group, message.event);
         if (!queue) return Promise.resolve({ outcome: "returned", reason: `no queue is known for group ${group}` });
-        return this.toQueue(message, queue, { group, attempt });
+        return this.toQueue(message, queue, step);
       })
     );
   }
 
   toQueue(message: Message, queue: string, step: Step): Promise<PublishResult> {
     if (queueTargetOf(step.group)) return this.#toForeign(message, queue, step);
-    return this.#publish(message, { queue }, step.attempt, [step.group]);
+    return this.#publish(message, { queue }, step.attempt, [step.group], step.turn);
   }
 
   /**
@@ -154,8 +161,14 @@ export class MessagePublisher {
   }
 
   /** Where the confirm settles the message, its consumer owes no receipt. */
-  #addressed(message: Message, attempt: number, groups: string[], toAll: boolean): Record<string, unknown> {
-    const headers = this.#headers(message, attempt, groups, toAll);
+  #addressed(
+    message: Message,
+    attempt: number,
+    groups: string[],
+    toAll: boolean,
+    turn: number | undefined
+  ): Record<string, unknown> {
+    const headers = this.#headers(message, attempt, groups, toAll, turn);
     if (groups.some(settledByConfirm)) {
       delete headers[HEADER.receipt];
       delete headers[HEADER.echo];
@@ -167,7 +180,8 @@ export class MessagePublisher {
     message: Message,
     to: { event: string } | { queue: string },
     attempt: number,
-    groups: string[]
+    groups: string[],
+    turn?: number
   ): Promise<PublishResult> {
     const { _id: messageId, event: type, body, producer: appId } = message;
     const publishing = this.courier.publish({
@@ -175,7 +189,7 @@ export class MessagePublisher {
       messageId,
       type,
       body,
-      headers: this.#addressed(message, attempt, groups, "event" in to),
+      headers: this.#addressed(message, attempt, groups, "event" in to, turn),
       appId
     });
     return (this.metrics.sink ? this.#timed(publishing, type) : publishing).catch(unsendable);
@@ -188,10 +202,16 @@ export class MessagePublisher {
     return result;
   }
 
-  #headers(message: Message, attempt: number, groups: string[], toAll: boolean): Record<string, unknown> {
+  #headers(
+    message: Message,
+    attempt: number,
+    groups: string[],
+    toAll: boolean,
+    turn: number | undefined
+  ): Record<string, unknown> {
     const isCallback = message.strategy === "callback";
     // Where the row of a message of `callback` will lie is not known yet.
-    const rest = isCallback ? { echo: this.#planOf(message), toAll } : { store: this.#store?.id, toAll };
+    const rest = isCallback ? { echo: this.#planOf(message), toAll } : { store: this.#store?.id, toAll, turn };
     return headersOf(message, attempt, groups, this.#receipts(message), rest);
   }
 

@@ -19,6 +19,7 @@ export class Subscriptions {
   #groups = new Map<string, string[]>();
   readonly #told = new Set<string>();
   #timer: Timer | undefined;
+  #readAt = -Infinity;
   #reading: Promise<void> | undefined;
   #next: Promise<void> | undefined;
 
@@ -102,12 +103,19 @@ export class Subscriptions {
     return this.#next;
   }
 
+  /** As they were at most `ms` ago, if the store answers. */
+  async fresh(ms: number): Promise<void> {
+    if (this.clock.monotonic() - this.#readAt > ms) await this.refresh();
+  }
+
   async #read(): Promise<void> {
     if (!this.store.ready) return;
+    const now = this.clock.monotonic();
     try {
       const { subscriptions, pauses } = await this.store.subscriptions.known(this.#unreadable);
       this.#pauses = pauses;
       this.#set(subscriptions);
+      this.#readAt = now;
     } catch (error) {
       this.logger.debug(`Reliable: could not read the subscriptions: ${reasonOf(error)}`);
     }

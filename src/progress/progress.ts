@@ -4,6 +4,7 @@ import { ANY_GROUP, type Failure, type Message, type MessageHead, type Note } fr
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Logger } from "../platform/logger";
 import type { Warnings } from "../platform/warnings";
+import type { LaneEnd } from "../stores/lane-store";
 import type { Store } from "../stores/store";
 import type {
   DeadMessage,
@@ -49,6 +50,7 @@ export class Progress {
     const { store } = this.parts;
     const { unknown, consumed, unresolved } = await store.messages.handled(records);
     this.#consumed(consumed, at);
+    this.#left(records.flatMap(({ orderKey: key, group }) => (key === undefined ? [] : { key, group })));
     if (unresolved.length) await this.resolveRecipients(await store.messages.heads(unresolved));
     return new Set(unknown);
   }
@@ -69,7 +71,9 @@ export class Progress {
 
   /** Attempts have failed. */
   async failed(records: FailedRecord[]): Promise<void> {
-    if (records.length) this.#dead((await this.parts.store.messages.failed(records)).dead);
+    if (!records.length) return;
+    this.#dead((await this.parts.store.messages.failed(records)).dead);
+    this.#left(records.flatMap(({ leaves: key, group }) => (key === undefined ? [] : { key, group })));
   }
 
   /** Attempts have reached no consumer, and do not count. */
@@ -157,6 +161,10 @@ export class Progress {
     } catch (error) {
       logger.debug(`Reliable: the time of ${ids.length} consumed message(s) could not be read: ${reasonOf(error)}`);
     }
+  }
+
+  #left(ends: LaneEnd[]): void {
+    if (ends.length) this.parts.events.emit("left", ends);
   }
 
   #dead(dead: DeadMessage[]): void {

@@ -38,6 +38,7 @@ import { CallbackService } from "../sweeper/callback-service";
 import { Leases } from "../sweeper/lease";
 import type { RedisConnection } from "../sweeper/redis";
 import { Sweeper } from "../sweeper/sweeper";
+import { Turns } from "../sweeper/turns";
 import type { Events } from "../telemetry/events";
 import { Gauges } from "../telemetry/gauges";
 import { HistoryWriter } from "../telemetry/history";
@@ -102,6 +103,7 @@ export interface Storage {
   tracker: Tracker;
   callbackService: CallbackService;
   sweeper: Sweeper;
+  turns: Turns;
   deadHooks: DeadHooks;
   operations: Operations;
   bulks: BulkOperations;
@@ -200,7 +202,8 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const leases =
     redis && new Leases(redis.client, { prefix, owner, ttlMs: options.leaseMs, partitions, logger, clock });
   leases?.on("unreachable", error => events.emit("error", error, "redis"));
-  const sweeper = new Sweeper(sweeping, leases, {
+  const turns = new Turns(sweeping, !observer);
+  const sweeper = new Sweeper(sweeping, turns, leases, {
     works: !observer,
     everyMs: options.sweepEveryMs,
     partitions,
@@ -248,6 +251,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
     tracker,
     callbackService,
     sweeper,
+    turns,
     deadHooks,
     operations,
     bulks,

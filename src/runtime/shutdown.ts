@@ -55,6 +55,7 @@ export async function shutDown(
     await storage?.bulkWorker.stop(deadline);
     await Promise.all([
       storage?.sweeper.stop(deadline),
+      storage?.turns.stop(deadline),
       ...strategies.map(strategy => within(strategy.idle(), deadline.left))
     ]);
     // An emit that still waits is rejected.

@@ -20,6 +20,8 @@ export interface HandledRecord {
   id: string;
   group: string;
   receipt: Receipt;
+  /** As its consumer says. Nothing is done by it but to look whose turn it is. */
+  orderKey?: string;
 }
 
 /** What is known of an intent whose business write has happened. */
@@ -43,6 +45,9 @@ export interface FailedRecord {
   nextAt: Date | null;
   /** Text for `reason`, if the group has failed for good. */
   reason: string;
+  /** As in `AttemptFailure`. */
+  holds?: string;
+  leaves?: string;
 }
 
 /** An attempt that reached no consumer, and does not count. */

@@ -3,6 +3,7 @@ import type { Failure, Message, MessageHead, Note } from "../message/message";
 import type { AuditEnd, AuditRecord, Discarded, ListedParked, Parked, Pause, Subscription } from "../message/records";
 import type { BulkMessageStore, BulkStore } from "./bulk-store";
 import type { HistoryStore } from "./history-store";
+import type { LaneStore } from "./lane-store";
 import type {
   Causes,
   ClaimQuery,
@@ -318,6 +319,7 @@ export interface Store {
   readonly parked: ParkedStore;
   readonly inbox: InboxStore;
   readonly history: HistoryStore;
+  readonly lanes: LaneStore;
   /** The clock for due times and claims. It is one for all nodes, even if their own clocks are wrong. */
   now(): Date;
 

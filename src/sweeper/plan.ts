@@ -16,6 +16,8 @@ export interface SweepPlan {
   failures: FailedRecord[];
   /** Groups left alone, and until when: not due yet, or offline, or their message is still in the queue. */
   waits: Map<string, Date>;
+  /** It is in order, and it is not its turn in these: it stands behind others. */
+  behind: string[];
   /** Those of them whose queue does not exist (any more). What they were sent is gone with it. */
   missing: string[];
   /**
@@ -31,6 +33,8 @@ export interface SweepView {
   now: Date;
   /** The groups that are subscribed to the message's event now; never contains ANY_GROUP. */
   known: string[];
+  /** Of a message that is in order: which turn of its key it is in the group; undefined = it is not. */
+  turn?(group: string): number | undefined;
   /** The check of the attempts under way has come: they are due, whatever this node's clock says. */
   checked?: boolean;
   /**
@@ -98,15 +102,21 @@ function dueOf(message: Message, group: string): Date {
 
 export function planSweep(message: Message, world: SweepView): SweepPlan {
   const { now } = world;
-  const plan: SweepPlan = { message, steps: [], failures: [], waits: new Map(), missing: [], unsent: [] };
+  const plan: SweepPlan = { message, steps: [], failures: [], waits: new Map(), behind: [], missing: [], unsent: [] };
   let { waiting } = message;
   const { groups, replaced } = newGroups(message, world.known);
   if (replaced.length) plan.renamed = waiting = [...waiting.filter(group => !replaced.includes(group)), ...groups];
   const unroutable = replaced.filter(name => message.unroutable[name]);
   plan.unsent = groups.filter(group => unroutable.some(name => standsFor(name, group)));
   for (const group of waiting) {
+    const turn = world.turn?.(group);
+    if (message.order && turn === undefined && group !== ANY_GROUP) {
+      plan.behind.push(group);
+      continue;
+    }
+    const step = (attempt: number) => plan.steps.push({ group, attempt, ...(turn !== undefined && { turn }) });
     if (plan.unsent.includes(group)) {
-      plan.steps.push({ group, attempt: (message.spent[group] ?? 0) + 1 });
+      step((message.spent[group] ?? 0) + 1);
       continue;
     }
     const due = dueOf(message, group);
@@ -117,12 +127,12 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
     const made = attemptsMade(message, group);
     const spent = message.spent[group] ?? 0;
     if (made <= spent) {
-      plan.steps.push({ group, attempt: spent + 1 });
+      step(spent + 1);
       continue;
     }
     // The broker has it, and only the record of that is missing: the publisher writes the record and sends nothing.
     if (settledByConfirm(group) && message.strategy === "outbox") {
-      plan.steps.push({ group, attempt: made });
+      step(made);
       continue;
     }
     const depth = group === ANY_GROUP ? "unseen" : world.depth(group);
@@ -131,24 +141,23 @@ export function planSweep(message: Message, world: SweepView): SweepPlan {
       // It is declared again by its consumer. Until then the group is offline, and the attempt was none.
       plan.waits.set(group, new Date(now.getTime() + offlinePauseMs(message)));
       plan.missing.push(group);
-    } else if (depth === undefined) plan.steps.push({ group, attempt: made });
+    } else if (depth === undefined) step(made);
     else if (depth !== "unseen" && (depth.ready > 0 || depth.consumers === 0))
       plan.waits.set(group, new Date(now.getTime() + message.receiptTimeoutMs));
     else if (depth === "unseen" && group !== ANY_GROUP)
       plan.waits.set(group, new Date(now.getTime() + message.backoff.initialMs));
     // It is not known whether the group was subscribed when the message went to the exchange: it gets its first attempt
     // now.
-    else if (groups.includes(group)) plan.steps.push({ group, attempt: made });
+    else if (groups.includes(group)) step(made);
     // With `callback` the producer alone was told whether a queue took it.
-    else if (message.strategy === "callback" && mayNeverBeSent(message, group, world))
-      plan.steps.push({ group, attempt: made });
-    else if (displacedLately(message, group, now)) plan.steps.push({ group, attempt: made });
+    else if (message.strategy === "callback" && mayNeverBeSent(message, group, world)) step(made);
+    else if (displacedLately(message, group, now)) step(made);
     else if (held) plan.waits.set(group, held);
     else {
       const failure = silence(message, group, made, now);
       plan.failures.push(failure);
       // The delay of the check was the pause.
-      if (message.strategy === "callback" && failure.nextAt) plan.steps.push({ group, attempt: made + 1 });
+      if (message.strategy === "callback" && failure.nextAt) step(made + 1);
     }
   }
   return plan;
@@ -182,6 +191,7 @@ export function reachesAllAtOnce({ message, steps, renamed }: SweepPlan): boolea
   return (
     steps.length > 1 &&
     !message.groups &&
+    !message.order &&
     !renamed &&
     steps.length === message.waiting.length &&
     steps.every(step => step.attempt === 1) &&

@@ -60,6 +60,7 @@ export class Pruning {
         metrics.count("pruned", messages);
         return more;
       });
+      await this.#pages(may, () => store.lanes.prune(before(retainMs), PRUNE_PAGE));
       let since: DropsDone | undefined;
       if (retainBodiesMs !== undefined)
         await this.#pages(may, async () => {

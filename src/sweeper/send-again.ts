@@ -2,6 +2,7 @@ import { currentAttempt, judgeFailure, noRoute, refused, unroutableYet } from ".
 import { backoffMs } from "../message/backoff";
 import { STATUS } from "../message/lifecycle";
 import { offlinePauseMs } from "../message/offline";
+import { BEHIND_AT } from "../message/order";
 import type { DisplacedRecord, RescheduleRecord } from "../stores/store-records";
 import { LOST_CHECK_MARGIN_MS } from "../wire/check";
 import { delayOf } from "../wire/plan";
@@ -18,6 +19,11 @@ async function publish(parts: SweepParts, plan: SweepPlan): Promise<Published> {
   if (reachesAllAtOnce(plan))
     return parts.publisher.toAll(message, 1).then(result => ({ results: steps.map(() => result) }));
   return { results: await parts.publisher.toGroups(message, steps) };
+}
+
+/** Nothing was sent, and no group has a step of its own: it stands behind others. */
+function dueWithout({ behind }: SweepPlan, answerBy: Date): Date {
+  return behind.length ? BEHIND_AT : answerBy;
 }
 
 /** Sends what the plan says, and returns what is to be written about the message. */
@@ -95,7 +101,7 @@ export async function sendAgain(
     id: message._id,
     claim,
     // If no group is left to wait for, it is a human's by now, and this record changes nothing.
-    dueAt: new Date((instants.length ? Math.min(...instants) : answerBy.getTime()) + margin),
+    dueAt: instants.length ? new Date(Math.min(...instants) + margin) : dueWithout(plan, answerBy),
     next: Object.fromEntries(next),
     about: Object.fromEntries(
       [...next.keys()].map(group => [group, Math.max(currentAttempt(message, group), tried.get(group) ?? 0)])

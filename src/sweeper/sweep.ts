@@ -9,7 +9,7 @@ import type { ClaimQuery, Due, NamingRecord, RescheduleRecord } from "../stores/
 import { askIntent } from "./ask-producer";
 import { newCounts, type SweepCounts } from "./counts";
 import { PagesAtWork } from "./pages-at-work";
-import { planSweep, type SweepPlan, silentGroups } from "./plan";
+import { planSweep, silentGroups } from "./plan";
 import { sendAgain } from "./send-again";
 import type { Settled, SweepParts } from "./sweep-parts";
 
@@ -184,11 +184,14 @@ async function workThrough(
     }
   });
   const claimed = await withoutAnswered(parts, await begun(parts, page, claim), claim);
+  const named = await nameInLine(parts, claimed);
+  const turns = await turnsOf(parts, claimed);
   // What this node was late with may be a receipt, and what it would send again would make it later.
   const calmSince = new Date(Math.max(0, now.getTime() - parts.load.calmMs));
   let asked: Promise<void> | undefined;
   const work = async (message: Message): Promise<Settled> => {
     if (message.status === STATUS.intended) return askIntent(parts, message, claim);
+    if (named.has(message._id)) return anew(message, claim, now);
     const known = subscriptions.waitingFor(message.event, message.groups).filter(group => group !== ANY_GROUP);
     const seen = new Map<string, QueueDepth | undefined | "unseen">();
     for (const group of silentGroups(message, { now, known, checked })) {
@@ -198,7 +201,9 @@ async function workThrough(
     const since = (group: string) => subscriptions.knownSince(group, message.event);
     const takesSince = (group: string) => later(subscriptions.takesSince(group, message.event), calmSince);
     const depth = (group: string) => seen.get(group);
-    const planned = () => planSweep(message, { now, known, checked, depth, since, takesSince });
+    const turn = turns.get(message._id);
+    const world = { now, known, checked, depth, since, takesSince, turn: (group: string) => turn?.get(group) };
+    const planned = () => planSweep(message, world);
     let plan = planned();
     if (plan.failures.length) {
       // A group that was paused a moment ago is not silent.
@@ -207,7 +212,14 @@ async function workThrough(
     }
     const { renamed, unsent } = plan;
     if (renamed && !(await names.add({ id: message._id, claim, from: message.waiting, to: renamed, unsent })))
-      return anew(plan, claim, now);
+      return anew(message, claim, now);
+    if (renamed && message.order) {
+      // It stands in the lines of the new names from now on.
+      const { key } = message.order;
+      const left = message.waiting.filter(group => !renamed.includes(group)).map(group => ({ key, group }));
+      parts.events.emit("left", left);
+      return anew(message, claim, now);
+    }
     return sendAgain(parts, plan, claim, counts);
   };
   // One message that fails must not stop its page: it keeps its claim and becomes due again.
@@ -248,8 +260,41 @@ async function begun({ store }: SweepParts, page: Message[], claim: string): Pro
   return page.filter(({ status }) => status !== STATUS.scheduled);
 }
 
+/** So many of a key are named in one pass. */
+const NAMED_PAGE = 200;
+
+/**
+ * Of messages that are in order and for which no group was known: all of their keys get the groups that are known now, in
+ * their order, before any of them has a turn. Returns their ids.
+ */
+async function nameInLine({ store, subscriptions }: SweepParts, page: Message[]): Promise<Set<string>> {
+  const keys = page.flatMap(({ order, waiting }) => (order && waiting.includes(ANY_GROUP) ? order.key : []));
+  if (!keys.length) return new Set();
+  const found = await store.lanes.unnamed(keys, NAMED_PAGE);
+  const named = found
+    .map(({ key, id, event, groups }) => ({ key, id, groups: subscriptions.waitingFor(event, groups) }))
+    .filter(({ groups }) => !groups.includes(ANY_GROUP));
+  if (named.length) await store.lanes.name(named);
+  return new Set(named.map(({ id }) => id));
+}
+
+/** Of messages that are in order: in which groups it is their turn, and which one it is. */
+async function turnsOf({ store, events }: SweepParts, page: Message[]): Promise<Map<string, Map<string, number>>> {
+  const byId = new Map<string, Map<string, number>>();
+  const ordered = page.filter(({ order, status }) => order && status !== STATUS.intended);
+  if (!ordered.length) return byId;
+  const { turns, given } = await store.lanes.turnsOf(ordered);
+  for (const { id, group, number } of turns) {
+    const own = byId.get(id) ?? new Map<string, number>();
+    byId.set(id, own.set(group, number));
+  }
+  const others = given.filter(({ id }) => !page.some(({ _id }) => _id === id));
+  if (others.length) events.emit("turns", others);
+  return byId;
+}
+
 /** An answer has changed `waiting` since the message was claimed: it is planned again soon. */
-function anew({ message }: SweepPlan, claim: string, now: Date): Settled {
+function anew(message: Message, claim: string, now: Date): Settled {
   return {
     record: { id: message._id, claim, dueAt: new Date(now.getTime() + backoffMs(message.backoff, 1)) },
     failures: []

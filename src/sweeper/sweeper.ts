@@ -7,6 +7,7 @@ import type { LeaseMode, Leases } from "./lease";
 import { Pruning, type PruningOptions } from "./pruning";
 import { sweep } from "./sweep";
 import type { SweepParts } from "./sweep-parts";
+import type { Turns } from "./turns";
 
 /** Without a lease every node sweeps, less often and not at the same time. */
 const UNLOCKED_FACTOR = 3;
@@ -40,6 +41,7 @@ export class Sweeper {
 
   constructor(
     readonly parts: SweepParts,
+    private readonly turns: Turns,
     /** undefined = no Redis is configured. */
     readonly leases: Leases | undefined,
     readonly options: SweeperOptions
@@ -173,7 +175,10 @@ export class Sweeper {
     this.lastPass = { at: new Date(clock.now()), ms: Math.round(clock.monotonic() - started), counts };
     this.parts.metrics.count("sweeps");
     const prunes = () => this.mode === "unlocked" || this.leases?.held().has(0) === true;
-    if (prunes()) this.#pruning.begin(prunes);
+    if (prunes()) {
+      this.#pruning.begin(prunes);
+      await this.turns.look();
+    }
     return counts;
   }
 }

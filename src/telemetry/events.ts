@@ -1,4 +1,5 @@
 import { TypedEmitter } from "../async/typed-emitter";
+import type { LaneEnd, Turn } from "../stores/lane-store";
 import type { DeadMessage } from "../stores/store-records";
 import type { Look } from "../wire/control";
 
@@ -44,6 +45,10 @@ export class Events extends TypedEmitter<{
   resumed: [what: { group: string; pattern?: string }, by: string, note: string | undefined];
   /** A group's consumers of this node take one message at a time, or all again. */
   breaker: [news: BreakerNews];
+  /** Messages with these order keys have left the line of the groups, or may have. */
+  left: [ends: LaneEnd[]];
+  /** It is their turn. */
+  turns: [turns: Turn[]];
   /** A node that does none of the cluster's work has begun something: see `SweepNews`. */
   toDo: [look: Look];
   /** A failure in the background. `module`: the part of the library it comes from. */

@@ -172,7 +172,10 @@ export class Receipts {
   async #record(answers: Receipted[]): Promise<Set<string>> {
     const at = this.parts.store.now();
     return this.parts.progress.handled(
-      answers.map(({ group, nodeID, item }) => ({ id: item.id, group, receipt: receiptOf(item, nodeID, at) })),
+      answers.map(({ group, nodeID, item }) => {
+        const { id, orderKey } = item;
+        return { id, group, receipt: receiptOf(item, nodeID, at), ...(orderKey !== undefined && { orderKey }) };
+      }),
       at
     );
   }

@@ -1,7 +1,8 @@
 import { ReliableError } from "../errors";
 import { ANY_GROUP, MAX_PAYLOAD_BYTES, type Message, type Origin, type Replay } from "../message/message";
+import { isOrderKey } from "../message/order";
 import { hasControl, printable } from "../platform/printable";
-import { isEmpty, parseJson, parseObject, stringify, Unreadable } from "./json";
+import { isEmpty, parseJson, parseObject, Unreadable } from "./json";
 
 /** Wire version of envelopes, receipts and announcements. A reader refuses (parks) a version that it does not know. */
 export const WIRE_VERSION = 1;
@@ -43,6 +44,9 @@ export const HEADER = {
   original: "x-reliable-original",
   /** It is to be handled although its original may have been. */
   again: "x-reliable-again",
+  /** Of a message that is in order with others of this key; and which turn of the key in the group it is, from 1. */
+  orderKey: "x-reliable-order-key",
+  turn: "x-reliable-turn",
   traceparent: "traceparent",
   /** Of all that is not for people only; see `signature.ts`. */
   signature: "x-reliable-signature"
@@ -56,8 +60,6 @@ export const MAX_HEADER_BYTES = 60 * 1024;
 const MAX_SHORT_STRING = 255;
 /** Characters of `x-reliable-groups`. */
 const MAX_LISTED = 4096;
-/** An origin of at most this many characters needs no counting if it travels alone. */
-const MAX_SHORT_ORIGIN = 1000;
 
 export interface Envelope {
   id: string;
@@ -82,6 +84,8 @@ export interface Envelope {
   echo?: string;
   /** A replay has made it. */
   replay?: Replay;
+  /** It is in order with others of this key. */
+  order?: { key: string; turn: number };
   /** The id under which an inbox knows it. */
   handledAs: string;
 }
@@ -124,52 +128,11 @@ export function checkId(id: unknown): asserts id is string {
   }
 }
 
-/**
- * Throws RELIABLE_BAD_OPTION or RELIABLE_HEADERS_TOO_LARGE for headers that cannot be sent. Origin and groups come from
- * outside and have no limit of their own.
- */
-export function checkHeaders(
-  event: string,
-  meta: Record<string, unknown>,
-  headers: Record<string, unknown>,
-  origin: Origin,
-  groups: string[]
-): void {
-  const size = (value: object, what: string) =>
-    isEmpty(value)
-      ? 0
-      : Buffer.byteLength(
-          stringify(
-            value,
-            where =>
-              new ReliableError("RELIABLE_BAD_OPTION", `Cannot emit '${event}' reliably: ${where}.`, {
-                event,
-                option: what
-              }),
-            what
-          )
-        );
-  if (!groups.length && isEmpty(meta) && isEmpty(headers) && areShort(origin)) return;
-  const bytes = size(meta, "meta") + size(headers, "headers") + size([origin, groups], "the context");
-  if (bytes > MAX_HEADER_BYTES) {
-    throw new ReliableError(
-      "RELIABLE_HEADERS_TOO_LARGE",
-      `Cannot emit '${event}' reliably: meta, headers and the names that go with it are ${bytes} bytes, AMQP carries ${MAX_HEADER_BYTES}.`,
-      { event, bytes }
-    );
-  }
-}
-
-/** Most emits need no JSON of the origin to measure it. */
-function areShort(origin: Origin): boolean {
-  const { requestID = "", parentID = "", caller = "", nodeID = "" } = origin as Record<string, unknown>;
-  return (
-    typeof requestID === "string" &&
-    typeof parentID === "string" &&
-    typeof caller === "string" &&
-    typeof nodeID === "string" &&
-    requestID.length + parentID.length + caller.length + nodeID.length <= MAX_SHORT_ORIGIN
-  );
+interface OfPublish {
+  echo?: string | undefined;
+  store?: string | undefined;
+  toAll?: boolean;
+  turn?: number | undefined;
 }
 
 export function headersOf(
@@ -177,7 +140,7 @@ export function headersOf(
   attempt: number,
   groups: string[],
   receipt: string,
-  { echo, store, toAll }: { echo?: string | undefined; store?: string | undefined; toAll?: boolean } = {}
+  { echo, store, toAll, turn }: OfPublish = {}
 ): Record<string, unknown> {
   const { origin } = message;
   // Each header costs RabbitMQ and both clients some µs a message: what is said by its absence is not sent.
@@ -210,6 +173,10 @@ export function headersOf(
     headers[HEADER.replay] = message.replay.bulk;
     headers[HEADER.original] = message.replay.of;
     if (message.replay.again) headers[HEADER.again] = true;
+  }
+  if (message.order && turn !== undefined) {
+    headers[HEADER.orderKey] = message.order.key;
+    headers[HEADER.turn] = turn;
   }
   if (message.groups) headers[HEADER.only] = message.groups.join(",");
   return headers;
@@ -245,6 +212,7 @@ const TEXTS = [
   HEADER.nodeID,
   HEADER.replay,
   HEADER.original,
+  HEADER.orderKey,
   HEADER.meta,
   HEADER.headers,
   HEADER.traceparent
@@ -318,7 +286,16 @@ export function parseEnvelope(wire: Wire): Envelope {
   if (counted !== undefined) envelope.counted = counted;
   if (store !== undefined) envelope.store = store;
   if (replay) envelope.replay = replay;
+  const order = orderOf(headers[HEADER.orderKey], headers[HEADER.turn]);
+  if (order) envelope.order = order;
   return envelope;
+}
+
+/** Both, or none. Throws Unreadable. */
+function orderOf(key: unknown, turn: unknown): Envelope["order"] {
+  if (key === undefined && turn === undefined) return undefined;
+  if (isOrderKey(key) && isCount(turn)) return { key, turn };
+  throw new Unreadable(`bad ${HEADER.orderKey} ${describe(key)}, ${HEADER.turn} ${describe(turn)}`);
 }
 
 /** A number that counts from 1: attempts, rounds. */

@@ -1,4 +1,5 @@
 import { ANY_GROUP, type FailureError, MAX_NODE_ID, MAX_PAYLOAD_BYTES } from "../message/message";
+import { isOrderKey } from "../message/order";
 import { isObjectKey } from "../message/pattern";
 import { hasControl } from "../platform/printable";
 import { describe, isCount, WIRE_VERSION } from "./envelope";
@@ -28,6 +29,8 @@ export interface ReceiptItem {
    */
   excused?: Excuse;
   error?: Partial<FailureError>;
+  /** The envelope's `x-reliable-order-key`. */
+  orderKey?: string;
   /** Only if the envelope asked for it. */
   echo?: Echo;
 }
@@ -109,7 +112,7 @@ const isOptionalText = (value: unknown) => value === undefined || typeof value =
 /** undefined = it matches `docs/schemas/receipt.schema.json`. */
 function faultOf(item: unknown): string | undefined {
   if (!isObject(item)) return "not an object";
-  const { id, outcome, attempt, durationMs, runs, retryable, rejected, excused, error, echo } = item;
+  const { id, outcome, attempt, durationMs, runs, retryable, rejected, excused, error, orderKey, echo } = item;
   if (!isText(id)) return "no id";
   if (!isName(id)) return "an id with control characters";
   if (outcome !== "handled" && outcome !== "failed") return `bad outcome ${describe(outcome)}`;
@@ -120,6 +123,7 @@ function faultOf(item: unknown): string | undefined {
   if (!isFlag(rejected)) return `bad rejected ${describe(rejected)}`;
   if (excused !== undefined && !EXCUSES.includes(excused as Excuse)) return `bad excused ${describe(excused)}`;
   if (error !== undefined && !isError(error)) return "bad error";
+  if (orderKey !== undefined && !isOrderKey(orderKey)) return `bad orderKey ${describe(orderKey)}`;
   if (echo === undefined) return undefined;
   if (!isEcho(echo)) return "bad echo";
   // The next attempt may be due before the check comes, and there is no other copy.

@@ -337,12 +337,23 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
   const groups = groupsOf(scenario);
 
   const emit: Script = async stage => {
-    const { store, publisher, metrics, logger, warnings, progress, events } = house(stage, groups);
+    const { store, publisher, subscriptions, metrics, logger, warnings, progress, events } = house(stage, groups);
     const insertQueue = {
       insert: (message: Message) => store.messages.insert([message]).then(([outcome]) => outcome as InsertOutcome),
       idle: async () => undefined
     } as unknown as InsertQueue;
-    const shared = { store, publisher, statusWaiter, metrics, logger, warnings, progress, events, clock: systemClock };
+    const shared = {
+      store,
+      publisher,
+      subscriptions,
+      statusWaiter,
+      metrics,
+      logger,
+      warnings,
+      progress,
+      events,
+      clock: systemClock
+    };
     const strategy: Strategy =
       scenario.strategy === "callback"
         ? new Callback(shared)

@@ -3,6 +3,7 @@ import { Deadline } from "../../src/async/deadline";
 import { systemClock } from "../../src/platform/clock";
 import type { SweepParts } from "../../src/sweeper/sweep-parts";
 import { Sweeper } from "../../src/sweeper/sweeper";
+import type { Turns } from "../../src/sweeper/turns";
 
 /** A sweeper that sweeps once an hour, and whose passes are `pass`, which is told its number. */
 function world(pass: (n: number) => Promise<void>) {
@@ -23,7 +24,7 @@ function world(pass: (n: number) => Promise<void>) {
     clock: systemClock
   } as unknown as SweepParts;
   const options = { works: true, everyMs: 3_600_000, partitions: 1, retainMs: 1000 };
-  const sweeper = new Sweeper(parts, undefined, options);
+  const sweeper = new Sweeper(parts, { look: async () => undefined } as unknown as Turns, undefined, options);
   return { sweeper, tell: (name: string, what: string) => listeners.get(name)?.(what) };
 }
 

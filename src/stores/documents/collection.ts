@@ -19,7 +19,7 @@ export interface Change {
   $set?: Record<string, unknown>;
   $unset?: Record<string, true>;
   $min?: Record<string, Date>;
-  $max?: Record<string, Date>;
+  $max?: Record<string, Date | number>;
   $inc?: Record<string, number>;
   $push?: Record<string, unknown>;
   /** Values of a list; or its entries that are about these groups. */
@@ -91,7 +91,8 @@ export const COLLECTION_NAMES = [
   "bulks",
   "discarded",
   "barriers",
-  "history"
+  "history",
+  "lanes"
 ] as const;
 
 export type CollectionName = (typeof COLLECTION_NAMES)[number];

@@ -24,12 +24,13 @@ import {
   notDead,
   noted,
   OPEN,
+  OUT,
   recipientsNote,
   SENT
 } from "./rows";
 
 /** Fields that a consumed message does not need any more. */
-const SETTLED = { ...CLOSED, reason: true, unreachableSince: true } as const;
+const SETTLED = { ...OUT, reason: true, unreachableSince: true } as const;
 
 /** The same of one that may have been dead. */
 const SETTLED_DEAD = { ...SETTLED, ...NOT_DEAD } as const;
@@ -318,7 +319,7 @@ function tryingAgain({ group, attempt, failure }: FailedRecord, nextAt: Date): C
 }
 
 /** The message is `dead` from the first group on that has failed for good. The others go on: `dueAt` stays. */
-function dying({ group, attempt, failure, reason }: FailedRecord, at: Date): Change {
+function dying({ group, attempt, failure, reason, holds }: FailedRecord, at: Date): Change {
   const note: Note = { at, by: failure.nodeID ?? LIBRARY, act: "dead", note: reason, groups: [group] };
   return {
     $set: {
@@ -327,7 +328,8 @@ function dying({ group, attempt, failure, reason }: FailedRecord, at: Date): Cha
       reason,
       [pathOf("spent", group)]: attempt,
       [pathOf("deadAt", group)]: at,
-      [pathOf("errors", group)]: groupErrorOf(failure)
+      [pathOf("errors", group)]: groupErrorOf(failure),
+      ...(holds !== undefined && { holds })
     },
     $unset: { [`next.${keyOf(group)}`]: true },
     $addToSet: { failed: group },

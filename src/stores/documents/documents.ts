@@ -11,6 +11,7 @@ import { DocumentHistory } from "./history";
 import { identify } from "./identity";
 import { DocumentInbox } from "./inbox";
 import { DocumentIntents } from "./intents";
+import { DocumentLanes } from "./lanes";
 import { DocumentMessages } from "./messages";
 import { DocumentOperations } from "./operations";
 import { DocumentParked } from "./parked";
@@ -32,6 +33,7 @@ export class Documents {
   readonly parked: DocumentParked;
   readonly inbox: DocumentInbox;
   readonly history: DocumentHistory;
+  readonly lanes: DocumentLanes;
   readonly #guarded: GuardedMessages;
 
   constructor(
@@ -51,6 +53,7 @@ export class Documents {
     this.parked = new DocumentParked(db);
     this.inbox = new DocumentInbox(db, transactions);
     this.history = new DocumentHistory(db);
+    this.lanes = new DocumentLanes(guarded, this.messages);
   }
 
   get degraded(): string[] {

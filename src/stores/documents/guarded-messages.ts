@@ -9,6 +9,7 @@ import {
   NOTES_KEPT,
   type Note
 } from "../../message/message";
+import type { Order } from "../../message/order";
 import type { DeadMessage } from "../store-records";
 import type { Attempted, Change, Collection, Count, Database, Doc, Filter, Operation, Page } from "./collection";
 import { CLOSED, DUE, lastErrorsKept } from "./rows";
@@ -159,13 +160,15 @@ export class GuardedMessages implements Collection {
   /** False = it is not open. */
   async #makeDead(id: string, error: ReliableError): Promise<boolean> {
     const filter = { _id: id, ...DUE };
-    const [row] = await this.#messages.find(filter, { fields: ["waiting", "failed"] });
+    const [row] = await this.#messages.find(filter, { fields: ["waiting", "failed", "order"] });
     if (!row) return false;
     const { waiting, failed } = row as { waiting?: unknown; failed?: unknown };
     const owed = [...new Set([waiting, failed].flatMap(list => (Array.isArray(list) ? (list as string[]) : [])))];
     const reason = `refused by the store: ${error.message}`.slice(0, MAX_REASON);
     const at = this.db.now();
-    const $set = { status: STATUS.dead, at, reason, waiting: [], failed: owed };
+    const order = row.order as Order | undefined;
+    const holds = order && order.onDead !== "skip" ? { holds: order.key } : {};
+    const $set = { status: STATUS.dead, at, reason, waiting: [], failed: owed, ...holds };
     const lastErrors = owed.slice(-LAST_ERRORS_KEPT).map(group => refusedError(group, error.message, at));
     const dying: Change[] = [
       { $set: { ...$set, lastErrors }, $unset: CLOSED },

@@ -25,7 +25,11 @@ export const INDEXES: Record<CollectionName, Index[]> = {
     // lists and causes, by type of the error. Only dead messages have it; a frequent one is found by status
     { key: { "lastErrors.type": 1 }, onlyWith: "lastErrors" },
     // bulk retries: what became of theirs, newest outcome first. Only what one has retried has it
-    { key: { bulk: 1, status: 1, at: 1 }, onlyWith: "bulk" }
+    { key: { bulk: 1, status: 1, at: 1 }, onlyWith: "bulk" },
+    // lanes: places of a key, in order, and single ones of many. Only messages in line have one
+    { key: { place: 1 }, onlyWith: "place" },
+    // held keys. Only a dead message that holds its key has it
+    { key: { holds: 1, at: 1 }, onlyWith: "holds" }
   ],
   // prune: those whose row never came, at < before
   bodies: [{ key: { at: 1 } }],
@@ -52,5 +56,11 @@ export const INDEXES: Record<CollectionName, Index[]> = {
   // what became of a message, or of a parked one
   discarded: [{ key: { id: 1 } }],
   // minutes, or hours, from one instant to another; fold: the oldest minute; drop: hours, at < before
-  history: [{ key: { unit: 1, at: 1 } }]
+  history: [{ key: { unit: 1, at: 1 } }],
+  lanes: [
+    // look: those that have not changed for a while
+    { key: { dueAt: 1 }, onlyWith: "dueAt" },
+    // prune: at < before
+    { key: { at: 1 } }
+  ]
 };

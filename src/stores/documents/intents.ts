@@ -6,7 +6,7 @@ import type { IntentStore } from "../store";
 import type { Happened } from "../store-records";
 import { decodeMessage, pathOf } from "./codec";
 import type { Change, Database, Filter } from "./collection";
-import { CLOSED, failureKept, lastErrorsKept, NOT_ASKED, noted } from "./rows";
+import { CLOSED, failureKept, lastErrorsKept, NOT_ASKED, noted, OUT } from "./rows";
 import type { Transactions } from "./transactions";
 
 /** Messages whose business write is not yet known to have happened. */
@@ -32,7 +32,7 @@ export class DocumentIntents implements IntentStore {
   withdraw(id: string, note: Note, createdAt?: Date): Promise<boolean> {
     return this.#leaveIntended(
       id,
-      { $set: { status: STATUS.withdrawn, at: note.at }, $unset: CLOSED, $push: noted(note) },
+      { $set: { status: STATUS.withdrawn, at: note.at }, $unset: OUT, $push: noted(note) },
       createdAt && { createdAt }
     );
   }

@@ -11,7 +11,7 @@ import { erase, keyed } from "./drops";
 import type { GuardedMessages } from "./guarded-messages";
 import { inboxRowsOf } from "./inbox";
 import { labelsOf, textOf } from "./queries";
-import { CLOSED, hasNone, isExactly, NOT_ASKED, NOT_DEAD, noted, waitsForNone } from "./rows";
+import { CLOSED, hasNone, isExactly, NOT_ASKED, NOT_DEAD, noted, OUT, waitsForNone } from "./rows";
 import { subscriptionId } from "./subscriptions";
 
 /** Statuses with few rows that matter to an operator; the others are history. */
@@ -36,7 +36,7 @@ export class DocumentOperations implements OperationStore {
 
   async cancel({ _id }: MessageHead, note: Note): Promise<boolean> {
     const $set = { status: STATUS.cancelled, at: note.at, waiting: [] };
-    const change = { $set, $unset: CLOSED, $push: noted(note) };
+    const change = { $set, $unset: OUT, $push: noted(note) };
     return (await this.db.collections.messages.update({ _id: String(_id), status: STATUS.scheduled }, change)) > 0;
   }
 
@@ -192,7 +192,7 @@ export function resolving(message: MessageHead, given: Note): [Operation, Operat
       filter: { ...filter, ...hasNone("waiting") },
       change: {
         $set: { status: STATUS.resolved, at: given.at },
-        $unset: { ...CLOSED, ...NOT_DEAD },
+        $unset: { ...OUT, ...NOT_DEAD },
         $push: noted(note)
       }
     }
@@ -244,6 +244,6 @@ function releaseOf(
   const resolved = ((doc.resolved ?? []) as string[]).length > 0;
   const ends = handled && !resolved ? STATUS.consumed : STATUS.resolved;
   // Of a resolved one the reason says what was resolved.
-  const $unset = { ...CLOSED, ...NOT_DEAD, ...(ends === STATUS.consumed && { reason: true as const }) };
+  const $unset = { ...OUT, ...NOT_DEAD, ...(ends === STATUS.consumed && { reason: true as const }) };
   return { doc, ends, operation: changing({ status: ends, at: given.at }, $unset) };
 }

@@ -71,6 +71,8 @@ const KINDS: [kind: string, is: Is, fields: string[], needed: boolean][] = [
   ["a map", isMap, ["origin"], false],
   ["a map of numbers", hasFields({ initialMs: isNumber, maxMs: isNumber }), ["backoff"], false],
   ["a map of texts", hasFields({ bulk: isText, of: isText }), ["replay"], false],
+  ["a map with a key", value => isMap(value) && isText(value.key), ["order"], false],
+  ["text", isText, ["place", "holds"], false],
   ["a map of groups", isMapOf(isGroup), ["groups"], false],
   ["a map of instants", isMapOf(isInstant), ["next"], false]
 ];

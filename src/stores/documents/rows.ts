@@ -18,6 +18,9 @@ import type { Doc, Filter } from "./collection";
 /** Fields that only an open message has. Without them it leaves the sweeper's index. */
 export const CLOSED = { dueAt: true, claim: true } as const;
 
+/** The same of one that stands in no line any more. */
+export const OUT = { ...CLOSED, place: true } as const;
+
 /** The sweeper may have to act: of a `dead` row only while `dueAt` says so. */
 export const DUE: Filter = {
   status: { $in: STATUSES.filter(status => !isFinal(status)) },
@@ -54,7 +57,7 @@ export function lastErrorsKept(errors: LastError[]): { lastErrors: { $each: Last
 }
 
 /** Fields that only a dead message has. */
-export const NOT_DEAD = { lastErrors: true } as const;
+export const NOT_DEAD = { lastErrors: true, holds: true } as const;
 
 function bounded(note: Note): Note {
   const { groups = [], replaced = [] } = note;

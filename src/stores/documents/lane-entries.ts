@@ -1,0 +1,80 @@
+import { ANY_GROUP, type Message } from "../../message/message";
+import { comingOf, numberOf, type Order } from "../../message/order";
+import type { LaneEnd } from "../lane-store";
+import { groupsInLine, type Lane, type LaneTurn, nextTurn, turnIn } from "./lane-rows";
+
+/** Of a message, what tells where it stands. */
+export type Standing = Pick<Message, "_id" | "order" | "place" | "waiting">;
+
+/** A row that has its number, and is to be announced. */
+export interface Entry {
+  id: string;
+  key: string;
+  at: number;
+  groups: string[];
+  unnamed: boolean;
+  bytes: number;
+}
+
+/** Numbers for new places, by the lanes as they were read. */
+export class Numbers {
+  readonly #tops = new Map<string, number>();
+
+  constructor(private readonly lanes: Map<string, Lane>) {}
+
+  next(key: string): number {
+    const number = (this.#tops.get(key) ?? this.lanes.get(key)?.top ?? 0) + 1;
+    this.#tops.set(key, number);
+    return number;
+  }
+}
+
+export function keyOfMessage({ order }: Pick<Standing, "order">): string {
+  return (order as Order).key;
+}
+
+export function isComing({ place }: Pick<Standing, "place">): boolean {
+  return place !== undefined && numberOf(place) === undefined;
+}
+
+export function isUnnamed({ waiting }: Pick<Standing, "waiting">): boolean {
+  return waiting.includes(ANY_GROUP);
+}
+
+export function withinOf({ place }: Standing): number {
+  return comingOf(place as string).within;
+}
+
+/** Of what is in no line (any more) there is none. */
+export function entryOf(row: unknown): Entry[] {
+  const {
+    _id: id,
+    place,
+    body,
+    bytes = body?.length ?? 0,
+    ...rest
+  } = row as Standing & { body?: Buffer; bytes?: number };
+  const at = numberOf(place);
+  return at === undefined
+    ? []
+    : [{ id, key: keyOfMessage(rest), at, groups: groupsInLine(rest), unnamed: isUnnamed(rest), bytes }];
+}
+
+export function endsOf(entries: Entry[]): LaneEnd[] {
+  return entries.flatMap(({ key, groups }) => groups.map(group => ({ key, group })));
+}
+
+export function groupByKey(entries: Entry[]): Map<string, Entry[]> {
+  const groups = new Map<string, Entry[]>();
+  for (const entry of entries) groups.set(entry.key, [...(groups.get(entry.key) ?? []), entry]);
+  return groups;
+}
+
+/** The turns that nobody has, for the first that is in line for each. */
+export function takenBy(entries: Entry[], lane: Lane | undefined): Map<string, LaneTurn> {
+  const taken = new Map<string, LaneTurn>();
+  for (const { id, at, groups } of entries.toSorted((a, b) => a.at - b.at))
+    for (const group of groups)
+      if (!taken.has(group) && !turnIn(lane, group)) taken.set(group, nextTurn(lane, group, id, at));
+  return taken;
+}

@@ -1,0 +1,141 @@
+import { isFinal, isUnsent, STATUS, STATUSES } from "../../message/lifecycle";
+import { ANY_GROUP } from "../../message/message";
+import { isInLine } from "../../message/order";
+import type { LaneEnd, Turn } from "../lane-store";
+import { keyOf } from "./codec";
+import type { Doc, Filter, Operation } from "./collection";
+
+/** Whose turn it is in one group; an empty id: nobody's. */
+export interface LaneTurn {
+  id: string;
+  /** The number of its place. */
+  at: number;
+  /** One more with each change, also where the turn becomes nobody's: so it tells whether it is as it was read. */
+  number: number;
+}
+
+/** The lane of one key, its `_id`. What is not there is 0, or empty: `expect` may have made it. */
+export interface Lane extends Doc {
+  /** Grows with each announcement and turn. */
+  v?: number;
+  /** The highest number that is announced. */
+  top?: number;
+  /** By the groups' forms in paths. */
+  turns?: Record<string, LaneTurn>;
+  /** Until then messages may be committed that have no place yet. */
+  expects?: Date;
+  /** Since then somebody in it waits for ANY_GROUP. */
+  unnamed?: Date;
+  /** Since then somebody may stand before the one that has the turn. */
+  late?: Date;
+  /** When it is looked at if nothing changes. */
+  dueAt?: Date;
+  at: Date;
+}
+
+/** A lane is looked at so long after its last turn was given: more than most handlers and their receipts take. */
+const LOOK_MS = 30_000;
+
+/** Of a row, what tells where it stands. */
+export const IN_LINE_FIELDS = ["status", "waiting", "failed", "order", "place", "dueAt", "bytes"];
+
+const STANDING: Filter = {
+  status: { $in: STATUSES.filter(status => !isFinal(status) && !isUnsent(status) && status !== STATUS.intended) }
+};
+
+/** `isRowInLine` says the same of one row. */
+export function inLineFor(group: string): Filter {
+  return { ...STANDING, $or: [{ waiting: group }, { failed: group, "order.onDead": { $exists: false } }] };
+}
+
+export function isRowInLine(row: Doc | undefined, group: string): boolean {
+  return row !== undefined && isInLine(row as unknown as Parameters<typeof isInLine>[0], group);
+}
+
+export function groupsInLine({ waiting }: { waiting: string[] }): string[] {
+  return waiting.filter(group => group !== ANY_GROUP);
+}
+
+export function turnIn(lane: Lane | undefined, group: string): LaneTurn | undefined {
+  const turn = lane?.turns?.[keyOf(group)];
+  return turn?.id ? turn : undefined;
+}
+
+export function nextTurn(lane: Lane | undefined, group: string, id: string, at: number): LaneTurn {
+  return { id, at, number: (lane?.turns?.[keyOf(group)]?.number ?? 0) + 1 };
+}
+
+export function isGiven(lane: Lane | undefined, group: string, wanted: LaneTurn): boolean {
+  const turn = turnIn(lane, group);
+  return turn?.id === wanted.id && turn.number === wanted.number;
+}
+
+export function turnOf(key: string, group: string, { id, number }: LaneTurn, bytes: number): Turn {
+  return { key, group, id, number, bytes };
+}
+
+export function distinct(ends: LaneEnd[]): LaneEnd[] {
+  return [...new Map(ends.map(end => [JSON.stringify([end.key, end.group]), end])).values()];
+}
+
+const lookAt = (now: Date) => new Date(now.getTime() + LOOK_MS);
+
+/** Of a lane that is not there yet. */
+export function newLane({ key, top, turns, unnamed }: Announcement, now: Date): Lane {
+  const given = Object.fromEntries([...turns].map(([group, turn]) => [keyOf(group), turn]));
+  const lane: Lane = { _id: key, v: 1, top, turns: given, at: now, dueAt: lookAt(now) };
+  return unnamed ? { ...lane, unnamed: now } : lane;
+}
+
+/** Of places up to `top`, in a lane as it was read. */
+export interface Announcement {
+  key: string;
+  lane: Lane | undefined;
+  top: number;
+  /** Those that are taken. */
+  turns: Map<string, LaneTurn>;
+  /** One of them waits for ANY_GROUP. */
+  unnamed: boolean;
+}
+
+/** With turns: only if nobody has been announced since the lane was read. */
+export function announcing({ key, lane, top, turns, unnamed }: Announcement, now: Date): Operation {
+  const given = [...turns].map(([group, turn]) => [`turns.${keyOf(group)}`, turn]);
+  const $set = {
+    ...Object.fromEntries(given),
+    ...(turns.size && { dueAt: lookAt(now) }),
+    ...(unnamed && { unnamed: now })
+  };
+  const change = { $inc: { v: 1 }, $max: { top, at: now }, ...(Object.keys($set).length && { $set }) };
+  if (!turns.size) return { filter: { _id: key }, change, upsert: true };
+  return { filter: { _id: key, ...versionOf(lane) }, change };
+}
+
+/**
+ * Gives the turns, if they are as they were read. undefined: to nobody; then only if nobody has been announced since.
+ */
+export function giving(lane: Lane, turns: Map<string, LaneTurn | undefined>, now: Date): Operation {
+  const $set: Record<string, unknown> = { at: now };
+  const filter: Filter = { _id: lane._id };
+  const after: Record<string, LaneTurn> = { ...lane.turns };
+  for (const [group, turn] of turns) {
+    const path = keyOf(group);
+    const before = lane.turns?.[path];
+    filter[`turns.${path}.number`] = before ? before.number : { $exists: false };
+    after[path] = turn ?? nextTurn(lane, group, "", before?.at ?? 0);
+    $set[`turns.${path}`] = after[path];
+  }
+  const change = { $set, $inc: { v: 1 } };
+  if (![...turns.values()].includes(undefined))
+    return { filter, change: { ...change, $set: { ...$set, dueAt: lookAt(now) } } };
+  const isEmpty = Object.values(after).every(({ id }) => !id);
+  return {
+    filter: { ...filter, ...versionOf(lane) },
+    change: isEmpty ? { ...change, $unset: { dueAt: true } } : change
+  };
+}
+
+/** It has not changed since it was read. */
+export function versionOf(lane: Lane | undefined): Filter {
+  return { v: lane?.v ?? { $exists: false } };
+}

@@ -1,0 +1,136 @@
+import { numberOf, placeOf, placesOf } from "../../message/order";
+import type { LaneEnd, Turn } from "../lane-store";
+import { keyOf } from "./codec";
+import type { Database, Doc } from "./collection";
+import {
+  distinct,
+  giving,
+  IN_LINE_FIELDS,
+  inLineFor,
+  isGiven,
+  isRowInLine,
+  type Lane,
+  type LaneTurn,
+  nextTurn,
+  turnIn,
+  turnOf
+} from "./lane-rows";
+
+/** What others change meanwhile is looked at again. What is left then is seen when its lane is due. */
+const PASSES = 10;
+
+/** A group in which the turn is over, and whose it is next; undefined = nobody is in line. */
+type Next = LaneEnd & { turn: LaneTurn | undefined; bytes: number };
+
+/** Gives the turns of lanes. */
+export class LaneTurns {
+  constructor(private readonly db: Database) {}
+
+  async lanes(keys: Iterable<string>): Promise<Map<string, Lane>> {
+    const $in = [...new Set(keys)];
+    const docs = $in.length ? await this.db.collections.lanes.find({ _id: { $in } }) : [];
+    return new Map(docs.map(doc => [doc._id, doc as Lane]));
+  }
+
+  async rows(ids: Iterable<string>): Promise<Map<string, Doc>> {
+    const $in = [...new Set(ids)];
+    const docs = $in.length
+      ? await this.db.collections.messages.find({ _id: { $in } }, { fields: IN_LINE_FIELDS })
+      : [];
+    return new Map(docs.map(doc => [doc._id, doc]));
+  }
+
+  /** See `LaneStore.advance`. */
+  async advance(given: LaneEnd[]): Promise<Turn[]> {
+    const turns: Turn[] = [];
+    let ends = distinct(given);
+    let tried: Next[] = [];
+    for (let pass = 0; pass < PASSES && ends.length; pass++) {
+      const lanes = await this.lanes(ends.map(({ key }) => key));
+      // Of the last pass some were given, and somebody has changed the others.
+      const isDone = ({ key, group, turn }: Next) => turn !== undefined && isGiven(lanes.get(key), group, turn);
+      turns.push(...tried.filter(isDone).map(toTurn));
+      const done = new Set(tried.filter(isDone).map(({ key, group }) => JSON.stringify([key, group])));
+      ends = ends.filter(({ key, group }) => lanes.has(key) && !done.has(JSON.stringify([key, group])));
+      tried = await this.#nexts(ends, lanes);
+      const operations = [...groupBy(tried, ({ key }) => key)].map(([key, nexts]) =>
+        giving(lanes.get(key) as Lane, new Map(nexts.map(({ group, turn }) => [group, turn])), this.db.now())
+      );
+      if (!operations.length) return turns;
+      const matched = await this.db.collections.lanes.bulk(operations);
+      if (matched === operations.length) {
+        await this.#looked(tried, lanes);
+        return [...turns, ...tried.filter(({ turn }) => turn).map(toTurn)];
+      }
+      ends = tried.map(({ key, group }) => ({ key, group }));
+    }
+    return turns;
+  }
+
+  /** Where the turn is over, or nobody has it: who is next. */
+  async #nexts(ends: LaneEnd[], lanes: Map<string, Lane>): Promise<Next[]> {
+    const { messages } = this.db.collections;
+    const last = (end: LaneEnd) => lastIn(lanes.get(end.key), end.group);
+    // Numbers have no gaps, but for what never came: mostly the next one is the next number, and one look finds all.
+    const near = ends.flatMap(end => [placeOf(end.key, last(end)), placeOf(end.key, last(end) + 1)]);
+    const [holders, found] = await Promise.all([
+      this.rows(ends.flatMap(({ key, group }) => turnIn(lanes.get(key), group)?.id ?? [])),
+      near.length ? messages.find({ place: { $in: [...new Set(near)] } }, { fields: IN_LINE_FIELDS }) : []
+    ]);
+    const places = groupBy(found, ({ place }) => place as string);
+    const nexts = await Promise.all(
+      ends.map(async (end): Promise<Next | undefined> => {
+        const { key, group } = end;
+        const lane = lanes.get(key) as Lane;
+        const holder = turnIn(lane, group);
+        if (holder && isRowInLine(holders.get(holder.id), group)) return undefined;
+        const near = [last(end), last(end) + 1]
+          .filter(at => at <= (lane.top ?? 0))
+          .flatMap(at => places.get(placeOf(key, at)) ?? [])
+          .find(row => isRowInLine(row, group));
+        const row = near && !lane.late ? near : await this.#first(lane, group);
+        // Nobody has it, and nobody is to have it.
+        if (!row && !holder) return undefined;
+        const turn = row && nextTurn(lane, group, row._id, numberOf(row.place as string) ?? 0);
+        return { key, group, turn, bytes: Number(row?.bytes ?? 0) };
+      })
+    );
+    return nexts.filter(next => next !== undefined);
+  }
+
+  async #first({ _id: key, top = 0 }: Lane, group: string): Promise<Doc | undefined> {
+    const [row] = await this.db.collections.messages.find(
+      { place: placesOf(key, top), ...inLineFor(group) },
+      { sort: { place: 1 }, limit: 1, fields: IN_LINE_FIELDS }
+    );
+    return row;
+  }
+
+  /** All of it was looked through. Who was told of meanwhile is looked for again. */
+  async #looked(ends: Next[], lanes: Map<string, Lane>): Promise<void> {
+    const late = [...new Set(ends.map(({ key }) => key))].flatMap(_id => {
+      const since = lanes.get(_id)?.late;
+      return since ? { filter: { _id, late: since }, change: { $unset: { late: true as const } } } : [];
+    });
+    if (late.length) await this.db.collections.lanes.bulk(late);
+  }
+}
+
+/** The number that had its turn last. */
+function lastIn(lane: Lane | undefined, group: string): number {
+  return lane?.turns?.[keyOf(group)]?.at ?? 0;
+}
+
+function toTurn({ key, group, turn, bytes }: Next): Turn {
+  return turnOf(key, group, turn as LaneTurn, bytes);
+}
+
+function groupBy<T>(items: T[], of: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(of(item));
+    if (group) group.push(item);
+    else groups.set(of(item), [item]);
+  }
+  return groups;
+}

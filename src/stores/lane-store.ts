@@ -1,0 +1,97 @@
+import type { ReliableError } from "../errors";
+import type { Message } from "../message/message";
+import type { InsertOutcome } from "./store-records";
+
+/** A group whose message has left the line of a key, or may have. */
+export interface LaneEnd {
+  key: string;
+  group: string;
+}
+
+/** The message of a key whose turn it is in a group. */
+export interface Turn extends LaneEnd {
+  id: string;
+  /** Grows with each turn of the key in the group. */
+  number: number;
+  /** Of its payload. */
+  bytes: number;
+}
+
+/** A message in a lane that waits for ANY_GROUP. `groups`: the emit's. */
+export interface Unnamed {
+  key: string;
+  id: string;
+  event: string;
+  groups?: string[];
+}
+
+/** A key that is held: its message has failed for good in the group, and others stand behind it. */
+export interface HeldKey extends LaneEnd {
+  id: string;
+  event: string;
+  /** Since when it is dead. */
+  since: Date;
+  reason?: string;
+  /** How many stand behind it in the group. `capped`: there are more. */
+  behind: number;
+  capped?: true;
+}
+
+/**
+ * The lines of messages with an order key: one lane for each key. The store alone says whose turn it is, and every verb
+ * may be repeated by anybody at any time.
+ *
+ * A message has its place once it is announced: its number is not above the lane's `top`. Its number is one more than
+ * `top` as it was read before the insert, so what was promised before its emit has a smaller one. Of each group one
+ * message has the turn, until it has left the line: the group has handled it, a human has closed it, or it has failed for
+ * good and its `onDead` is "skip". Then the turn goes to the first one in line.
+ *
+ *   emit dies before the insert               nothing is stored
+ *   … row inserted, not announced             never resolved; the row is due after the confirm timeout, and a sweep
+ *                                             announces it
+ *   … announced, or the turn taken            the row is due: the sweep sees its turn, and publishes; or that it has none
+ *   session: committed, without a number      the next emit of the key, or the sweep, gives it one
+ *   … between the turn's write and the claim  the lane is looked at when it is due: the row is due then
+ *   two give the turn at once                 the write repeats whose turn it was: one wins, the other looks again
+ *   nobody is found, and one is announced     the write that empties the lane repeats its version, which has grown
+ *   nobody advances it                        the lane is looked at when it is due
+ */
+export interface LaneStore {
+  /**
+   * Inserts messages with their places, in the given order, and lines them up. As `MessageStore.insert` otherwise.
+   * `turns`: whose turn it is by that.
+   */
+  enter(messages: Message[]): Promise<{ outcomes: (InsertOutcome | ReliableError)[]; turns: Turn[] }>;
+  /**
+   * Gives places to messages that were stored without: in the given order, those of one session as they were emitted.
+   * Repeating it is harmless.
+   */
+  place(messages: Message[]): Promise<Turn[]>;
+  /**
+   * A page of the messages of these keys for which no group was known, in their order. Who enters meanwhile stands behind
+   * them, for whichever group.
+   */
+  unnamed(keys: string[], limit: number): Promise<Unnamed[]>;
+  /** They stand in the lines of these groups from now on; in the given order, so that none overtakes another. */
+  name(named: { key: string; id: string; groups: string[] }[]): Promise<void>;
+  /** Messages of these keys may be committed without a place until then: who enters looks for them. */
+  expect(keys: string[], until: Date): Promise<void>;
+  /** Gives the turn to the next ones, where it is over. Returns the turns given. */
+  advance(ends: LaneEnd[]): Promise<Turn[]>;
+  /**
+   * Whose turn it is, of these messages: of those without a place after it was given, and where nobody has the turn after
+   * it was given. `given`: all turns that were given on the way.
+   */
+  turnsOf(messages: Message[]): Promise<{ turns: Turn[]; given: Turn[] }>;
+  /**
+   * Looks at a page of lanes that have not changed for a while. `turns`: of messages that are not under way although it
+   * is their turn.
+   */
+  look(limit: number): Promise<{ turns: Turn[]; more: boolean }>;
+  /** It is their turn, and they could not be published: they are due at `at`. */
+  wake(ids: string[], at: Date): Promise<void>;
+  /** Held keys, those longest held first; of one key, if it is given. `more`: there are others. */
+  held(limit: number, key?: string): Promise<{ keys: HeldKey[]; more: boolean }>;
+  /** Deletes a page of lanes that nobody has stood in since. */
+  prune(before: Date, limit: number): Promise<boolean>;
+}

@@ -1,6 +1,7 @@
 import { reasonOf } from "../errors";
 import type { Message } from "../message/message";
 import { type Order, placeToCome } from "../message/order";
+import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
 import { newId } from "../platform/ids";
@@ -11,20 +12,19 @@ import type { Events } from "../telemetry/events";
 import { InsertQueue } from "./insert-queue";
 
 /** A message goes to the groups that are known when it is stored, and to no others: they are not known from long ago. */
-const FRESH_MS = 500;
+const FRESH_MS = 1000;
 /** More than a transaction lives: a server ends it after a minute, unless its operator has said otherwise. */
 const EXPECTED_MS = 600_000;
-/** Said again after this time. */
-const SAID_MS = EXPECTED_MS / 2;
-/** Keys of which it is known to be said. */
-const MAX_SAID = 10_000;
 
 export interface OrderedParts {
   store: Store;
   subscriptions: Subscriptions;
+  publisher: MessagePublisher;
   events: Events;
   logger: Logger;
   clock: Clock;
+  /** How long the claim holds of what is published at once. */
+  claimMs: number;
 }
 
 /**
@@ -33,9 +33,8 @@ export interface OrderedParts {
  */
 export class OrderedEmits {
   readonly #queue: InsertQueue;
-  /** By session: a name for its messages, and how many there are. */
-  readonly #sessions = new WeakMap<object, { name: string; count: number }>();
-  readonly #said = new Map<string, number>();
+  /** By session: a name for its messages, and how many of each key there are. */
+  readonly #sessions = new WeakMap<object, { name: string; counts: Map<string, number> }>();
   #placing: Promise<void> = Promise.resolve();
 
   constructor(private readonly parts: OrderedParts) {
@@ -58,18 +57,21 @@ export class OrderedEmits {
 
   /** As `MessageStore.insertIn`. It has its place after the commit; whoever emits with this key from then on, a later one. */
   async insertIn(session: object, message: Message): Promise<InsertOutcome> {
-    const { store } = this.parts;
-    const { key } = message.order as Order;
-    const mine = this.#sessions.get(session) ?? { name: newId(), count: 0 };
+    const { store, events } = this.parts;
+    const key = keyOfMessage(message);
+    const mine = this.#sessions.get(session) ?? { name: newId(), counts: new Map<string, number>() };
     this.#sessions.set(session, mine);
-    message.place = placeToCome(key, mine.name, mine.count++);
-    await this.#expect(key);
+    const within = mine.counts.get(key) ?? 0;
+    mine.counts.set(key, within + 1);
+    message.place = placeToCome(key, mine.name, within);
+    const turns = await store.lanes.expect(key, new Date(store.now().getTime() + EXPECTED_MS));
+    if (turns.length) events.emit("turns", turns);
     return store.messages.insertIn(session, message);
   }
 
   /** Of what is stored without a number. */
   standing(message: Message): Message {
-    message.place = placeToCome((message.order as Order).key, message._id);
+    message.place = placeToCome(keyOfMessage(message), message._id);
     return message;
   }
 
@@ -77,7 +79,7 @@ export class OrderedEmits {
   place(messages: Message[]): Promise<void> {
     const { store, events, logger } = this.parts;
     const placed = this.#placing.then(async () => {
-      const turns = await store.lanes.place(messages);
+      const turns = await store.lanes.place(messages.map(keyOfMessage));
       if (turns.length) events.emit("turns", turns);
     });
     this.#placing = placed.catch(error =>
@@ -96,20 +98,27 @@ export class OrderedEmits {
   }
 
   async #enter(messages: Message[]) {
-    const { store, subscriptions, events } = this.parts;
+    const { store, subscriptions, events, publisher, claimMs } = this.parts;
     await subscriptions.fresh(FRESH_MS);
     for (const message of messages) message.waiting = subscriptions.waitingFor(message.event, message.groups);
-    const { outcomes, turns } = await store.lanes.enter(messages);
-    if (turns.length) events.emit("turns", turns);
+    const claim = `${publisher.nodeID}#emit#${newId()}`;
+    const until = new Date(store.now().getTime() + claimMs);
+    const entered = await store.lanes.enter(messages, publisher.courier.ready ? { claim, until } : undefined);
+    const { outcomes, turns, claimed } = entered;
+    const mine = new Set(claimed.map(({ _id }) => _id));
+    const others = turns.filter(({ id }) => !mine.has(id));
+    if (claimed.length)
+      events.emit(
+        "claimed",
+        claimed,
+        claim,
+        turns.filter(({ id }) => mine.has(id))
+      );
+    if (others.length) events.emit("turns", others);
     return outcomes;
   }
+}
 
-  async #expect(key: string): Promise<void> {
-    const { store, clock } = this.parts;
-    const now = clock.monotonic();
-    if ((this.#said.get(key) ?? -Infinity) > now - SAID_MS) return;
-    await store.lanes.expect([key], new Date(store.now().getTime() + EXPECTED_MS));
-    if (this.#said.size >= MAX_SAID) this.#said.clear();
-    this.#said.set(key, now);
-  }
+function keyOfMessage({ order }: Message): string {
+  return (order as Order).key;
 }

@@ -59,6 +59,7 @@ export interface OutboxParts {
   events: Events;
   clock: Clock;
   confirmTimeoutMs: number;
+  claimMs: number;
 }
 
 /** The message goes into the store, then to the broker. `strategy.ts` says what that promises. */
@@ -119,8 +120,7 @@ export class Outbox implements Strategy {
     // What is in order goes out when it has its turn.
     const direct = !sendAt && !order && this.#direct;
     message.dueAt =
-      sendAt ??
-      (session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(direct || order !== undefined));
+      sendAt ?? (session ? new Date(store.now().getTime() + SESSION_GRACE_MS) : this.#dueAt(this.#direct));
     const late = () => direct && this.#startPublish(message, conditions);
     const inserted = order
       ? this.#insertOrdered(message, conditions)

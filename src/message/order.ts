@@ -31,28 +31,28 @@ const BEFORE_NUMBER = "\u0001";
 const NOT_YET = "~";
 const DIGITS = 12;
 
+/** Greater than any number of a place. */
+export const LAST = 10 ** DIGITS - 2;
+
 /**
  * When a message is due that stands in line behind others: never, by itself. It has one all the same, since a row
  * without `dueAt` is one about which nothing is to be done any more. Of the due index it costs a search nothing.
  */
 export const BEHIND_AT = new Date("9999-12-31T23:59:59.999Z");
 
-const digitsOf = (number: number, digits: number) => String(number).padStart(digits, "0");
+const digitsOf = (number: number) => String(number).padStart(DIGITS, "0");
 
-/**
- * One text, so that many places of many keys are one look into one index, and those of a key are in order. `within`:
- * several of one transaction have one number, and this order; of others it is 0.
- */
-export function placeOf(key: string, number: number, within = 0): string {
-  return `${key}${BEFORE_NUMBER}${digitsOf(number, DIGITS)}${within ? `.${digitsOf(within, DIGITS)}` : ""}`;
+/** One text, so that many places of many keys are one look into one index, and those of a key are in order. */
+export function placeOf(key: string, number: number): string {
+  return `${key}${BEFORE_NUMBER}${digitsOf(number)}`;
 }
 
 /**
  * Of one that the store has without a number: it is in the transaction of a session, scheduled, or an intent. `together`:
- * a name for what is numbered together.
+ * a name for what is numbered together, `within`: which of them it is, from 0.
  */
 export function placeToCome(key: string, together: string, within = 0): string {
-  return `${key}${BEFORE_NUMBER}${NOT_YET}${together}.${digitsOf(within, DIGITS)}`;
+  return `${key}${BEFORE_NUMBER}${NOT_YET}${together}.${digitsOf(within)}`;
 }
 
 /** A place to come, in its parts. */
@@ -73,7 +73,7 @@ export function placesToCome(key: string): { $gte: string; $lt: string } {
 
 /** Undefined = it has none (yet). */
 export function numberOf(place: string | undefined): number | undefined {
-  const number = place?.slice(place.lastIndexOf(BEFORE_NUMBER) + 1).split(".")[0];
+  const number = place?.slice(place.lastIndexOf(BEFORE_NUMBER) + 1);
   return number && /^\d+$/.test(number) ? Number(number) : undefined;
 }
 

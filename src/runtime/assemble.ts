@@ -187,7 +187,7 @@ function assembleStorage(foundation: StorageFoundation): Storage {
   const common = { store, courier, signatures, subscriptions, publisher, ...telling, clock, nodeID };
   const progress = new Progress(common);
   const insertQueue = new InsertQueue(store, clock);
-  const outbox = new Outbox({ ...common, progress, insertQueue, statusWaiter, confirmTimeoutMs });
+  const outbox = new Outbox({ ...common, progress, insertQueue, statusWaiter, confirmTimeoutMs, claimMs });
   const tracker = new Tracker({ ...common, progress, statusWaiter, queues, prefix, retainMs });
   const ownRows: OwnRows = {
     get id() {

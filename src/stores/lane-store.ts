@@ -1,6 +1,6 @@
 import type { ReliableError } from "../errors";
 import type { Message } from "../message/message";
-import type { InsertOutcome } from "./store-records";
+import type { ClaimQuery, InsertOutcome } from "./store-records";
 
 /** A group whose message has left the line of a key, or may have. */
 export interface LaneEnd {
@@ -17,12 +17,28 @@ export interface Turn extends LaneEnd {
   bytes: number;
 }
 
+/** See `ClaimQuery`. */
+export type Claim = Pick<ClaimQuery, "claim" | "until">;
+
+/** `turns`: given by it; of `claimed` ones, which have the claim, too. */
+export interface Entered {
+  outcomes: (InsertOutcome | ReliableError)[];
+  turns: Turn[];
+  claimed: Message[];
+}
+
 /** A message in a lane that waits for ANY_GROUP. `groups`: the emit's. */
 export interface Unnamed {
   key: string;
   id: string;
   event: string;
   groups?: string[];
+}
+
+export interface Named {
+  key: string;
+  id: string;
+  groups: string[];
 }
 
 /** A key that is held: its message has failed for good in the group, and others stand behind it. */
@@ -53,30 +69,37 @@ export interface HeldKey extends LaneEnd {
  *   session: committed, without a number      the next emit of the key, or the sweep, gives it one
  *   … between the turn's write and the claim  the lane is looked at when it is due: the row is due then
  *   two give the turn at once                 the write repeats whose turn it was: one wins, the other looks again
- *   nobody is found, and one is announced     the write that empties the lane repeats its version, which has grown
+ *   it is over, and nobody is next            whoever is announced from then on looks, and takes it if the lane's version
+ *                                             says that nobody has been announced since it was given
  *   nobody advances it                        the lane is looked at when it is due
  */
 export interface LaneStore {
   /**
-   * Inserts messages with their places, in the given order, and lines them up. As `MessageStore.insert` otherwise.
-   * `turns`: whose turn it is by that.
+   * Inserts messages with their places, in the given order, and lines them up. As `MessageStore.insert` otherwise. With a
+   * claim: those are stored under it whose turn it is at once.
    */
-  enter(messages: Message[]): Promise<{ outcomes: (InsertOutcome | ReliableError)[]; turns: Turn[] }>;
+  enter(messages: Message[], claim?: Claim): Promise<Entered>;
   /**
-   * Gives places to messages that were stored without: in the given order, those of one session as they were emitted.
-   * Repeating it is harmless.
+   * Gives places to all messages of these keys that were stored without and are to be sent: those of one session in the
+   * order of their emits. Repeating it is harmless.
    */
-  place(messages: Message[]): Promise<Turn[]>;
+  place(keys: string[]): Promise<Turn[]>;
   /**
    * A page of the messages of these keys for which no group was known, in their order. Who enters meanwhile stands behind
    * them, for whichever group.
    */
   unnamed(keys: string[], limit: number): Promise<Unnamed[]>;
   /** They stand in the lines of these groups from now on; in the given order, so that none overtakes another. */
-  name(named: { key: string; id: string; groups: string[] }[]): Promise<void>;
-  /** Messages of these keys may be committed without a place until then: who enters looks for them. */
-  expect(keys: string[], until: Date): Promise<void>;
-  /** Gives the turn to the next ones, where it is over. Returns the turns given. */
+  name(named: Named[]): Promise<void>;
+  /**
+   * A message of this key will be stored without a place, and may be committed until then: who enters looks for it. What
+   * was committed before has its place first.
+   */
+  expect(key: string, until: Date): Promise<Turn[]>;
+  /**
+   * Gives the turn to the next ones, where it is over. Returns the turns given. Where nobody is next it stays as it is:
+   * who is announced then looks whether it is over.
+   */
   advance(ends: LaneEnd[]): Promise<Turn[]>;
   /**
    * Whose turn it is, of these messages: of those without a place after it was given, and where nobody has the turn after
@@ -87,7 +110,7 @@ export interface LaneStore {
    * Looks at a page of lanes that have not changed for a while. `turns`: of messages that are not under way although it
    * is their turn.
    */
-  look(limit: number): Promise<{ turns: Turn[]; more: boolean }>;
+  look(now: Date, limit: number): Promise<{ turns: Turn[]; more: boolean }>;
   /** It is their turn, and they could not be published: they are due at `at`. */
   wake(ids: string[], at: Date): Promise<void>;
   /** Held keys, those longest held first; of one key, if it is given. `more`: there are others. */

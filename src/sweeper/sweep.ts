@@ -5,6 +5,7 @@ import { ReliableError, reasonOf } from "../errors";
 import { backoffMs } from "../message/backoff";
 import { isOpen, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
+import type { Turn } from "../stores/lane-store";
 import type { ClaimQuery, Due, NamingRecord, RescheduleRecord } from "../stores/store-records";
 import { askIntent } from "./ask-producer";
 import { newCounts, type SweepCounts } from "./counts";
@@ -139,6 +140,8 @@ interface PageOptions {
   depths?: Depths;
   /** Their checks have come. */
   checked?: boolean;
+  /** Of those that are in order, as it is known already. */
+  turns?: Turn[];
 }
 
 /** Works on claimed messages and records the results at once. */
@@ -162,12 +165,12 @@ async function reschedule(
 }
 
 /** Works on claimed messages: plans them all, then acts. Returns the records to write. */
-async function workThrough(
+export async function workThrough(
   parts: SweepParts,
   page: Message[],
   claim: string,
   counts: SweepCounts,
-  { depths = new Map(), checked = false }: PageOptions
+  { depths = new Map(), checked = false, turns: known = [] }: PageOptions
 ): Promise<RescheduleRecord[]> {
   const { subscriptions, courier } = parts;
   const now = parts.store.now();
@@ -185,7 +188,7 @@ async function workThrough(
   });
   const claimed = await withoutAnswered(parts, await begun(parts, page, claim), claim);
   const named = await nameInLine(parts, claimed);
-  const turns = await turnsOf(parts, claimed);
+  const turns = await turnsOf(parts, claimed, known);
   // What this node was late with may be a receipt, and what it would send again would make it later.
   const calmSince = new Date(Math.max(0, now.getTime() - parts.load.calmMs));
   let asked: Promise<void> | undefined;
@@ -279,12 +282,16 @@ async function nameInLine({ store, subscriptions }: SweepParts, page: Message[])
 }
 
 /** Of messages that are in order: in which groups it is their turn, and which one it is. */
-async function turnsOf({ store, events }: SweepParts, page: Message[]): Promise<Map<string, Map<string, number>>> {
+async function turnsOf(
+  { store, events }: SweepParts,
+  page: Message[],
+  known: Turn[]
+): Promise<Map<string, Map<string, number>>> {
   const byId = new Map<string, Map<string, number>>();
-  const ordered = page.filter(({ order, status }) => order && status !== STATUS.intended);
-  if (!ordered.length) return byId;
-  const { turns, given } = await store.lanes.turnsOf(ordered);
-  for (const { id, group, number } of turns) {
+  const told = new Set(known.map(({ id }) => id));
+  const ordered = page.filter(({ _id, order, status }) => order && status !== STATUS.intended && !told.has(_id));
+  const { turns, given } = ordered.length ? await store.lanes.turnsOf(ordered) : { turns: [], given: [] };
+  for (const { id, group, number } of [...known, ...turns]) {
     const own = byId.get(id) ?? new Map<string, number>();
     byId.set(id, own.set(group, number));
   }

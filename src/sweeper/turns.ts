@@ -3,10 +3,12 @@ import { Batcher } from "../async/batcher";
 import { type Deadline, withTimeout } from "../async/deadline";
 import { WaitGroup } from "../async/wait-group";
 import { reasonOf } from "../errors";
+import type { Message } from "../message/message";
 import type { Timer } from "../platform/clock";
 import type { LaneEnd, Turn } from "../stores/lane-store";
+import type { RescheduleRecord } from "../stores/store-records";
 import { newCounts } from "./counts";
-import { claimPage, sweepPage } from "./sweep";
+import { claimPage, workThrough } from "./sweep";
 import type { SweepParts } from "./sweep-parts";
 
 /** Lanes whose turns are given at a time. */
@@ -18,6 +20,9 @@ const MAX_BYTES = 5 * 1024 * 1024;
 const CLAIMED_MS = 250;
 /** As often: then the lane is looked at. */
 const MAX_TRIES = 40;
+/** A publish is recorded so much later: see `ConfirmBuffer`. */
+const RECORD_MS = 500;
+const MAX_OWED = 5000;
 /** Lanes that are looked at in one pass. */
 const LOOK_PAGE = 500;
 const LOOK_EVERY_MS = 10_000;
@@ -38,6 +43,9 @@ export class Turns {
   readonly #deaf: (() => void)[];
   /** Ids that somebody else had claimed, and how often that was so. */
   readonly #claimed = new Map<string, { turn: Turn; tries: number }>();
+  /** What was published, by id; its claim holds until it is recorded. */
+  readonly #owed = new Map<string, RescheduleRecord>();
+  #recording: Timer | undefined;
   #timer: Timer | undefined;
   #lookedAt = -Infinity;
   #ended = false;
@@ -68,7 +76,11 @@ export class Turns {
       events.on("left", ends => {
         for (const end of ends) this.#ends.add(end).catch(failed);
       }),
-      events.on("turns", turns => this.#begin(turns))
+      events.on("turns", turns => this.#begin(turns)),
+      events.on("claimed", (messages, claim, turns) => this.#publish(messages, claim, turns)),
+      events.on("consumed", ids => {
+        for (const id of ids) this.#owed.delete(id);
+      })
     ];
   }
 
@@ -76,7 +88,7 @@ export class Turns {
   async look(): Promise<void> {
     const { store, clock } = this.parts;
     if (clock.monotonic() - this.#lookedAt < LOOK_EVERY_MS) return;
-    const { turns, more } = await store.lanes.look(LOOK_PAGE);
+    const { turns, more } = await store.lanes.look(store.now(), LOOK_PAGE);
     if (!more) this.#lookedAt = clock.monotonic();
     this.#begin(turns);
   }
@@ -84,11 +96,13 @@ export class Turns {
   async stop(deadline: Deadline): Promise<void> {
     this.#ended = true;
     this.#timer?.stop();
+    this.#recording?.stop();
     for (const stop of this.#deaf) stop();
     const idle = this.#ends
       .idle()
       .then(() => this.#turns.idle())
-      .then(() => this.#publishing.idle());
+      .then(() => this.#publishing.idle())
+      .then(() => this.#record());
     await withTimeout(idle, deadline.left, this.parts.clock);
   }
 
@@ -105,9 +119,35 @@ export class Turns {
     if (!this.works || this.#ended || !courier.ready) return store.lanes.wake(ids, store.now());
     const claim = `${nodeID}#turns#${randomUUID()}`;
     const page = await claimPage(this.parts, { ids, claim, checked: true });
-    if (page.length) this.#publishing.track(sweepPage(this.parts, page, claim, newCounts()));
+    // Of other groups of a message their turns are to be known too.
+    const whole = new Set(page.filter(({ waiting }) => waiting.length === 1).map(({ _id }) => _id));
+    this.#publish(
+      page,
+      claim,
+      turns.filter(({ id }) => whole.has(id))
+    );
     const claimed = new Set(page.map(({ _id }) => _id));
     for (const turn of turns) this.#again(turn, claimed.has(turn.id));
+  }
+
+  #publish(page: Message[], claim: string, turns: Turn[]): void {
+    if (page.length) this.#publishing.track(this.#work(page, claim, turns));
+  }
+
+  async #work(page: Message[], claim: string, turns: Turn[]): Promise<void> {
+    for (const record of await workThrough(this.parts, page, claim, newCounts(), { turns }))
+      this.#owed.set(record.id, record);
+    if (this.#ended || this.#owed.size > MAX_OWED) await this.#record();
+    else this.#recording ??= this.parts.clock.after(RECORD_MS, () => this.#publishing.track(this.#record()));
+  }
+
+  /** Most are handled by then, and need no record. */
+  async #record(): Promise<void> {
+    this.#recording?.stop();
+    this.#recording = undefined;
+    const records = [...this.#owed.values()];
+    this.#owed.clear();
+    await this.parts.store.messages.rescheduled(records, true);
   }
 
   /** One that is not there any more, or not open, is let go after as many tries. */

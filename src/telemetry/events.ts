@@ -1,4 +1,5 @@
 import { TypedEmitter } from "../async/typed-emitter";
+import type { Message } from "../message/message";
 import type { LaneEnd, Turn } from "../stores/lane-store";
 import type { DeadMessage } from "../stores/store-records";
 import type { Look } from "../wire/control";
@@ -49,6 +50,8 @@ export class Events extends TypedEmitter<{
   left: [ends: LaneEnd[]];
   /** It is their turn. */
   turns: [turns: Turn[]];
+  /** Likewise, and they were stored under this claim. */
+  claimed: [messages: Message[], claim: string, turns: Turn[]];
   /** A node that does none of the cluster's work has begun something: see `SweepNews`. */
   toDo: [look: Look];
   /** A failure in the background. `module`: the part of the library it comes from. */

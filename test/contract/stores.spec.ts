@@ -17,6 +17,7 @@ import { drops } from "./store-drops";
 import { excused } from "./store-excused";
 import { finding } from "./store-find";
 import { history } from "./store-history";
+import { lanes } from "./store-lanes";
 import { later } from "./store-later";
 import { operations } from "./store-operator";
 import { overtaken } from "./store-overtaken";
@@ -72,5 +73,6 @@ describe.each(backend === "real" ? REAL : EMBEDDED)("$name", kind => {
   excused(kind);
   drops(kind);
   later(kind);
+  lanes(kind);
   history(kind);
 });

@@ -357,7 +357,7 @@ export function scriptsOf(scenario: Scenario): Record<string, Script> {
     const strategy: Strategy =
       scenario.strategy === "callback"
         ? new Callback(shared)
-        : new Outbox({ ...shared, insertQueue, confirmTimeoutMs: 1000 });
+        : new Outbox({ ...shared, insertQueue, confirmTimeoutMs: 1000, claimMs: 1000 });
     let fenced = false;
     const commit = async () => {
       if (scenario.intent === "barrier") {

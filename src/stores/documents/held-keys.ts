@@ -44,5 +44,5 @@ async function heldKey(messages: Collection, { row, group }: { row: Doc; group: 
 
 /** Behind all numbers of the same key. */
 function placesEnd(place: string | undefined): string {
-  return numberOf(place) === undefined ? "" : (place as string).replace(/[\d.]+$/, "~");
+  return numberOf(place) === undefined ? "" : (place as string).replace(/\d+$/, "~");
 }

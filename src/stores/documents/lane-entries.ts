@@ -1,7 +1,7 @@
 import { ANY_GROUP, type Message } from "../../message/message";
 import { comingOf, numberOf, type Order } from "../../message/order";
 import type { LaneEnd } from "../lane-store";
-import { groupsInLine, type Lane, type LaneTurn, nextTurn, turnIn } from "./lane-rows";
+import { groupsInLine, isUnchanged, type Lane, type LaneTurn, nextTurn, turnIn } from "./lane-rows";
 
 /** Of a message, what tells where it stands. */
 export type Standing = Pick<Message, "_id" | "order" | "place" | "waiting">;
@@ -22,9 +22,10 @@ export class Numbers {
 
   constructor(private readonly lanes: Map<string, Lane>) {}
 
-  next(key: string): number {
+  /** The first of so many. */
+  next(key: string, count = 1): number {
     const number = (this.#tops.get(key) ?? this.lanes.get(key)?.top ?? 0) + 1;
-    this.#tops.set(key, number);
+    this.#tops.set(key, number + count - 1);
     return number;
   }
 }
@@ -35,6 +36,16 @@ export function keyOfMessage({ order }: Pick<Standing, "order">): string {
 
 export function isComing({ place }: Pick<Standing, "place">): boolean {
   return place !== undefined && numberOf(place) === undefined;
+}
+
+/** What is numbered together, each in its order; the groups in the order in which they begin. */
+export function together(coming: Standing[]): Standing[][] {
+  const groups = new Map<string, Standing[]>();
+  for (const message of coming) {
+    const { together: name } = comingOf(message.place as string);
+    groups.set(name, [...(groups.get(name) ?? []), message]);
+  }
+  return [...groups.values()].map(group => group.toSorted((a, b) => withinOf(a) - withinOf(b)));
 }
 
 export function isUnnamed({ waiting }: Pick<Standing, "waiting">): boolean {
@@ -70,11 +81,27 @@ export function groupByKey(entries: Entry[]): Map<string, Entry[]> {
   return groups;
 }
 
-/** The turns that nobody has, for the first that is in line for each. */
-export function takenBy(entries: Entry[], lane: Lane | undefined): Map<string, LaneTurn> {
+/**
+ * The turns that nobody has, or has any more, for the first that is in line for each. `ended`: messages that have left.
+ * Of one of them somebody may be next, unless the lane has not changed since it has its turn.
+ */
+export function takenBy(entries: Entry[], lane: Lane | undefined, ended: ReadonlySet<string>): Map<string, LaneTurn> {
   const taken = new Map<string, LaneTurn>();
+  const v = entries.length === 1 ? { v: (lane?.v ?? 0) + 1 } : {};
+  const isFree = (group: string) => {
+    const turn = turnIn(lane, group);
+    return !turn || (ended.has(`${group} ${turn.id}`) && isUnchanged(lane, turn));
+  };
   for (const { id, at, groups } of entries.toSorted((a, b) => a.at - b.at))
     for (const group of groups)
-      if (!taken.has(group) && !turnIn(lane, group)) taken.set(group, nextTurn(lane, group, id, at));
+      if (!taken.has(group) && isFree(group)) taken.set(group, { ...nextTurn(lane, group, id, at), ...v });
   return taken;
+}
+
+/** Those of the entries whose turn it will be as soon as they are announced. */
+export function firstOf(entries: Entry[], lanes: Map<string, Lane>, ended: ReadonlySet<string>): Set<string> {
+  const first = new Set<string>();
+  for (const [key, mine] of groupByKey(entries))
+    for (const { id } of takenBy(mine, lanes.get(key), ended).values()) first.add(id);
+  return first;
 }

@@ -12,6 +12,8 @@ export interface LaneTurn {
   at: number;
   /** One more with each change, also where the turn becomes nobody's: so it tells whether it is as it was read. */
   number: number;
+  /** The lane's version when it was taken, if nobody else was announced by that. */
+  v?: number;
 }
 
 /** The lane of one key, its `_id`. What is not there is 0, or empty: `expect` may have made it. */
@@ -61,8 +63,18 @@ export function turnIn(lane: Lane | undefined, group: string): LaneTurn | undefi
   return turn?.id ? turn : undefined;
 }
 
+/** The number that has its turn in the group, or had it last. */
+export function lastIn(lane: Lane | undefined, group: string): number {
+  return lane?.turns?.[keyOf(group)]?.at ?? 0;
+}
+
 export function nextTurn(lane: Lane | undefined, group: string, id: string, at: number): LaneTurn {
   return { id, at, number: (lane?.turns?.[keyOf(group)]?.number ?? 0) + 1 };
+}
+
+/** Nobody has been announced since this turn was taken. */
+export function isUnchanged(lane: Lane | undefined, { v }: LaneTurn): boolean {
+  return lane !== undefined && v !== undefined && v === lane.v && !lane.late;
 }
 
 export function isGiven(lane: Lane | undefined, group: string, wanted: LaneTurn): boolean {

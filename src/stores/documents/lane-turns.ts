@@ -1,6 +1,5 @@
 import { numberOf, placeOf, placesOf } from "../../message/order";
 import type { LaneEnd, Turn } from "../lane-store";
-import { keyOf } from "./codec";
 import type { Database, Doc } from "./collection";
 import {
   distinct,
@@ -9,8 +8,10 @@ import {
   inLineFor,
   isGiven,
   isRowInLine,
+  isUnchanged,
   type Lane,
   type LaneTurn,
+  lastIn,
   nextTurn,
   turnIn,
   turnOf
@@ -40,8 +41,8 @@ export class LaneTurns {
     return new Map(docs.map(doc => [doc._id, doc]));
   }
 
-  /** See `LaneStore.advance`. */
-  async advance(given: LaneEnd[]): Promise<Turn[]> {
+  /** See `LaneStore.advance`. `empties`: where nobody is next, the turn is nobody's. */
+  async advance(given: LaneEnd[], empties = false): Promise<Turn[]> {
     const turns: Turn[] = [];
     let ends = distinct(given);
     let tried: Next[] = [];
@@ -52,7 +53,7 @@ export class LaneTurns {
       turns.push(...tried.filter(isDone).map(toTurn));
       const done = new Set(tried.filter(isDone).map(({ key, group }) => JSON.stringify([key, group])));
       ends = ends.filter(({ key, group }) => lanes.has(key) && !done.has(JSON.stringify([key, group])));
-      tried = await this.#nexts(ends, lanes);
+      tried = (await this.#nexts(ends, lanes)).filter(({ turn }) => turn || empties);
       const operations = [...groupBy(tried, ({ key }) => key)].map(([key, nexts]) =>
         giving(lanes.get(key) as Lane, new Map(nexts.map(({ group, turn }) => [group, turn])), this.db.now())
       );
@@ -72,7 +73,14 @@ export class LaneTurns {
     const { messages } = this.db.collections;
     const last = (end: LaneEnd) => lastIn(lanes.get(end.key), end.group);
     // Numbers have no gaps, but for what never came: mostly the next one is the next number, and one look finds all.
-    const near = ends.flatMap(end => [placeOf(end.key, last(end)), placeOf(end.key, last(end) + 1)]);
+    const near = ends.flatMap(end => {
+      const lane = lanes.get(end.key) as Lane;
+      const turn = turnIn(lane, end.group);
+      // Two may have one number, but not if nobody was announced since it was taken.
+      if (turn && isUnchanged(lane, turn)) return [];
+      const numbers = last(end) < (lane.top ?? 0) ? [last(end), last(end) + 1] : [last(end)];
+      return numbers.map(at => placeOf(end.key, at));
+    });
     const [holders, found] = await Promise.all([
       this.rows(ends.flatMap(({ key, group }) => turnIn(lanes.get(key), group)?.id ?? [])),
       near.length ? messages.find({ place: { $in: [...new Set(near)] } }, { fields: IN_LINE_FIELDS }) : []
@@ -85,10 +93,11 @@ export class LaneTurns {
         const holder = turnIn(lane, group);
         if (holder && isRowInLine(holders.get(holder.id), group)) return undefined;
         const near = [last(end), last(end) + 1]
-          .filter(at => at <= (lane.top ?? 0))
-          .flatMap(at => places.get(placeOf(key, at)) ?? [])
+          .flatMap(at => (at <= (lane.top ?? 0) && places.get(placeOf(key, at))) || [])
           .find(row => isRowInLine(row, group));
-        const row = near && !lane.late ? near : await this.#first(lane, group);
+        // Those with smaller numbers have left, or it is said that there are some.
+        const isLast = !near && (lane.top ?? 0) <= last(end);
+        const row = (near || isLast) && !lane.late ? near : await this.#first(lane, group);
         // Nobody has it, and nobody is to have it.
         if (!row && !holder) return undefined;
         const turn = row && nextTurn(lane, group, row._id, numberOf(row.place as string) ?? 0);
@@ -114,11 +123,6 @@ export class LaneTurns {
     });
     if (late.length) await this.db.collections.lanes.bulk(late);
   }
-}
-
-/** The number that had its turn last. */
-function lastIn(lane: Lane | undefined, group: string): number {
-  return lane?.turns?.[keyOf(group)]?.at ?? 0;
 }
 
 function toTurn({ key, group, turn, bytes }: Next): Turn {

@@ -1,8 +1,8 @@
 import type { ReliableError } from "../../errors";
 import { STATUS } from "../../message/lifecycle";
 import { ANY_GROUP, type Message } from "../../message/message";
-import { BEHIND_AT, comingOf, numberOf, type Order, placeOf, placesOf, placesToCome } from "../../message/order";
-import type { HeldKey, LaneEnd, LaneStore, Turn, Unnamed } from "../lane-store";
+import { BEHIND_AT, numberOf, placeOf, placesOf, placesToCome } from "../../message/order";
+import type { Claim, Entered, HeldKey, LaneEnd, LaneStore, Named, Turn, Unnamed } from "../lane-store";
 import type { MessageStore } from "../store";
 import type { InsertOutcome } from "../store-records";
 import { groupOf } from "./codec";
@@ -12,6 +12,7 @@ import {
   type Entry,
   endsOf,
   entryOf,
+  firstOf,
   groupByKey,
   isComing,
   isUnnamed,
@@ -19,23 +20,27 @@ import {
   Numbers,
   type Standing,
   takenBy,
+  together,
   withinOf
 } from "./lane-entries";
+import { name, unnamed } from "./lane-names";
 import {
   announcing,
   groupsInLine,
   IN_LINE_FIELDS,
   isGiven,
   isRowInLine,
+  isUnchanged,
   type Lane,
   type LaneTurn,
+  lastIn,
   newLane,
   turnIn,
   turnOf,
   versionOf
 } from "./lane-rows";
 import { LaneTurns } from "./lane-turns";
-import { noted, OPEN, recipientsNote } from "./rows";
+import { OPEN } from "./rows";
 
 /** From this pass on places are announced whatever others do. */
 const PLAIN_FROM = 3;
@@ -55,8 +60,9 @@ export class DocumentLanes implements LaneStore {
     this.#turns = new LaneTurns(db);
   }
 
-  async enter(messages: Message[]): Promise<{ outcomes: (InsertOutcome | ReliableError)[]; turns: Turn[] }> {
+  async enter(messages: Message[], claim?: Claim): Promise<Entered> {
     const { lanes, turns } = await this.#expected(messages.map(keyOfMessage));
+    const ended = await this.#ended(lanes.values());
     const numbers = new Numbers(lanes);
     // One instant for all: by it those are told that have no turn.
     const dueAt = new Date(Math.max(...messages.map(message => message.dueAt?.getTime() ?? 0)));
@@ -67,6 +73,8 @@ export class DocumentLanes implements LaneStore {
       // A sweep finds out for whom it is.
       message.dueAt = isUnnamed(message) ? this.db.now() : dueAt;
     }
+    const first = claim ? firstOf(messages.flatMap(entryOf), lanes, ended) : new Set<string>();
+    for (const message of messages) if (claim && first.has(message._id)) claimFor(message, claim);
     const outcomes = await this.messages.insert(messages);
     const entries = messages.flatMap((message, i) => {
       const outcome = outcomes[i] as InsertOutcome | ReliableError;
@@ -74,80 +82,62 @@ export class DocumentLanes implements LaneStore {
       // An insert that is repeated for want of an answer finds its own row.
       return entryOf(outcome.stored ? message : outcome.existing);
     });
-    turns.push(...(await this.#lineUp(entries, lanes)));
-    await this.#putBehind(entries, turns, dueAt);
-    return { outcomes, turns };
+    turns.push(...(await this.#lineUp(entries, lanes, ended)));
+    const given = new Set(turns.map(({ id }) => id));
+    const claimed = messages.filter(({ _id }, i) => {
+      const outcome = outcomes[i] as InsertOutcome | ReliableError;
+      return first.has(_id) && given.has(_id) && !(outcome instanceof Error) && outcome.stored;
+    });
+    await this.#putBehind(entries, given, dueAt, claim);
+    return { outcomes, turns, claimed };
   }
 
   /**
-   * Several of one transaction have one number, which the first of them is given: so they are in their order, whoever
-   * else is giving numbers to some of them at this moment.
+   * Of several of one transaction the first is numbered first, and its number says those of the others: so they are in
+   * their order, whoever else is numbering some of them at this moment. One whose first has its number already has a
+   * greater one: the lane is read after it was found, and what it is within is added.
    */
-  async place(messages: Standing[]): Promise<Turn[]> {
-    const coming = messages.filter(isComing);
+  async place(keys: string[]): Promise<Turn[]> {
+    const coming = await this.#coming(keys);
     if (!coming.length) return [];
     const { messages: rows } = this.db.collections;
     const lanes = await this.#turns.lanes(coming.map(keyOfMessage));
     const numbers = new Numbers(lanes);
-    const groups = new Map<string, Standing[]>();
-    for (const message of coming) {
-      const { together } = comingOf(message.place as string);
-      groups.set(together, [...(groups.get(together) ?? []), message]);
-    }
-    const inOrder = [...groups.values()].map(group => group.toSorted((a, b) => withinOf(a) - withinOf(b)));
-    const planned = new Map(inOrder.map(group => [group, numbers.next(keyOfMessage(group[0] as Standing))]));
-    const placing = (message: Standing, number: number) => ({
-      filter: { _id: message._id, place: message.place },
-      change: { $set: { place: placeOf(keyOfMessage(message), number, withinOf(message)) } }
+    const planned = together(coming).map(group => {
+      const [first] = group as [Standing, ...Standing[]];
+      const last = group.at(-1) as Standing;
+      return { group, first, from: numbers.next(keyOfMessage(first), withinOf(last) + 1) };
     });
-    await rows.bulk([...planned].map(([[first], number]) => placing(first as Standing, number)));
-    const several = inOrder.filter(({ length }) => length > 1);
-    const firsts = await this.#turns.rows(several.map(([first]) => (first as Standing)._id));
+    const placing = (message: Standing, from: number) => ({
+      filter: { _id: message._id, place: message.place },
+      change: { $set: { place: placeOf(keyOfMessage(message), from + withinOf(message)) } }
+    });
+    await rows.bulk(planned.map(({ first, from }) => placing(first, from)));
+    const several = planned.filter(({ group }) => group.length > 1);
+    const firsts = await this.#turns.rows(several.map(({ first }) => first._id));
     await rows.bulk(
-      several.flatMap(group => {
-        const [first, ...others] = group as [Standing, ...Standing[]];
-        const number = numberOf(firsts.get(first._id)?.place as string | undefined) ?? planned.get(group);
-        return others.map(message => placing(message, number as number));
+      several.flatMap(({ group, first, from }) => {
+        const number = numberOf(firsts.get(first._id)?.place as string | undefined);
+        const as = number === undefined ? from : number - withinOf(first);
+        return group.slice(1).map(message => placing(message, as));
       })
     );
     const placed = await this.#turns.rows(coming.map(({ _id }) => _id));
     return this.#lineUp([...placed.values()].flatMap(entryOf), lanes);
   }
 
-  async unnamed(keys: string[], limit: number): Promise<Unnamed[]> {
-    const pages = await Promise.all(
-      [...new Set(keys)].map(key =>
-        this.db.collections.messages.find(
-          { place: placesOf(key, Number.MAX_SAFE_INTEGER), waiting: ANY_GROUP, ...OPEN },
-          { sort: { place: 1 }, limit, fields: ["event", "only", "order"] }
-        )
-      )
-    );
-    return pages.flat().map(({ _id: id, event, only, order }) => ({
-      key: (order as Order).key,
-      id,
-      event: event as string,
-      ...(only !== undefined && { groups: only as string[] })
-    }));
+  unnamed(keys: string[], limit: number): Promise<Unnamed[]> {
+    return unnamed(this.db, keys, limit);
   }
 
-  async name(named: { key: string; id: string; groups: string[] }[]): Promise<void> {
-    const { messages, lanes } = this.db.collections;
-    const before = await this.#turns.lanes(named.map(({ key }) => key));
-    for (const { id, groups } of named) {
-      const change = { $set: { waiting: groups }, $push: noted(recipientsNote(this.db.now(), groups, [ANY_GROUP])) };
-      await messages.update({ _id: id, ...OPEN, waiting: [ANY_GROUP] }, change);
-    }
-    const left = new Set((await this.unnamed([...before.keys()], 1)).map(({ key }) => key));
-    const free = [...before.values()].filter(({ _id }) => !left.has(_id));
-    await lanes.bulk(
-      free.map(lane => ({ filter: { _id: lane._id, ...versionOf(lane) }, change: { $unset: { unnamed: true } } }))
-    );
+  name(named: Named[]): Promise<void> {
+    return name(this.db, named);
   }
 
-  async expect(keys: string[], until: Date): Promise<void> {
+  async expect(key: string, until: Date): Promise<Turn[]> {
     const change = { $max: { expects: until, at: this.db.now() } };
-    await this.db.collections.lanes.bulk([...new Set(keys)].map(_id => ({ filter: { _id }, change, upsert: true })));
+    await this.db.collections.lanes.bulk([{ filter: { _id: key }, change, upsert: true }]);
+    return this.place([key]);
   }
 
   advance(ends: LaneEnd[]): Promise<Turn[]> {
@@ -155,8 +145,9 @@ export class DocumentLanes implements LaneStore {
   }
 
   async turnsOf(messages: Standing[]): Promise<{ turns: Turn[]; given: Turn[] }> {
-    const given = await this.place(messages);
-    const rows = messages.some(isComing) ? await this.#turns.rows(messages.map(({ _id }) => _id)) : new Map();
+    const coming = messages.filter(isComing);
+    const given = await this.place(coming.map(keyOfMessage));
+    const rows = coming.length ? await this.#turns.rows(messages.map(({ _id }) => _id)) : new Map();
     const entries = messages.flatMap(message => entryOf({ ...message, ...rows.get(message._id) }));
     let lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     // Its emit has died before it had announced it.
@@ -165,12 +156,14 @@ export class DocumentLanes implements LaneStore {
       given.push(...(await this.#lineUp(unannounced, lanes)));
       lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     }
-    const nobodys = endsOf(entries).filter(({ key, group }) => !turnIn(lanes.get(key), group));
-    if (nobodys.length) {
-      given.push(...(await this.advance(nobodys)));
+    await this.#tellLate(entries, lanes);
+    const others = entries.flatMap(({ id, key, groups }) =>
+      groups.filter(group => turnIn(lanes.get(key), group)?.id !== id).map(group => ({ key, group }))
+    );
+    if (others.length) {
+      given.push(...(await this.advance(others)));
       lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     }
-    await this.#tellLate(entries, lanes);
     const turns = entries.flatMap(({ id, key, groups, bytes }) =>
       groups.flatMap(group => {
         const turn = turnIn(lanes.get(key), group);
@@ -180,8 +173,7 @@ export class DocumentLanes implements LaneStore {
     return { turns, given };
   }
 
-  async look(limit: number): Promise<{ turns: Turn[]; more: boolean }> {
-    const now = this.db.now();
+  async look(now: Date, limit: number): Promise<{ turns: Turn[]; more: boolean }> {
     const due = { dueAt: { $gte: EPOCH, $lte: now } };
     const lanes = (await this.db.collections.lanes.find(due, { sort: { dueAt: 1 }, limit })) as Lane[];
     const holders = await this.#turns.rows(
@@ -205,7 +197,9 @@ export class DocumentLanes implements LaneStore {
         return { filter: { _id: lane._id, ...versionOf(lane) }, change };
       })
     );
-    return { turns: [...waiting, ...(await this.advance(ends))], more: lanes.length === limit };
+    // Whoever has died may not have said so.
+    await this.#beLate(ends.map(({ key }) => key));
+    return { turns: [...waiting, ...(await this.#turns.advance(ends, true))], more: lanes.length === limit };
   }
 
   async wake(ids: string[], at: Date): Promise<void> {
@@ -231,42 +225,54 @@ export class DocumentLanes implements LaneStore {
     const lanes = await this.#turns.lanes(keys);
     const now = this.db.now();
     const expecting = [...lanes.values()].filter(({ expects }) => expects !== undefined && expects > now);
-    const found = await Promise.all(
-      expecting.map(({ _id }) =>
+    if (!expecting.length) return { lanes, turns: [] };
+    const turns = await this.place(expecting.map(({ _id }) => _id));
+    return { lanes: await this.#turns.lanes(keys), turns };
+  }
+
+  /** All of them: the first of a transaction says the numbers of the others. */
+  async #coming(keys: string[]): Promise<Standing[]> {
+    const pages = await Promise.all(
+      [...new Set(keys)].map(key =>
         this.db.collections.messages.find(
-          { place: placesToCome(_id), status: STATUS.pending },
+          { place: placesToCome(key), status: STATUS.pending },
           { sort: { place: 1 }, limit: MAX_COMING, fields: IN_LINE_FIELDS }
         )
       )
     );
-    const coming = found.flat() as unknown as Standing[];
-    if (!coming.length) return { lanes, turns: [] };
-    const turns = await this.place(coming);
-    return { lanes: await this.#turns.lanes(keys), turns };
+    return pages.flat() as unknown as Standing[];
+  }
+
+  /** Messages that have their turns and are in line no more, each with its group. */
+  async #ended(lanes: Iterable<Lane>): Promise<Set<string>> {
+    const had = [...lanes].flatMap(lane =>
+      Object.entries(lane.turns ?? {}).flatMap(([path, turn]) =>
+        turn.id && isUnchanged(lane, turn) ? { group: groupOf(path), id: turn.id } : []
+      )
+    );
+    const rows = await this.#turns.rows(had.map(({ id }) => id));
+    return new Set(had.flatMap(({ group, id }) => (isRowInLine(rows.get(id), group) ? [] : `${group} ${id}`)));
   }
 
   /** `lanes`: as they were before the rows had their numbers. Returns the turns that were given by it. */
-  async #lineUp(entries: Entry[], lanes: Map<string, Lane>): Promise<Turn[]> {
+  async #lineUp(entries: Entry[], lanes: Map<string, Lane>, ended: ReadonlySet<string> = new Set()): Promise<Turn[]> {
     if (!entries.length) return [];
-    const turns = await this.#announce(entries, lanes);
+    const turns = await this.#announce(entries, lanes, ended);
     const given = new Set(turns.map(({ id, group }) => JSON.stringify([id, group])));
     const others = entries
       .map(entry => ({ ...entry, groups: entry.groups.filter(group => !given.has(JSON.stringify([entry.id, group]))) }))
       .filter(({ groups }) => groups.length);
     if (!others.length) return turns;
     // Who had the turn before may have left before he could see them.
-    const now = await this.#turns.lanes(others.map(({ key }) => key));
-    const nobodys = endsOf(others).filter(({ key, group }) => !turnIn(now.get(key), group));
-    if (nobodys.length) turns.push(...(await this.advance(nobodys)));
-    await this.#tellLate(others, now);
+    turns.push(...(await this.advance(endsOf(others))));
     return turns;
   }
 
   /**
-   * Raises the lanes' `top`, and takes the turns that nobody has: nobody is in line then, since whoever empties a lane has
-   * looked, and repeats its version.
+   * Raises the lanes' `top`, and takes the turns that nobody has (any more), where nobody is in line: the lane's version
+   * tells.
    */
-  async #announce(all: Entry[], asRead: Map<string, Lane>): Promise<Turn[]> {
+  async #announce(all: Entry[], asRead: Map<string, Lane>, ended: ReadonlySet<string>): Promise<Turn[]> {
     const turns: Turn[] = [];
     let entries = all;
     let lanes = asRead;
@@ -276,7 +282,7 @@ export class DocumentLanes implements LaneStore {
       const wanted = [...groupByKey(entries)].map(([key, mine]) => {
         const lane = lanes.get(key);
         const top = Math.max(...mine.map(({ at }) => at));
-        const taken = pass < PLAIN_FROM ? takenBy(mine, lane) : new Map<string, LaneTurn>();
+        const taken = pass < PLAIN_FROM ? takenBy(mine, lane, pass ? new Set() : ended) : new Map<string, LaneTurn>();
         return { key, lane, top, turns: taken, unnamed: mine.some(({ unnamed }) => unnamed) };
       });
       const fresh = wanted.filter(({ lane, turns: taken }) => !lane && taken.size);
@@ -300,25 +306,29 @@ export class DocumentLanes implements LaneStore {
   }
 
   /** Those that have no turn in any group are due when they have one. */
-  async #putBehind(entries: Entry[], turns: Turn[], dueAt: Date): Promise<void> {
-    const given = new Set(turns.map(({ id }) => id));
+  async #putBehind(entries: Entry[], given: ReadonlySet<string>, dueAt: Date, claim?: Claim): Promise<void> {
     const ids = entries.filter(({ id, groups }) => groups.length && !given.has(id)).map(({ id }) => id);
     if (!ids.length) return;
-    const filter = { _id: { $in: ids }, ...OPEN, claim: { $exists: false }, dueAt };
-    await this.db.collections.messages.update(filter, { $set: { dueAt: BEHIND_AT } });
+    const change = { $set: { dueAt: BEHIND_AT } };
+    const open = { _id: { $in: ids }, ...OPEN };
+    await this.db.collections.messages.update({ ...open, claim: { $exists: false }, dueAt }, change);
+    // It was to be theirs, and somebody else was quicker.
+    const claimed = claim && { ...open, claim: claim.claim };
+    if (claimed) await this.db.collections.messages.update(claimed, { ...change, $unset: { claim: true } });
   }
 
   /** Their numbers are below that of the one that has the turn, which goes on with greater ones. */
   async #tellLate(entries: Entry[], lanes: Map<string, Lane>): Promise<void> {
     const late = entries.filter(({ id, key, at, groups }) =>
-      groups.some(group => {
-        const turn = turnIn(lanes.get(key), group);
-        return turn !== undefined && turn.id !== id && turn.at > at;
-      })
+      groups.some(group => lastIn(lanes.get(key), group) > at && turnIn(lanes.get(key), group)?.id !== id)
     );
+    await this.#beLate(late.map(({ key }) => key));
+  }
+
+  async #beLate(keys: string[]): Promise<void> {
     const change = { $set: { late: this.db.now() } };
-    const keys = [...new Set(late.map(({ key }) => key))];
-    if (keys.length) await this.db.collections.lanes.bulk(keys.map(_id => ({ filter: { _id }, change })));
+    const operations = [...new Set(keys)].map(_id => ({ filter: { _id }, change }));
+    if (operations.length) await this.db.collections.lanes.bulk(operations);
   }
 
   /** Those in which somebody has his turn, and those for which the first in line waits. */
@@ -330,6 +340,11 @@ export class DocumentLanes implements LaneStore {
     const busy = Object.keys(turns).filter(path => turns[path]?.id);
     return [...new Set([...busy.map(groupOf), ...(first ? groupsInLine(first as unknown as Standing) : [])])];
   }
+}
+
+function claimFor(message: Message, { claim, until }: Claim): void {
+  message.claim = claim;
+  message.dueAt = until;
 }
 
 function isBehind({ dueAt }: Doc): boolean {

@@ -1,0 +1,290 @@
+import { describe, expect, it } from "vitest";
+import type { Message } from "../../src/message/message";
+import { BEHIND_AT, type Order, placeToCome } from "../../src/message/order";
+import type { LaneEnd, Turn } from "../../src/stores/lane-store";
+import type { Store } from "../../src/stores/store";
+import { at, discardedOf, failedBy, handledBy, messageOf, noteOf } from "../support/messages";
+import { type StoreKind, withStores } from "./store";
+
+const idsOf = (turns: Turn[]) => turns.map(({ id }) => id);
+
+/** Messages with order keys: whose turn it is. */
+export function lanes(kind: StoreKind): void {
+  const one = (name: string, test: (store: Store) => Promise<void>) => it(name, () => withStores(kind, 1, test));
+  const two = (name: string, test: (store: Store, other: Store) => Promise<void>) =>
+    it(name, () => withStores(kind, 2, test));
+  const get = async (store: Store, { _id }: Message): Promise<Message> =>
+    (await store.messages.find([_id]))[0] as Message;
+  const of = (key: string, more: Partial<Message> & { onDead?: "skip" } = {}): Message => {
+    const { onDead, ...rest } = more;
+    const order: Order = onDead ? { key, onDead } : { key };
+    return messageOf({ waiting: ["stock"], dueAt: at(60_000), ...rest, order });
+  };
+  const enter = async (store: Store, ...messages: Message[]) => (await store.lanes.enter(messages)).turns;
+  const end = (key: string, group = "stock"): LaneEnd => ({ key, group });
+  const handled = (store: Store, message: Message, group = "stock") =>
+    store.messages.handled([handledBy(message._id, group)]);
+  const turnOf = async (store: Store, message: Message): Promise<string[]> =>
+    (await store.lanes.turnsOf([await get(store, message)])).turns.map(({ group }) => group);
+  const later = (store: Store) => new Date(store.now().getTime() + 600_000);
+
+  describe("lanes", () => {
+    one("the first has the turn, the others stand behind it, another key has its own", async store => {
+      const [first, second, third] = [of("a"), of("a"), of("a")];
+      const other = of("b");
+      const turns = await enter(store, first, second, other, third);
+      expect(idsOf(turns).sort()).toEqual([first._id, other._id].sort());
+      expect((await get(store, first)).dueAt).toEqual(first.dueAt);
+      for (const behind of [second, third]) expect((await get(store, behind)).dueAt).toEqual(BEHIND_AT);
+      expect(await turnOf(store, first)).toEqual(["stock"]);
+      expect(await turnOf(store, second)).toEqual([]);
+    });
+
+    one("nothing moves on while the one that has the turn is in line; then the next one has it, once", async store => {
+      const [first, second, third] = [of("a"), of("a"), of("a")];
+      await enter(store, first, second, third);
+      expect(await store.lanes.advance([end("a")])).toEqual([]);
+      await handled(store, first);
+      const [turn, ...more] = await store.lanes.advance([end("a"), end("a")]);
+      expect(turn).toMatchObject({ key: "a", group: "stock", id: second._id, bytes: second.body.length });
+      expect(more).toEqual([]);
+      expect(await store.lanes.advance([end("a")])).toEqual([]);
+      await handled(store, second);
+      const [next] = await store.lanes.advance([end("a")]);
+      expect(next?.id).toBe(third._id);
+      expect(next?.number).toBeGreaterThan(turn?.number as number);
+    });
+
+    two("two that give it at once: one does", async (store, other) => {
+      const messages = Array.from({ length: 20 }, (_, n) => [of(`k${n}`), of(`k${n}`)] as const);
+      await enter(store, ...messages.flat());
+      for (const [first] of messages) await handled(store, first);
+      const ends = messages.map((_, n) => end(`k${n}`));
+      const given = (await Promise.all([store.lanes.advance(ends), other.lanes.advance(ends)])).flat();
+      expect(new Set(idsOf(given))).toEqual(new Set(messages.map(([, second]) => second._id)));
+      for (const [, second] of messages) expect(await turnOf(other, second)).toEqual(["stock"]);
+      expect(await store.lanes.advance(ends)).toEqual([]);
+    });
+
+    two("two that enter at once: one has the turn, and none is forgotten", async (store, other) => {
+      const messages = Array.from({ length: 10 }, () => of("a"));
+      const both = await Promise.all(messages.map((message, n) => enter(n % 2 ? store : other, message)));
+      expect(idsOf(both.flat())).toHaveLength(1);
+      const seen = idsOf(both.flat());
+      for (let n = 1; n < messages.length; n++) {
+        const holder = messages.find(({ _id }) => _id === seen.at(-1)) as Message;
+        await handled(store, holder);
+        seen.push(...idsOf(await other.lanes.advance([end("a")])));
+      }
+      expect(seen.sort()).toEqual(messages.map(({ _id }) => _id).sort());
+    });
+
+    one("one that enters after the last has left has the turn at once, whoever has noticed that", async store => {
+      const [first, second] = [of("a"), of("a")];
+      await enter(store, first);
+      await handled(store, first);
+      expect(idsOf(await enter(store, second))).toEqual([second._id]);
+      await handled(store, second);
+      expect(await store.lanes.advance([end("a")])).toEqual([]);
+      const third = of("a");
+      expect(idsOf(await enter(store, third))).toEqual([third._id]);
+    });
+
+    one("one that enters when the last has left and others stand behind it has no turn before them", async store => {
+      const [first, second, third] = [of("a"), of("a"), of("a")];
+      await enter(store, first, second);
+      await handled(store, first);
+      // Whoever was to give the turn has died: it is given to the one whose it is.
+      expect(idsOf(await enter(store, third))).toEqual([second._id]);
+      expect((await get(store, third)).dueAt).toEqual(BEHIND_AT);
+    });
+
+    one("groups have their turns apart; a message whose groups it is not is passed over", async store => {
+      const both = of("a", { waiting: ["stock", "mail"] });
+      const mail = of("a", { waiting: ["mail"] });
+      const stock = of("a");
+      await enter(store, both, mail, stock);
+      expect((await turnOf(store, both)).sort()).toEqual(["mail", "stock"]);
+      await handled(store, both, "stock");
+      expect(idsOf(await store.lanes.advance([end("a"), end("a", "mail")]))).toEqual([stock._id]);
+      await handled(store, both, "mail");
+      expect(idsOf(await store.lanes.advance([end("a"), end("a", "mail")]))).toEqual([mail._id]);
+    });
+
+    one(
+      "what has failed for good holds the key; resolved, retried and handled, or discarded it does not",
+      async store => {
+        const acts: ((message: Message) => Promise<unknown>)[] = [
+          message => store.operations.resolve(message, noteOf("resolve")),
+          async message => {
+            await store.operations.retry(message, at(0), noteOf("retry"));
+            expect(await store.lanes.advance([end(message.order?.key as string)])).toEqual([]);
+            await handled(store, message);
+          },
+          message => store.operations.discard(message, discardedOf(message))
+        ];
+        for (const [n, act] of acts.entries()) {
+          const key = `k${n}`;
+          const [dead, next] = [of(key), of(key)];
+          await enter(store, dead, next);
+          await store.messages.failed([failedBy(dead._id, { nextAt: null, holds: key })]);
+          expect(await store.lanes.advance([end(key)])).toEqual([]);
+          const { keys, more } = await store.lanes.held(10, key);
+          expect(more).toBe(false);
+          expect(keys).toMatchObject([{ key, group: "stock", id: dead._id, event: dead.event, behind: 1 }]);
+          await act(await get(store, dead));
+          expect(idsOf(await store.lanes.advance([end(key)]))).toEqual([next._id]);
+          expect((await store.lanes.held(10, key)).keys).toEqual([]);
+        }
+      }
+    );
+
+    one("with onDead skip it does not hold it; retried it has the next turn", async store => {
+      const [dead, second, third] = [of("a", { onDead: "skip" }), of("a"), of("a")];
+      await enter(store, dead, second, third);
+      await store.messages.failed([failedBy(dead._id, { nextAt: null, leaves: "a" })]);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([second._id]);
+      expect((await store.lanes.held(10)).keys).toEqual([]);
+      await store.operations.retry(await get(store, dead), at(0), noteOf("retry"));
+      // Its sweep finds that it has no turn.
+      expect(await turnOf(store, dead)).toEqual([]);
+      await handled(store, second);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([dead._id]);
+      await handled(store, dead);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([third._id]);
+    });
+
+    one("repeated for want of an answer, an insert changes nothing; a place is announced by it", async store => {
+      const [first, second] = [of("a"), of("a")];
+      await store.messages.insert([Object.assign(first, { place: "a\u0001000000000001" })]);
+      const again = await store.lanes.enter([{ ...first }]);
+      expect(again.outcomes).toMatchObject([{ stored: false, existing: { _id: first._id } }]);
+      expect(idsOf(again.turns)).toEqual([first._id]);
+      expect(await enter(store, second)).toEqual([]);
+    });
+
+    one("a row whose emit died before it had announced it has its place by the sweep", async store => {
+      const [first, second] = [of("a"), of("a")];
+      await store.messages.insert([Object.assign(first, { place: "a\u0001000000000001" })]);
+      expect(await turnOf(store, first)).toEqual(["stock"]);
+      await store.messages.insert([Object.assign(second, { place: "a\u0001000000000002" })]);
+      expect(await turnOf(store, second)).toEqual([]);
+      await handled(store, first);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([second._id]);
+    });
+
+    two(
+      "rows of a transaction have their places in its order, whoever numbers them; before who enters then",
+      async (store, other) => {
+        const rows = Array.from({ length: 5 }, (_, n) => of("a", { place: placeToCome("a", "t1", n) }));
+        await store.lanes.expect("a", later(store));
+        await store.messages.insert([...rows].reverse());
+        const entering = of("a");
+        const turns = (
+          await Promise.all([store.lanes.place(["a"]), other.lanes.place(["a"]), enter(other, entering)])
+        ).flat();
+        // Several may say that they have given it: its claim is one's.
+        const seen = [...new Set(idsOf(turns))];
+        expect(seen).toHaveLength(1);
+        for (let n = 1; n < 6; n++) {
+          const holder = [...rows, entering].find(({ _id }) => _id === seen.at(-1)) as Message;
+          await handled(store, holder);
+          seen.push(...idsOf(await store.lanes.advance([end("a")])));
+        }
+        const inLine = seen.filter(id => id !== entering._id);
+        expect(inLine).toEqual(rows.map(({ _id }) => _id));
+      }
+    );
+
+    one("one that enters is behind what was committed before it and has no number yet", async store => {
+      await store.lanes.expect("a", later(store));
+      const committed = of("a", { place: placeToCome("a", "t1", 0) });
+      await store.messages.insert([committed]);
+      const entering = of("a");
+      expect(idsOf(await enter(store, entering))).toEqual([committed._id]);
+      await handled(store, committed);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([entering._id]);
+    });
+
+    one("with a claim it is stored under it if it is its turn at once", async store => {
+      const claim = { claim: "c", until: at(90_000) };
+      const [first, second] = [of("a"), of("a")];
+      const entered = await store.lanes.enter([first, second], claim);
+      expect(entered.claimed.map(({ _id }) => _id)).toEqual([first._id]);
+      expect(idsOf(entered.turns)).toEqual([first._id]);
+      expect(await get(store, first)).toMatchObject({ claim: "c", dueAt: at(90_000) });
+      const behind = await get(store, second);
+      expect(behind.claim).toBeUndefined();
+      expect(behind.dueAt).toEqual(BEHIND_AT);
+    });
+
+    one(
+      "those for whom no group was known are named in their order, and who enters meanwhile is behind them",
+      async store => {
+        const unnamed = [of("a", { waiting: ["*"] }), of("a", { waiting: ["*"] })] as [Message, Message];
+        expect(await enter(store, ...unnamed)).toEqual([]);
+        const entering = of("a");
+        expect(await enter(store, entering)).toEqual([]);
+        expect((await get(store, entering)).waiting).toEqual(["*"]);
+        const found = await store.lanes.unnamed(["a"], 10);
+        expect(found.map(({ id }) => id)).toEqual([...unnamed, entering].map(({ _id }) => _id));
+        await store.lanes.name(found.slice(0, 2).map(({ key, id }) => ({ key, id, groups: ["stock"] })));
+        expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([unnamed[0]._id]);
+        const next = of("a");
+        await enter(store, next);
+        expect((await get(store, next)).waiting).toEqual(["*"]);
+        await store.lanes.name([entering, next].map(({ _id }) => ({ key: "a", id: _id, groups: ["stock"] })));
+        const last = of("a");
+        await enter(store, last);
+        expect((await get(store, last)).waiting).toEqual(["stock"]);
+        const seen = [unnamed[0]._id];
+        for (let n = 1; n < 5; n++) {
+          await handled(store, [...unnamed, entering, next, last].find(({ _id }) => _id === seen.at(-1)) as Message);
+          seen.push(...idsOf(await store.lanes.advance([end("a")])));
+        }
+        expect(seen).toEqual([...unnamed, entering, next, last].map(({ _id }) => _id));
+      }
+    );
+
+    one("a lane that has not changed is looked at: what is not under way, and what nobody has given", async store => {
+      const [first, second, third] = [of("a"), of("a"), of("a")];
+      await enter(store, first, second, third);
+      expect((await store.lanes.look(store.now(), 10)).turns).toEqual([]);
+      // Handled, and whoever was to give the turn has died.
+      await handled(store, first);
+      expect(idsOf((await store.lanes.look(later(store), 10)).turns)).toEqual([second._id]);
+      // Given, and whoever was to publish it has died.
+      expect(idsOf((await store.lanes.look(later(store), 10)).turns)).toEqual([second._id]);
+      await store.lanes.wake([second._id], at(0));
+      expect((await get(store, second)).dueAt).toEqual(at(0));
+      expect((await store.lanes.look(later(store), 10)).turns).toEqual([]);
+      await handled(store, second);
+      await store.lanes.advance([end("a")]);
+      await handled(store, third);
+      expect((await store.lanes.look(later(store), 10)).turns).toEqual([]);
+      expect(await store.lanes.prune(later(store), 10)).toBe(false);
+      const again = of("a");
+      expect(idsOf(await enter(store, again))).toEqual([again._id]);
+    });
+
+    one("a lane in which somebody stands is not pruned", async store => {
+      const [first, second] = [of("a"), of("a")];
+      await enter(store, first, second);
+      await store.lanes.look(later(store), 10);
+      await store.lanes.prune(later(store), 10);
+      await handled(store, first);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([second._id]);
+    });
+
+    one("a key has any text, and keys that begin alike do not meet", async store => {
+      const keys = ["a", "a0", "a.b", "$where", "constructor", "ä", "a~", "7"];
+      const messages = keys.flatMap(key => [of(key), of(key)]);
+      expect(idsOf(await enter(store, ...messages))).toHaveLength(keys.length);
+      for (const [n, key] of keys.entries()) {
+        const [first, second] = messages.slice(2 * n) as [Message, Message];
+        await handled(store, first);
+        expect(idsOf(await store.lanes.advance([end(key)]))).toEqual([second._id]);
+      }
+    });
+  });
+}

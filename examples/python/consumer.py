@@ -60,7 +60,7 @@ ANNOUNCEMENT = {"v": 1, "pattern": EVENT, "group": GROUP, "queue": QUEUE, "nodeI
 NEEDED = ("x-reliable-receipt", "x-reliable-producer")
 # Headers that are text where they are present; those of OBJECTS have a JSON object in it.
 OBJECTS = ("x-reliable-meta", "x-reliable-headers")
-TEXTS = (*NEEDED, *OBJECTS, "traceparent", *(f"x-reliable-{name}" for name in ("strategy", "echo", "only", "groups", "request-id", "parent-id", "caller", "node", "replay", "original")))
+TEXTS = (*NEEDED, *OBJECTS, "traceparent", *(f"x-reliable-{name}" for name in ("strategy", "echo", "only", "groups", "request-id", "parent-id", "caller", "node", "replay", "original", "order-key")))
 
 
 class Invalid(Exception):
@@ -120,6 +120,8 @@ def read(properties, body):
         raise ValueError("x-reliable-encoded is neither true nor false")
     if not isinstance(headers.get("x-reliable-again", False), bool):
         raise ValueError("x-reliable-again is neither true nor false")
+    if ("x-reliable-turn" in headers) != ("x-reliable-order-key" in headers) or type(headers.get("x-reliable-turn", 1)) is not int or headers.get("x-reliable-turn", 1) < 1:
+        raise ValueError("x-reliable-turn is no number, or has no key")
     if headers["x-reliable-receipt"] not in RECEIPTS:
         raise ValueError(f"nobody takes receipts at {headers['x-reliable-receipt']}")
     return headers, parse(body.decode())
@@ -127,6 +129,9 @@ def read(properties, body):
 
 def receipt(properties, headers, body, started, error=None):
     item = {"id": properties.message_id, "outcome": "failed" if error else "handled", "attempt": headers["x-reliable-attempt"], "durationMs": round((time.monotonic() - started) * 1000)}
+    # The next message of its key is sent at once.
+    if "x-reliable-order-key" in headers:
+        item["orderKey"] = headers["x-reliable-order-key"]
     if error:
         # "excused" is left out: each failure counts, as there is no breaker here.
         item.update(retryable=not isinstance(error, Invalid), error={"name": type(error).__name__, "message": str(error)})

@@ -158,7 +158,8 @@ export function judgeFailure(
   if (runs !== undefined) failure.runs = runs;
   if (nodeID) failure.nodeID = nodeID;
   const whom = group === ANY_GROUP ? "" : ` in group ${group}`;
-  const { key, onDead } = (!again && message.order) || {};
+  // Of one for which no group is known nobody waits.
+  const { key, onDead } = (!again && group !== ANY_GROUP && message.order) || {};
   return {
     id: message._id,
     event: message.event,

@@ -55,13 +55,14 @@ export async function shutDown(
     await storage?.bulkWorker.stop(deadline);
     await Promise.all([
       storage?.sweeper.stop(deadline),
-      storage?.turns.stop(deadline),
       ...strategies.map(strategy => within(strategy.idle(), deadline.left))
     ]);
     // An emit that still waits is rejected.
     for (const strategy of strategies) strategy.stop();
     storage?.insertQueue.stop();
     await Promise.all([storage?.tracker.stop(deadline), storage?.callbackService.stop(deadline)]);
+    // After the last receipts: those behind them have their turns.
+    await storage?.turns.stop(deadline);
     storage?.sweepNews.stop();
     storage?.askSweepers?.stop();
     storage?.overview.stop();

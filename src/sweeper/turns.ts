@@ -23,8 +23,11 @@ const MAX_TRIES = 40;
 /** A publish is recorded so much later: see `ConfirmBuffer`. */
 const RECORD_MS = 500;
 const MAX_OWED = 5000;
+/** After a command that has failed: the store may be back. */
+const RETRY_MS = 1000;
 /** Lanes that are looked at in one pass. */
 const LOOK_PAGE = 500;
+const LOOK_PAGES = 20;
 const LOOK_EVERY_MS = 10_000;
 
 /**
@@ -55,16 +58,11 @@ export class Turns {
     /** False = others publish: what is to be published is due for them. */
     private readonly works: boolean
   ) {
-    const { store, events, logger } = parts;
-    const failed = (error: unknown) =>
-      logger.debug(`Reliable: whose turn it is was not settled; it is looked at when it is due: ${reasonOf(error)}`);
-    this.#publishing = new WaitGroup(failed);
+    const { events } = parts;
+    this.#publishing = new WaitGroup(error => this.#failed(error));
     this.#ends = new Batcher({
       maxItems: MAX_ENDS,
-      write: async ends => {
-        this.#begin(await store.lanes.advance(ends));
-        return [];
-      }
+      write: ends => this.#advance(ends).then(() => [])
     });
     this.#turns = new Batcher({
       maxItems: MAX_TURNS,
@@ -73,9 +71,7 @@ export class Turns {
       write: turns => this.#claim(turns).then(() => [])
     });
     this.#deaf = [
-      events.on("left", ends => {
-        for (const end of ends) this.#ends.add(end).catch(failed);
-      }),
+      events.on("left", ends => this.#left(ends)),
       events.on("turns", turns => this.#begin(turns)),
       events.on("claimed", (messages, claim, turns) => this.#publish(messages, claim, turns)),
       events.on("consumed", ids => {
@@ -84,13 +80,17 @@ export class Turns {
     ];
   }
 
-  /** A page of lanes, if the last look was a while ago. The node that sweeps for all does it. */
+  /** Lanes that have not changed for a while, if the last look was a while ago. The node that sweeps for all does it. */
   async look(): Promise<void> {
     const { store, clock } = this.parts;
     if (clock.monotonic() - this.#lookedAt < LOOK_EVERY_MS) return;
-    const { turns, more } = await store.lanes.look(store.now(), LOOK_PAGE);
-    if (!more) this.#lookedAt = clock.monotonic();
-    this.#begin(turns);
+    for (let page = 0; page < LOOK_PAGES && !this.#ended; page++) {
+      const { turns, more } = await store.lanes.look(store.now(), LOOK_PAGE);
+      this.#begin(turns);
+      if (more) continue;
+      this.#lookedAt = clock.monotonic();
+      return;
+    }
   }
 
   async stop(deadline: Deadline): Promise<void> {
@@ -106,19 +106,39 @@ export class Turns {
     await withTimeout(idle, deadline.left, this.parts.clock);
   }
 
+  #left(ends: LaneEnd[]): void {
+    for (const end of ends) void this.#ends.add(end);
+  }
+
   #begin(turns: Turn[]): void {
-    for (const turn of turns)
-      this.#turns
-        .add(turn)
-        .catch(error => this.parts.logger.debug(`Reliable: message ${turn.id} was not claimed: ${reasonOf(error)}`));
+    for (const turn of turns) void this.#turns.add(turn);
+  }
+
+  async #advance(ends: LaneEnd[]): Promise<void> {
+    try {
+      this.#begin(await this.parts.store.lanes.advance(ends));
+    } catch (error) {
+      this.#failed(error);
+      this.#later(() => this.#left(ends));
+    }
+  }
+
+  #failed(error: unknown): void {
+    this.parts.logger.debug(`Reliable: whose turn it is was not settled (yet): ${reasonOf(error)}`);
+  }
+
+  #later(work: () => void): void {
+    if (!this.#ended) this.parts.clock.after(RETRY_MS, () => !this.#ended && work());
   }
 
   async #claim(turns: Turn[]): Promise<void> {
     const { store, courier, nodeID } = this.parts;
     const ids = [...new Set(turns.map(({ id }) => id))];
-    if (!this.works || this.#ended || !courier.ready) return store.lanes.wake(ids, store.now());
+    if (!this.works || this.#ended || !courier.ready)
+      return store.lanes.wake(ids, store.now()).catch(error => this.#failed(error));
     const claim = `${nodeID}#turns#${randomUUID()}`;
-    const page = await claimPage(this.parts, { ids, claim, checked: true });
+    const page = await claimPage(this.parts, { ids, claim, checked: true }).catch(error => this.#failed(error));
+    if (!page) return this.#later(() => this.#begin(turns));
     // Of other groups of a message their turns are to be known too.
     const whole = new Set(page.filter(({ waiting }) => waiting.length === 1).map(({ _id }) => _id));
     this.#publish(

@@ -68,6 +68,13 @@ export class LaneTurns {
     return turns;
   }
 
+  /** Somebody may stand before the one that has the turn: all of the lane is looked through next time. */
+  async beLate(keys: string[]): Promise<void> {
+    const change = { $set: { late: this.db.now() } };
+    const operations = [...new Set(keys)].map(_id => ({ filter: { _id }, change }));
+    if (operations.length) await this.db.collections.lanes.bulk(operations);
+  }
+
   /** Where the turn is over, or nobody has it: who is next. */
   async #nexts(ends: LaneEnd[], lanes: Map<string, Lane>): Promise<Next[]> {
     const { messages } = this.db.collections;

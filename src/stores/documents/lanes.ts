@@ -1,12 +1,12 @@
 import type { ReliableError } from "../../errors";
 import { STATUS } from "../../message/lifecycle";
 import { ANY_GROUP, type Message } from "../../message/message";
-import { BEHIND_AT, numberOf, placeOf, placesOf, placesToCome } from "../../message/order";
+import { BEHIND_AT, numberOf, placeOf, placesToCome } from "../../message/order";
 import type { Claim, Entered, HeldKey, LaneEnd, LaneStore, Named, Turn, Unnamed } from "../lane-store";
 import type { MessageStore } from "../store";
 import type { InsertOutcome } from "../store-records";
 import { groupOf } from "./codec";
-import { type Database, type Doc, EPOCH } from "./collection";
+import { type Database, EPOCH } from "./collection";
 import { heldKeys } from "./held-keys";
 import {
   type Entry,
@@ -23,10 +23,10 @@ import {
   together,
   withinOf
 } from "./lane-entries";
+import { look } from "./lane-look";
 import { name, unnamed } from "./lane-names";
 import {
   announcing,
-  groupsInLine,
   IN_LINE_FIELDS,
   isGiven,
   isRowInLine,
@@ -36,16 +36,13 @@ import {
   lastIn,
   newLane,
   turnIn,
-  turnOf,
-  versionOf
+  turnOf
 } from "./lane-rows";
 import { LaneTurns } from "./lane-turns";
 import { OPEN } from "./rows";
 
 /** From this pass on places are announced whatever others do. */
 const PLAIN_FROM = 3;
-/** A lane in which somebody has his turn for longer is looked at so often. */
-const LOOK_AGAIN_MS = 120_000;
 /** Rows without a number that are looked for at a time, of one key. */
 const MAX_COMING = 1000;
 
@@ -173,33 +170,8 @@ export class DocumentLanes implements LaneStore {
     return { turns, given };
   }
 
-  async look(now: Date, limit: number): Promise<{ turns: Turn[]; more: boolean }> {
-    const due = { dueAt: { $gte: EPOCH, $lte: now } };
-    const lanes = (await this.db.collections.lanes.find(due, { sort: { dueAt: 1 }, limit })) as Lane[];
-    const holders = await this.#turns.rows(
-      lanes.flatMap(({ turns = {} }) => Object.values(turns).flatMap(({ id }) => id || []))
-    );
-    const waiting: Turn[] = [];
-    const ends: LaneEnd[] = [];
-    for (const lane of lanes)
-      for (const group of await this.#groupsOf(lane)) {
-        const turn = turnIn(lane, group);
-        const row = turn && holders.get(turn.id);
-        if (!turn || !isRowInLine(row, group)) ends.push({ key: lane._id, group });
-        // It has its turn, and whoever gave it has died before it was due.
-        else if (isBehind(row as Doc)) waiting.push(turnOf(lane._id, group, turn, Number(row?.bytes)));
-      }
-    const again = new Date(now.getTime() + LOOK_AGAIN_MS);
-    await this.db.collections.lanes.bulk(
-      lanes.map(lane => {
-        const isBusy = Object.values(lane.turns ?? {}).some(({ id }) => id);
-        const change = isBusy ? { $set: { dueAt: again } } : { $unset: { dueAt: true as const } };
-        return { filter: { _id: lane._id, ...versionOf(lane) }, change };
-      })
-    );
-    // Whoever has died may not have said so.
-    await this.#beLate(ends.map(({ key }) => key));
-    return { turns: [...waiting, ...(await this.#turns.advance(ends, true))], more: lanes.length === limit };
+  look(now: Date, limit: number): Promise<{ turns: Turn[]; more: boolean }> {
+    return look(this.db, this.#turns, now, limit);
   }
 
   async wake(ids: string[], at: Date): Promise<void> {
@@ -322,31 +294,11 @@ export class DocumentLanes implements LaneStore {
     const late = entries.filter(({ id, key, at, groups }) =>
       groups.some(group => lastIn(lanes.get(key), group) > at && turnIn(lanes.get(key), group)?.id !== id)
     );
-    await this.#beLate(late.map(({ key }) => key));
-  }
-
-  async #beLate(keys: string[]): Promise<void> {
-    const change = { $set: { late: this.db.now() } };
-    const operations = [...new Set(keys)].map(_id => ({ filter: { _id }, change }));
-    if (operations.length) await this.db.collections.lanes.bulk(operations);
-  }
-
-  /** Those in which somebody has his turn, and those for which the first in line waits. */
-  async #groupsOf({ _id: key, top = 0, turns = {} }: Lane): Promise<string[]> {
-    const [first] = await this.db.collections.messages.find(
-      { place: placesOf(key, top), ...OPEN },
-      { sort: { place: 1 }, limit: 1, fields: IN_LINE_FIELDS }
-    );
-    const busy = Object.keys(turns).filter(path => turns[path]?.id);
-    return [...new Set([...busy.map(groupOf), ...(first ? groupsInLine(first as unknown as Standing) : [])])];
+    await this.#turns.beLate(late.map(({ key }) => key));
   }
 }
 
 function claimFor(message: Message, { claim, until }: Claim): void {
   message.claim = claim;
   message.dueAt = until;
-}
-
-function isBehind({ dueAt }: Doc): boolean {
-  return (dueAt as Date | undefined)?.getTime() === BEHIND_AT.getTime();
 }

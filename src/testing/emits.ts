@@ -1,0 +1,85 @@
+import type { EmitOptions } from "../emit/emit-options";
+import type { EmitConditions, EmitResult, Strategy } from "../emit/strategy";
+import type { Message } from "../message/message";
+import type { TestClock } from "./clock";
+
+/** An emit that a strategy was given, as it was then. */
+export interface RecordedEmit {
+  readonly message: Message;
+  /** The payload as JSON, as its handlers get it. */
+  readonly body: Buffer;
+  /** As its service has given it, if it has. */
+  readonly sendAt: Date | undefined;
+  outcome: "open" | "resolved" | "rejected";
+}
+
+/** All emits of a kit's nodes, in their order; one per id. */
+export class Emits {
+  readonly #all = new Map<string, RecordedEmit>();
+  /** What services have given as `sendAt`, by what the clock of the kit makes of it. */
+  readonly #given = new WeakMap<Date, Date>();
+  readonly strategies = new Set<Strategy>();
+  /** Before a message is kept; undefined = there is nothing to wait for. */
+  before: (message: Message) => Promise<void> | undefined = () => undefined;
+
+  constructor(private readonly clock: TestClock) {}
+
+  get all(): Iterable<RecordedEmit> {
+    return this.#all.values();
+  }
+
+  forget(): void {
+    this.#all.clear();
+  }
+
+  /**
+   * A service has reckoned its instant from the process's time, which the kit's is behind or ahead of: "in an hour" stays
+   * in an hour.
+   */
+  options(given: EmitOptions): EmitOptions {
+    const sendAt = given?.sendAt;
+    if (!(sendAt instanceof Date) || Number.isNaN(sendAt.getTime())) return given;
+    const moved = new Date(sendAt.getTime() + this.clock.now() - Date.now());
+    this.#given.set(moved, sendAt);
+    return { ...given, sendAt: moved };
+  }
+
+  recorded(own: Strategy): Strategy {
+    this.strategies.add(own);
+    return {
+      emit: (message, conditions) => {
+        const before = this.before(message);
+        const emit = () => this.#record(message, conditions, own.emit(message, conditions));
+        return before ? before.then(emit) : emit();
+      },
+      get pending() {
+        return own.pending;
+      },
+      get pendingBytes() {
+        return own.pendingBytes;
+      },
+      idle: () => own.idle(),
+      stop: () => own.stop()
+    };
+  }
+
+  #record(message: Message, { plain, waitFor }: EmitConditions, emitted: Promise<EmitResult>): Promise<EmitResult> {
+    const { _id: id, body, sendAt } = message;
+    const before = this.#all.get(id);
+    const record: RecordedEmit = {
+      message: { ...message },
+      body: plain?.body ?? body,
+      sendAt: sendAt && (this.#given.get(sendAt) ?? sendAt),
+      outcome: "open"
+    };
+    // Emitted again: it is the same message, if the first emit was kept.
+    if (!before || before.outcome === "rejected") this.#all.set(id, record);
+    // Its handlers may fail, and the next attempt may be due in a minute: it would never come.
+    if (waitFor !== "stored") this.clock.runWhile(emitted);
+    const end = (outcome: RecordedEmit["outcome"]) => () => {
+      record.outcome = outcome;
+    };
+    emitted.then(end("resolved"), end("rejected"));
+    return emitted;
+  }
+}

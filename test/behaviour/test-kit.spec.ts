@@ -1,0 +1,301 @@
+import { ServiceBroker, type ServiceSchema } from "moleculer";
+import { describe, expect, it, onTestFinished } from "vitest";
+import { reliableTesting } from "../../mixins/testing";
+import { ReliableEmit, type ReliableOptions } from "../../src";
+import { until } from "../support/brokers";
+import { emitterOf, errorOf, story } from "../support/services";
+
+const SECOND = 1000;
+const YEAR = 365 * 86_400_000;
+
+/** As a service has it in production; nothing of it is there. */
+const PRODUCTION: ReliableOptions = {
+  amqp: "amqp://nowhere.invalid:5672",
+  mongo: "mongodb://nowhere.invalid:27017/?replicaSet=rs0",
+  redis: "redis://nowhere.invalid:6379",
+  backoff: { initialMs: SECOND, jitter: "none" }
+};
+
+type Handler = (params: { n?: number }, ctx: never) => unknown;
+
+function shop(handlers: Record<string, Handler> = {}, options: ReliableOptions = {}): ServiceSchema[] {
+  const mixin = () => ReliableEmit({ ...PRODUCTION, ...options });
+  return [
+    { name: "emitter", mixins: [mixin()] },
+    ...Object.entries(handlers).map(([name, handler]) => ({
+      name,
+      mixins: [mixin()],
+      events: {
+        "order.created": {
+          reliable: true,
+          handler: (ctx: { params: { n?: number } }) => handler(ctx.params, ctx as never)
+        }
+      }
+    }))
+  ] as ServiceSchema[];
+}
+
+function newBroker(nodeID = "node-1", more: object = {}): ServiceBroker {
+  const broker = new ServiceBroker({ nodeID, logger: false, ...more });
+  onTestFinished(() => broker.stop());
+  return broker;
+}
+
+async function start(handlers?: Record<string, Handler>, options?: ReliableOptions) {
+  const broker = newBroker();
+  const kit = reliableTesting(broker);
+  for (const service of shop(handlers, options)) broker.createService(service);
+  await broker.start();
+  return { broker, ...kit, emit: emitterOf(broker) };
+}
+
+it("what was emitted, and what has become of it", async () => {
+  const { emit, emitted, settled } = await start({ stock: () => undefined, mail: () => undefined });
+  const { id } = await emit(
+    "order.created",
+    { n: 1, lines: [{ sku: "a", count: 2 }] },
+    { keys: { order: 1 }, meta: { tenant: "x" } }
+  );
+  expect(emitted()).toMatchObject([{ id, event: "order.created", status: "pending", waitingFor: ["mail", "stock"] }]);
+  await settled();
+  expect(emitted("order.created", { lines: [{ sku: "a" }] })).toEqual([
+    {
+      ...{ id, event: "order.created", payload: { n: 1, lines: [{ sku: "a", count: 2 }] }, producer: "emitter" },
+      ...{ meta: { tenant: "x" }, headers: {}, keys: { order: "1" }, strategy: "outbox", status: "consumed" },
+      ...{ groups: ["mail", "stock"], handledBy: ["mail", "stock"], waitingFor: [] },
+      ...{ failedIn: [], attempts: { mail: 1, stock: 1 }, failures: [], reason: undefined, sendAt: undefined }
+    }
+  ]);
+  expect(emitted("order.created", { n: 2 })).toEqual([]);
+  expect(emitted("order.created", { lines: [] })).toEqual([]);
+  expect(emitted("order.paid")).toEqual([]);
+  expect(emitted("order.created", payload => (payload as { n: number }).n === 1)).toHaveLength(1);
+  expect(emitted("order.created", { n: expect.any(Number) })).toHaveLength(1);
+});
+
+describe("failNext", () => {
+  it("fails the next delivery like its handler, which is not called; settled() goes on through the backoff", async () => {
+    const handled: unknown[] = [];
+    const { emit, emitted, settled, failNext, now } = await start({ mail: ({ n }) => void handled.push(n) });
+    const began = [performance.now(), now().getTime()] as const;
+    failNext("mail", new Error("the mail server is down"));
+    await emit("order.created", { n: 1 });
+    await settled();
+    expect(handled).toEqual([1]);
+    expect(emitted()).toMatchObject([
+      {
+        ...{ status: "consumed", attempts: { mail: 2 } },
+        failures: [{ group: "mail", attempt: 1, cause: "handler", error: "Error: the mail server is down" }]
+      }
+    ]);
+    expect(now().getTime() - began[1]).toBe(SECOND);
+    expect(performance.now() - began[0]).toBeLessThan(SECOND);
+  });
+
+  it("as often as it is told, until the message is dead", async () => {
+    const handled: unknown[] = [];
+    const { emit, emitted, settled, failNext } = await start({ mail: ({ n }) => void handled.push(n) });
+    failNext("mail", new Error("550"), 3);
+    await emit("order.created", { n: 1 });
+    await settled();
+    expect(emitted()).toMatchObject([
+      { status: "dead", failedIn: ["mail"], reason: expect.stringMatching(/mail at attempt 3: 550/) }
+    ]);
+    await emit("order.created", { n: 2 });
+    await settled();
+    expect(handled).toEqual([2]);
+  });
+
+  it("at once, where the error says that it is not to be tried again; other groups handle it", async () => {
+    const handled: unknown[] = [];
+    const { emit, emitted, settled, failNext } = await start({
+      mail: () => undefined,
+      stock: ({ n }) => void handled.push(n)
+    });
+    failNext("mail", Object.assign(new Error("no such mailbox"), { retryable: false }));
+    await emit("order.created", { n: 1 });
+    await settled();
+    expect(emitted()).toMatchObject([
+      { status: "dead", failedIn: ["mail"], handledBy: ["stock"], attempts: { mail: 1 } }
+    ]);
+    expect(handled).toEqual([1]);
+  });
+
+  it("of a group with a wildcard by its plain name; one that nobody has is refused, and so is what is no error", async () => {
+    const broker = newBroker();
+    const { failNext, settled, emitted } = reliableTesting(broker);
+    const [emitter] = shop();
+    broker.createService(emitter as ServiceSchema);
+    broker.createService({
+      name: "audit",
+      mixins: [ReliableEmit(PRODUCTION)],
+      events: { "order.*": { reliable: true, handler: () => undefined } }
+    } as unknown as ServiceSchema);
+    await broker.start();
+    failNext("audit", new Error("full"));
+    await emitterOf(broker)("order.created", {});
+    await settled();
+    expect(emitted()).toMatchObject([{ status: "consumed", attempts: { "audit:order.*": 2 } }]);
+    expect(await errorOf(() => failNext("audti", new Error("x")))).toMatchObject({
+      type: "RELIABLE_NOT_FOUND",
+      message: expect.stringContaining("audit:order.*")
+    });
+    for (const wrong of [
+      ["", new Error("x")],
+      ["audit", "x"],
+      ["audit", new Error("x"), 0]
+    ] as [string, Error, number?][])
+      expect(await errorOf(() => failNext(...wrong))).toMatchObject({ type: "RELIABLE_BAD_OPTION" });
+  });
+});
+
+describe("advance", () => {
+  it("a retry comes when its backoff is over, to the millisecond", async () => {
+    const handled: unknown[] = [];
+    const { emit, emitted, settled, failNext, advance } = await start({ mail: ({ n }) => void handled.push(n) });
+    failNext("mail", new Error("down"));
+    await emit("order.created", { n: 1 });
+    await advance(0);
+    expect(emitted()).toMatchObject([{ status: "published", waitingFor: ["mail"], failures: [{ attempt: 1 }] }]);
+    await advance(SECOND - 1);
+    expect(handled).toEqual([]);
+    await advance(1);
+    expect(handled).toEqual([1]);
+    await settled();
+  });
+
+  it.each([
+    ["delayMs", () => ({ delayMs: YEAR })],
+    ["sendAt", () => ({ sendAt: new Date(Date.now() + YEAR) })]
+  ])("what is scheduled for a year ahead by %s is sent then; settled() leaves it alone", async (_, later) => {
+    const handled: unknown[] = [];
+    const { emit, emitted, settled, advance, now } = await start({ mail: ({ n }) => void handled.push(n) });
+    const options = later();
+    await emit("order.created", { n: 1 }, options);
+    await settled();
+    const [message] = emitted();
+    expect(message).toMatchObject({ status: "scheduled" });
+    expect(message?.sendAt).toEqual("sendAt" in options ? options.sendAt : new Date(now().getTime() + YEAR));
+    await advance(YEAR - SECOND);
+    expect(handled).toEqual([]);
+    await advance(SECOND);
+    expect(handled).toEqual([1]);
+    expect(emitted()).toMatchObject([{ status: "consumed" }]);
+  });
+
+  it("an instant that a service reckons by the process's clock is as far ahead after an advance", async () => {
+    const handled: unknown[] = [];
+    const { emit, advance } = await start({ mail: ({ n }) => void handled.push(n) });
+    await advance(YEAR);
+    const sendAt = new Date(Date.now() + 60 * SECOND);
+    await emit("order.created", { n: 1 }, { sendAt });
+    await advance(59 * SECOND);
+    expect(handled).toEqual([]);
+    await advance(SECOND);
+    expect(handled).toEqual([1]);
+  });
+
+  it("many instants in their order, each at its own time", async () => {
+    const handled: [number | undefined, number][] = [];
+    const { emit, advance, now } = await start({ mail: ({ n }) => void handled.push([n, now().getTime()]) });
+    const began = now().getTime();
+    for (const n of [3, 1, 2]) await emit("order.created", { n }, { delayMs: n * 60 * SECOND });
+    await advance(10 * 60 * SECOND);
+    expect(handled).toEqual([1, 2, 3].map(n => [n, began + n * 60 * SECOND]));
+    expect(now().getTime()).toBe(began + 10 * 60 * SECOND);
+  });
+
+  it("a handler that hangs is late, and what has been kept for long enough is gone", async () => {
+    let calls = 0;
+    const hangs = () => (++calls === 1 ? new Promise(() => undefined) : undefined);
+    const { broker, emit, emitted, settled, advance } = await start({ mail: hangs }, { drainTimeoutMs: 0 });
+    const { id } = await emit("order.created", { n: 1 });
+    await until(() => calls === 1);
+    await advance(31 * SECOND);
+    expect(emitted()).toMatchObject([
+      { failures: [{ error: expect.stringContaining("did not answer within 30000 ms") }] }
+    ]);
+    await settled();
+    expect(emitted()).toMatchObject([{ status: "consumed", attempts: { mail: 2 } }]);
+    await advance(8 * 86_400_000);
+    expect(await errorOf(story(broker, id))).toMatchObject({ type: "RELIABLE_NOT_FOUND" });
+    expect(emitted()).toMatchObject([{ id, status: "consumed" }]);
+  });
+
+  it("what no group takes is dead after its hour; settled() does not wait for it", async () => {
+    const { emit, emitted, settled, advance } = await start();
+    await emit("order.created", { n: 1 });
+    await settled();
+    expect(emitted()).toMatchObject([{ status: "pending", groups: [] }]);
+    await advance(2 * 3600 * SECOND);
+    expect(emitted()).toMatchObject([
+      { status: "dead", failures: expect.arrayContaining([expect.objectContaining({ cause: "unroutable" })]) }
+    ]);
+  });
+});
+
+describe("settled", () => {
+  it("rejects in time, and names what is open and why", async () => {
+    const { emit, settled } = await start({ mail: () => new Promise(() => undefined) }, { drainTimeoutMs: 0 });
+    const { id } = await emit("order.created", { n: 1 });
+    const error = await errorOf(settled({ timeoutMs: 100 }));
+    expect(error).toMatchObject({
+      type: "RELIABLE_NOT_SETTLED",
+      retryable: true,
+      message: expect.stringContaining(`'order.created' (${id}) is published, the handler in mail has not ended`),
+      data: { timeoutMs: 100, open: [{ id, event: "order.created", status: "published" }] }
+    });
+  });
+
+  it("waits for handlers that emit, and for what they emit", async () => {
+    const done: unknown[] = [];
+    const { emit, emitted, settled } = await start({
+      async mail({ n = 0 }) {
+        await new Promise(resolve => setTimeout(resolve, 20));
+        if (n < 3) await emit("order.created", { n: n + 1 }, { id: `after-${n}` });
+        done.push(n);
+      }
+    });
+    await emit("order.created", { n: 0 });
+    await settled();
+    expect(done).toEqual([0, 1, 2, 3]);
+    expect(emitted().map(({ status }) => status)).toEqual(Array(4).fill("consumed"));
+  });
+
+  it("waits for the hook onDead", async () => {
+    const dead: string[] = [];
+    const onDead = async ({ id }: { id: string }) => {
+      await new Promise(resolve => setTimeout(resolve, 20));
+      dead.push(id);
+    };
+    const { emit, settled, failNext } = await start({ mail: () => undefined }, { onDead });
+    failNext("mail", new Error("550"), 3);
+    const { id } = await emit("order.created", {});
+    await settled();
+    expect(dead).toEqual([id]);
+  });
+
+  it("of ten that fail and an open breaker: all are handled", async () => {
+    const { emit, emitted, settled, failNext } = await start({ mail: () => undefined });
+    failNext("mail", new Error("down"), 12);
+    for (let n = 0; n < 12; n++) await emit("order.created", { n });
+    await settled();
+    expect(emitted().map(({ status }) => status)).toEqual(Array(12).fill("consumed"));
+  });
+
+  it("before the start, and with bad options: an error with a type", async () => {
+    const broker = newBroker();
+    const { settled, advance, emitted } = reliableTesting(broker);
+    for (const service of shop()) broker.createService(service);
+    expect(await errorOf(settled())).toMatchObject({ type: "RELIABLE_NOT_STARTED" });
+    expect(await errorOf(advance(1))).toMatchObject({ type: "RELIABLE_NOT_STARTED" });
+    for (const wrong of [-1, 0.5, Number.NaN, "1"])
+      expect(await errorOf(advance(wrong as number))).toMatchObject({
+        type: "RELIABLE_BAD_OPTION",
+        data: { option: "ms" }
+      });
+    expect(await errorOf(settled({ timeoutMs: 0 }))).toMatchObject({ type: "RELIABLE_BAD_OPTION" });
+    expect(await errorOf(() => emitted(1 as never))).toMatchObject({ type: "RELIABLE_BAD_OPTION" });
+    expect(emitted()).toEqual([]);
+  });
+});

@@ -1,7 +1,8 @@
-import { ServiceBroker, type ServiceSchema } from "moleculer";
+import { EventEmitter } from "node:events";
+import { type Context, type Service, ServiceBroker, type ServiceSchema } from "moleculer";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { reliableTesting } from "../../mixins/testing";
-import { ReliableEmit, type ReliableOptions } from "../../src";
+import { type EmitOptions, ReliableEmit, type ReliableOptions } from "../../src";
 import { until } from "../support/brokers";
 import { emitterOf, errorOf, story } from "../support/services";
 
@@ -297,5 +298,253 @@ describe("settled", () => {
     expect(await errorOf(settled({ timeoutMs: 0 }))).toMatchObject({ type: "RELIABLE_BAD_OPTION" });
     expect(await errorOf(() => emitted(1 as never))).toMatchObject({ type: "RELIABLE_BAD_OPTION" });
     expect(emitted()).toEqual([]);
+  });
+});
+
+describe("emits of all kinds", () => {
+  it("many; a duplicate is one message; what was refused is none", async () => {
+    const { broker, emitted, settled } = await start({ mail: () => undefined });
+    const service = broker.getLocalService("emitter") as Service;
+    const items = [1, 2, 2, 3].map(n => ({ event: "order.created", payload: { n }, id: `order-${n}` }));
+    await service.reliableEmitMany([...items, { event: "order.created", payload: { n: 4 }, id: "order-1" }]);
+    expect(await errorOf(service.reliableEmit("$order", {}))).toMatchObject({ type: "RELIABLE_BAD_EVENT" });
+    await settled();
+    expect(emitted().map(({ id, payload }) => [id, payload])).toEqual([1, 2, 3].map(n => [`order-${n}`, { n }]));
+  });
+
+  it("waitFor: it resolves though the first attempt fails, in its own time, or at once by settled()", async () => {
+    const { emit, emitted, settled, failNext } = await start({ mail: () => undefined });
+    failNext("mail", new Error("down"), 1);
+    const slow = emit("order.created", { n: 1 }, { waitFor: "consumed" });
+    expect(await slow).toMatchObject({ status: "consumed" });
+    failNext("mail", new Error("down"), 1);
+    const quick = emit("order.created", { n: 2 }, { waitFor: "consumed" });
+    await settled();
+    expect(await quick).toMatchObject({ status: "consumed" });
+    failNext("mail", new Error("550"), 3);
+    const dead = errorOf(emit("order.created", { n: 3 }, { waitFor: "consumed" }));
+    await settled();
+    expect(await dead).toMatchObject({ type: "RELIABLE_DEAD" });
+    expect(emitted().map(({ status }) => status)).toEqual(["consumed", "consumed", "dead"]);
+  });
+
+  it("strategy callback: handled, tried again by its check, dead", async () => {
+    const calls: unknown[] = [];
+    const { emit, emitted, settled, failNext } = await start(
+      { mail: ({ n }) => void calls.push(n) },
+      { strategy: "callback" }
+    );
+    await emit("order.created", { n: 1 });
+    expect(emitted()).toMatchObject([{ strategy: "callback", payload: { n: 1 } }]);
+    await settled();
+    failNext("mail", new Error("down"));
+    await emit("order.created", { n: 2 });
+    await settled();
+    expect(calls).toEqual([1, 2]);
+    failNext("mail", new Error("550"), 100);
+    await emit("order.created", { n: 3 });
+    await settled();
+    expect(emitted()).toMatchObject([
+      { status: "consumed", payload: { n: 1 } },
+      { status: "consumed", payload: { n: 2 }, attempts: { mail: 2 } },
+      { status: "dead", payload: { n: 3 }, failedIn: ["mail"] }
+    ]);
+  });
+
+  it("with a session: at its commit, and not after an abort; a stand-in has none, and is taken for committed", async () => {
+    const { emit, emitted, settled } = await start({ mail: () => undefined });
+    const session = (state: string) =>
+      Object.assign(new EventEmitter(), { hasEnded: false, transaction: { state }, inTransaction: () => true });
+    const committed = session("TRANSACTION_COMMITTED");
+    const aborted = session("TRANSACTION_ABORTED");
+    await emit("order.created", { n: 1 }, { session: committed });
+    await emit("order.created", { n: 2 }, { session: aborted });
+    await emit("order.created", { n: 3 }, { session: {} });
+    await settled();
+    expect(emitted().map(({ payload, status }) => [payload, status])).toEqual([[{ n: 3 }, "consumed"]]);
+    committed.emit("ended");
+    aborted.emit("ended");
+    await settled();
+    expect(emitted().map(({ payload, status }) => [payload, status])).toEqual([
+      [{ n: 1 }, "consumed"],
+      [{ n: 3 }, "consumed"]
+    ]);
+    const ended = Object.assign(session("TRANSACTION_COMMITTED"), { hasEnded: true });
+    expect(await errorOf(emit("order.created", {}, { session: ended }))).toMatchObject({
+      type: "RELIABLE_BAD_SESSION"
+    });
+  });
+
+  it('inbox: "transaction": what a failed run has emitted is not there', async () => {
+    const broker = newBroker();
+    const { emitted, settled } = reliableTesting(broker);
+    let runs = 0;
+    broker.createService(shop()[0] as ServiceSchema);
+    broker.createService({
+      name: "invoices",
+      mixins: [ReliableEmit(PRODUCTION)],
+      events: {
+        "order.created": {
+          reliable: { inbox: "transaction" },
+          async handler(this: Service, ctx: Context) {
+            await this.reliableEmit("invoice.made", { run: ++runs }, { ctx });
+            if (runs === 1) throw new Error("down");
+          }
+        }
+      }
+    } as unknown as ServiceSchema);
+    await broker.start();
+    await emitterOf(broker)("order.created", {});
+    await settled();
+    expect(runs).toBe(2);
+    expect(emitted("invoice.made").map(({ payload }) => payload)).toEqual([{ run: 2 }]);
+  });
+
+  it("an intent: its message once its write has happened, none where it has failed", async () => {
+    const { emit, emitted, settled } = await start({ mail: () => undefined });
+    const barrier = (fails: boolean): EmitOptions => ({
+      barrier: true,
+      async commit(message) {
+        if (fails) throw new Error("no");
+        await message.barrier({});
+      }
+    });
+    await emit("order.created", { n: 1 }, barrier(false));
+    await errorOf(emit("order.created", { n: 2 }, barrier(true)));
+    await settled();
+    expect(emitted().map(({ status }) => status)).toEqual(["consumed", "withdrawn"]);
+  });
+
+  it("encoded payloads are shown as they were emitted", async () => {
+    const seen: unknown[] = [];
+    const encode = (payload: unknown) => ({ hidden: Buffer.from(JSON.stringify(payload)).toString("base64") });
+    const decode = ({ hidden }: { hidden: string }) => JSON.parse(Buffer.from(hidden, "base64").toString());
+    const { emit, emitted, settled } = await start({ mail: params => void seen.push(params) }, {
+      encode,
+      decode
+    } as ReliableOptions);
+    await emit("order.created", { n: 1 });
+    await settled();
+    expect(emitted("order.created", { n: 1 })).toHaveLength(1);
+    expect(seen).toEqual([{ n: 1 }]);
+  });
+});
+
+describe("isolation", () => {
+  it("reset() forgets messages, what was handled, failNext, pauses and breakers, and the clock is back", async () => {
+    const handled: unknown[] = [];
+    const { broker, emit, emitted, settled, failNext, advance, reset, now } = await start({
+      mail: ({ n }) => void handled.push(n)
+    });
+    // Open in every way: waiting for a retry, scheduled, in a group that is paused, and behind an open breaker.
+    failNext("mail", new Error("down"), 1000);
+    await emit("order.created", { n: 0 }, { id: "order" });
+    await emit("order.created", { n: 0 }, { delayMs: YEAR });
+    for (let n = 0; n < 12; n++) await emit("order.created", { n: 0 });
+    await advance(5 * SECOND);
+    await broker.call("reliable.pause", { group: "mail", note: "why not" });
+    await emit("order.created", { n: 0 }, { strategy: "callback" });
+    await reset();
+    expect(emitted()).toEqual([]);
+    expect(Math.abs(now().getTime() - Date.now())).toBeLessThan(SECOND);
+    expect(await broker.call("reliable.stats")).toMatchObject({
+      ...{ scheduled: 0, pending: 0, published: 0, dead: 0, parkedMessages: 0, paused: "" }
+    });
+    await emit("order.created", { n: 1 }, { id: "order" });
+    await settled();
+    expect(handled).toEqual([1]);
+    expect(emitted()).toMatchObject([{ id: "order", status: "consumed", attempts: { mail: 1 } }]);
+    await advance(2 * YEAR);
+    expect(handled).toEqual([1]);
+    failNext("mail", new Error("down"));
+    await emit("order.created", { n: 2 });
+    await settled();
+    expect(emitted()).toMatchObject([{ id: "order" }, { status: "consumed", attempts: { mail: 2 } }]);
+  });
+
+  it("reset() goes on without a handler that hangs, and what that answers later counts for nothing", async () => {
+    let end: () => void = () => undefined;
+    const handled: unknown[] = [];
+    const hangs = ({ n }: { n?: number }) =>
+      n === 0 ? new Promise<void>(resolve => (end = resolve)) : void handled.push(n);
+    const { emit, emitted, settled, reset } = await start({ mail: hangs });
+    await emit("order.created", { n: 0 }, { id: "order" });
+    await errorOf(settled({ timeoutMs: 50 }));
+    await reset({ timeoutMs: 50 });
+    await emit("order.created", { n: 1 }, { id: "order-1" });
+    await settled();
+    end();
+    await settled();
+    expect(emitted().map(({ id }) => id)).toEqual(["order-1"]);
+    expect(handled).toEqual([1]);
+  });
+
+  it("two kits of the same namespace in one process do not meet, nor does a broker without one", async () => {
+    const seen: string[] = [];
+    const a = await start({ mail: ({ n }) => void seen.push(`a${n}`) });
+    const b = await start({ mail: ({ n }) => void seen.push(`b${n}`) });
+    const plain = newBroker();
+    const own = { ...PRODUCTION, amqp: undefined, mongo: undefined, redis: undefined };
+    for (const service of shop({ mail: ({ n }) => void seen.push(`plain${n}`) }, own)) plain.createService(service);
+    await plain.start();
+    await a.emit("order.created", { n: 1 });
+    await b.emit("order.created", { n: 2 });
+    await a.advance(YEAR);
+    await b.settled();
+    expect(seen.toSorted()).toEqual(["a1", "b2"]);
+    expect(a.emitted().map(({ payload }) => payload)).toEqual([{ n: 1 }]);
+    expect(a.now().getTime() - b.now().getTime()).toBeGreaterThan(YEAR - 60 * SECOND);
+    expect(await emitterOf(plain)("order.created", { n: 3 }, { waitFor: "consumed" })).toMatchObject({
+      status: "consumed"
+    });
+    expect(seen).toContain("plain3");
+  });
+
+  it("two nodes of a cluster with one kit: emitted here, handled there, tried again, and reset together", async () => {
+    const namespace = "shop";
+    const nodes = ["orders", "mail"].map(nodeID => newBroker(nodeID, { namespace, transporter: "Fake" }));
+    const [orders, mail] = nodes as [ServiceBroker, ServiceBroker];
+    const { emitted, settled, failNext, reset, advance } = reliableTesting(nodes);
+    const handled: unknown[] = [];
+    const [emitter, consumer] = shop({ mail: ({ n }) => void handled.push(n) });
+    orders.createService(emitter as ServiceSchema);
+    mail.createService(consumer as ServiceSchema);
+    await Promise.all(nodes.map(node => node.start()));
+    failNext("mail", new Error("down"));
+    const { groups } = await emitterOf(orders)("order.created", { n: 1 });
+    expect(groups).toEqual(["mail"]);
+    await settled();
+    expect(emitted()).toMatchObject([{ status: "consumed", attempts: { mail: 2 } }]);
+    await emitterOf(orders)("order.created", { n: 2 }, { strategy: "callback" });
+    await emitterOf(orders)("order.created", { n: 3 }, { delayMs: YEAR });
+    await settled();
+    await reset();
+    await advance(2 * YEAR);
+    expect(emitted()).toEqual([]);
+    expect(handled).toEqual([1, 2]);
+  });
+
+  it("is to be made before the start, once, for brokers; after the services is early enough", async () => {
+    const broker = newBroker();
+    const [emitter, mail] = shop({ mail: () => undefined }, { mongo: undefined } as never);
+    for (const service of [emitter, mail]) broker.createService(service as ServiceSchema);
+    await Promise.resolve();
+    const { settled, emitted } = reliableTesting(broker);
+    const bad = { type: "RELIABLE_BAD_OPTION" };
+    expect(await errorOf(() => reliableTesting(broker))).toMatchObject(bad);
+    expect(await errorOf(() => reliableTesting([]))).toMatchObject(bad);
+    expect(await errorOf(() => reliableTesting({} as never))).toMatchObject(bad);
+    expect(await errorOf(() => reliableTesting(newBroker(), { timeoutMs: -1 }))).toMatchObject(bad);
+    await broker.start();
+    await emitterOf(broker)("order.created", {});
+    await settled();
+    expect(emitted()).toMatchObject([{ status: "consumed" }]);
+    const started = newBroker("node-2", { namespace: "other" });
+    started.createService(shop({}, { amqp: undefined, mongo: undefined, redis: undefined })[0] as ServiceSchema);
+    await started.start();
+    expect(await errorOf(() => reliableTesting(started))).toMatchObject({
+      ...bad,
+      message: expect.stringContaining("broker.start()")
+    });
   });
 });

@@ -227,7 +227,7 @@ export class EmbeddedCollection implements Collection {
 
   async #updated({ filter, change, upsert = false }: Operation, journal: Journal | undefined): Promise<number> {
     // NeDB keeps the objects of a change themselves, in every document that it changes.
-    const own = structuredClone(change.$set ? { ...change, $set: toStored(change.$set) } : change);
+    const own = copied(change.$set ? { ...change, $set: toStored(change.$set) } : change);
     const before = new Map(journal && (await this.#matching(filter)).map(row => [row._id, row]));
     // MongoDB pulls nothing out of a list that is not there; NeDB throws.
     for (const list of Object.keys(own.$pull ?? {}))
@@ -263,4 +263,12 @@ async function outcomeOf(step: Step, journal: Journal | undefined): Promise<Outc
   } catch (thrown) {
     return { thrown };
   }
+}
+
+/** `structuredClone` makes dates of another realm where a test framework has one for each test file (Jest). */
+function copied<T>(value: T): T {
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
+  if (value instanceof Date) return new Date(value) as T;
+  if (Array.isArray(value)) return value.map(copied) as T;
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, copied(part)])) as T;
 }

@@ -1,6 +1,7 @@
+import { WaitGroup } from "../async/wait-group";
 import type { EmitOptions } from "../emit/emit-options";
 import type { EmitConditions, EmitResult, Strategy } from "../emit/strategy";
-import type { Message } from "../message/message";
+import type { ListedMessage, Message } from "../message/message";
 import type { TestClock } from "./clock";
 
 /** An emit that a strategy was given, as it was then. */
@@ -11,6 +12,8 @@ export interface RecordedEmit {
   /** As its service has given it, if it has. */
   readonly sendAt: Date | undefined;
   outcome: "open" | "resolved" | "rejected";
+  /** As it was seen last: rows are pruned in their time, and gone with the last node. */
+  row?: ListedMessage;
 }
 
 /** All emits of a kit's nodes, in their order; one per id. */
@@ -18,7 +21,8 @@ export class Emits {
   readonly #all = new Map<string, RecordedEmit>();
   /** What services have given as `sendAt`, by what the clock of the kit makes of it. */
   readonly #given = new WeakMap<Date, Date>();
-  readonly strategies = new Set<Strategy>();
+  readonly #strategies = new Set<Strategy>();
+  readonly #waiting = new WaitGroup();
   /** Before a message is kept; undefined = there is nothing to wait for. */
   before: (message: Message) => Promise<void> | undefined = () => undefined;
 
@@ -26,6 +30,24 @@ export class Emits {
 
   get all(): Iterable<RecordedEmit> {
     return this.#all.values();
+  }
+
+  saw(row: ListedMessage): void {
+    const record = this.#all.get(row._id);
+    if (record) record.row = row;
+  }
+
+  /** Those of which nothing was seen yet but that they were sent. */
+  get unseen(): RecordedEmit[] {
+    return [...this.#all.values()].filter(
+      ({ message, outcome, row }) => message.strategy === "callback" && outcome !== "rejected" && !row
+    );
+  }
+
+  /** Resolves when what was given to strategies is on its way, or stored to be sent. */
+  async idle(): Promise<void> {
+    await this.#waiting.idle();
+    await Promise.all([...this.#strategies].map(strategy => strategy.idle()));
   }
 
   forget(): void {
@@ -45,12 +67,14 @@ export class Emits {
   }
 
   recorded(own: Strategy): Strategy {
-    this.strategies.add(own);
+    this.#strategies.add(own);
     return {
       emit: (message, conditions) => {
         const before = this.before(message);
         const emit = () => this.#record(message, conditions, own.emit(message, conditions));
-        return before ? before.then(emit) : emit();
+        if (!before) return emit();
+        this.#waiting.track(before);
+        return before.then(emit);
       },
       get pending() {
         return own.pending;

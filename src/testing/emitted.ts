@@ -1,6 +1,6 @@
 import { attemptsMade } from "../message/attempts";
 import { STATUS, type Status } from "../message/lifecycle";
-import { ANY_GROUP, groupsOf, type ListedMessage } from "../message/message";
+import { ANY_GROUP, groupsOf } from "../message/message";
 import type { HandledPayload, ReliableEvent } from "../options/event-types";
 import type { RecordedEmit } from "./emits";
 
@@ -37,8 +37,8 @@ export interface EmittedMessage<Event extends string = string> {
 /** Any event's message; where events are typed, `event` tells of which. */
 export type AnyEmittedMessage = { [Event in ReliableEvent]: EmittedMessage<Event> }[ReliableEvent];
 
-/** `row`: undefined = there is none (yet); what is known then is what its emit was given. */
-export function emittedOf({ message, body, sendAt }: RecordedEmit, row: ListedMessage | undefined): EmittedMessage {
+/** Without a row, what is known is what its emit was given. */
+export function emittedOf({ message, body, sendAt, row }: RecordedEmit): EmittedMessage {
   const { _id: id, event, meta, headers, keys = [], producer, strategy } = message;
   const now = row ?? message;
   const groups = groupsOf(now).toSorted();

@@ -2,7 +2,6 @@ import { types } from "node:util";
 import type { ConsumerSpec, HandlerEnd } from "../consumer/consumer-parts";
 import { MemoryCourier } from "../couriers/memory/courier";
 import { ReliableError } from "../errors";
-import type { ListedMessage } from "../message/message";
 import { namesGroup } from "../message/pattern";
 import type { ReliableEvent } from "../options/event-types";
 import type { NodeOptions } from "../options/options";
@@ -94,7 +93,6 @@ export class TestKit implements ReliableTestKit {
   /** Under it the nodes of this kit meet each other and no others. */
   readonly #id = newId();
   readonly #timeoutMs: number;
-  readonly #last = new Map<string, ListedMessage>();
   #failing: Failing[] = [];
 
   /** Throws RELIABLE_BAD_OPTION. */
@@ -111,9 +109,8 @@ export class TestKit implements ReliableTestKit {
 
   readonly emitted = (event?: string, match?: unknown): never[] => {
     if (event !== undefined && typeof event !== "string") throw bad("event", "a name of an event");
-    this.#look();
-    const found = [...this.#emits.all].filter(record => this.#isKept(record));
-    const messages = found.map(record => emittedOf(record, this.#last.get(record.message._id)));
+    this.#world.look();
+    const messages = [...this.#emits.all].filter(isKept).map(emittedOf);
     const isMeant = (message: EmittedMessage) =>
       typeof match === "function" ? match(message.payload, message) === true : hasPart(message.payload, match);
     return messages.filter(
@@ -125,7 +122,6 @@ export class TestKit implements ReliableTestKit {
     const limit = limitOf(this.#limitMs("settled", options));
     this.#needUp();
     await this.#work.settled(limit);
-    this.#look();
   };
 
   readonly failNext = (group: string, error: Error, times = 1): void => {
@@ -149,9 +145,8 @@ export class TestKit implements ReliableTestKit {
     const limit = limitOf(this.#limitMs("advance", options));
     this.#needUp();
     // What retention takes away meanwhile is still told of.
-    this.#look();
+    this.#world.look();
     await this.#work.advance(ms, limit);
-    this.#look();
   };
 
   readonly reset = async (options?: WaitOptions): Promise<void> => {
@@ -170,7 +165,6 @@ export class TestKit implements ReliableTestKit {
     for (const { store } of this.#world.stores) await this.#empty(store);
     await Promise.all(this.#world.up.map(({ storage }) => storage.subscriptions.refresh()));
     this.#emits.forget();
-    this.#last.clear();
   };
 
   readonly now = (): Date => new Date(this.#clock.now());
@@ -213,16 +207,6 @@ export class TestKit implements ReliableTestKit {
     };
   }
 
-  /** Rows are pruned in their time, and gone with the last node; what they last said is kept. */
-  #look(): void {
-    for (const row of this.#world.rows) this.#last.set(row._id, row);
-  }
-
-  /** What is in a transaction is not yet, and what was refused never. */
-  #isKept({ message, outcome }: RecordedEmit): boolean {
-    return this.#last.has(message._id) || (message.strategy === "callback" && outcome !== "rejected");
-  }
-
   async #empty({ collections }: EmbeddedStore): Promise<void> {
     const { subscriptions, barriers, ...others } = collections;
     await Promise.all(Object.values(others).map(collection => collection.remove({})));
@@ -243,6 +227,11 @@ export class TestKit implements ReliableTestKit {
     if (typeof options !== "object" || options === null) throw bad("options", `of ${what}() an object`);
     return needCount("timeoutMs", options.timeoutMs ?? this.#timeoutMs, MAX_TIMEOUT_MS);
   }
+}
+
+/** What is in a transaction is not yet, and what was refused never. */
+function isKept({ message, outcome, row }: RecordedEmit): boolean {
+  return row !== undefined || (message.strategy === "callback" && outcome !== "rejected");
 }
 
 /** Whatever a service says of servers. What is about load goes by how late things are, which a moved clock fakes. */

@@ -86,6 +86,7 @@ export class Work {
     let seen = "";
     for (let steps = 0; ; steps++) {
       await this.quiet(limit);
+      world.look();
       if (!world.open.length) return;
       const { progress } = world;
       if (progress !== seen) steps = 0;
@@ -108,6 +109,7 @@ export class Work {
     let seen = "";
     for (let steps = 0; ; steps++) {
       await this.quiet(limit, before);
+      world.look();
       const left = target - clock.now();
       if (left <= 0) return;
       const { progress } = world;
@@ -123,7 +125,7 @@ export class Work {
     const nodes = this.world.up;
     await Promise.all(nodes.map(({ storage }) => storage.sweeper.idle()));
     await Promise.all(nodes.map(({ storage }) => storage.subscriptions.refresh()));
-    await Promise.all([...this.emits.strategies].map(strategy => strategy.idle()));
+    await this.emits.idle();
     await Promise.all(nodes.map(({ storage }) => storage.deadHooks.idle()));
   }
 
@@ -137,7 +139,8 @@ export class Work {
     );
     const more = open.length > MAX_NAMED ? `, and ${open.length - MAX_NAMED} more` : "";
     const left = named.length ? `open: ${named.join("; ")}${more}` : `under way: ${running.join(", ") || "an emit"}`;
-    const text = `The messages of the test are not settled: ${why}; ${left}.`;
-    return new ReliableRetryableError("RELIABLE_NOT_SETTLED", text, { timeoutMs, open });
+    const now = new Date(this.clock.now());
+    const text = `The messages of the test are not settled: ${why}; ${left}. The clock stands at ${now.toISOString()}.`;
+    return new ReliableRetryableError("RELIABLE_NOT_SETTLED", text, { timeoutMs, open, now });
   }
 }

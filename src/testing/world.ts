@@ -90,20 +90,23 @@ export class World {
 
   /** Due for a sweep. */
   get due(): boolean {
-    return this.rows.some(row => row.dueAt !== undefined && row.dueAt.getTime() <= this.clock.now());
+    const now = this.clock.now();
+    return this.stores.some(({ store }) =>
+      store.collections.messages.rows().some(({ dueAt }) => dueAt instanceof Date && dueAt.getTime() <= now)
+    );
+  }
+
+  /** Remembers rows as they are now. */
+  look(): void {
+    for (const row of this.rows) this.emits.saw(row);
   }
 
   /** What has to be handled or dead before all is settled. */
   get open(): OpenMessage[] {
-    const rows = this.rows;
-    const known = new Set(rows.map(({ _id }) => _id));
-    const open = rows.filter(row => this.#counts(row));
-    const unseen = [...this.emits.all].filter(
-      ({ message, outcome }) => message.strategy === "callback" && outcome !== "rejected" && !known.has(message._id)
-    );
+    const open = this.rows.filter(row => this.#counts(row));
     return [
       ...open.map(row => ({ id: row._id, event: row.event, status: row.status as string, why: this.#whyOf(row) })),
-      ...unseen.map(({ message: { _id: id, event } }) => ({
+      ...this.emits.unseen.map(({ message: { _id: id, event } }) => ({
         ...{ id, event, status: STATUS.published },
         why: this.#handlerOf(id) ?? "no group has answered, and its check has not come"
       }))
@@ -133,14 +136,7 @@ export class World {
   }
 
   #waitsForCheck(): boolean {
-    const checked = this.rows.some(row => row.delays && this.#counts(row));
-    const known = new Set(this.rows.map(({ _id }) => _id));
-    return (
-      checked ||
-      [...this.emits.all].some(
-        ({ message, outcome }) => message.strategy === "callback" && outcome !== "rejected" && !known.has(message._id)
-      )
-    );
+    return this.emits.unseen.length > 0 || this.rows.some(row => row.delays && this.#counts(row));
   }
 
   /** Not that for which nobody is: no group of the test takes it, and there is nothing to wait for. */

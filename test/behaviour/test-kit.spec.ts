@@ -237,14 +237,14 @@ describe("advance", () => {
 
 describe("settled", () => {
   it("rejects in time, and names what is open and why", async () => {
-    const { emit, settled } = await start({ mail: () => new Promise(() => undefined) }, { drainTimeoutMs: 0 });
+    const { emit, settled, now } = await start({ mail: () => new Promise(() => undefined) }, { drainTimeoutMs: 0 });
     const { id } = await emit("order.created", { n: 1 });
     const error = await errorOf(settled({ timeoutMs: 100 }));
     expect(error).toMatchObject({
       type: "RELIABLE_NOT_SETTLED",
       retryable: true,
       message: expect.stringContaining(`'order.created' (${id}) is published, the handler in mail has not ended`),
-      data: { timeoutMs: 100, open: [{ id, event: "order.created", status: "published" }] }
+      data: { timeoutMs: 100, now: now(), open: [{ id, event: "order.created", status: "published" }] }
     });
   });
 
@@ -282,6 +282,27 @@ describe("settled", () => {
     for (let n = 0; n < 12; n++) await emit("order.created", { n });
     await settled();
     expect(emitted().map(({ status }) => status)).toEqual(Array(12).fill("consumed"));
+  });
+
+  it("rejects as soon as more time changes nothing, and waits for a group that is paused", async () => {
+    const { broker, emit, emitted, settled } = await start({ mail: () => undefined, stock: () => undefined });
+    await settled();
+    await broker.call("reliable.pause", { group: "mail", note: "why not" });
+    await emit("order.created", {});
+    expect(await errorOf(settled({ timeoutMs: 100 }))).toMatchObject({
+      type: "RELIABLE_NOT_SETTLED",
+      message: expect.stringContaining("waits for mail; paused: mail")
+    });
+    const settling = settled();
+    await broker.call("reliable.resume", { group: "mail" });
+    await settling;
+    expect(emitted()).toMatchObject([{ status: "consumed" }]);
+    await broker.destroyService(broker.getLocalService("stock") as Service);
+    await emit("order.created", {});
+    expect(await errorOf(settled({ timeoutMs: 60_000 }))).toMatchObject({
+      type: "RELIABLE_NOT_SETTLED",
+      message: expect.stringMatching(/more time changes nothing; open: .* waits for stock/)
+    });
   });
 
   it("before the start, and with bad options: an error with a type", async () => {
@@ -349,6 +370,22 @@ describe("emits of all kinds", () => {
       { status: "consumed", payload: { n: 2 }, attempts: { mail: 2 } },
       { status: "dead", payload: { n: 3 }, failedIn: ["mail"] }
     ]);
+  });
+
+  it("strategy callback: what is pruned is settled, and told of", async () => {
+    const { emit, emitted, settled, advance } = await start({ mail: () => undefined }, { strategy: "callback" });
+    await emit("order.created", { n: 1 });
+    await advance(30 * 86_400_000);
+    await settled();
+    expect(emitted()).toMatchObject([{ status: "consumed", payload: { n: 1 } }]);
+  });
+
+  it("not awaited: settled() waits for it", async () => {
+    const { emit, emitted, settled } = await start({ mail: () => undefined });
+    const emits = [1, 2].map(n => emit("order.created", { n }));
+    await settled();
+    expect(emitted().map(({ status }) => status)).toEqual(["consumed", "consumed"]);
+    await Promise.all(emits);
   });
 
   it("with a session: at its commit, and not after an abort; a stand-in has none, and is taken for committed", async () => {

@@ -23,8 +23,6 @@ export class Emits {
   readonly #given = new WeakMap<Date, Date>();
   readonly #strategies = new Set<Strategy>();
   readonly #waiting = new WaitGroup();
-  /** Before a message is kept; undefined = there is nothing to wait for. */
-  before: (message: Message) => Promise<void> | undefined = () => undefined;
 
   constructor(private readonly clock: TestClock) {}
 
@@ -66,15 +64,16 @@ export class Emits {
     return { ...given, sendAt: moved };
   }
 
-  recorded(own: Strategy): Strategy {
+  /** `before`: what a message waits for before it is kept; undefined = nothing. */
+  recorded(own: Strategy, before: (message: Message) => Promise<void> | undefined): Strategy {
     this.#strategies.add(own);
     return {
       emit: (message, conditions) => {
-        const before = this.before(message);
+        const ready = before(message);
         const emit = () => this.#record(message, conditions, own.emit(message, conditions));
-        if (!before) return emit();
-        this.#waiting.track(before);
-        return before.then(emit);
+        if (!ready) return emit();
+        this.#waiting.track(ready);
+        return ready.then(emit);
       },
       get pending() {
         return own.pending;

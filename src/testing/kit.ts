@@ -97,13 +97,12 @@ export class TestKit implements ReliableTestKit {
 
   /** Throws RELIABLE_BAD_OPTION. */
   constructor({ timeoutMs = TIMEOUT_MS }: WaitOptions = {}) {
-    this.#emits.before = message => this.#work.known(message);
     this.#timeoutMs = needCount("timeoutMs", timeoutMs, MAX_TIMEOUT_MS);
   }
 
   /** Throws RELIABLE_BAD_OPTION where it has started, or has a kit. */
   attach(runtime: Runtime): void {
-    runtime.surround(this.#surroundings);
+    runtime.surround(this.#surroundings(runtime));
     this.#world.runtimes.add(runtime);
   }
 
@@ -169,14 +168,14 @@ export class TestKit implements ReliableTestKit {
 
   readonly now = (): Date => new Date(this.#clock.now());
 
-  get #surroundings(): Surroundings {
+  #surroundings(runtime: Runtime): Surroundings {
     return {
       clock: this.#clock,
       options: withoutServers,
       place: namespace => `${this.#id}/${namespace}`,
       transactions: namespace => new TestTransactions(() => this.#storeOf(namespace)),
       emit: given => this.#emits.options(given),
-      strategy: own => this.#emits.recorded(own),
+      strategy: own => this.#emits.recorded(own, message => this.#work.known(message, runtime)),
       handler: spec => this.#handler(spec)
     };
   }

@@ -3,6 +3,7 @@ import type { Queued } from "../couriers/memory/broker";
 import { ReliableRetryableError } from "../errors";
 import { ANY_GROUP, type Message } from "../message/message";
 import { systemClock } from "../platform/clock";
+import type { Runtime } from "../runtime/runtime";
 import type { TestClock } from "./clock";
 import type { Emits } from "./emits";
 import type { World } from "./world";
@@ -54,8 +55,10 @@ export class Work {
       } else if (this.world.busy(but)) {
         await systemClock.sleep(1);
         calm = -1;
-        if (!this.world.running.size && hurried < MAX_HURRY_MS) this.clock.hurry(HURRY_MS);
-        hurried += HURRY_MS;
+        if (this.world.running.size === 0 && hurried < MAX_HURRY_MS) {
+          hurried += HURRY_MS;
+          this.clock.hurry(HURRY_MS);
+        }
       }
       // A turn of the event loop in which something may begin.
       await new Promise(resolve => setImmediate(resolve));
@@ -66,18 +69,17 @@ export class Work {
    * In production a group is known some seconds after its start. In a test the first emit comes at once, and is to be for
    * the groups that are there. undefined = those are known.
    */
-  known(message: Message): Promise<void> | undefined {
+  known(message: Message, runtime: Runtime): Promise<void> | undefined {
     if (message.sendAt || !(this.world.announcing || message.waiting.includes(ANY_GROUP))) return undefined;
-    return this.#known(message);
+    return this.#known(message, runtime);
   }
 
-  async #known(message: Message): Promise<void> {
+  async #known(message: Message, runtime: Runtime): Promise<void> {
     const until = performance.now() + ANNOUNCED_MS;
     while (this.world.announcing && performance.now() < until) await systemClock.sleep(1);
-    const { up } = this.world;
-    await Promise.all(up.map(({ storage }) => storage.subscriptions.refresh()));
-    const [node] = up;
-    if (node) message.waiting = node.storage.subscriptions.waitingFor(message.event, message.groups);
+    const { event, groups } = message;
+    await runtime.storage?.subscriptions.refresh();
+    message.waiting = runtime.storage?.subscriptions.waitingFor(event, groups) ?? message.waiting;
   }
 
   /** Until nothing is open. What waits for time gets it. Rejects with RELIABLE_NOT_SETTLED. */

@@ -4,6 +4,7 @@ import { describe, expect, it, onTestFinished } from "vitest";
 import { reliableTesting } from "../../mixins/testing";
 import { type EmitOptions, ReliableEmit, type ReliableOptions } from "../../src";
 import { until } from "../support/brokers";
+import { runtimeOf } from "../support/runtime";
 import { emitterOf, errorOf, story } from "../support/services";
 
 const SECOND = 1000;
@@ -481,7 +482,10 @@ describe("isolation", () => {
     await advance(5 * SECOND);
     await broker.call("reliable.pause", { group: "mail", note: "why not" });
     await emit("order.created", { n: 0 }, { strategy: "callback" });
+    const opened = () => [...runtimeOf(broker).consumers].map(({ breaker }) => breaker?.opened !== undefined);
+    expect(opened()).toEqual([true]);
     await reset();
+    expect(opened()).toEqual([false]);
     expect(emitted()).toEqual([]);
     expect(Math.abs(now().getTime() - Date.now())).toBeLessThan(SECOND);
     expect(await broker.call("reliable.stats")).toMatchObject({

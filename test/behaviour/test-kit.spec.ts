@@ -8,6 +8,8 @@ import { runtimeOf } from "../support/runtime";
 import { emitterOf, errorOf, story } from "../support/services";
 
 const SECOND = 1000;
+/** However busy the machine is. */
+const PATIENT = { timeoutMs: 60_000 };
 const YEAR = 365 * 86_400_000;
 
 /** As a service has it in production; nothing of it is there. */
@@ -45,7 +47,7 @@ function newBroker(nodeID = "node-1", more: object = {}): ServiceBroker {
 
 async function start(handlers?: Record<string, Handler>, options?: ReliableOptions) {
   const broker = newBroker();
-  const kit = reliableTesting(broker);
+  const kit = reliableTesting(broker, PATIENT);
   for (const service of shop(handlers, options)) broker.createService(service);
   await broker.start();
   return { broker, ...kit, emit: emitterOf(broker) };
@@ -78,8 +80,11 @@ it("what was emitted, and what has become of it", async () => {
 describe("failNext", () => {
   it("fails the next delivery like its handler, which is not called; settled() goes on through the backoff", async () => {
     const handled: unknown[] = [];
-    const { emit, emitted, settled, failNext, now } = await start({ mail: ({ n }) => void handled.push(n) });
-    const began = [performance.now(), now().getTime()] as const;
+    const { emit, emitted, settled, failNext, now } = await start(
+      { mail: ({ n }) => void handled.push(n) },
+      { backoff: { initialMs: 250 * SECOND, jitter: "none" } }
+    );
+    const began = now().getTime();
     failNext("mail", new Error("the mail server is down"));
     await emit("order.created", { n: 1 });
     await settled();
@@ -90,8 +95,8 @@ describe("failNext", () => {
         failures: [{ group: "mail", attempt: 1, cause: "handler", error: "Error: the mail server is down" }]
       }
     ]);
-    expect(now().getTime() - began[1]).toBe(SECOND);
-    expect(performance.now() - began[0]).toBeLessThan(SECOND);
+    // In less than the test's own limit.
+    expect(now().getTime() - began).toBe(250 * SECOND);
   });
 
   it("as often as it is told, until the message is dead", async () => {
@@ -125,7 +130,7 @@ describe("failNext", () => {
 
   it("of a group with a wildcard by its plain name; one that nobody has is refused, and so is what is no error", async () => {
     const broker = newBroker();
-    const { failNext, settled, emitted } = reliableTesting(broker);
+    const { failNext, settled, emitted } = reliableTesting(broker, PATIENT);
     const [emitter] = shop();
     broker.createService(emitter as ServiceSchema);
     broker.createService({
@@ -308,7 +313,7 @@ describe("settled", () => {
 
   it("before the start, and with bad options: an error with a type", async () => {
     const broker = newBroker();
-    const { settled, advance, emitted } = reliableTesting(broker);
+    const { settled, advance, emitted } = reliableTesting(broker, PATIENT);
     for (const service of shop()) broker.createService(service);
     expect(await errorOf(settled())).toMatchObject({ type: "RELIABLE_NOT_STARTED" });
     expect(await errorOf(advance(1))).toMatchObject({ type: "RELIABLE_NOT_STARTED" });
@@ -415,7 +420,7 @@ describe("emits of all kinds", () => {
 
   it('inbox: "transaction": what a failed run has emitted is not there', async () => {
     const broker = newBroker();
-    const { emitted, settled } = reliableTesting(broker);
+    const { emitted, settled } = reliableTesting(broker, PATIENT);
     let runs = 0;
     broker.createService(shop()[0] as ServiceSchema);
     broker.createService({
@@ -545,7 +550,7 @@ describe("isolation", () => {
     const namespace = "shop";
     const nodes = ["orders", "mail"].map(nodeID => newBroker(nodeID, { namespace, transporter: "Fake" }));
     const [orders, mail] = nodes as [ServiceBroker, ServiceBroker];
-    const { emitted, settled, failNext, reset, advance } = reliableTesting(nodes);
+    const { emitted, settled, failNext, reset, advance } = reliableTesting(nodes, PATIENT);
     const handled: unknown[] = [];
     const [emitter, consumer] = shop({ mail: ({ n }) => void handled.push(n) });
     orders.createService(emitter as ServiceSchema);
@@ -570,7 +575,7 @@ describe("isolation", () => {
     const [emitter, mail] = shop({ mail: () => undefined }, { mongo: undefined } as never);
     for (const service of [emitter, mail]) broker.createService(service as ServiceSchema);
     await Promise.resolve();
-    const { settled, emitted } = reliableTesting(broker);
+    const { settled, emitted } = reliableTesting(broker, PATIENT);
     const bad = { type: "RELIABLE_BAD_OPTION" };
     expect(await errorOf(() => reliableTesting(broker))).toMatchObject(bad);
     expect(await errorOf(() => reliableTesting([]))).toMatchObject(bad);

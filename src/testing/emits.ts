@@ -9,8 +9,8 @@ export interface RecordedEmit {
   readonly message: Message;
   /** The payload as JSON, as its handlers get it. */
   readonly body: Buffer;
-  /** As its service has given it, if it has. */
-  readonly sendAt: Date | undefined;
+  /** The `sendAt` that its service has given. */
+  readonly given: Date | undefined;
   outcome: "open" | "resolved" | "rejected";
   /** As it was seen last: rows are pruned in their time, and gone with the last node. */
   row?: ListedMessage;
@@ -92,7 +92,7 @@ export class Emits {
     const record: RecordedEmit = {
       message: { ...message },
       body: plain?.body ?? body,
-      sendAt: sendAt && (this.#given.get(sendAt) ?? sendAt),
+      given: sendAt && this.#given.get(sendAt),
       outcome: "open"
     };
     // Emitted again: it is the same message, if the first emit was kept.

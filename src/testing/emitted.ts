@@ -38,7 +38,7 @@ export interface EmittedMessage<Event extends string = string> {
 export type AnyEmittedMessage = { [Event in ReliableEvent]: EmittedMessage<Event> }[ReliableEvent];
 
 /** Without a row, what is known is what its emit was given. */
-export function emittedOf({ message, body, sendAt, row }: RecordedEmit): EmittedMessage {
+export function emittedOf({ message, body, given, row }: RecordedEmit): EmittedMessage {
   const { _id: id, event, meta, headers, keys = [], producer, strategy } = message;
   const now = row ?? message;
   const groups = groupsOf(now).toSorted();
@@ -66,6 +66,6 @@ export function emittedOf({ message, body, sendAt, row }: RecordedEmit): Emitted
       error: `${error.name}: ${error.message}`
     })),
     reason: row?.reason,
-    sendAt
+    sendAt: given ?? now.sendAt
   };
 }

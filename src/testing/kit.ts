@@ -49,7 +49,7 @@ export interface ReliableTestKit {
 
   /**
    * Resolves when every message has been handled by all its groups, or is dead, resolved, withdrawn or cancelled. It
-   * moves the clock over backoffs and the like; what is scheduled stays so, and what no group of the test takes is not
+   * moves the clock over backoffs and the like; what is scheduled stays so, as far ahead as it was, and what no group of the test takes is not
    * waited for. Rejects with RELIABLE_NOT_SETTLED, which names what is open, RELIABLE_NOT_STARTED, RELIABLE_BAD_OPTION.
    */
   settled(options?: WaitOptions): Promise<void>;

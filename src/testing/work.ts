@@ -1,6 +1,7 @@
 import { TIMED_OUT, withTimeout } from "../async/deadline";
 import type { Queued } from "../couriers/memory/broker";
 import { ReliableRetryableError } from "../errors";
+import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type Message } from "../message/message";
 import { systemClock } from "../platform/clock";
 import type { Runtime } from "../runtime/runtime";
@@ -82,7 +83,7 @@ export class Work {
     message.waiting = runtime.storage?.subscriptions.waitingFor(event, groups) ?? message.waiting;
   }
 
-  /** Until nothing is open. What waits for time gets it. Rejects with RELIABLE_NOT_SETTLED. */
+  /** Until nothing is open. What waits for time gets it, and what is scheduled is as far ahead as before. Rejects with RELIABLE_NOT_SETTLED. */
   async settled(limit: Limit): Promise<void> {
     const { clock, world } = this;
     let seen = "";
@@ -99,7 +100,10 @@ export class Work {
         await systemClock.sleep(5);
         steps = 0;
       } else if (steps > STEPS_WITHOUT_PROGRESS) throw this.#late(limit, "more time changes nothing");
-      else clock.move(next);
+      else {
+        await this.#postpone(next);
+        clock.move(next);
+      }
     }
   }
 
@@ -119,6 +123,21 @@ export class Work {
       seen = progress;
       const next = steps > STEPS_WITHOUT_PROGRESS ? left : (world.next(true) ?? left);
       clock.move(Math.min(next, left));
+    }
+  }
+
+  /** What a service has scheduled is of the test's time, whatever backoffs there were in between. */
+  async #postpone(ms: number): Promise<void> {
+    const later = (at: unknown) => new Date((at as Date).getTime() + ms);
+    for (const { store } of this.world.stores) {
+      const { messages } = store.collections;
+      const scheduled = messages.rows().filter(({ status }) => status === STATUS.scheduled);
+      await messages.bulk(
+        scheduled.map(({ _id, dueAt, sendAt }) => ({
+          filter: { _id, status: STATUS.scheduled },
+          change: { $set: { dueAt: later(dueAt), sendAt: later(sendAt) } }
+        }))
+      );
     }
   }
 

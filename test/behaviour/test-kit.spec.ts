@@ -190,6 +190,39 @@ describe("advance", () => {
     expect(emitted()).toMatchObject([{ status: "consumed" }]);
   });
 
+  it("what is scheduled is as far ahead after settled(), however long the backoffs were", async () => {
+    const handled: unknown[] = [];
+    const { emit, emitted, settled, advance, failNext, now } = await start({ mail: ({ n }) => void handled.push(n) });
+    await emit("order.created", { n: 1 }, { delayMs: SECOND });
+    failNext("mail", new Error("down"), 2);
+    await emit("order.created", { n: 2 });
+    await settled();
+    expect(handled).toEqual([2]);
+    const [later] = emitted();
+    expect(later).toMatchObject({ status: "scheduled", sendAt: new Date(now().getTime() + SECOND) });
+    await advance(SECOND - 1);
+    expect(handled).toEqual([2]);
+    await advance(1);
+    expect(handled).toEqual([2, 1]);
+  });
+
+  it("a breaker is tried as often as in that time", async () => {
+    const handled: unknown[] = [];
+    const { emit, failNext, advance } = await start(
+      { mail: ({ n }) => void handled.push(n) },
+      { breaker: { failures: 2, pauseMs: SECOND }, backoff: { initialMs: 100 * SECOND, jitter: "none" } }
+    );
+    failNext("mail", new Error("down"), 4);
+    for (let n = 0; n < 2; n++) await emit("order.created", { n });
+    await advance(0);
+    for (let n = 2; n < 8; n++) await emit("order.created", { n });
+    await advance(0);
+    expect(handled).toEqual([]);
+    // After pauses of at most 1, 2 and 4 s; nothing else is due so soon.
+    await advance(10 * SECOND);
+    expect(handled.length).toBeGreaterThan(0);
+  });
+
   it("an instant that a service reckons by the process's clock is as far ahead after an advance", async () => {
     const handled: unknown[] = [];
     const { emit, advance } = await start({ mail: ({ n }) => void handled.push(n) });
@@ -299,10 +332,15 @@ describe("settled", () => {
       type: "RELIABLE_NOT_SETTLED",
       message: expect.stringContaining("waits for mail; paused: mail")
     });
+    // Its row comes with its check.
+    const { id } = await emit("order.created", {}, { strategy: "callback" });
+    expect(await errorOf(settled({ timeoutMs: 2000 }))).toMatchObject({
+      message: expect.stringMatching(new RegExp(`${id}\\) is \\w+, waits for mail; paused: mail`))
+    });
     const settling = settled();
     await broker.call("reliable.resume", { group: "mail" });
     await settling;
-    expect(emitted()).toMatchObject([{ status: "consumed" }]);
+    expect(emitted().map(({ status }) => status)).toEqual(["consumed", "consumed"]);
     await broker.destroyService(broker.getLocalService("stock") as Service);
     await emit("order.created", {});
     expect(await errorOf(settled({ timeoutMs: 60_000 }))).toMatchObject({

@@ -333,7 +333,7 @@ describe("settled", () => {
       message: expect.stringContaining("waits for mail; paused: mail")
     });
     // Its row comes with its check.
-    const { id } = await emit("order.created", {}, { strategy: "callback" });
+    const { id } = await emit("order.created", {}, { strategy: "callback", groups: "mail" });
     expect(await errorOf(settled({ timeoutMs: 2000 }))).toMatchObject({
       message: expect.stringMatching(new RegExp(`${id}\\) is \\w+, waits for mail; paused: mail`))
     });

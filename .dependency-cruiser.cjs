@@ -5,7 +5,7 @@
 const LAYERS = [
   ["src/index", "src/dashboard/command"],
   ["mixins"],
-  ["src/amqp-queue", "src/operator/repl", "src/dashboard"],
+  ["src/amqp-queue", "src/operator/repl", "src/dashboard", "src/testing"],
   ["src/runtime"],
   ["src/operator", "src/tracker", "src/sweeper", "src/emit", "src/consumer"],
   ["src/producer-rpc", "src/progress"],

@@ -185,6 +185,10 @@ export const ERRORS = {
     retryable: true,
     text: "stored; the node stopped while the emit waited for `waitFor`"
   },
+  RELIABLE_NOT_SETTLED: {
+    retryable: true,
+    text: "of the [test kit](../guide/testing.md#settled): what a test waits for does not come in `timeoutMs`, or not by time alone; `data.open` lists the messages that are open, and why"
+  },
   RELIABLE_UNAVAILABLE: {
     retryable: true,
     text: "a server does not answer; or an emit was refused at once, since its node is [overloaded](../guide/operating.md#overload) (`admission`) or too many wait for a server (`maxPending`): nothing was stored (`data.stored` is false), emit again after `data.retryAfterMs`"

@@ -139,6 +139,13 @@ export class Breaker<Answer> {
     else if (this.state === BREAKER.trial) this.#close();
   }
 
+  /** As at its beginning. */
+  reset(): void {
+    this.#open();
+    this.#close();
+    this.#patient.clear();
+  }
+
   get #threshold(): number {
     const { failures } = this.options;
     return this.state === BREAKER.trial ? Math.min(TRIAL_FAILURES, failures) : failures;

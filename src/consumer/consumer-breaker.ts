@@ -77,6 +77,12 @@ export class ConsumerBreaker {
     this.#follow(printable(`${name}: ${message}`).slice(0, MAX_ERROR));
   }
 
+  /** Closed, and knows of no failure. */
+  reset(): void {
+    this.#breaker.reset();
+    this.#follow();
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#timer?.stop();

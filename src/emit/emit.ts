@@ -11,21 +11,19 @@ import type { Store } from "../stores/store";
 import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
 import type { Admission } from "./admission";
-import type { Callback } from "./callback";
 import { type EmitItem, type EmitOptions, isLater, sendAtOf } from "./emit-options";
 import { businessWrite } from "./intent";
 import { emitMany, type Joined, type ManyParts } from "./many";
 import { type EmitSource, newMessage } from "./new-message";
-import type { Outbox } from "./outbox";
 import { leftOf } from "./published";
 import { schemaOf, validated } from "./schemas";
 import type { EmitConditions, EmitResult, Strategy } from "./strategy";
 
 export interface EmitterParts {
   nodeID: string;
-  callback: Callback;
+  callback: Strategy;
   /** Options that need a store. */
-  outbox: Outbox | undefined;
+  outbox: Strategy | undefined;
   store: Store | undefined;
   subscriptions: Subscriptions | undefined;
   metrics: Metrics;
@@ -185,7 +183,7 @@ export class Emitter {
     return this.parts.subscriptions?.waitingFor(event, groups) ?? groups ?? [ANY_GROUP];
   }
 
-  #outbox(): Outbox {
+  #outbox(): Strategy {
     return this.parts.outbox ?? this.#refuse();
   }
 

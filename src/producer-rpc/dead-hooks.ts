@@ -49,6 +49,11 @@ export class DeadHooks {
     this.#deaf = parts.events.on("dead", dead => this.#died(dead));
   }
 
+  /** Resolves when all deaths so far are told. */
+  idle(): Promise<void> {
+    return this.#calls;
+  }
+
   /** What has not begun is not called any more. */
   stop(): void {
     this.#deaf();

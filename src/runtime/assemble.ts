@@ -46,6 +46,7 @@ import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
 import { Tracker } from "../tracker/tracker";
 import { prefixOf, systemQueues } from "../wire/names";
+import type { Surroundings } from "./surroundings";
 import type { ServiceView } from "./traps";
 
 /** A node on the Moleculer side. */
@@ -76,6 +77,7 @@ export interface Foundation {
   load: Load;
   warnings: Warnings;
   events: Events;
+  surroundings: Surroundings;
   clock: Clock;
 }
 
@@ -139,8 +141,8 @@ export function assemble(foundation: Foundation): NodeParts {
       : undefined;
   const emitter = new Emitter({
     nodeID,
-    callback,
-    outbox: storage?.outbox,
+    callback: foundation.surroundings.strategy(callback),
+    outbox: storage && foundation.surroundings.strategy(storage.outbox),
     store,
     subscriptions,
     metrics,

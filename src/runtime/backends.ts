@@ -1,5 +1,5 @@
 import { AmqpCourier } from "../couriers/amqp/courier";
-import type { Courier, Publication } from "../couriers/courier";
+import { type Courier, type Publication, systemQueue } from "../couriers/courier";
 import { MemoryCourier } from "../couriers/memory/courier";
 import { ReliableError } from "../errors";
 import { Signatures } from "../inbound/signatures";
@@ -11,6 +11,8 @@ import { EmbeddedStore } from "../stores/embedded/store";
 import { MongoStore } from "../stores/mongo/store";
 import type { Store } from "../stores/store";
 import type { Metrics } from "../telemetry/metrics";
+import { systemQueues } from "../wire/names";
+import type { Surroundings } from "./surroundings";
 
 /** Which implementation is behind each interface. */
 export interface Backends {
@@ -22,8 +24,8 @@ export interface Backends {
 interface Where {
   nodeID: string;
   namespace: string;
+  surroundings: Surroundings;
   logger: Logger;
-  clock: Clock;
 }
 
 /** Undefined without a key. Throws RELIABLE_BAD_OPTION. */
@@ -51,11 +53,12 @@ export function backendsOf({ amqp, mongo, redis, path }: NodeOptions): Backends 
 
 export function newCourier(
   { amqp, confirmTimeoutMs, window, repairEveryMs, observer }: NodeOptions,
-  { nodeID, namespace, logger, clock }: Where,
+  { nodeID, namespace, logger, surroundings }: Where,
   signatures: Signatures | undefined
 ): Courier {
   const sign = signatures && ((publication: Publication) => signatures.sign(publication));
-  if (!amqp) return new MemoryCourier({ namespace, sign, logger, clock });
+  const { clock } = surroundings;
+  if (!amqp) return new MemoryCourier({ namespace: surroundings.place(namespace), sign, logger, clock });
   const given = typeof amqp === "string" || Array.isArray(amqp) ? { urls: amqp } : amqp;
   return new AmqpCourier({
     urls: given.urls,
@@ -72,15 +75,26 @@ export function newCourier(
   });
 }
 
-export function newStore(options: NodeOptions, { namespace, logger, clock }: Where): Store | undefined {
+export function newStore(options: NodeOptions, { namespace, logger, surroundings }: Where): Store | undefined {
   const { mongo, database, path, observer } = options;
   const { store } = backendsOf(options);
+  const { clock } = surroundings;
   if (store === "mongodb")
     return new MongoStore({
       ...(withTls(mongo) ?? { client: mongo }),
       ...{ database, namespace, indexes: !observer, logger, clock }
     });
-  return store === "embedded" ? new EmbeddedStore({ path, namespace, logger, clock }) : undefined;
+  if (store === "none") return undefined;
+  const transactions = surroundings.transactions?.(namespace);
+  return new EmbeddedStore({ path, namespace: surroundings.place(namespace), logger, clock, transactions });
+}
+
+/** Those of the library itself. */
+export async function declareQueues(courier: Courier, namespace: string, store: Store | undefined): Promise<void> {
+  const own = systemQueues(namespace);
+  const { displaced, parked, checks, callbackReceipts, receipts } = own;
+  const queues = [displaced, parked, checks, callbackReceipts, ...(store ? [receipts] : [])];
+  await Promise.all(queues.map(name => courier.declare(systemQueue(name, own))));
 }
 
 /** What the node runs on and what that cannot do, for the log at start. */

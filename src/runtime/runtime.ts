@@ -1,22 +1,21 @@
-import { Deadline, withTimeout } from "../async/deadline";
+import { Deadline } from "../async/deadline";
 import { AnnouncedHistory } from "../consumer/announced-history";
-import { Consumer } from "../consumer/consumer";
+import type { Consumer } from "../consumer/consumer";
 import type { ConsumerSpec } from "../consumer/consumer-parts";
 import { decoding } from "../consumer/decoding";
-import { assertSameOptions } from "../consumer/same-options";
 import { type Courier, systemQueue } from "../couriers/courier";
 import type { Emitter } from "../emit/emit";
 import { noStore, notRunning } from "../emit/emit";
 import type { EmitOptions } from "../emit/emit-options";
 import type { EmitSource } from "../emit/new-message";
 import type { EmitResult } from "../emit/strategy";
-import { ReliableError } from "../errors";
+import type { ReliableError } from "../errors";
 import type { Signatures } from "../inbound/signatures";
 import type { DeadNews } from "../options/hooks";
 import { mergeNode } from "../options/merge";
 import type { NodeOptions, ServiceOptions } from "../options/options";
 import { checkTogether, nodeOptions } from "../options/resolve";
-import { type Clock, systemClock } from "../platform/clock";
+import type { Clock } from "../platform/clock";
 import { Warnings } from "../platform/warnings";
 import { runDeadHook } from "../producer-rpc/dead-hooks";
 import type { Store } from "../stores/store";
@@ -27,11 +26,20 @@ import { Metrics } from "../telemetry/metrics";
 import { systemQueues } from "../wire/names";
 import type { ResendAnswer, ResendRequest } from "../wire/resend";
 import { assemble, type Identity, type NodeParts, type Storage } from "./assemble";
-import { type Backends, backendsOf, describeBackends, newCourier, newSignatures, newStore } from "./backends";
+import {
+  type Backends,
+  backendsOf,
+  declareQueues,
+  describeBackends,
+  newCourier,
+  newSignatures,
+  newStore
+} from "./backends";
 import { checkNamespace } from "./names";
+import { newConsumer } from "./new-consumer";
 import { Services } from "./services";
-import { shutDown } from "./shutdown";
-import { warnOfLifetime } from "./transaction-lifetime";
+import { overtake, shutDown } from "./shutdown";
+import { assertFree, PROCESS, type Surroundings } from "./surroundings";
 import { Traps } from "./traps";
 
 type Phase = "created" | "starting" | "started" | "stopped";
@@ -47,11 +55,12 @@ type Phase = "created" | "starting" | "started" | "stopped";
  */
 export class Runtime {
   readonly metrics = new Metrics();
-  readonly load: Load;
   readonly events: Events;
-  readonly warnings: Warnings;
-  readonly services: Services;
-  readonly traps: Traps;
+  // By its clock; see `surround`.
+  load!: Load;
+  warnings!: Warnings;
+  services!: Services;
+  traps!: Traps;
   readonly #values: Record<string, unknown> = {};
   readonly #consumers = new Set<Consumer>();
   #phase: Phase = "created";
@@ -63,14 +72,25 @@ export class Runtime {
   #signatures: Signatures | undefined;
   #store: Store | undefined;
   #redis: RedisConnection | undefined;
-  readonly #announcedHistory: AnnouncedHistory;
+  #announcedHistory!: AnnouncedHistory;
   #parts: NodeParts | undefined;
+  #surroundings!: Surroundings;
 
-  constructor(
-    readonly identity: Identity,
-    readonly clock: Clock = systemClock
-  ) {
+  constructor(readonly identity: Identity) {
     this.events = new Events(identity.logger);
+    this.#goBy(PROCESS);
+  }
+
+  /** Puts others in place of the process's. Throws RELIABLE_BAD_OPTION once it has started, and of a second one. */
+  surround(by: Surroundings): void {
+    assertFree(this.identity.nodeID, this.#surroundings, this.#phase !== "created");
+    this.#goBy(by);
+  }
+
+  #goBy(surroundings: Surroundings): void {
+    const { identity } = this;
+    const { clock } = surroundings;
+    this.#surroundings = surroundings;
     this.warnings = new Warnings(identity.logger, clock);
     this.services = new Services(clock);
     this.load = new Load(clock, this.#consumers);
@@ -88,8 +108,12 @@ export class Runtime {
     mergeNode(this.#values, values, service);
   }
 
+  get clock(): Clock {
+    return this.#surroundings.clock;
+  }
+
   get options(): NodeOptions {
-    return this.#options ?? nodeOptions(this.#values);
+    return this.#options ?? this.#surroundings.options(nodeOptions(this.#values));
   }
 
   get backends(): Backends {
@@ -177,25 +201,36 @@ export class Runtime {
 
   async #open(): Promise<void> {
     const { identity, metrics, load, warnings, events, clock } = this;
-    const options = (this.#options = nodeOptions(this.#values));
+    const surroundings = this.#surroundings;
+    const options = (this.#options = surroundings.options(nodeOptions(this.#values)));
     const { logger, namespace } = identity;
     checkNamespace(namespace, options);
     checkTogether(options, this.#values);
     const signatures = (this.#signatures = newSignatures(options, { metrics, clock }));
-    const courier = (this.#courier = newCourier(options, { ...identity, clock }, signatures));
-    const store = (this.#store = newStore(options, { ...identity, clock }));
+    const courier = (this.#courier = newCourier(options, { ...identity, surroundings }, signatures));
+    const store = (this.#store = newStore(options, { ...identity, surroundings }));
     courier.on("error", error => events.emit("error", error, "courier"));
     store?.onUnavailable(error => events.emit("error", error, "store"));
     const starts = await Promise.allSettled([courier.start(), store?.start()]);
     for (const start of starts) if (start.status === "rejected") throw start.reason;
-    if (!options.observer) await this.#declareQueues(courier, store);
+    if (!options.observer) await declareQueues(courier, namespace, store);
     // Only nodes that can sweep need the lease.
     if (store && options.redis) this.#redis = await connectRedis(options.redis, logger, clock);
-    const redis = this.#redis;
-    const consumers = this.#consumers;
     this.#parts = assemble({
-      ...{ identity, options, courier, signatures, store, redis, consumers, metrics, load, warnings, events, clock },
-      announcedHistory: this.#announcedHistory
+      ...{
+        redis: this.#redis,
+        consumers: this.#consumers,
+        identity,
+        options,
+        courier,
+        signatures,
+        store,
+        metrics,
+        load,
+        warnings,
+        events
+      },
+      ...{ surroundings, clock, announcedHistory: this.#announcedHistory }
     });
     const { storage } = this.#parts;
     await Promise.all([storage?.subscriptions.start(), !options.observer && storage?.ownStore.learn()]);
@@ -203,13 +238,6 @@ export class Runtime {
     await storage?.pauseMarks.start();
     this.#parts.gauges.start();
     this.#parts.history.start();
-  }
-
-  async #declareQueues(courier: Courier, store: Store | undefined): Promise<void> {
-    const own = systemQueues(this.identity.namespace);
-    const { displaced, parked, checks, callbackReceipts, receipts } = own;
-    const queues = [displaced, parked, checks, callbackReceipts, ...(store ? [receipts] : [])];
-    await Promise.all(queues.map(name => courier.declare(systemQueue(name, own))));
   }
 
   /**
@@ -243,7 +271,7 @@ export class Runtime {
   emit(source: EmitSource, event: string, payload: unknown, options: EmitOptions): Promise<EmitResult> {
     if (this.#phase !== "started" || !this.#parts) return Promise.reject(this.#notRunning(event));
     this.traps.emitted(event);
-    return this.#parts.emitter.emit(source, event, payload, options);
+    return this.#parts.emitter.emit(source, event, payload, this.#surroundings.emit(options));
   }
 
   /** Throws RELIABLE_NOT_STARTED, RELIABLE_STOPPED. */
@@ -273,28 +301,11 @@ export class Runtime {
   async consume(spec: ConsumerSpec): Promise<Consumer> {
     const courier = this.#courier;
     if (this.#phase !== "started" || !courier) throw this.#notRunning();
-    const store = this.storage?.store;
-    if (spec.options.inbox === "transaction" && !store?.features.transactions) {
-      throw new ReliableError(
-        "RELIABLE_BAD_CONSUMER",
-        `The handler of '${spec.pattern}' in group ${spec.group} wants inbox: "transaction", which needs MongoDB on this node (option 'mongo').`,
-        { option: "inbox", event: spec.pattern, group: spec.group }
-      );
-    }
-    if (spec.options.inbox === "transaction" && store)
-      await warnOfLifetime(spec, store, this.identity.logger, this.clock);
-    assertSameOptions(spec, this.#consumers);
-    const { identity, metrics, warnings, events, clock } = this;
-    const { logger, nodeID, namespace } = identity;
-    const consumer = new Consumer(
-      { ...spec, handle: this.#handleOf(spec) },
-      {
-        ...{ courier, signatures: this.#signatures, queues: systemQueues(namespace) },
-        ...{ inbox: store?.inbox, rows: this.storage?.ownRows },
-        ...{ metrics, warnings, events, clock, logger, nodeID, namespace },
-        ...(!store && { announcedHistory: this.#announcedHistory })
-      }
-    );
+    const { identity, storage, metrics, warnings, events, clock } = this;
+    const consumer = await newConsumer(spec, {
+      ...{ identity, courier, signatures: this.#signatures, storage, announcedHistory: this.#announcedHistory },
+      ...{ consumers: this.#consumers, metrics, warnings, events, clock, handleOf: of => this.#handleOf(of) }
+    });
     this.#consumers.add(consumer);
     try {
       await consumer.start();
@@ -315,13 +326,12 @@ export class Runtime {
 
   /** With an admission what it emits is known to be of a delivery, and its load is watched. */
   #handleOf(spec: ConsumerSpec): ConsumerSpec["handle"] {
-    if (spec.foreign) return spec.handle;
-    const handle = decoding(spec.handle, spec.decode);
+    const own = this.#surroundings.handler(spec);
+    if (spec.foreign) return own;
+    const handle = decoding(own, spec.decode);
     if (!this.options.admission) return handle;
-    const { load } = this;
-    const { group } = spec;
-    return load.watch(
-      (...given) => this.#parts?.admission.handling(group, () => handle(...given)) ?? handle(...given),
+    return this.load.watch(
+      (...given) => this.#parts?.admission.handling(spec.group, () => handle(...given)) ?? handle(...given),
       spec
     );
   }
@@ -339,18 +349,9 @@ export class Runtime {
     this.traps.stop();
     const overtakes = this.#phase === "starting";
     this.#phase = "stopped";
-    if (overtakes) {
-      // What the start waits for fails at once, and the start closes what it has made.
-      void this.#store?.close(0);
-      await this.#courier?.close(0, 0);
-      const starting = this.#starting ?? Promise.resolve();
-      await withTimeout(
-        starting.catch(() => undefined),
-        deadline.toClose,
-        this.clock
-      );
-      return;
-    }
+    const { clock } = this;
+    const begun = { store: this.#store, courier: this.#courier, starting: this.#starting, clock };
+    if (overtakes) return overtake(begun, deadline);
     await this.#close(deadline);
     this.#starting = this.#tracking = undefined;
   }

@@ -77,3 +77,24 @@ export async function shutDown(
   await store?.close(deadline.toClose);
   await redis?.close();
 }
+
+/** Of a node that is still starting: what the start waits for fails at once, and it closes what it has made. */
+export async function overtake(
+  {
+    courier,
+    store,
+    starting = Promise.resolve(),
+    clock
+  }: Pick<Stoppable, "courier" | "store" | "clock"> & {
+    starting: Promise<void> | undefined;
+  },
+  deadline: Deadline
+): Promise<void> {
+  void store?.close(0);
+  await courier?.close(0, 0);
+  await withTimeout(
+    starting.catch(() => undefined),
+    deadline.toClose,
+    clock
+  );
+}

@@ -43,6 +43,10 @@ export class Pruning {
     this.#running = this.#run(() => may() && !this.#end.signal.aborted).finally(() => (this.#running = undefined));
   }
 
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
   /** At the end of its page. */
   async stop(deadline: Deadline): Promise<void> {
     this.#end.abort();

@@ -97,6 +97,12 @@ export class Sweeper {
     return this.leases?.mode ?? "unlocked";
   }
 
+  /** Resolves when no pass of the loop and no pruning is under way. */
+  async idle(): Promise<void> {
+    await this.#pass?.catch(() => undefined);
+    await this.#pruning.idle();
+  }
+
   /** One pass now, without asking for the lease: claims in the store keep two passes apart. */
   once(): Promise<SweepCounts> {
     return sweep(this.parts, { token: "by-hand", stillHeld: () => true });

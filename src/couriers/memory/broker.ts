@@ -109,14 +109,19 @@ export class MemoryBroker {
       binding.queues.delete(name);
       if (binding.queues.size === 0) this.#bindings.delete(pattern);
     }
-    for (const queued of queue.ready.drain()) this.#leave(queued);
     for (const consumer of queue.consumers) for (const queued of consumer.held.values()) this.#leave(queued);
+    this.purge(queue);
+    return queue.consumers.splice(0);
+  }
+
+  /** What waits in it is gone: what is ready, and what is delayed. */
+  purge(queue: MemoryQueue): void {
+    for (const queued of queue.ready.drain()) this.#leave(queued);
     for (const [timer, queued] of queue.timers) {
       timer.stop();
       this.#leave(queued);
     }
     queue.timers.clear();
-    return queue.consumers.splice(0);
   }
 
   route(event: string): MemoryQueue[] {

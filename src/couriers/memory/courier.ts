@@ -55,6 +55,11 @@ export class MemoryCourier implements Courier {
     this.control = new MemoryControl();
   }
 
+  /** What all couriers of the namespace share; undefined while this one is not started. */
+  get broker(): MemoryBroker | undefined {
+    return this.#broker;
+  }
+
   get ready(): boolean {
     return this.#broker !== undefined;
   }
@@ -100,6 +105,15 @@ export class MemoryCourier implements Courier {
       shared.broker.destroy();
     }
     this.#listeners.emit("down");
+  }
+
+  /** All messages of the namespace are gone, also those in the hands of this courier's consumers, which go on. */
+  clear(): void {
+    const broker = this.#broker;
+    if (!broker) return;
+    for (const consumption of this.#consumptions) consumption.detach(false);
+    for (const queue of broker.queues.values()) broker.purge(queue);
+    for (const consumption of this.#consumptions) consumption.attach(broker);
   }
 
   on<E extends keyof CourierEvents>(event: E, listener: (...args: CourierEvents[E]) => void): () => void {

@@ -88,7 +88,7 @@ export class EmbeddedCollection implements Collection {
   async tryAgain(): Promise<void> {
     if (!this.#file || !this.place?.faults.stops(this.place.path)) return;
     const file = this.#file;
-    await this.#step(false, () => this.#written(() => file.tryAgain(() => this.#rows())));
+    await this.#step(false, () => this.#written(() => file.tryAgain(() => this.rows())));
   }
 
   async insert(docs: Doc[]): Promise<boolean[]> {
@@ -143,7 +143,7 @@ export class EmbeddedCollection implements Collection {
   }
 
   estimate(): Promise<number> {
-    return this.#step(true, () => Promise.resolve(this.#rows().length));
+    return this.#step(true, () => Promise.resolve(this.rows().length));
   }
 
   async remove(filter: Filter): Promise<number> {
@@ -166,7 +166,7 @@ export class EmbeddedCollection implements Collection {
     for (const step of steps) outcomes.push(await outcomeOf(step, journal));
     if (!file || !journal?.size) return outcomes;
     try {
-      await this.#written(() => file.write(journal.lines, () => this.#rows()));
+      await this.#written(() => file.write(journal.lines, () => this.rows()));
     } catch (thrown) {
       await this.#restore(journal);
       const again: Outcome[] = [];
@@ -203,7 +203,7 @@ export class EmbeddedCollection implements Collection {
     const { path, faults, clock } = this.place as Place;
     if (clock.monotonic() < this.#compactAgainAt) return;
     try {
-      await file.rewrite(this.#rows());
+      await file.rewrite(this.rows());
       this.#appended = 0;
       faults.compacted(path);
     } catch (thrown) {
@@ -227,7 +227,7 @@ export class EmbeddedCollection implements Collection {
 
   async #updated({ filter, change, upsert = false }: Operation, journal: Journal | undefined): Promise<number> {
     // NeDB keeps the objects of a change themselves, in every document that it changes.
-    const own = structuredClone(change.$set ? { ...change, $set: toStored(change.$set) } : change);
+    const own = copied(change.$set ? { ...change, $set: toStored(change.$set) } : change);
     const before = new Map(journal && (await this.#matching(filter)).map(row => [row._id, row]));
     // MongoDB pulls nothing out of a list that is not there; NeDB throws.
     for (const list of Object.keys(own.$pull ?? {}))
@@ -247,7 +247,8 @@ export class EmbeddedCollection implements Collection {
     return numAffected;
   }
 
-  #rows(): Doc[] {
+  /** All of them as they are now, those too whose change is not written yet. Not to be changed. */
+  rows(): Doc[] {
     return this.#db.getAllData<Doc>() as Doc[];
   }
 
@@ -262,4 +263,12 @@ async function outcomeOf(step: Step, journal: Journal | undefined): Promise<Outc
   } catch (thrown) {
     return { thrown };
   }
+}
+
+/** `structuredClone` makes dates of another realm where a test framework has one for each test file (Jest). */
+function copied<T>(value: T): T {
+  if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) return value;
+  if (value instanceof Date) return new Date(value) as T;
+  if (Array.isArray(value)) return value.map(copied) as T;
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, copied(part)])) as T;
 }

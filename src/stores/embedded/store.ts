@@ -6,9 +6,10 @@ import type { Clock } from "../../platform/clock";
 import type { Logger } from "../../platform/logger";
 import { processShared, sameVersion, VERSION } from "../../platform/process-shared";
 import { fileNameFault, fileNameOf } from "../../wire/names";
-import { COLLECTION_NAMES, type CollectionName, type Collections, type Database } from "../documents/collection";
+import { COLLECTION_NAMES, type CollectionName, type Database } from "../documents/collection";
 import { Documents } from "../documents/documents";
 import { INDEXES } from "../documents/indexes";
+import type { Transactions } from "../documents/transactions";
 import type { Store, StoreFeatures } from "../store";
 import { EmbeddedCollection } from "./collection";
 import { syncFolder } from "./data-file";
@@ -23,6 +24,8 @@ export interface EmbeddedStoreOptions {
   namespace: string;
   logger: Logger;
   clock: Clock;
+  /** What it has no transactions of its own for. @default all that needs one is refused */
+  transactions?: Transactions | undefined;
 }
 
 type Data = Record<CollectionName, EmbeddedCollection>;
@@ -55,11 +58,11 @@ async function makeFolder(path: string): Promise<void> {
 
 /** The collections while the store is open. */
 class EmbeddedDatabase implements Database {
-  data: Collections | undefined;
+  data: Data | undefined;
 
   constructor(private readonly clock: Clock) {}
 
-  get collections(): Collections {
+  get collections(): Data {
     if (this.data) return this.data;
     throw new ReliableRetryableError("RELIABLE_UNAVAILABLE", "The embedded store is not open.", { store: "embedded" });
   }
@@ -86,12 +89,17 @@ export class EmbeddedStore extends Documents implements Store {
 
   constructor(options: EmbeddedStoreOptions) {
     const database = new EmbeddedDatabase(options.clock);
-    super(database, NO_TRANSACTIONS);
-    const { path, namespace } = options;
+    super(database, options.transactions ?? NO_TRANSACTIONS);
+    const { path, namespace, transactions } = options;
     this.#options = options;
     this.#database = database;
-    this.features = { durable: path !== undefined, shared: false, transactions: false };
+    this.features = { durable: path !== undefined, shared: false, transactions: transactions !== undefined };
     this.#place = JSON.stringify([path === undefined ? null : resolve(path), namespace]);
+  }
+
+  /** As they are in this process's memory. Throws RELIABLE_UNAVAILABLE while it is not open. */
+  get collections(): Readonly<Data> {
+    return this.#database.collections;
   }
 
   get ready(): boolean {

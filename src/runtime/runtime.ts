@@ -289,7 +289,7 @@ export class Runtime {
     const consumer = new Consumer(
       { ...spec, handle: this.#handleOf(spec) },
       {
-        ...{ courier, signatures: this.#signatures, queues: systemQueues(namespace) },
+        ...{ courier, signatures: this.#signatures, spans: this.#parts?.spans, queues: systemQueues(namespace) },
         ...{ inbox: store?.inbox, rows: this.storage?.ownRows },
         ...{ metrics, warnings, events, clock, logger, nodeID, namespace },
         ...(!store && { announcedHistory: this.#announcedHistory })

@@ -44,6 +44,7 @@ export const HEADER = {
   /** It is to be handled although its original may have been. */
   again: "x-reliable-again",
   traceparent: "traceparent",
+  tracestate: "tracestate",
   /** Of all that is not for people only; see `signature.ts`. */
   signature: "x-reliable-signature"
 } as const;
@@ -203,6 +204,7 @@ export function headersOf(
   // The handler's context has the producer, where no other is said.
   if (origin.caller && origin.caller !== message.producer) headers[HEADER.caller] = printable(origin.caller);
   if (origin.traceparent) headers[HEADER.traceparent] = printable(origin.traceparent);
+  if (origin.tracestate) headers[HEADER.tracestate] = origin.tracestate;
   if (!isEmpty(message.meta)) headers[HEADER.meta] = JSON.stringify(message.meta);
   if (!isEmpty(message.headers)) headers[HEADER.headers] = JSON.stringify(message.headers);
   if (message.encoded) headers[HEADER.encoded] = true;
@@ -314,11 +316,21 @@ export function parseEnvelope(wire: Wire): Envelope {
       traceparent: text(HEADER.traceparent)
     }
   };
+  const { [HEADER.tracestate]: tracestate } = headers;
+  if (envelope.origin.traceparent && isTracestate(tracestate)) envelope.origin.tracestate = tracestate;
   if (encoded) envelope.encoded = true;
   if (counted !== undefined) envelope.counted = counted;
   if (store !== undefined) envelope.store = store;
   if (replay) envelope.replay = replay;
   return envelope;
+}
+
+/** So much of it W3C wants to be passed on, and a message's headers have a limit. */
+const MAX_TRACESTATE = 512;
+
+/** By W3C what cannot be read is left out, and harms nothing else: no message is parked for it. */
+export function isTracestate(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && value.length <= MAX_TRACESTATE && !hasControl(value);
 }
 
 /** A number that counts from 1: attempts, rounds. */

@@ -1,9 +1,19 @@
-import { SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import { context, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import type { SpanProcessor } from "@opentelemetry/sdk-trace-base";
 import { describe, expect, it, vi } from "vitest";
 import { backend, type Cluster, cluster, until } from "../support/brokers";
-import { courierOf, rowOf } from "../support/runtime";
-import { consumer, emitter, emitterOf, errorOf, oneNode, reaches, serviceOf, subscribed } from "../support/services";
+import { courierOf, foreignGroup, rowOf } from "../support/runtime";
+import {
+  consumer,
+  emitter,
+  emitterOf,
+  errorOf,
+  oneNode,
+  reaches,
+  serviceOf,
+  story,
+  subscribed
+} from "../support/services";
 import { idOf, linksOf, telemetry, told, traceOf } from "../support/telemetry";
 
 const on = { openTelemetry: true };
@@ -99,6 +109,24 @@ describe("an emit", () => {
     const traceparent = `00-${traceOf(send)}-${idOf(send)}-01`;
     expect((await rowOf(broker, id)).origin).toMatchObject({ traceparent });
     expect(seen).toMatchObject([{ reliable: { traceparent } }]);
+  });
+
+  it("brings a tracestate along, to every attempt and to consumers in other languages", async () => {
+    const made = cluster();
+    const { operation, spans } = telemetry();
+    const { broker, emit } = await oneNode(made, [stock(made, failing(1))]);
+    const { deliveries } = await foreignGroup(broker, "audit", "order.created");
+    await subscribed(broker, 2);
+    const request = { traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", tracestate: "vendor=1" };
+    const { id } = await context.with(propagation.extract(ROOT_CONTEXT, request), () => emit("order.created", {}));
+    const processes = await operation("process", 2);
+    await until(() => deliveries.length);
+    const send = spans().find(({ kind }) => kind === SpanKind.PRODUCER);
+    const trace = { traceparent: `00-0af7651916cd43dd8448eb211c80319c-${idOf(send)}-01`, tracestate: "vendor=1" };
+    expect(deliveries[0]?.headers).toMatchObject(trace);
+    expect((await rowOf(broker, id)).origin).toMatchObject(trace);
+    expect(processes.map(span => span.spanContext().traceState?.serialize())).toEqual(["vendor=1", "vendor=1"]);
+    expect(await story(broker, id)).toMatchObject({ traceID: "0af7651916cd43dd8448eb211c80319c" });
   });
 
   it("is below the traceparent that came with its context, where no span is active", async () => {

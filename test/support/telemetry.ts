@@ -42,13 +42,16 @@ export function telemetry({ propagator, processor, sampler }: Setup = {}): Telem
     propagation.disable();
   });
   const spans = () => exporter.getFinishedSpans();
+  const of = (type: string) => spans().filter(({ attributes }) => attributes["messaging.operation.type"] === type);
   return {
     spans,
-    operation: (type, count) =>
-      until(
-        () => spans().filter(({ attributes }) => attributes["messaging.operation.type"] === type),
-        found => found.length === count
-      )
+    async operation(type, count) {
+      await until(
+        () => spans().map(({ name }) => name),
+        () => of(type).length === count
+      );
+      return of(type);
+    }
   };
 }
 

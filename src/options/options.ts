@@ -198,8 +198,8 @@ export const OPTIONS = {
   lifecycleEvents: perNode(oneOf([false, "emit", "broadcast"], false)),
   /**
    * Spans of messages (send, process, settle) through your `@opentelemetry/api`, which must be installed, by the semantic
-   * conventions for messaging. They are in development upstream: names may change with a minor version of this package.
-   * Beside Moleculer's own tracer. Costs some 20 µs a message; see docs/guide/metrics-and-tracing.md.
+   * conventions for messaging; those are in development, so names may change with a minor version of this package. They
+   * are beside Moleculer's own, and cost some 30 µs of the processor a message; see docs/guide/metrics-and-tracing.md.
    */
   openTelemetry: perNode(flag(false)),
   /**

@@ -129,7 +129,10 @@ export class Handling {
     const span = this.parts.spans?.process(envelope, delivery, this.spec.group);
     const course: Course = { started: this.parts.clock.monotonic(), runs: 0, era: breaker?.begin() ?? 0, span };
     const handle = () => this.#handle(delivery, envelope, course);
-    return { course, work: span ? span.run(handle) : handle(), end: TIMED_OUT };
+    const work = span ? span.run(handle) : handle();
+    // The store of its transaction is away: the delivery stays unacked.
+    if (span) work.catch(error => span.end(error));
+    return { course, work, end: TIMED_OUT };
   }
 
   /** Or TIMED_OUT: noticed by one timer for all, some 100 ms late. */

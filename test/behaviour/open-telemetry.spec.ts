@@ -200,6 +200,21 @@ describe("an emit", () => {
     expect(process?.parentSpanContext?.spanId).toBe(idOf(create));
   });
 
+  it("with a business write is created with it, and sent after it", async () => {
+    const made = cluster();
+    const { operation } = telemetry();
+    const mixin = made.mixin({ ...on, sources: ["orders.find"] });
+    const orders = { name: "orders", mixins: [mixin], actions: { find: () => ({}) } };
+    const broker = await made.node("node-1", [orders, stock(made, () => undefined)]);
+    const commit = () => within("write", async () => undefined);
+    await within("request", () =>
+      serviceOf(broker, "orders").reliableEmit("order.created", {}, { commit, source: { action: "orders.find" } })
+    );
+    const [create] = await operation("create", 1);
+    const [send] = await operation("send", 1);
+    expect([send?.parentSpanContext?.spanId, linksOf(send)]).toEqual([idOf(create), [idOf(create)]]);
+  });
+
   it("to several named groups is created, and sent to each of them", async () => {
     const made = cluster();
     const { operation } = telemetry();
@@ -343,6 +358,27 @@ describe("what is sent again", () => {
     expect(settled.map(span => span.parentSpanContext?.spanId)).toEqual([idOf(process), idOf(send)]);
     expect(spans()).toHaveLength(4);
   });
+});
+
+it("a handler that is late has failed when its time is up, and its end changes nothing", async () => {
+  const made = cluster();
+  const { operation } = telemetry();
+  let finish = () => undefined as void;
+  const finished = new Promise<void>(resolve => (finish = resolve));
+  const slow = consumer(made.mixin(on), "stock", "order.created", () => finished, {
+    reliable: { handlerTimeoutMs: 50, inbox: false }
+  });
+  const { broker, emit } = await oneNode(made, [slow]);
+  const { id } = await emit("order.created", {}, { maxAttempts: 1 });
+  const [late] = await operation("process", 1);
+  expect(late).toMatchObject({
+    status: { code: SpanStatusCode.ERROR },
+    attributes: { "error.type": "RELIABLE_HANDLER_TIMEOUT" }
+  });
+  await operation("settle", 1);
+  finish();
+  await reaches(broker, id, "consumed");
+  await operation("settle", 1);
 });
 
 describe("telemetry that fails", () => {

@@ -1,4 +1,5 @@
 import * as real from "@opentelemetry/api";
+import * as lowest from "opentelemetry-api-lowest";
 import { describe, expect, it, vi } from "vitest";
 import type { Courier, Delivery } from "../../src/couriers/courier";
 import { systemClock } from "../../src/platform/clock";
@@ -13,9 +14,35 @@ const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const SPAN = "b7ad6b7169203331";
 const traceparent = `00-${TRACE}-${SPAN}-01`;
 
-it("what is used of the API is there, as it is written down", () => {
-  const api: OpenTelemetryApi = real;
-  expect(loadOpenTelemetry()).toMatchObject({ SpanKind: api.SpanKind, SpanStatusCode: api.SpanStatusCode });
+it("what is used of the API is there, as it is written down, in the lowest version that package.json admits too", () => {
+  const apis: OpenTelemetryApi[] = [real, lowest, loadOpenTelemetry()];
+  const shapeOf = (value: object, depth: number): object =>
+    Object.fromEntries(
+      Object.entries(value).map(([name, part]) => [
+        name,
+        depth && typeof part === "object" ? shapeOf(part as object, depth - 1) : typeof part
+      ])
+    );
+  for (const api of apis) {
+    const { context, propagation, trace } = api;
+    const tracer = trace.getTracer("test", "1", { schemaUrl: "https://opentelemetry.io/schemas/1.44.0" });
+    const span = tracer.startSpan("one", { kind: api.SpanKind.CLIENT, attributes: {} }, context.active());
+    const carrier = {};
+    const above = trace.setSpan(api.ROOT_CONTEXT, span);
+    propagation.inject(above, carrier);
+    const set = trace.setSpanContext(propagation.extract(api.ROOT_CONTEXT, carrier), span.spanContext());
+    expect(trace.getSpanContext(set)).toEqual(span.spanContext());
+    expect(api.isSpanContextValid(span.spanContext())).toBe(false);
+    expect(context.with(above, () => 42)).toBe(42);
+    span.setAttributes({ a: 1 });
+    span.setStatus({ code: api.SpanStatusCode.ERROR, message: "no" });
+    span.updateName("two");
+    span.recordException({ name: "Error", message: "no" });
+    span.end();
+  }
+  expect(shapeOf({ kinds: real.SpanKind, codes: real.SpanStatusCode }, 1)).toEqual(
+    shapeOf({ kinds: lowest.SpanKind, codes: lowest.SpanStatusCode }, 1)
+  );
 });
 
 describe("trace context", () => {

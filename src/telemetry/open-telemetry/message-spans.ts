@@ -21,7 +21,7 @@ export interface MessageSpansParts {
 
 /** A span that somebody has to end. */
 export interface OpenSpan {
-  /** Of what went well there is no error. */
+  /** Of what went well there is no error. The first end counts. */
   end(error?: unknown): void;
 }
 
@@ -127,7 +127,7 @@ export class MessageSpans {
     const context = this.#safely("context", () => api.trace.setSpan(above, span)) ?? above;
     return {
       run: work => this.#run(context, work),
-      end: error => this.#end(span, error),
+      ...this.#open(span),
       settle: () => this.#settle(envelope, delivery, group, context)
     };
   }
@@ -140,7 +140,17 @@ export class MessageSpans {
   #settle(envelope: Envelope, delivery: Delivery, group: string, above: Context): OpenSpan | undefined {
     const attributes = this.#attributes.ofDelivery("settle", envelope, delivery, group);
     const span = this.#start(this.parts.api.SpanKind.CLIENT, attributes, above);
-    return span && { end: error => this.#end(span, error) };
+    return span && this.#open(span);
+  }
+
+  #open(span: Span): OpenSpan {
+    let open = true;
+    return {
+      end: error => {
+        if (open) this.#end(span, error);
+        open = false;
+      }
+    };
   }
 
   /**

@@ -17,10 +17,9 @@ import {
 import { idOf, linksOf, telemetry, told, traceOf } from "../support/telemetry";
 
 const on = { openTelemetry: true };
-const own = trace.getTracer("the user's own");
 /** As in a request that is traced. */
 const within = <T>(name: string, work: () => Promise<T>): Promise<T> =>
-  own.startActiveSpan(name, span => work().finally(() => span.end()));
+  trace.getTracer("the user's own").startActiveSpan(name, span => work().finally(() => span.end()));
 
 const stock = (made: Cluster, handler: () => unknown, options: object = {}) =>
   consumer(made.mixin({ ...on, ...options }), "stock", "order.created", handler);
@@ -131,7 +130,7 @@ describe("an emit", () => {
 
   it("is below the traceparent that came with its context, where no span is active", async () => {
     const made = cluster();
-    const { operation } = telemetry();
+    const { operation, spans } = telemetry();
     const { emit } = await oneNode(made, [stock(made, () => undefined)]);
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     await emit("order.created", {}, { headers: { traceparent }, waitFor: "consumed" });
@@ -139,6 +138,10 @@ describe("an emit", () => {
     const [process] = await operation("process", 1);
     expect(send?.parentSpanContext).toMatchObject({ spanId: "b7ad6b7169203331", isRemote: true });
     expect([traceOf(send), traceOf(process)]).toEqual(Array(2).fill("0af7651916cd43dd8448eb211c80319c"));
+    await within("request", () => emit("order.created", {}, { headers: { traceparent } }));
+    const [, below] = await operation("send", 2);
+    const request = spans().find(({ name }) => name === "request");
+    expect(below?.parentSpanContext?.spanId).toBe(idOf(request));
   });
 
   it("of a handler is below the handler", async () => {
@@ -363,7 +366,7 @@ describe("what is sent again", () => {
 it("a handler that is late has failed when its time is up, and its end changes nothing", async () => {
   const made = cluster();
   const { operation } = telemetry();
-  let finish = () => undefined as void;
+  let finish = (): void => undefined;
   const finished = new Promise<void>(resolve => (finish = resolve));
   const slow = consumer(made.mixin(on), "stock", "order.created", () => finished, {
     reliable: { handlerTimeoutMs: 50, inbox: false }

@@ -117,6 +117,17 @@ it.each([
   expect(attributes["messaging.destination.name"]).toBe(expected);
 });
 
+it("a span ends once: what comes after a stop changes nothing", () => {
+  const end = vi.fn();
+  const span = { setAttributes: vi.fn(), setStatus: vi.fn(), recordException: vi.fn(), end };
+  const api = { ...(real as OpenTelemetryApi), trace: { ...real.trace, getTracer: () => ({ startSpan: () => span }) } };
+  const parts = { courier: courier(), exchange: "ex", warnings: { warn: vi.fn() } as unknown as Warnings };
+  const open = new MessageSpans({ ...parts, clock: systemClock, api: api as never }).settle(envelope, delivery, "g");
+  open?.end(new Error("stopped"));
+  open?.end();
+  expect(end).toHaveBeenCalledTimes(1);
+});
+
 describe("a context manager that fails", () => {
   const failing = (order: "before" | "after"): OpenTelemetryApi => ({
     ...(real as OpenTelemetryApi),

@@ -8,6 +8,7 @@ import type { Warnings } from "../platform/warnings";
 import type { InboxStore } from "../stores/store";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
+import type { MessageSpans } from "../telemetry/open-telemetry/message-spans";
 import type { Envelope } from "../wire/envelope";
 import type { Queues } from "../wire/names";
 import type { ReceiptItem } from "../wire/receipt";
@@ -72,6 +73,8 @@ export interface ConsumerParts {
   announcedHistory?: AnnouncedHistory | undefined;
   queues: Queues;
   metrics: Metrics;
+  /** Undefined = no OpenTelemetry. */
+  spans?: MessageSpans | undefined;
   logger: Logger;
   warnings: Warnings;
   events: Events;

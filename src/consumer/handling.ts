@@ -3,6 +3,7 @@ import { ExpiringSet } from "../async/expiring-set";
 import { HandlerTransaction } from "../async/handler-transaction";
 import type { Delivery } from "../couriers/courier";
 import { ReliableRetryableError } from "../errors";
+import type { ProcessSpan } from "../telemetry/open-telemetry/message-spans";
 import type { Envelope } from "../wire/envelope";
 import type { ReceiptItem } from "../wire/receipt";
 import type { ConsumerBreaker } from "./consumer-breaker";
@@ -67,7 +68,8 @@ export class Handling {
   #answerAgain(delivery: Delivery, envelope: Envelope): void {
     this.parts.metrics.duplicate(envelope.event, this.spec.group);
     const item = echoing(envelope, delivery, settle(envelope, {}, 0));
-    this.own.receipts.send({ address: envelope.receipt, item, delivery });
+    const settling = this.parts.spans?.settle(envelope, delivery, this.spec.group);
+    this.own.receipts.send({ address: envelope.receipt, item, delivery, settling });
   }
 
   /** One frame from the look-up until the receipt is under way: thousands of deliveries may be held. */
@@ -124,8 +126,13 @@ export class Handling {
       if (released) receipts.nack(delivery);
       return undefined;
     }
-    const course: Course = { started: this.parts.clock.monotonic(), runs: 0, era: breaker?.begin() ?? 0 };
-    return { course, work: this.#handle(delivery, envelope, course), end: TIMED_OUT };
+    const span = this.parts.spans?.process(envelope, delivery, this.spec.group);
+    const course: Course = { started: this.parts.clock.monotonic(), runs: 0, era: breaker?.begin() ?? 0, span };
+    const handle = () => this.#handle(delivery, envelope, course);
+    const work = span ? span.run(handle) : handle();
+    // The store of its transaction is away: the delivery stays unacked.
+    if (span) work.catch(error => span.end(error));
+    return { course, work, end: TIMED_OUT };
   }
 
   /** Or TIMED_OUT: noticed by one timer for all, some 100 ms late. */
@@ -155,6 +162,7 @@ export class Handling {
         `The handler of '${envelope.event}' in group ${group} did not answer within ${options.handlerTimeoutMs} ms${course.runs > 1 ? `, in ${course.runs} runs` : ""}.`,
         { id: envelope.id, event: envelope.event, group }
       );
+      course.span?.end(error);
       this.#settle(envelope, { error }, course, delivery);
       // The handler may still end after its timeout. If it succeeds then, a late `handled` receipt says so.
       void work.then(async late => {
@@ -162,6 +170,7 @@ export class Handling {
       });
       return;
     }
+    course.span?.end(end === "duplicate" ? undefined : end.error);
     if (end === "duplicate") return this.#answerAgain(delivery, envelope);
     if (end.error !== undefined) return this.#settle(envelope, end, course, delivery);
     return this.#handled(envelope, course, delivery);
@@ -182,6 +191,7 @@ export class Handling {
   async #handled(envelope: Envelope, course: Course, delivery?: Delivery): Promise<void> {
     // What is handled after its time is up says nothing about now.
     if (delivery) this.own.breaker?.succeeded(envelope, course.era);
+    const settling = delivery && course.span?.settle();
     const item = this.#itemOf(envelope, {}, course, delivery);
     this.parts.metrics.handled(envelope.event, this.spec.group, item.durationMs);
     const { id, handledAs } = envelope;
@@ -191,10 +201,11 @@ export class Handling {
     if (marks) await this.#mark(inbox, handledAs);
     if (this.#rows?.has(envelope) && (await this.#rows.write(item))) {
       if (delivery && !receipts.stopped) receipts.ack(delivery);
+      settling?.end();
       return;
     }
     if (inbox?.mode === true && !marks) await this.#mark(inbox, handledAs);
-    receipts.send({ address: envelope.receipt, item, ...(delivery && { delivery }) });
+    receipts.send({ address: envelope.receipt, item, ...(delivery && { delivery, settling }) });
   }
 
   /**
@@ -212,7 +223,7 @@ export class Handling {
   /** It has failed. */
   #settle(envelope: Envelope, end: HandlerEnd, course: Course, delivery: Delivery): void {
     const item = this.#itemOf(envelope, end, course, delivery);
-    const owed: Owed = { address: envelope.receipt, item, delivery };
+    const owed: Owed = { address: envelope.receipt, item, delivery, settling: course.span?.settle() };
     this.parts.metrics.failed(envelope.event, this.spec.group, item.durationMs);
     if (end.excused) item.excused = "this";
     else this.own.breaker?.failed(envelope, course.era, owed);
@@ -242,6 +253,7 @@ interface Begun {
 interface Course {
   readonly started: number;
   readonly era: number;
+  readonly span: ProcessSpan | undefined;
   runs: number;
 }
 

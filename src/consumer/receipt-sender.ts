@@ -5,6 +5,7 @@ import { backoffMs } from "../message/backoff";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
 import type { Warnings } from "../platform/warnings";
+import type { OpenSpan } from "../telemetry/open-telemetry/message-spans";
 import { WIRE_VERSION } from "../wire/envelope";
 import type { Queues } from "../wire/names";
 import { RECEIPT_TYPE, type ReceiptItem } from "../wire/receipt";
@@ -21,6 +22,8 @@ export interface Owed {
   item: ReceiptItem;
   /** Absent if the delivery was settled before (a handler that ran longer than its timeout). */
   delivery?: Delivery;
+  /** Ends with the ack. */
+  settling?: OpenSpan | undefined;
   /** It may have left this process. */
   sent?: true;
   /** The broker has refused the message it was in: from now on it goes alone, and not before this monotonic time. */
@@ -98,6 +101,8 @@ export class ReceiptSender {
   /** Gives up on the receipts that are left. Their deliveries stay unacked and are delivered again. */
   stop(): void {
     this.#end.abort();
+    for (const { settling } of this.#owed)
+      settling?.end(new Error("the node has stopped before the receipt was taken"));
   }
 
   #ackAll(): void {
@@ -196,6 +201,7 @@ export class ReceiptSender {
     const sent = new Set(batch);
     this.#owed = this.#owed.filter(owed => !sent.has(owed));
     this.#window.settle(batch.flatMap(({ delivery }) => delivery ?? []));
+    for (const { settling } of batch) settling?.end();
   }
 }
 

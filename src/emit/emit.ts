@@ -10,6 +10,7 @@ import type { Warnings } from "../platform/warnings";
 import type { Store } from "../stores/store";
 import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
+import type { MessageSpans, OpenSpan } from "../telemetry/open-telemetry/message-spans";
 import type { Admission } from "./admission";
 import { type EmitItem, type EmitOptions, isLater, sendAtOf } from "./emit-options";
 import { businessWrite } from "./intent";
@@ -32,6 +33,8 @@ export interface EmitterParts {
   emitTimeoutMs: number;
   admission: Admission;
   load: Load;
+  /** Undefined = no OpenTelemetry. */
+  spans?: MessageSpans | undefined;
 }
 
 /** `reliableEmit`: checks its arguments, then lets the strategy keep the message. */
@@ -74,11 +77,13 @@ export class Emitter {
       conditions.timeoutMs = leftOf(started + timeoutMs, clock);
     }
     const end = free || !admission.on ? undefined : this.#letIn(strategy, message, source.options, conditions);
+    const span = this.parts.spans?.emit(message, isSentAtOnce(message, strategy === callback, conditions));
     const { encode, decode } = source.options;
-    const emitted =
+    const emitting =
       encode || decode
         ? this.#emitEncoded(strategy, message, source.options, conditions)
         : strategy.emit(message, conditions);
+    const emitted = span ? spanned(emitting, span) : emitting;
     if (end && !waits) this.parts.load.cost(clock.monotonic() - started);
     try {
       const result = await emitted;
@@ -211,6 +216,22 @@ function aborting(session: unknown): () => Promise<void> {
     if (theirs.transaction === mine && theirs.inTransaction?.())
       await theirs.abortTransaction?.().catch(() => undefined);
   };
+}
+
+/** One publish follows, to all its groups or to the only one, before the emit resolves or right after it. */
+function isSentAtOnce({ groups, waiting, sendAt }: Message, isCallback: boolean, { write, session }: EmitConditions) {
+  return !write && !session && !sendAt && (isCallback || groups === undefined || waiting.length === 1);
+}
+
+async function spanned(emitting: Promise<EmitResult>, span: OpenSpan): Promise<EmitResult> {
+  try {
+    const result = await emitting;
+    span.end();
+    return result;
+  } catch (error) {
+    span.end(error);
+    throw error;
+  }
 }
 
 function outside(event: string): ReliableError {

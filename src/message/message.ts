@@ -153,7 +153,9 @@ export interface Origin {
   caller?: string;
   /** Node that emitted; `ctx.nodeID` in the handlers. */
   nodeID?: string;
+  /** W3C Trace Context. */
   traceparent?: string;
+  tracestate?: string;
 }
 
 /** Where to ask for the payload of an intended or callback message: an action and its params. */

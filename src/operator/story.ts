@@ -38,6 +38,8 @@ export interface MessageStory extends MessageRow {
   payload: unknown;
   meta: Record<string, unknown>;
   requestID?: string;
+  /** Of W3C Trace Context, where its emit had one. */
+  traceID?: string;
   bytes: number;
   /**
    * For a message to a queue that belongs to no group (`addAMQPJob`): the queue's name, and what settles the message.
@@ -69,6 +71,8 @@ export function toStory(message: Message, now: number): MessageStory {
   const foreign = queueTargetOfMessage(message);
   if (foreign) Object.assign(story, { queue: foreign.queue, settle: foreign.settle });
   if (message.origin.requestID) story.requestID = message.origin.requestID;
+  const traceID = message.origin.traceparent?.split("-")[1];
+  if (traceID) story.traceID = traceID;
   if (message.claim) story.claim = message.claim;
   if (message.encoded) story.encoded = true;
   if (message.partial) story.partial = true;

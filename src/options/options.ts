@@ -197,6 +197,12 @@ export const OPTIONS = {
    */
   lifecycleEvents: perNode(oneOf([false, "emit", "broadcast"], false)),
   /**
+   * Spans of messages (send, process, settle) through your `@opentelemetry/api`, which must be installed, by the semantic
+   * conventions for messaging; those are in development, so names may change with a minor version of this package. They
+   * are beside Moleculer's own, and cost some 30 µs of the processor a message; see docs/guide/metrics-and-tracing.md.
+   */
+  openTelemetry: perNode(flag(false)),
+  /**
    * `outbox`: message in the store first. `callback`: no store on the producer's path; a delayed check asks for it
    * afterwards.
    */

@@ -7,6 +7,7 @@ import { ANY_GROUP, type Message } from "../message/message";
 import { queueTargetOf, queueTargetOfMessage, settledByConfirm } from "../message/queue-target";
 import type { Clock } from "../platform/clock";
 import type { Metrics } from "../telemetry/metrics";
+import type { MessageSpans, SendSpan } from "../telemetry/open-telemetry/message-spans";
 import { NO_BODY } from "../wire/check";
 import { HEADER, headersOf, WIRE_VERSION } from "../wire/envelope";
 import type { Queues } from "../wire/names";
@@ -28,11 +29,14 @@ export interface PublisherOptions {
   store?: { readonly id: string | undefined } | undefined;
   /** Checks in one message, at most. @default 1 */
   checkBatch?: number;
+  /** Undefined = no OpenTelemetry. */
+  spans?: MessageSpans | undefined;
 }
 
 /** Turns messages into publishes; the first publish and every resend go through here. */
 export class MessagePublisher {
   readonly #store: PublisherOptions["store"];
+  readonly #spans: PublisherOptions["spans"];
   #planned: { message: Message; createdAt: Date; text: string } | undefined;
   readonly #checks: CheckBatches;
 
@@ -44,9 +48,10 @@ export class MessagePublisher {
     readonly nodeID: string,
     readonly metrics: Metrics,
     readonly clock: Clock,
-    { store, checkBatch = 1 }: PublisherOptions = {}
+    { store, checkBatch = 1, spans }: PublisherOptions = {}
   ) {
     this.#store = store;
+    this.#spans = spans;
     this.#checks = new CheckBatches({
       publish: (delayMs, publication) => courier.publish({ ...publication, to: { queue: queues.checks, delayMs } }),
       maxItems: checkBatch
@@ -184,20 +189,24 @@ export class MessagePublisher {
     turn?: number
   ): Promise<PublishResult> {
     const { _id: messageId, event: type, body, producer: appId } = message;
-    const publishing = this.courier.publish({
-      to,
-      messageId,
-      type,
-      body,
-      headers: this.#addressed(message, attempt, groups, "event" in to, turn),
-      appId
-    });
-    return (this.metrics.sink ? this.#timed(publishing, type) : publishing).catch(unsendable);
+    const span = this.#spans?.send(message, to, attempt, "queue" in to ? groups[0] : undefined);
+    const publishing = this.courier
+      .publish({
+        to,
+        messageId,
+        type,
+        body,
+        headers: this.#addressed(message, attempt, groups, "event" in to, turn),
+        appId
+      })
+      .catch(unsendable);
+    return this.metrics.sink || span ? this.#timed(publishing, type, span) : publishing;
   }
 
-  async #timed(publishing: Promise<PublishResult>, event: string): Promise<PublishResult> {
+  async #timed(publishing: Promise<PublishResult>, event: string, span: SendSpan | undefined): Promise<PublishResult> {
     const started = this.clock.monotonic();
     const result = await publishing;
+    span?.end(result);
     if (result.outcome === "confirmed") this.metrics.time("confirm.time", this.clock.monotonic() - started, event);
     return result;
   }

@@ -104,11 +104,12 @@ export class ProducerHandler {
   }
 
   async #send(
-    message: Message,
+    known: Message,
     steps: Step[],
     round: number | undefined,
     { sendsJobs }: ProducerLimits
   ): Promise<ResendAnswer> {
+    const message = round ? { ...known, round } : known;
     // The check goes first: if this process dies in between, the check comes again.
     const check = round ? await this.parts.publisher.check(message, round) : undefined;
     const results = await Promise.all(steps.map(step => this.#publish(message, step, sendsJobs)));

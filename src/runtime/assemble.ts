@@ -44,8 +44,10 @@ import { Gauges } from "../telemetry/gauges";
 import { HistoryWriter } from "../telemetry/history";
 import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
+import type { MessageSpans } from "../telemetry/open-telemetry/message-spans";
 import { Tracker } from "../tracker/tracker";
 import { prefixOf, systemQueues } from "../wire/names";
+import { newSpans } from "./backends";
 import type { Surroundings } from "./surroundings";
 import type { ServiceView } from "./traps";
 
@@ -90,6 +92,8 @@ export interface NodeParts {
   statusWaiter: StatusWaiter;
   gauges: Gauges;
   history: HistoryWriter;
+  /** Undefined = no OpenTelemetry. */
+  spans: MessageSpans | undefined;
   storage: Storage | undefined;
 }
 
@@ -118,7 +122,10 @@ export interface Storage {
   overview: OverviewReader;
 }
 
-/** The composition root: builds the parts of a node and hands them each other. None of them does anything yet. */
+/**
+ * The composition root: builds the parts of a node and hands them each other. None of them does anything yet. Throws
+ * RELIABLE_BAD_OPTION where the option `openTelemetry` needs a package that is not there.
+ */
 export function assemble(foundation: Foundation): NodeParts {
   const { identity, options, courier, store, consumers, metrics, load, warnings, clock, events } = foundation;
   const { call, logger, namespace, nodeID } = identity;
@@ -126,7 +133,8 @@ export function assemble(foundation: Foundation): NodeParts {
   const queues = systemQueues(namespace);
   const subscriptions = store && new Subscriptions(store, options.refreshMs, logger, clock);
   const ownStore = store && new OwnStore(store);
-  const sending = { store: ownStore, checkBatch };
+  const spans = newSpans(options, { namespace, courier, warnings, clock });
+  const sending = { store: ownStore, checkBatch, spans };
   const publisher = new MessagePublisher(courier, subscriptions, queues, nodeID, metrics, clock, sending);
   const statusWaiter = new StatusWaiter({ store, subscriptions, call, askTimeoutMs, events, clock });
   const prefix = prefixOf(namespace);
@@ -150,7 +158,8 @@ export function assemble(foundation: Foundation): NodeParts {
     clock,
     emitTimeoutMs,
     admission,
-    load
+    load,
+    spans
   });
   const sweeper = storage?.sweeper;
   const gauges = new Gauges({ metrics, admission, courier, store, subscriptions, logger, sweeper, consumers, clock });
@@ -162,7 +171,7 @@ export function assemble(foundation: Foundation): NodeParts {
     logger,
     clock
   });
-  return { callback, admission, emitter, producerHandler, statusWaiter, gauges, history, storage };
+  return { callback, admission, emitter, producerHandler, statusWaiter, gauges, history, spans, storage };
 }
 
 interface StorageFoundation extends Foundation {

@@ -1,4 +1,5 @@
 import { AmqpCourier } from "../couriers/amqp/courier";
+import { eventsExchange } from "../couriers/amqp/topology";
 import { type Courier, type Publication, systemQueue } from "../couriers/courier";
 import { MemoryCourier } from "../couriers/memory/courier";
 import { ReliableError } from "../errors";
@@ -7,10 +8,13 @@ import { withTls } from "../options/addresses";
 import type { NodeOptions } from "../options/options";
 import type { Clock } from "../platform/clock";
 import type { Logger } from "../platform/logger";
+import type { Warnings } from "../platform/warnings";
 import { EmbeddedStore } from "../stores/embedded/store";
 import { MongoStore } from "../stores/mongo/store";
 import type { Store } from "../stores/store";
 import type { Metrics } from "../telemetry/metrics";
+import { loadOpenTelemetry } from "../telemetry/open-telemetry/api";
+import { MessageSpans } from "../telemetry/open-telemetry/message-spans";
 import { systemQueues } from "../wire/names";
 import type { Surroundings } from "./surroundings";
 
@@ -73,6 +77,15 @@ export function newCourier(
     repairEveryMs,
     declares: !observer
   });
+}
+
+/** Undefined = the option is off, and the package is not loaded. Throws RELIABLE_BAD_OPTION. */
+export function newSpans(
+  { openTelemetry }: NodeOptions,
+  { namespace, ...parts }: { namespace: string; courier: Courier; warnings: Warnings; clock: Clock }
+): MessageSpans | undefined {
+  if (!openTelemetry) return undefined;
+  return new MessageSpans({ ...parts, api: loadOpenTelemetry(), exchange: eventsExchange(namespace).name });
 }
 
 export function newStore(options: NodeOptions, { namespace, logger, surroundings }: Where): Store | undefined {

@@ -9,6 +9,7 @@ import type { Clock } from "../platform/clock";
 import type { Warnings } from "../platform/warnings";
 import type { Events } from "../telemetry/events";
 import type { Metrics } from "../telemetry/metrics";
+import type { MessageSpans } from "../telemetry/open-telemetry/message-spans";
 import { systemQueues } from "../wire/names";
 import type { Identity, Storage } from "./assemble";
 import { warnOfLifetime } from "./transaction-lifetime";
@@ -24,6 +25,8 @@ export interface ConsumerFoundation {
   /** Those that are there. */
   consumers: Iterable<Consumer>;
   metrics: Metrics;
+  /** Undefined = nothing is traced by OpenTelemetry. */
+  spans: MessageSpans | undefined;
   warnings: Warnings;
   events: Events;
   clock: Clock;

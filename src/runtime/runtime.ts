@@ -216,22 +216,10 @@ export class Runtime {
     if (!options.observer) await declareQueues(courier, namespace, store);
     // Only nodes that can sweep need the lease.
     if (store && options.redis) this.#redis = await connectRedis(options.redis, logger, clock);
-    this.#parts = assemble({
-      ...{
-        redis: this.#redis,
-        consumers: this.#consumers,
-        identity,
-        options,
-        courier,
-        signatures,
-        store,
-        metrics,
-        load,
-        warnings,
-        events
-      },
-      ...{ surroundings, clock, announcedHistory: this.#announcedHistory }
-    });
+    const servers = { courier, signatures, store, redis: this.#redis };
+    const watching = { metrics, load, warnings, events, announcedHistory: this.#announcedHistory };
+    const consumers = this.#consumers;
+    this.#parts = assemble({ identity, options, ...servers, ...watching, consumers, surroundings, clock });
     const { storage } = this.#parts;
     await Promise.all([storage?.subscriptions.start(), !options.observer && storage?.ownStore.learn()]);
     if (options.observer) return;
@@ -302,10 +290,11 @@ export class Runtime {
     const courier = this.#courier;
     if (this.#phase !== "started" || !courier) throw this.#notRunning();
     const { identity, storage, metrics, warnings, events, clock } = this;
-    const consumer = await newConsumer(spec, {
-      ...{ identity, courier, signatures: this.#signatures, storage, announcedHistory: this.#announcedHistory },
-      ...{ consumers: this.#consumers, metrics, warnings, events, clock, handleOf: of => this.#handleOf(of) }
-    });
+    const wire = { courier, signatures: this.#signatures, spans: this.#parts?.spans };
+    const watching = { metrics, warnings, events, clock, announcedHistory: this.#announcedHistory };
+    const handleOf = (of: ConsumerSpec) => this.#handleOf(of);
+    const consumers = this.#consumers;
+    const consumer = await newConsumer(spec, { identity, storage, ...wire, ...watching, consumers, handleOf });
     this.#consumers.add(consumer);
     try {
       await consumer.start();

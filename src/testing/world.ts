@@ -2,6 +2,7 @@ import type { MemoryBroker, Queued } from "../couriers/memory/broker";
 import { MemoryCourier } from "../couriers/memory/courier";
 import { isOpen, STATUS } from "../message/lifecycle";
 import { ANY_GROUP, type ListedMessage } from "../message/message";
+import { BEHIND_AT } from "../message/order";
 import { queueTargetOf } from "../message/queue-target";
 import type { Storage } from "../runtime/assemble";
 import type { Runtime } from "../runtime/runtime";
@@ -116,7 +117,9 @@ export class World {
   /** In how many ms time leads something on: of what is `open` alone, or of all. undefined = nothing of it. */
   next(all: boolean): number | undefined {
     const now = this.clock.now();
-    const rows = this.rows.filter(row => row.dueAt && (all || (this.#counts(row) && !this.#paused(row).length)));
+    const rows = this.rows.filter(
+      row => row.dueAt && !isBehind(row) && (all || (this.#counts(row) && !this.#paused(row).length))
+    );
     const left = rows.map(({ dueAt }) => (dueAt as Date).getTime() - now);
     const checks = all || this.#waitsForCheck();
     if (checks)
@@ -142,8 +145,15 @@ export class World {
   /** Not that for which nobody is: no group of the test takes it, and there is nothing to wait for. */
   #counts(row: ListedMessage): boolean {
     return (
-      isOpen(row) && (row.status === STATUS.intended || row.waiting.some(group => this.#isTaken(group, row.event)))
+      isOpen(row) &&
+      (row.status === STATUS.intended ||
+        row.waiting.some(group => this.#isTaken(group, row.event) && !this.#isHeld(row, group)))
     );
+  }
+
+  /** Its key is held in this group: a human has to act. */
+  #isHeld(row: ListedMessage, group: string): boolean {
+    return isBehind(row) && this.rows.some(({ holds, failed }) => holds === row.order?.key && failed.includes(group));
   }
 
   #isTaken(group: string, event: string): boolean {
@@ -173,4 +183,9 @@ export class World {
       ...(error ? [`last failure: ${error.name}: ${error.message}`] : [])
     ].join("; ");
   }
+}
+
+/** It stands in the line of its order key: no time leads it on. */
+function isBehind({ dueAt }: ListedMessage): boolean {
+  return dueAt?.getTime() === BEHIND_AT.getTime();
 }

@@ -48,6 +48,7 @@ export const HEADER = {
   orderKey: "x-reliable-order-key",
   turn: "x-reliable-turn",
   traceparent: "traceparent",
+  tracestate: "tracestate",
   /** Of all that is not for people only; see `signature.ts`. */
   signature: "x-reliable-signature"
 } as const;
@@ -166,6 +167,7 @@ export function headersOf(
   // The handler's context has the producer, where no other is said.
   if (origin.caller && origin.caller !== message.producer) headers[HEADER.caller] = printable(origin.caller);
   if (origin.traceparent) headers[HEADER.traceparent] = printable(origin.traceparent);
+  if (origin.tracestate) headers[HEADER.tracestate] = origin.tracestate;
   if (!isEmpty(message.meta)) headers[HEADER.meta] = JSON.stringify(message.meta);
   if (!isEmpty(message.headers)) headers[HEADER.headers] = JSON.stringify(message.headers);
   if (message.encoded) headers[HEADER.encoded] = true;
@@ -282,6 +284,8 @@ export function parseEnvelope(wire: Wire): Envelope {
       traceparent: text(HEADER.traceparent)
     }
   };
+  const { [HEADER.tracestate]: tracestate } = headers;
+  if (envelope.origin.traceparent && isTracestate(tracestate)) envelope.origin.tracestate = tracestate;
   if (encoded) envelope.encoded = true;
   if (counted !== undefined) envelope.counted = counted;
   if (store !== undefined) envelope.store = store;
@@ -296,6 +300,14 @@ function orderOf(key: unknown, turn: unknown): Envelope["order"] {
   if (key === undefined && turn === undefined) return undefined;
   if (isOrderKey(key) && isCount(turn)) return { key, turn };
   throw new Unreadable(`bad ${HEADER.orderKey} ${describe(key)}, ${HEADER.turn} ${describe(turn)}`);
+}
+
+/** So much of it W3C wants to be passed on, and a message's headers have a limit. */
+const MAX_TRACESTATE = 512;
+
+/** By W3C what cannot be read is left out, and harms nothing else: no message is parked for it. */
+export function isTracestate(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && value.length <= MAX_TRACESTATE && !hasControl(value);
 }
 
 /** A number that counts from 1: attempts, rounds. */

@@ -32,7 +32,7 @@ it("every example in the contract is as its schema says", () => {
 
 it("the contract names every header, and the arguments of every queue, as the code has them", () => {
   const headers = rows
-    .filter(([cell]) => /^`(x-reliable-|traceparent)/.test(cell as string))
+    .filter(([cell]) => /^`(x-reliable-|traceparent|tracestate)/.test(cell as string))
     .flatMap(([cell]) => codes(cell));
   expect(headers).toEqual(expect.arrayContaining(Object.values(HEADER)));
   const argumentsOf = (what: string) => {

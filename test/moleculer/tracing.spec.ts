@@ -1,7 +1,9 @@
+import type { ReadableSpan } from "@opentelemetry/sdk-trace-base";
 import { type Context, type Span, TracerExporters } from "moleculer";
 import { describe, expect, it } from "vitest";
 import { type Cluster, cluster, until } from "../support/brokers";
 import { consumer, emitter, emitterOf, errorOf, subscribed } from "../support/services";
+import { telemetry, traceOf } from "../support/telemetry";
 
 const line = process.env["MOLECULER_LINE"];
 const TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -124,6 +126,32 @@ describe("Moleculer's tracer", () => {
     expect(emitted.status).toBe("consumed");
     expect(spans).toHaveLength(1);
   });
+});
+
+it("Moleculer's tracer and OpenTelemetry are beside each other: each has its own spans, as without the other", async () => {
+  const made = cluster();
+  const { operation } = telemetry();
+  const spans: Span[] = [];
+  const mixin = made.mixin({ openTelemetry: true });
+  const broker = await made.node(
+    "node-1",
+    [emitter(mixin), consumer(mixin, "stock", "order.created", () => undefined)],
+    tracing(spans)
+  );
+  await emitterOf(broker)("order.created", {}, { waitFor: "consumed" });
+  await operation("settle", 1);
+  const [emit] = spans.filter(({ name }) => name === "reliable emit 'order.created'");
+  const [handled] = await until(
+    () => spans.filter(({ name }) => name.startsWith("event 'order.created'")),
+    found => found.length === 1
+  );
+  expect(handled).toMatchObject({ traceID: emit?.traceID, parentID: emit?.id });
+  const [send] = await operation("send", 1);
+  const [process] = await operation("process", 1);
+  for (const { attributes } of [send, process] as ReadableSpan[])
+    expect(attributes["messaging.message.conversation_id"]).toBe(emit?.traceID);
+  expect(process?.parentSpanContext?.spanId).toBe(send?.spanContext().spanId);
+  expect(traceOf(send)).not.toBe(emit?.traceID);
 });
 
 describe("W3C traceparent", () => {

@@ -37,10 +37,13 @@ async function compile(folder: string, moduleResolution: "node16" | "bundler", o
   );
 }
 
-/** Whole modules; the quick start and the tests are run by tests of their own. */
+/** Whole modules; the quick start, the tests and what needs OpenTelemetry are run by tests of their own. */
 const MODULES = USER_PAGES.flatMap(page =>
   codeBlocks(page, "js")
-    .filter(({ code }) => /^const .*require\(/m.test(code) && !/quick start|node:test|async function main/.test(code))
+    .filter(
+      ({ code }) =>
+        /^const .*require\(/m.test(code) && !/quick start|node:test|async function main|opentelemetry/.test(code)
+    )
     .map(({ code }, i) => ({ name: `${path.basename(page, ".md")}-${i}.js`, code }))
 );
 

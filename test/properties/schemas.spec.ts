@@ -47,6 +47,7 @@ const headers = {
     "x-reliable-meta": '{"user":1}',
     "x-reliable-headers": '{"tenant":"a"}',
     traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    tracestate: "vendor=1",
     "x-reliable-echo": JSON.stringify(plan)
   }
 };

@@ -24,7 +24,10 @@ describe("encodable headers", () => {
 
   it("travel as one, but for those that are JSON themselves or not ours alone", () => {
     const headers = { [HEADER.version]: 1, [HEADER.nodeID]: 'a "b" \\ é', [HEADER.tracing]: true };
-    const single = { [HEADER.meta]: "{}", [HEADER.headers]: "{}", [HEADER.echo]: "{}", [HEADER.traceparent]: "00-1" };
+    const single = {
+      ...{ [HEADER.meta]: "{}", [HEADER.headers]: "{}", [HEADER.echo]: "{}" },
+      ...{ [HEADER.traceparent]: "00-1", [HEADER.tracestate]: "a=1" }
+    };
     expect(read(encodable({ ...headers, [HEADER.caller]: undefined, ...single }))).toEqual({
       "x-reliable": JSON.stringify({ version: 1, node: 'a "b" \\ é', tracing: true }),
       ...single

@@ -4,7 +4,13 @@ const NAMES: ReadonlySet<string> = new Set(Object.values(HEADER));
 const PREFIX = `${PACKED}-`;
 
 /** Those with a JSON of their own, whose quotes would be escaped once more, and what is not ours alone. */
-const SINGLE: ReadonlySet<string> = new Set([HEADER.meta, HEADER.headers, HEADER.echo, HEADER.traceparent]);
+const SINGLE: ReadonlySet<string> = new Set([
+  HEADER.meta,
+  HEADER.headers,
+  HEADER.echo,
+  HEADER.traceparent,
+  HEADER.tracestate
+]);
 
 /** `"attempt":`, which stands before the value of `x-reliable-attempt`. */
 const KEYS: ReadonlyMap<string, string> = new Map(

@@ -95,10 +95,21 @@ function since({ since: time }: Readonly<Record<string, string>>): Record<string
 }
 
 function Whole({ story, cause }: { story: Story; cause: Readonly<Record<string, string>> | undefined }) {
-  const { id, status, reason, waiting, requestID, timeline, groups, payloadDroppedAt, meta } = story;
+  const {
+    id,
+    status,
+    reason,
+    waiting,
+    requestID,
+    traceID = requestID,
+    timeline,
+    groups,
+    payloadDroppedAt,
+    meta
+  } = story;
   const notDead = status === "dead" ? undefined : texts.notDead;
   // A trace of Moleculer has the id of its request.
-  const trace = traceLink(session.value?.traceUrl, { id, requestID, traceID: requestID });
+  const trace = traceLink(session.value?.traceUrl, { id, requestID, traceID });
   return (
     <>
       <div class="row">

@@ -496,6 +496,24 @@ describe("emits of all kinds", () => {
     expect(emitted().map(({ status }) => status)).toEqual(["consumed", "withdrawn"]);
   });
 
+  it("with an order key: one after the other through a backoff; a key that is held is settled, and a reset forgets it", async () => {
+    const handled: number[] = [];
+    const { emit, emitted, settled, failNext, reset } = await start({ stock: ({ n = -1 }) => void handled.push(n) });
+    const emitAll = () => Promise.all([0, 1, 2].map(n => emit("order.created", { n }, { orderKey: "order-7" })));
+    failNext("stock", new Error("not yet"));
+    await emitAll();
+    await settled();
+    expect(handled).toEqual([0, 1, 2]);
+    failNext("stock", Object.assign(new Error("no stock"), { retryable: false }));
+    await emitAll();
+    await settled();
+    expect(emitted().map(({ status }) => status)).toEqual([...Array(3).fill("consumed"), "dead", "pending", "pending"]);
+    await reset();
+    await emitAll();
+    await settled();
+    expect(handled).toEqual([0, 1, 2, 0, 1, 2]);
+  });
+
   it("encoded payloads are shown as they were emitted", async () => {
     const seen: unknown[] = [];
     const encode = (payload: unknown) => ({ hidden: Buffer.from(JSON.stringify(payload)).toString("base64") });

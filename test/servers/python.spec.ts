@@ -258,3 +258,23 @@ it("consumer.py comes back when its connection is lost, and what it was about to
   expect(await reaches(broker, id, "consumed")).toMatchObject({ handled: "invoices", waiting: "" });
   expect((await reaches(broker, (await emit("order.created", { order: 2 })).id, "consumed")).attempts).toBe(1);
 });
+
+it("messages with an order key reach it one after the other, a retry before the next one, without a pause between them", async () => {
+  const world = made();
+  const { broker, emit } = await oneNode(world, []);
+  const consuming = startPython(["consumer.py"], envOf(world));
+  await subscribed(broker, 1);
+  const numbers = Array.from({ length: 8 }, (_, n) => n + 1);
+  const options = { orderKey: "customer-7", backoff: { initialMs: 50, jitter: "none" as const } };
+  const emitted = await Promise.all(
+    numbers.map(order => emit("order.created", { order, fails: order === 3 ? 1 : 0 }, options))
+  );
+  // Without its key in the receipts each would wait for the look at its lane.
+  for (const { id } of emitted) await reaches(broker, id, "consumed");
+  const printed = [...consuming.output.matchAll(/printed the invoice of order (\d+)/g)].map(([, order]) =>
+    Number(order)
+  );
+  expect(printed).toEqual(numbers);
+  consuming.kill("SIGTERM");
+  await consuming.ended;
+});

@@ -77,7 +77,7 @@ it("a group in use is not forgotten", () => {
 const server = (name: "RabbitMQ" | "store" | "Redis", ok: boolean) => ({ name, ok, text: "" });
 const all = (more: Partial<Overview> = {}): Overview => ({
   ...{ level: "ok", sentence: "", also: [], at: since, nodeID: "node-1", messages: null, groups: [] },
-  ...{ servers: [server("RabbitMQ", true)], nodes: [], paused: [], breakers: [], bulks: [] },
+  ...{ servers: [server("RabbitMQ", true)], nodes: [], paused: [], breakers: [], bulks: [], keys: null },
   ...more
 });
 const messages = (dead: number, parked: number): Overview["messages"] => ({

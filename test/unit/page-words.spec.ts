@@ -92,6 +92,15 @@ it("where nothing is to do, no way leads anywhere", () => {
   expect(nextSteps(all())).toEqual([]);
 });
 
+it("held keys are named before dead messages, as in the sentence", () => {
+  const keys = { held: 2, behind: 7, capped: [], longest: [] };
+  expect(nextSteps(all({ messages: messages(12, 0), keys })).map(({ page, text }) => [page, text])).toEqual([
+    ["keys", "See 2 held keys"],
+    ["dead", "See what 12+ messages died of"]
+  ]);
+  expect(nextSteps(all({ keys: { ...keys, held: 0 } }))).toEqual([]);
+});
+
 it("the ways follow the order of the sentences", () => {
   const pagesOf = (data: Overview) => nextSteps(data).map(({ page }) => page);
   const trouble = {

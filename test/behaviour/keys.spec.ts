@@ -1,6 +1,6 @@
 import type { Context, ServiceBroker } from "moleculer";
 import { expect, it } from "vitest";
-import type { ActResult, EmitOptions, HeldKeys } from "../../src";
+import type { ActResult, EmitOptions, HeldKeys, Overview } from "../../src";
 import { replayId } from "../../src/message/replay";
 import type { ReplayBegun } from "../../src/operator/bulk/replay";
 import { cluster, until } from "../support/brokers";
@@ -65,6 +65,15 @@ it("a held key is seen, with what holds it, since when, why, and how many wait b
     heldMs: expect.any(Number),
     reason: expect.stringContaining("o1 has no address")
   });
+  expect(await broker.call("reliable.stats")).toMatchObject({ heldKeys: 1, waitForTurn: 2 });
+  const overview = await broker.call<Overview>("reliable.overview");
+  expect(overview.keys).toEqual({ held: 1, behind: 2, capped: [], longest: [{ ...row, heldMs: expect.any(Number) }] });
+  expect([overview.level, overview.sentence]).toEqual([
+    "act",
+    expect.stringMatching(
+      /^Key order-7 is held in stock since .* by message o1, and 2 messages wait behind it\. .*skip order-7$/
+    )
+  ]);
   const behind = await story(broker, "o2");
   expect(behind).toMatchObject({ status: "pending", orderKey: "order-7", reason: expect.stringMatching(/its turn/) });
   expect(behind).not.toHaveProperty("dueAt");

@@ -104,15 +104,16 @@ export class DocumentOperations implements OperationStore {
       const written = await this.#carrying(closed, note);
       closed = closed.filter(({ doc }) => written.has(doc._id));
     }
+    const left = docs.flatMap(doc => {
+      const order = doc.order as Order | undefined;
+      return order ? owedBy(doc).flatMap(label => (isMeant(label) ? [{ key: order.key, group: label }] : [])) : [];
+    });
     const ended = (status: Status) => closed.filter(({ ends }) => ends === status).map(({ doc }) => doc);
     return {
       freed,
       consumed: ended(STATUS.consumed).map(({ _id }) => _id),
       resolved: ended(STATUS.resolved).map(({ _id }) => _id),
-      left: docs.flatMap(doc => {
-        const order = doc.order as Order | undefined;
-        return order ? owedBy(doc).flatMap(label => (isMeant(label) ? [{ key: order.key, group: label }] : [])) : [];
-      })
+      ...(left.length && { left })
     };
   }
 

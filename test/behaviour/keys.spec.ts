@@ -1,6 +1,6 @@
 import type { Context, ServiceBroker } from "moleculer";
 import { expect, it } from "vitest";
-import type { ActResult, EmitOptions, HeldKeys, Overview } from "../../src";
+import type { ActResult, EmitOptions, Erased, HeldKeys, Overview } from "../../src";
 import { replayId } from "../../src/message/replay";
 import type { ReplayBegun } from "../../src/operator/bulk/replay";
 import { cluster, until } from "../support/brokers";
@@ -232,6 +232,23 @@ it("a group that is paused keeps its keys as they are: what was held stays, and 
   expect(handled["stock"] ?? []).toEqual([]);
   await act(broker, "resume", { group: "stock" });
   await reaches(broker, "o2", "consumed");
+});
+
+it("what is not finished keeps its payload, and what is scheduled stands in no line: an erase and a cancel leave the key held", async () => {
+  const { broker, broken, line, held } = await shop();
+  broken.add("o1");
+  await line("order-7", ["o1", "o2"], { keys: { customer: 7 } });
+  await line("order-7", ["later"], { delayMs: 3_600_000 });
+  const before = await held(1);
+  expect(before).toMatchObject([{ id: "o1", behind: 1 }]);
+  const { left } = await broker.call<Erased, object>("reliable.erase", { key: "customer=7", note: "asked for" });
+  expect(left.map(({ status, messages }) => [status, messages]).sort()).toEqual([
+    ["dead", 1],
+    ["pending", 1]
+  ]);
+  expect(await act(broker, "cancel", { id: "later", note: "paid" })).toMatchObject({ done: 1 });
+  expect(await keys(broker)).toEqual(before.map(row => ({ ...row, heldMs: expect.any(Number) })));
+  expect((await story(broker, "o1")).payload).toEqual({});
 });
 
 it("what is replayed has no order key: it neither waits for a held key nor holds it", async () => {

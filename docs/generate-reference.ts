@@ -143,7 +143,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
   stats: {
     what: "Messages by status in the namespace, ages, parked messages; and what this node has counted since its start.",
     returns:
-      "`{ pending, published, …, parkedMessages, heldKeys, waitForTurn, paused, capped?, estimated?, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs, nodeID, upMs, node }`. What is not finished is counted up to 100,000, what is finished up to 10,000; `heldKeys` (messages that hold their order key) and `waitForTurn` (messages behind others of their key) up to 10,000: `capped` lists the names of those of which there are more, `estimated` those whose number is reckoned from the database's own number of its rows"
+      "`{ pending, published, …, parkedMessages, heldKeys, waitForTurn, paused, capped?, estimated?, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs, nodeID, upMs, node }`. What is not finished is counted up to 100,000, what is finished up to 10,000; `heldKeys` (messages that hold their order key) and `waitForTurn` (messages behind others of their key, in all groups that wait for them; one that another group has just handled counts a `receiptTimeoutMs` later) up to 10,000: `capped` lists the names of those of which there are more, `estimated` those whose number is reckoned from the database's own number of its rows"
   },
   health: {
     what: "Connections, lease holders and what is in flight on the node that answers. Ask a certain node with `nodeID` in the options of the call.",

@@ -1,7 +1,10 @@
 import type { LaneStore } from "../stores/lane-store";
 import { type HeldKeyRow, heldKeyRow } from "./held-keys";
 
-/** How many messages hold their order key, and how many wait for their turn, whatever for. */
+/**
+ * How many messages hold their order key, and how many wait for their turn, whatever for: in all groups that wait for them.
+ * One that another group has just handled counts when it was looked at next, within its `receiptTimeoutMs`.
+ */
 export interface KeysNow {
   held: number;
   behind: number;

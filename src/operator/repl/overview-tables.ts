@@ -83,7 +83,8 @@ function groupsTable(groups: GroupNow[]): string {
 function heldOf(keys: Overview["keys"]): string[] {
   if (!keys?.held) return [];
   const [held, behind] = (["held", "behind"] as const).map(name => counted(keys[name], keys.capped.includes(name)));
-  return [`Held keys: ${held}; ${behind} message(s) wait for their turn: reliable keys`];
+  const wait = keys.behind ? `; ${behind} message(s) wait for their turn` : "";
+  return [`Held keys: ${held}${wait}: reliable keys`];
 }
 
 function hintsOf(messages: MessagesNow | null): string[] {

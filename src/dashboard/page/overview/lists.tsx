@@ -132,9 +132,11 @@ export function HeldKeys({ data: { keys } }: { data: Overview }) {
       </ul>
       <p>
         <a href={link("keys")}>{words.allKeys}</a>{" "}
-        <span class="muted note">
-          {words.keysBehind(counted(keys.behind, "message waits", "messages wait", keys.capped.includes("behind")))}
-        </span>
+        {keys.behind > 0 && (
+          <span class="muted note">
+            {words.keysBehind(counted(keys.behind, "message waits", "messages wait", keys.capped.includes("behind")))}
+          </span>
+        )}
       </p>
     </section>
   );

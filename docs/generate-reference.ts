@@ -143,7 +143,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
   stats: {
     what: "Messages by status in the namespace, ages, parked messages; and what this node has counted since its start.",
     returns:
-      "`{ pending, published, …, parkedMessages, paused, capped?, estimated?, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs, nodeID, upMs, node }`. What is not finished is counted up to 100,000, what is finished up to 10,000: `capped` lists the names of those of which there are more, `estimated` those whose number is reckoned from the database's own number of its rows"
+      "`{ pending, published, …, parkedMessages, heldKeys, waitForTurn, paused, capped?, estimated?, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs, nodeID, upMs, node }`. What is not finished is counted up to 100,000, what is finished up to 10,000; `heldKeys` (messages that hold their order key) and `waitForTurn` (messages behind others of their key, in all groups that wait for them; one that another group has just handled counts a `receiptTimeoutMs` later) up to 10,000: `capped` lists the names of those of which there are more, `estimated` those whose number is reckoned from the database's own number of its rows"
   },
   health: {
     what: "Connections, lease holders and what is in flight on the node that answers. Ask a certain node with `nodeID` in the options of the call.",
@@ -153,7 +153,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
   overview: {
     what: "What to do, in one sentence, and how everything is: messages, groups, servers, nodes. One read per node and 5 s serves all who ask; it answers within some 2 s, whatever is away.",
     returns:
-      "`{ sentence, level, also, at, nodeID, messages, groups, servers, nodes, leaseHolders?, paused, breakers, bulks }`. `level`: `ok`, `watch` (it goes on by itself), `act` (somebody has to do something); `also`: sentences about what else there is; `messages`: `{ byStatus, parked, capped, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs }`, null while the store does not say; `groups`: rows `{ group, ready, consumers, dead, deadCapped?, handledPerMinute, failedPerMinute, lastNode, lastSeenAt, queues }`; `servers`: rows `{ name, ok, text, awaySinceAt? }`; `nodes`: rows `{ nodeID, kind, answers, reason?, lastSeenAt?, health? }`, one that does not answer within 2 s among them"
+      "`{ sentence, level, also, at, nodeID, messages, groups, servers, nodes, leaseHolders?, paused, breakers, bulks, keys }`. `level`: `ok`, `watch` (it goes on by itself), `act` (somebody has to do something); `also`: sentences about what else there is; `messages`: `{ byStatus, parked, capped, oldestPendingMs, oldestUnconsumedMs, oldestDeadMs }`, null while the store does not say; `groups`: rows `{ group, ready, consumers, dead, deadCapped?, handledPerMinute, failedPerMinute, lastNode, lastSeenAt, queues }`; `servers`: rows `{ name, ok, text, awaySinceAt? }`; `nodes`: rows `{ nodeID, kind, answers, reason?, lastSeenAt?, health? }`, one that does not answer within 2 s among them; `keys`: `{ held, behind, capped, longest }`, null while the store does not say: how many messages hold their order key, how many wait for their turn, and rows of `keys` of those held longest"
   },
   history: {
     what: "What was counted, by time. Minutes are kept for 24 h, hours for 30 d.",
@@ -176,7 +176,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
   get: {
     what: "Everything about one message.",
     returns:
-      "the message with payload, meta, `groups` (rows `{ group, state, attempts, ageMs, nextAt?, reason? }`; `state`: `handled`, `waiting`, `failed`, `resolved`) and its `timeline` of `{ at, what }`"
+      "the message with payload, meta, `groups` (rows `{ group, state, attempts, ageMs, nextAt?, reason? }`, of one that is behind others with its `orderKey` the reason names the message before it; `state`: `handled`, `waiting`, `failed`, `resolved`) and its `timeline` of `{ at, what }`"
   },
   statuses: {
     what: "The statuses of many messages at once; for nodes without a store, whose emits wait.",
@@ -188,7 +188,7 @@ const ACTIONS: Record<ActionName, ActionText> = {
       "`{ rows, total, capped?, page, pageSize, totalPages }` (counted up to 1,000; exact in `stats`), or the one with body, AMQP properties and headers"
   },
   audits: {
-    what: "Who did what, when and why, the newest first: one record for each `retry`, `resolve`, `discard`, `cancel`, `forget`, `erase`, `sweep`, `pause`, `resume`, `replay` and bulk act that had something to do, or with `id` all of one.",
+    what: "Who did what, when and why, the newest first: one record for each `retry`, `resolve`, `discard`, `cancel`, `skip`, `forget`, `erase`, `sweep`, `pause`, `resume`, `replay` and bulk act that had something to do, or with `id` all of one.",
     returns:
       "`{ rows, total, page, pageSize, totalPages }`, rows `{ auditID, at, act, by, onBehalfOf, state, note, filter, id, parked, group, pattern, event, queue, reason, endedAt, error, earlier }` and the act's counts (`matched`, `done`, `lost`, `more`, `refused`, `failed`; of a sweep its own). `state`: `begun` (under way, or its process died), `done`, `failed`, `stopped` (a bulk act). Of one also `ids` (500 at most) and `discarded`, rows `{ id, event, producer, queue, reason, createdAt, bytes }`"
   },
@@ -202,6 +202,15 @@ const ACTIONS: Record<ActionName, ActionText> = {
   },
   cancel: {
     what: "`scheduled` → `cancelled`: it is not sent. Needs a `note`, but for a `dryRun`. `RELIABLE_ILLEGAL_TRANSITION` if it has begun to be sent.",
+    returns: BULK
+  },
+  keys: {
+    what: "Order keys that are held, and by what, the longest held first. A message that has failed for good in a group holds its key there, unless its `onDead` is `skip`: those behind it wait until it is handled, or a human acts.",
+    returns:
+      "`{ rows, more }`, rows `{ key, group, id, event, since, heldMs, reason?, behind, capped? }`, one for each group; `id`: the message that holds it; `behind`: how many wait behind it in the group, counted up to 1,000 (`capped`: there are more). `more`: there are others, beyond `limit`"
+  },
+  skip: {
+    what: "Resolves the dead message that holds an order key, with a note, so that the next one of the key gets its turn: as `resolve`, which it is in all else. `RELIABLE_NOT_FOUND` if the key is not held; it says who has the turn. Needs a `note`, but for a `dryRun`.",
     returns: BULK
   },
   discard: {
@@ -282,6 +291,10 @@ const PARAMS: Record<string, string> = {
   "causes.limit": "so many of the newest dead messages are looked at (default 1,000)",
   "causes.status": "may be given, and can only be `dead`",
   status: "only messages of this status, or of these",
+  "keys.key": "only this order key",
+  "keys.limit": "so many at most (default 100)",
+  "skip.key": "the order key",
+  "skip.group": "only what has failed in this group; what is done is of all groups that have failed",
   event: "only messages of this event",
   group: "only messages that have failed in this group; what is done is of all groups that have failed",
   "list.group": "only messages that this group waits for, has failed or has handled",

@@ -6,6 +6,7 @@ import { bulkActions } from "./bulk.actions";
 import { causesActions } from "./causes.actions";
 import { eraseActions } from "./erase.actions";
 import { historyActions } from "./history.actions";
+import { keysActions } from "./keys.actions";
 import { pauseActions } from "./pause.actions";
 import { replayActions } from "./replay.actions";
 
@@ -86,6 +87,7 @@ export const reliableActions = {
   ...actActions,
   ...bulkActions,
   ...replayActions,
+  ...keysActions,
   ...pauseActions,
   ...eraseActions
 };

@@ -21,6 +21,7 @@ export type { CauseRow, CausesAnswer } from "./operator/causes";
 export type { Erased, EraseParams } from "./operator/erase";
 export type { Filter } from "./operator/filter";
 export type { Health, SubscriptionRow } from "./operator/health";
+export type { HeldKeyRow, HeldKeys } from "./operator/held-keys";
 export type { History, HistoryParams, HistoryStep } from "./operator/history";
 export type { MessagePage } from "./operator/list";
 export type { Overview } from "./operator/overview";

@@ -12,11 +12,14 @@ export type Access = "all" | "read" | Act[];
 /** `GET api/<name>?params=<JSON>`. */
 export const READS = [
   ...["overview", "history", "causes", "list", "get", "payload", "subscriptions"],
-  ...["parked", "audits", "bulks", "paused"]
+  ...["parked", "audits", "bulks", "paused", "keys"]
 ] as const;
 
-/** `POST api/<name>` with a JSON body. `bulk` asks for the right of its `act`, `bulkChange` for that of the bulk act. */
-export const ACT_CALLS = [...ACTS, "bulk", "bulkChange"] as const;
+/**
+ * `POST api/<name>` with a JSON body. `bulk` asks for the right of its `act`, `bulkChange` for that of the bulk act, and
+ * `skip` for that of `resolve`, which it is for the message.
+ */
+export const ACT_CALLS = [...ACTS, "skip", "bulk", "bulkChange"] as const;
 
 export type ActCall = (typeof ACT_CALLS)[number];
 

@@ -91,6 +91,7 @@ function checkBody(name: ActCall, body: Params): void {
 }
 
 async function rightOf(name: ActCall, body: Params, ask: Ask): Promise<Act> {
+  if (name === "skip") return "resolve";
   if (name !== "bulk" && name !== "bulkChange") return name;
   // Whoever may not see one bulk act may see none, so that it is told whether there is one tells nothing.
   const { act } = name === "bulk" ? body : await asked("bulks", { id: body["id"] }, ask);

@@ -101,6 +101,7 @@ export interface Note {
     | "replay"
     | "withdraw"
     | "cancel"
+    | "skip"
     /** A group has failed for good. */
     | "dead"
     /** What a group has failed does not count: its breaker opened. */

@@ -40,6 +40,11 @@ export const LAST = 10 ** DIGITS - 2;
  */
 export const BEHIND_AT = new Date("9999-12-31T23:59:59.999Z");
 
+/** It stands in line behind others in all groups that wait for it. */
+export function isBehind({ status, dueAt }: { status: Status; dueAt?: Date }): boolean {
+  return !isUnsent(status) && dueAt?.getTime() === BEHIND_AT.getTime();
+}
+
 const digitsOf = (number: number) => String(number).padStart(DIGITS, "0");
 
 /** One text, so that many places of many keys are one look into one index, and those of a key are in order. */

@@ -63,7 +63,18 @@ export interface AuditRecord {
   by: string;
   /** What such a call said in `by`. */
   onBehalfOf?: string;
-  act: "retry" | "resolve" | "discard" | "cancel" | "forget" | "sweep" | "pause" | "resume" | "erase" | "replay";
+  act:
+    | "retry"
+    | "resolve"
+    | "discard"
+    | "cancel"
+    | "skip"
+    | "forget"
+    | "sweep"
+    | "pause"
+    | "resume"
+    | "erase"
+    | "replay";
   /** `begun`: under way, or its process died before the end. `failed`: it ended with an error, half-way perhaps. `stopped`: a bulk act that was stopped, or stopped itself. */
   state: "begun" | "done" | "failed" | "stopped";
   note?: string;

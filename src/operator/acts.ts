@@ -10,12 +10,13 @@ import type { Act as Done, Events } from "../telemetry/events";
 import type { Actor } from "./actor";
 import { type AuditParts, audited, discardedOf, idsOf, needNote, notFound, recordOf } from "./audit";
 import { FILTER_FIELDS, type Filter, filterOf, hasFilter, queryOf } from "./filter";
+import { lanesLeft } from "./lanes-left";
 
 /** A manual act: on one id, on several, or on what a filter finds, `limit` at most. */
 export interface ActParams extends Filter {
   id?: string;
   ids?: string[];
-  /** Why. `resolve`, `discard` and `cancel` need it, but for a `dryRun`. */
+  /** Why. `resolve`, `skip`, `discard` and `cancel` need it, but for a `dryRun`. */
   note?: string;
   /** Who, where the call's meta names no user. */
   by?: string;
@@ -57,7 +58,7 @@ export interface ActResult {
   outcomes?: IdOutcome[];
 }
 
-export type Act = "retry" | "resolve" | "discard" | "cancel";
+export type Act = "retry" | "resolve" | "discard" | "cancel" | "skip";
 
 export interface ActingParts extends AuditParts {
   store: Store;
@@ -66,13 +67,16 @@ export interface ActingParts extends AuditParts {
 }
 
 /** As lifecycle events name it. */
-const DONE: Record<Act, Done> = { retry: "retried", resolve: "resolved", discard: "discarded", cancel: "cancelled" };
+const DONE: Record<Act, Done> = {
+  ...{ retry: "retried", resolve: "resolved", discard: "discarded", cancel: "cancelled", skip: "resolved" }
+};
 
 const TARGET: Record<Act, Status | "discarded"> = {
   retry: STATUS.pending,
   resolve: STATUS.resolved,
   discard: "discarded",
-  cancel: STATUS.cancelled
+  cancel: STATUS.cancelled,
+  skip: STATUS.resolved
 };
 
 const WHY: Partial<Record<Act, string>> = {
@@ -90,7 +94,8 @@ const APPLY: Record<
   retry: (operations, message, note) => operations.retry(message, note.at, note),
   resolve: (operations, message, note) => operations.resolve(message, note),
   discard: (operations, message, note, record) => operations.discard(message, discardedOf(message, record, note.at)),
-  cancel: (operations, message, note) => operations.cancel(message, note)
+  cancel: (operations, message, note) => operations.cancel(message, note),
+  skip: (operations, message, note) => operations.resolve(message, note)
 };
 
 /** What an act is about. */
@@ -110,7 +115,8 @@ const SOURCE: Record<Act, Status> = {
   retry: STATUS.dead,
   resolve: STATUS.dead,
   discard: STATUS.dead,
-  cancel: STATUS.scheduled
+  cancel: STATUS.scheduled,
+  skip: STATUS.dead
 };
 
 const sources = (act: Act): Status[] => sourcesOf(TARGET[act]).filter(status => status === SOURCE[act]);
@@ -119,7 +125,14 @@ const sources = (act: Act): Status[] => sourcesOf(TARGET[act]).filter(status => 
  * Retry, resolve, discard or cancel. An id that cannot be acted on harms no other: each has its outcome. One that was given
  * alone rejects instead: RELIABLE_NOT_FOUND, RELIABLE_ILLEGAL_TRANSITION.
  */
-export async function actOn(parts: ActingParts, act: Act, params: ActParams, actor: Actor): Promise<ActResult> {
+export async function actOn(
+  parts: ActingParts,
+  act: Act,
+  params: ActParams,
+  actor: Actor,
+  /** For its record, what has named the ids. */
+  named?: AuditRecord["filter"]
+): Promise<ActResult> {
   const { dryRun = false, note } = params;
   const why = WHY[act];
   if (why !== undefined && !dryRun) needNote(act, note, why);
@@ -141,7 +154,7 @@ export async function actOn(parts: ActingParts, act: Act, params: ActParams, act
   if (dryRun || !messages.length) return result(0, 0);
   const counts: Record<string, number> = { matched: messages.length, done: 0, lost: 0, ...(more && { more }) };
   if (outcomes && outcomes.size > messages.length) counts["refused"] = outcomes.size - messages.length;
-  const filter = hasFilter(params) ? filterOf(params) : undefined;
+  const filter = hasFilter(params) ? filterOf(params) : named;
   const record = recordOf(parts.store, { ...actor, act, note: note?.trim() ? note : undefined, filter, ...idsOf(ids) });
   record.counts = counts;
   await parts.store.audits.begin(record);
@@ -156,7 +169,7 @@ async function applyAll(
   { messages, outcomes, listed }: Chosen
 ): Promise<void> {
   const { by, counts, note: why } = record;
-  const done: string[] = [];
+  const done: ListedMessage[] = [];
   const count = (name: string) => (counts[name] = (counts[name] ?? 0) + 1);
   const told = (id: string, outcome: IdOutcome["outcome"], reason?: string) =>
     outcomes?.set(id, { id, outcome, ...(reason !== undefined && { reason }) });
@@ -167,7 +180,7 @@ async function applyAll(
       const note: Note = { at: store.now(), by, act, ...(why !== undefined && { note: why }) };
       try {
         if (await APPLY[act](store.operations, message, note, record)) {
-          done.push(id);
+          done.push(message);
           count("done");
           told(id, "done");
         } else {
@@ -184,7 +197,15 @@ async function applyAll(
     }
   } finally {
     // If one of them fails, those before it are done all the same.
-    if (done.length) events.emit("acted", DONE[act], done, by);
+    if (done.length)
+      events.emit(
+        "acted",
+        DONE[act],
+        done.map(({ _id }) => _id),
+        by
+      );
+    const left = act === "retry" || act === "cancel" ? [] : lanesLeft(done);
+    if (left.length) events.emit("left", left);
   }
   if (refused && !listed) throw refused.error;
 }

@@ -12,6 +12,8 @@ export interface Situation {
   /** Stored and not yet published; undefined = not known. */
   pending: Counted & { oldestMs?: number | undefined };
   dead: Counted & { groups: string[]; since?: Date | undefined };
+  /** Order keys that are held; undefined = not known. */
+  keys?: (Counted & { first: HeldKeyNow | undefined }) | undefined;
   parked: Counted;
   groups: { group: string; waits: QueueWait[]; lastSeenAt: Date | undefined }[];
   silentNodes: { nodeID: string; since: Date }[];
@@ -54,6 +56,17 @@ export interface OpenBreaker {
   sinceAt: Date;
 }
 
+/** A key that is held in a group, by a dead message. */
+export interface HeldKeyNow {
+  key: string;
+  group: string;
+  id: string;
+  since: string;
+  /** How many wait behind it. */
+  behind: number;
+  capped?: boolean;
+}
+
 export interface RunningBulk {
   id: string;
   act: string;
@@ -83,21 +96,23 @@ const OLD_PENDING_MS = 5 * 60_000;
  *
  *   1  the store is away            nothing can be promised, and nothing else is known
  *   2  RabbitMQ is away, or blocks  nothing moves; what follows may come of it
- *   3  dead messages                wait for a human, and for nothing else
- *   4  a bulk act stopped itself    somebody has begun it, and believes that it goes on
- *   5  a group without a consumer   its messages wait for a start
- *   6  parked messages              cannot be read; a human looks, and no message of ours waits for it
- *   7  the store or RabbitMQ slow   under load, or away, which is known some seconds later
- *   8  a breaker is open            goes on by itself when what the handler needs is back
- *   9  a node does not answer       the others do its work
- *   10 a pause                      somebody wanted it
- *   11 old pending messages         while all of the above is well: unroutable, most likely
- *   12 Redis is away                nothing is lost; sweeping is slower
+ *   3  held keys                    dead messages for which others wait
+ *   4  dead messages                wait for a human, and for nothing else
+ *   5  a bulk act stopped itself    somebody has begun it, and believes that it goes on
+ *   6  a group without a consumer   its messages wait for a start
+ *   7  parked messages              cannot be read; a human looks, and no message of ours waits for it
+ *   8  the store or RabbitMQ slow   under load, or away, which is known some seconds later
+ *   9  a breaker is open            goes on by itself when what the handler needs is back
+ *   10 a node does not answer       the others do its work
+ *   11 a pause                      somebody wanted it
+ *   12 old pending messages         while all of the above is well: unroutable, most likely
+ *   13 Redis is away                nothing is lost; sweeping is slower
  */
 export function adviceOf(situation: Situation): Advice {
   const found = [
     ofStore(situation),
     ofRabbitmq(situation),
+    ofKeys(situation),
     ofDead(situation),
     ...ofBulks(situation),
     ...ofGroups(situation),
@@ -136,6 +151,27 @@ function ofRabbitmq({ rabbitmq: { awaySince, blocked, slow }, pending, now }: Si
 
 function goOut(pending: Counted): string {
   return `${waiting(pending)} and ${pending.count === 1 ? "goes out by itself" : "go out by themselves"}`;
+}
+
+function ofKeys({ keys, now }: Situation): Piece {
+  if (!keys?.count || !keys.first) return undefined;
+  const { key, group, id, since, behind, capped } = keys.first;
+  const others = keys.count - 1;
+  const wait = behind ? `, and ${waiting({ count: behind, capped })} behind it` : "";
+  const next =
+    others || keys.capped
+      ? `${others.toLocaleString("en-US")}${keys.capped ? "+" : ""} more ${others === 1 ? "is" : "are"} held. Retry their messages, or skip them: reliable keys`
+      : `Retry that message, or: reliable skip ${typed(key)}`;
+  return [
+    "act",
+    `Key ${key} is held in ${group} since ${clock(new Date(since), now)} by message ${id}${wait}. ${next}`
+  ];
+}
+
+/** As the REPL reads it. */
+function typed(key: string): string {
+  if (/^[\w.,:=/@+-]+$/.test(key)) return key;
+  return key.includes('"') ? `'${key}'` : `"${key}"`;
 }
 
 function ofDead({ dead, now }: Situation): Piece {

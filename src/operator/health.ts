@@ -6,6 +6,7 @@ import type { Pause } from "../message/records";
 import type { Clock } from "../platform/clock";
 import type { Store } from "../stores/store";
 import type { Metrics } from "../telemetry/metrics";
+import { KEYS_COUNTED } from "./keys-now";
 import { type OpenBreaker, openBreakers } from "./open-breakers";
 import { pausedNames, pausedTextOf } from "./pause-views";
 import type { QueueDepths } from "./queue-depths";
@@ -179,13 +180,23 @@ export class NodeHealth {
   /** Messages by status in the whole namespace; counts of this node since its start. */
   async stats(): Promise<Record<string, unknown>> {
     const { nodeID, store, metrics, clock } = this.parts;
-    const { byStatus, parked, capped, estimated, ...oldest } = await store.messages.stats();
+    const [{ byStatus, parked, capped, estimated, ...oldest }, keys] = await Promise.all([
+      store.messages.stats(),
+      store.lanes.counts(KEYS_COUNTED)
+    ]);
     const { oldestPendingAt, oldestPublishedAt, oldestDeadAt } = oldest;
+    const more = [
+      ...capped.map(name => (name === "parked" ? "parkedMessages" : name)),
+      ...(keys.held.more ? ["heldKeys"] : []),
+      ...(keys.behind.more ? ["waitForTurn"] : [])
+    ];
     return {
       ...byStatus,
       parkedMessages: parked,
+      heldKeys: keys.held.counted,
+      waitForTurn: keys.behind.counted,
       paused: pausedNames(this.parts.subscriptions.paused).join(", "),
-      ...(capped.length && { capped: capped.map(name => (name === "parked" ? "parkedMessages" : name)) }),
+      ...(more.length && { capped: more }),
       ...(estimated.length && { estimated }),
       oldestPendingMs: this.#ageOf(oldestPendingAt),
       oldestUnconsumedMs: this.#ageOf(oldestPublishedAt),

@@ -21,6 +21,7 @@ import { type CausesAnswer, type CausesParams, causesOf } from "./causes";
 import { type DiscardParams, discardParked } from "./discard-parked";
 import { type Erased, type EraseParams, erase } from "./erase";
 import { type ForgetParams, type Forgotten, forget } from "./forget";
+import { aheadOf, type HeldKeys, heldNow, type KeysParams, type SkipParams, skip } from "./held-keys";
 import { type History, type HistoryParams, historyOf } from "./history";
 import { type ListParams, list, type MessagePage } from "./list";
 import { type PauseParams, type PauseResult, pause, resume } from "./pause";
@@ -74,12 +75,15 @@ export class Operations {
 
   /** Rejects with RELIABLE_NOT_FOUND. For a discarded message the error tells who discarded it and when. */
   async get(id: string): Promise<MessageStory> {
-    const { subscriptions, clock } = this.parts;
+    const { store, subscriptions, clock } = this.parts;
     const message = await this.#find(id);
     const story = toStory(message, clock.now());
+    const ahead = await aheadOf(store.lanes, message);
     const groups = story.groups.map(row => {
-      const paused = row.state === "waiting" ? subscriptions.pausedIn(row.group, message.event) : [];
-      return paused.length ? { ...row, reason: `paused: ${paused.map(pauseText).join("; ")}` } : row;
+      if (row.state !== "waiting") return row;
+      const paused = subscriptions.pausedIn(row.group, message.event);
+      const reason = paused.length ? `paused: ${paused.map(pauseText).join("; ")}` : ahead.get(row.group);
+      return reason === undefined ? row : { ...row, reason };
     });
     return { ...story, groups };
   }
@@ -151,6 +155,17 @@ export class Operations {
       `The message '${id}' could not be called off: its row takes no change at the moment.`,
       { id }
     );
+  }
+
+  /** Order keys that are held, and by what. Rejects with RELIABLE_BAD_OPTION (a `key` that is none). */
+  keys(params: KeysParams): Promise<HeldKeys> {
+    const { store, clock } = this.parts;
+    return heldNow(store.lanes, params, clock.now());
+  }
+
+  /** See `skip`. */
+  skip(params: SkipParams, actor: Actor): Promise<ActResult> {
+    return skip(this.parts, params, actor);
   }
 
   discard(params: DiscardParams, actor: Actor): Promise<ActResult> {

@@ -13,6 +13,7 @@ import { ongoingBulks } from "./bulk/bulk-ongoing";
 import { type ClusterNodes, consumersOf, type NodeNow } from "./cluster-nodes";
 import { type GroupFacts, type GroupNow, groupsNow } from "./groups-now";
 import type { HealthRead, NodeHealth } from "./health";
+import { type KeysNow, keysNow } from "./keys-now";
 import { type OutageParts, Outages } from "./outages";
 import { type QueueDepths, SHARED_MS } from "./queue-depths";
 import { type RabbitmqNow, rabbitmqNow } from "./rabbitmq-now";
@@ -32,6 +33,8 @@ export interface Overview extends Advice {
   /** Of the nodes that answer: those without a store are not asked. */
   breakers: OpenBreaker[];
   bulks: RunningBulk[];
+  /** Order keys that are held. */
+  keys: KeysNow | null;
 }
 
 export interface MessagesNow {
@@ -124,14 +127,15 @@ export class OverviewReader {
         published: oldestPublishedAt
       }))
     );
-    const [stats, dead, minutes, depths, own, asked, bulks] = await Promise.all([
+    const [stats, dead, minutes, depths, own, asked, bulks, keys] = await Promise.all([
       this.#inTime(statsRead),
       this.#inTime(store.messages.deadGroups(MAX_DEAD)),
       this.#inTime(this.#minutes()),
       this.#depths(late),
       this.#inTime(read),
       nodes.ask(read.then(({ health: own }) => own)),
-      this.#inTime(ongoingBulks(store))
+      this.#inTime(ongoingBulks(store)),
+      this.#inTime(keysNow(store.lanes, now.getTime()))
     ]);
     const known = subscriptions.all;
     const living = await this.#living(known, depths);
@@ -171,6 +175,7 @@ export class OverviewReader {
           waits: queues,
           lastSeenAt: lastSeenAt === null ? undefined : new Date(lastSeenAt)
         })),
+        keys: keys && { count: keys.held, capped: keys.capped.includes("held"), first: keys.longest[0] },
         silentNodes: this.#outages.silent(asked),
         ...going
       }),
@@ -181,7 +186,8 @@ export class OverviewReader {
       servers,
       nodes: all,
       ...(holders && { leaseHolders: holders }),
-      ...going
+      ...going,
+      keys: keys ?? null
     };
   }
 

@@ -107,7 +107,8 @@ function groupRows(message: MessageHead, now: number): GroupRow[] {
     };
   };
   const deathOf = (group: string) => message.deadAt[group] ?? message.at;
-  const resolvedAt = (group: string) => lastNote(message, "resolve", group)?.at ?? deathOf(group);
+  const resolvedAt = (group: string) =>
+    (lastNote(message, "skip", group) ?? lastNote(message, "resolve", group))?.at ?? deathOf(group);
   // A human has closed the message: nobody is needed for those that had failed any more.
   const open = status === STATUS.resolved ? [] : failed;
   const closed = status === STATUS.resolved ? [...resolved, ...failed] : resolved;

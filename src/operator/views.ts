@@ -2,6 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { unknownText } from "../message/attempts";
 import { isFinal, STATUS } from "../message/lifecycle";
 import { bornAt, type MessageHead } from "../message/message";
+import { isBehind } from "../message/order";
 import { type ListedParked, PARKED_PREVIEW_BYTES, type Parked } from "../message/records";
 
 /** Flat: the Moleculer REPL prints results four levels deep. Instants are ISO strings. */
@@ -24,6 +25,8 @@ export interface MessageRow {
   /** When it is to be sent, or was, if it was scheduled. */
   sendAt?: string;
   dueAt?: string;
+  /** Messages with one order key reach each group one after the other. */
+  orderKey?: string;
   /** Of a dead one: when, and the types of the errors. */
   deadAt?: string;
   errorType?: string;
@@ -33,6 +36,8 @@ export interface MessageRow {
   /** Of a message that a replay has made: its original, whose payload it has. */
   replayOf?: string;
 }
+
+const BEHIND_TEXT = "behind others with the same order key: it waits for its turn";
 
 /** Why groups have failed for good: each one's last reason. */
 export function deathReason({ failed, notes, reason }: MessageHead): string | undefined {
@@ -81,12 +86,14 @@ export function toRow(message: MessageHead & { unreadable?: string }, now: numbe
     createdAt: message.createdAt.toISOString()
   };
   if (message.sendAt) row.sendAt = message.sendAt.toISOString();
-  if (message.dueAt && !isFinal(message.status)) row.dueAt = message.dueAt.toISOString();
+  const stands = isBehind(message);
+  if (message.dueAt && !isFinal(message.status) && !stands) row.dueAt = message.dueAt.toISOString();
+  if (message.order) row.orderKey = message.order.key;
   if (message.status === STATUS.dead) row.deadAt = message.at.toISOString();
   if (message.lastErrors?.length) row.errorType = [...new Set(message.lastErrors.map(({ type }) => type))].join(", ");
   if (message.keys) row.keys = message.keys.join(", ");
   if (message.replay) row.replayOf = message.replay.of;
-  const reason = deathReason(message) ?? unroutableText(message, message.waiting);
+  const reason = deathReason(message) ?? unroutableText(message, message.waiting) ?? (stands ? BEHIND_TEXT : undefined);
   if (reason) row.reason = reason;
   if (message.unreadable !== undefined) row.reason = `unreadable: ${message.unreadable}`;
   return row;

@@ -114,6 +114,7 @@ export class Progress {
       if (!page) return freed;
       freed += page.freed;
       this.#consumed(page.consumed, note.at);
+      this.#left(page.left ?? []);
       if (page.resolved.length) events.emit("acted", "resolved", page.resolved, note.by);
     }
   }

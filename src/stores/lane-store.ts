@@ -53,6 +53,12 @@ export interface HeldKey extends LaneEnd {
   capped?: true;
 }
 
+/** How many messages hold their key, and how many wait for their turn. `more`: there are more. */
+export interface LaneCounts {
+  held: { counted: number; more: boolean };
+  behind: { counted: number; more: boolean };
+}
+
 /**
  * The lines of messages with an order key: one lane for each key. The store alone says whose turn it is, and every verb
  * may be repeated by anybody at any time.
@@ -115,6 +121,10 @@ export interface LaneStore {
   wake(ids: string[], at: Date): Promise<void>;
   /** Held keys, those longest held first; of one key, if it is given. `more`: there are others. */
   held(limit: number, key?: string): Promise<{ keys: HeldKey[]; more: boolean }>;
+  /** Each up to `limit`, by the indexes alone. */
+  counts(limit: number): Promise<LaneCounts>;
+  /** Which message has the turn, by group; undefined = no such key is known (any more). */
+  holders(key: string): Promise<Map<string, string> | undefined>;
   /** Deletes a page of lanes that nobody has stood in since. */
   prune(before: Date, limit: number): Promise<boolean>;
 }

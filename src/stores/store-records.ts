@@ -111,6 +111,8 @@ export interface Released {
   /** Those of them that nothing else is waited for, by the status that they have now. */
   consumed: string[];
   resolved: string[];
+  /** Lines of the group in which they stood, if they did. */
+  left?: { key: string; group: string }[];
 }
 
 export interface HandledResult {

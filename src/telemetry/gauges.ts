@@ -20,9 +20,13 @@ export interface GaugesParts {
   clock: Clock;
 }
 
+/** Up to so many. */
+const KEYS_COUNTED = 10_000;
+
 /**
  * Values that are a state, not an event. They are read at the interval of the broker's metrics, and only if metrics are
- * enabled. It costs the sweeping node three indexed reads of one row each per interval; the rest is in memory.
+ * enabled. It costs the sweeping node three indexed reads of one row each, and two counts by an index, per interval; the rest is in
+ * memory.
  */
 export class Gauges {
   #timer: Timer | undefined;
@@ -55,7 +59,9 @@ export class Gauges {
       "handler.inflight",
       "oldest.pending.seconds",
       "oldest.unconsumed.seconds",
-      "oldest.dead.seconds"
+      "oldest.dead.seconds",
+      "keys.held",
+      "keys.behind"
     ] as const)
       metrics.set(name, 0);
     this.#setPaused(new Set());
@@ -98,10 +104,14 @@ export class Gauges {
     try {
       // While the store does not answer, the last known value stays.
       if (sweeper?.sweeping && !store?.ready) return;
-      const { pending, published, dead } = sweeper?.sweeping && store ? await store.messages.oldest() : {};
+      const read = sweeper?.sweeping ? store : undefined;
+      const { pending, published, dead } = read ? await read.messages.oldest() : {};
+      const keys = await read?.lanes.counts(KEYS_COUNTED);
       metrics.set("oldest.pending.seconds", seconds(pending));
       metrics.set("oldest.unconsumed.seconds", seconds(published));
       metrics.set("oldest.dead.seconds", seconds(dead));
+      metrics.set("keys.held", keys?.held.counted ?? 0);
+      metrics.set("keys.behind", keys?.behind.counted ?? 0);
     } catch (error) {
       logger.debug(`Reliable: the ages of the oldest messages could not be read: ${reasonOf(error)}`);
     }

@@ -76,6 +76,12 @@ export const METRICS = {
     "group"
   ),
   "oldest.dead.seconds": gauge("time since the oldest death; 0: nothing is dead, or the node does not sweep", "second"),
+  "keys.held": gauge(
+    "messages that hold their order key: they are dead, and those behind them wait; up to 10,000, and 0 on nodes that do not sweep"
+  ),
+  "keys.behind": gauge(
+    "messages that wait for their turn behind others of their order key; up to 10,000, and 0 on nodes that do not sweep"
+  ),
   "emit.time": time("from the call of reliableEmit until it resolves"),
   "confirm.time": time("from a publish to the broker's confirm"),
   "end.to.end.time": time("from the emit to the last receipt; by the producer's clock and the store's")

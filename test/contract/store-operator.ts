@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { STATUSES } from "../../src/message/lifecycle";
 import { ANY_GROUP, type Message, type Note } from "../../src/message/message";
+import { placeOf } from "../../src/message/order";
 import type { Discarded } from "../../src/message/records";
 import type { Store } from "../../src/stores/store";
 import type { ListQuery, Released } from "../../src/stores/store-records";
@@ -420,6 +421,34 @@ export function operations(kind: StoreKind): void {
     });
   });
 
+  describe("held keys", () => {
+    one("who has the turn, how many hold their key, and how many wait for their turn", async store => {
+      const { lanes } = store;
+      expect(await lanes.holders("order-7")).toBeUndefined();
+      expect(await lanes.counts(10)).toEqual({
+        held: { counted: 0, more: false },
+        behind: { counted: 0, more: false }
+      });
+      const messages = ["o1", "o2", "o3"].map(_id =>
+        messageOf({ _id, waiting: ["stock"], order: { key: "order-7" }, dueAt: at(30_000) })
+      );
+      await lanes.enter(messages);
+      expect([...((await lanes.holders("order-7")) ?? [])]).toEqual([["stock", "o1"]]);
+      expect(await lanes.counts(2)).toMatchObject({ held: { counted: 0 }, behind: { counted: 2, more: false } });
+      expect(await lanes.counts(1)).toMatchObject({ behind: { counted: 1, more: true } });
+      await store.messages.failed([failedBy("o1", { nextAt: null, holds: "order-7" })]);
+      expect(await lanes.counts(10)).toMatchObject({ held: { counted: 1 }, behind: { counted: 2 } });
+      expect([...((await lanes.holders("order-7")) ?? [])]).toEqual([["stock", "o1"]]);
+      const [dead] = await store.messages.find(["o1"]);
+      expect(await store.operations.resolve(dead as Message, noteOf("skip"))).toBe(true);
+      // Its turn is over, whoever is next.
+      expect([...((await lanes.holders("order-7")) ?? [])]).toEqual([]);
+      await lanes.advance([{ key: "order-7", group: "stock" }]);
+      expect([...((await lanes.holders("order-7")) ?? [])]).toEqual([["stock", "o2"]]);
+      expect(await lanes.counts(10)).toMatchObject({ held: { counted: 0 } });
+    });
+  });
+
   describe("forget", () => {
     one("frees what waits for the group and drops its subscriptions, labels included", async store => {
       await store.subscriptions.announce([
@@ -500,6 +529,22 @@ export function operations(kind: StoreKind): void {
       const scope = { group: "audit:order.*", exactly: true };
       expect((await store.operations.release(scope, note))?.resolved.sort()).toEqual(idsOf([wild, both]).sort());
       expect(await store.messages.find([paid._id])).toEqual([paid]);
+    });
+
+    one("tells the lines in which they stood in the group", async store => {
+      const order = { key: "order-7" };
+      const ids = ["o1", "o2"];
+      await store.messages.insert([
+        messageOf({ _id: "o1", waiting: ["audit", "mail"], order, place: placeOf("order-7", 1) }),
+        deadOf({ _id: "o2", failed: ["audit:order.*"], order, place: placeOf("order-7", 2), holds: "order-7" }),
+        messageOf({ waiting: ["audit"] })
+      ]);
+      const released = await store.operations.release({ group: "audit" }, noteOf("forget"));
+      expect(released?.left?.map(({ key, group }) => [key, group]).sort()).toEqual([
+        ["order-7", "audit"],
+        ["order-7", "audit:order.*"]
+      ]);
+      expect((await store.messages.find(ids)).map(({ holds }) => holds)).toEqual([undefined, undefined]);
     });
 
     one("frees more than a page of them", async store => {

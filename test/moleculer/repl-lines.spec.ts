@@ -14,6 +14,8 @@ const WORDS: Record<Verb["takes"], string> = {
   id: " order-1",
   "maybe id": "",
   ids: ' --id-prefix ord --note "only ten"',
+  key: ' order-7 --note "by hand"',
+  "maybe key": " order-7",
   group: ' mail --note "not now"',
   "one group": " mail --from-at 2026-11-26",
   bulk: " b"

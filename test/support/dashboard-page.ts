@@ -43,6 +43,7 @@ export async function goTo(page: Page, hash: string, heading: string | RegExp): 
 export const PAGES = [
   { hash: "#/overview", heading: "Overview" },
   { hash: "#/dead", heading: "Dead messages" },
+  { hash: "#/keys", heading: "Held keys" },
   { hash: "#/messages", heading: "Messages" },
   { hash: "#/groups", heading: "Groups" },
   { hash: "#/servers", heading: "Servers and nodes" },

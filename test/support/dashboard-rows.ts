@@ -2,6 +2,7 @@ import type { ServiceBroker } from "moleculer";
 import { uuidv7 } from "uuidv7";
 import { lastErrorOf } from "../../src/message/last-error";
 import type { Failure, FailureError, Message } from "../../src/message/message";
+import { placeOf } from "../../src/message/order";
 import { auditOf, deadOf, failureOf, finalOf, noteOf, parkedOf, receiptOf } from "./messages";
 import { storeOf } from "./runtime";
 
@@ -15,6 +16,8 @@ export interface Texts {
   producer: string;
   error: FailureError;
   key: string;
+  /** Held by the message. */
+  orderKey: string;
   payload: unknown;
   meta: Record<string, unknown>;
   nodeID: string;
@@ -36,6 +39,7 @@ export const plainTexts: Texts = {
     stack: "MailError: 535\n    at send (mail.js:3)"
   },
   key: "order=77",
+  orderKey: "order-7",
   payload: { order: 77, customer: "Ada", lines: [{ sku: "a-1", count: 2 }] },
   meta: { tenant: "north" },
   nodeID: "mail-2",
@@ -85,8 +89,9 @@ export async function fill(broker: ServiceBroker, texts: Texts = plainTexts): Pr
   const store = storeOf(broker);
   const { id, event, producer, key, queue, reason, nodeID, by, note } = texts;
   const now = new Date();
+  const { orderKey } = texts;
   const outcomes = await store.messages.insert([
-    deadRow(texts),
+    deadRow(texts, { order: { key: orderKey }, place: placeOf(orderKey, 1), holds: orderKey }),
     deadRow({ ...texts, id: `${id} 2` }),
     deadRow({ ...texts, id: `${id} 3`, error: { ...texts.error, name: "TimeoutError", message: "no answer" } }),
     finalOf("consumed", now, {

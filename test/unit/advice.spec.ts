@@ -26,6 +26,7 @@ const mail = (...waits: Partial<QueueWait>[]) => [
 ];
 const waiting = mail({ ready: 4120, consumers: 0 });
 const pause = { group: "mail", sinceAt: since, by: "emma" };
+const held = { key: "order-7", group: "mail", id: "o1", since: since.toISOString(), behind: 12 };
 const breaker = { group: "mail", nodeID: "node-1", sinceAt: since };
 
 describe("what to do", () => {
@@ -46,6 +47,24 @@ describe("what to do", () => {
       { dead: { count: 12, groups: ["mail"], since } },
       "act",
       "12 messages are dead: mail, since 03:02 UTC. Somebody has to act."
+    ],
+    [
+      "a key is held",
+      { keys: { count: 1, first: held } },
+      "act",
+      "Key order-7 is held in mail since 03:02 UTC by message o1, and 12 messages wait behind it. Retry that message, or: reliable skip order-7"
+    ],
+    [
+      "a key with a blank is held, and nobody waits behind it",
+      { keys: { count: 1, first: { ...held, key: "order 7", behind: 0 } } },
+      "act",
+      'Key order 7 is held in mail since 03:02 UTC by message o1. Retry that message, or: reliable skip "order 7"'
+    ],
+    [
+      "more keys are held than were counted",
+      { keys: { count: 10_000, capped: true, first: { ...held, behind: 1000, capped: true } } },
+      "act",
+      "Key order-7 is held in mail since 03:02 UTC by message o1, and 1,000+ messages wait behind it. 9,999+ more are held. Retry their messages, or skip them: reliable keys"
     ],
     ["a dead intent", { dead: { count: 1, groups: [] } }, "act", "1 message is dead. Somebody has to act."],
     [

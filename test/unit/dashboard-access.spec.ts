@@ -86,6 +86,20 @@ it.each(ACTS.map(name => [name] as const))("who may %s may that alone", async al
   for (const name of ACTS) expect([name, await reached(name)]).toEqual([name, name === allowed ? 200 : 403]);
 });
 
+it("who may resolve may skip what holds a key, and nobody else", async () => {
+  const skip = { key: "order-7", note: "why" };
+  const resolver = await served({ access: () => ["resolve"] });
+  expect((await act(resolver.port, "/api/skip", skip)).status).toBe(200);
+  expect(resolver.calls.map(({ action, params }) => [action, params])).toEqual([["reliable.skip", skip]]);
+  const retrier = await served({ access: () => ["retry", "discard"] });
+  const answer = await act(retrier.port, "/api/skip", skip);
+  expect([answer.status, errorIn(answer).message]).toEqual([
+    403,
+    "'resolve' is not allowed; allowed are: retry, discard."
+  ]);
+  expect(retrier.calls).toEqual([]);
+});
+
 it("a bulk act needs the right of its act", async () => {
   const { port, calls } = await served({ access: () => ["retry"] });
   expect((await act(port, "/api/bulk", { act: "retry", note: "why" })).status).toBe(200);

@@ -54,7 +54,9 @@ it("counts by how much totals have grown, to the last one at the stop", async ()
     "handler.inflight": 0,
     "oldest.pending.seconds": 0,
     "oldest.unconsumed.seconds": 0,
-    "oldest.dead.seconds": 0
+    "oldest.dead.seconds": 0,
+    "keys.held": 0,
+    "keys.behind": 0
   });
 });
 
@@ -75,12 +77,14 @@ it("shows each paused group on the node that sweeps, and none any more when it i
 
 it("lets the last ages stand while the store does not answer, and asks it only where this node sweeps", async () => {
   const oldest = vi.fn(async () => ({ pending: new Date(Date.now() - 60_000), dead: new Date(Date.now() - 5000) }));
-  const store = { ready: true, messages: { oldest } };
+  const counts = async () => ({ held: { counted: 3, more: false }, behind: { counted: 10_000, more: true } });
+  const store = { ready: true, messages: { oldest }, lanes: { counts } };
   const sweeper = { sweeping: true, leases: undefined };
   const { sampler, gauges } = world({ store: store as unknown as Store, sweeper });
   await sampler.sample();
   expect(gauges["oldest.pending.seconds"]).toBeCloseTo(60, 0);
   expect(gauges["oldest.dead.seconds"]).toBeCloseTo(5, 0);
+  expect(gauges).toMatchObject({ "keys.held": 3, "keys.behind": 10_000 });
   store.ready = false;
   await sampler.sample();
   oldest.mockRejectedValueOnce(new Error("down"));
@@ -92,4 +96,5 @@ it("lets the last ages stand while the store does not answer, and asks it only w
   await sampler.sample();
   expect(oldest).toHaveBeenCalledTimes(2);
   expect(gauges["oldest.pending.seconds"]).toBe(0);
+  expect(gauges).toMatchObject({ "keys.held": 0, "keys.behind": 0 });
 });

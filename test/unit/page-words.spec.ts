@@ -77,7 +77,7 @@ it("a group in use is not forgotten", () => {
 const server = (name: "RabbitMQ" | "store" | "Redis", ok: boolean) => ({ name, ok, text: "" });
 const all = (more: Partial<Overview> = {}): Overview => ({
   ...{ level: "ok", sentence: "", also: [], at: since, nodeID: "node-1", messages: null, groups: [] },
-  ...{ servers: [server("RabbitMQ", true)], nodes: [], paused: [], breakers: [], bulks: [] },
+  ...{ servers: [server("RabbitMQ", true)], nodes: [], paused: [], breakers: [], bulks: [], keys: null },
   ...more
 });
 const messages = (dead: number, parked: number): Overview["messages"] => ({
@@ -90,6 +90,15 @@ const messages = (dead: number, parked: number): Overview["messages"] => ({
 
 it("where nothing is to do, no way leads anywhere", () => {
   expect(nextSteps(all())).toEqual([]);
+});
+
+it("held keys are named before dead messages, as in the sentence", () => {
+  const keys = { held: 2, behind: 7, capped: [], longest: [] };
+  expect(nextSteps(all({ messages: messages(12, 0), keys })).map(({ page, text }) => [page, text])).toEqual([
+    ["keys", "See 2 held keys"],
+    ["dead", "See what 12+ messages died of"]
+  ]);
+  expect(nextSteps(all({ keys: { ...keys, held: 0 } }))).toEqual([]);
 });
 
 it("the ways follow the order of the sentences", () => {

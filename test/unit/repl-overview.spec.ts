@@ -44,7 +44,8 @@ const overview: Overview = {
   leaseHolders: ["node-1", null],
   paused: [{ group: "mail", pattern: "order.*", sinceAt: at(0), by: "emma" }],
   breakers: [{ group: "stock", nodeID: "node-2", sinceAt: at(0) }],
-  bulks: [{ id: "b-1", act: "retry", state: "running" }]
+  bulks: [{ id: "b-1", act: "retry", state: "running" }],
+  keys: { held: 2, behind: 10_000, capped: ["behind"], longest: [] }
 };
 
 it("overview: the sentence first, then small tables", () => {
@@ -64,6 +65,7 @@ it("overview: the sentence first, then small tables", () => {
     /Paused: mail \(order\.\*\) since 2026-01-01T00:00:00.000Z by emma/,
     /Breaker open: stock on node-2/,
     /Bulk retry b-1: running/,
+    /Held keys: 2; 10,000\+ message\(s\) wait for their turn: reliable keys/,
     /reliable list --status dead/,
     /3 unreadable message\(s\)/
   ])

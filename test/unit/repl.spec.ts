@@ -4,6 +4,7 @@ import type { ActResult } from "../../src/operator/acts";
 import type { AuditRow } from "../../src/operator/audit-views";
 import { reliableCommand, reliableReplCommands } from "../../src/operator/repl/command";
 import { causesTable, listTable } from "../../src/operator/repl/find-tables";
+import { keysTable } from "../../src/operator/repl/keys-table";
 import {
   actTable,
   age,
@@ -224,6 +225,19 @@ describe("tables", () => {
     );
   });
 
+  it("keys: what holds each, for how long, and how many wait; where there are none, of which", () => {
+    const row = {
+      ...{ key: "order-7", group: "mail", id: "o1", event: "order.created", since: "2026", heldMs: 61_000 },
+      ...{ behind: 1000, capped: true as const, reason: "handler: no address" }
+    };
+    const text = keysTable({ rows: [row], more: true });
+    expect(text).toMatch(/order-7 │ mail +│ o1 │ order.created │ 1 min +│ 1,000\+ │ handler: no address/);
+    expect(text).toMatch(/There are more: --limit/);
+    expect(text.split("\n").at(-1)).toMatch(/reliable retry <id>.*reliable skip <key>/);
+    expect(keysTable({ rows: [], more: false })).toBe("No key is held.");
+    expect(keysTable({ rows: [], more: false }, "order-7")).toBe("The key order-7 is not held.");
+  });
+
   it("subscriptions: an unknown depth is told as such", () => {
     const row = {
       group: "mail",
@@ -279,6 +293,9 @@ describe("the command", () => {
       "reliable.forget",
       { group: "mail", pattern: "order.*", force: true }
     ],
+    ["keys", [], { limit: "5" }, "reliable.keys", { limit: "5" }],
+    ["keys", ["order-7"], {}, "reliable.keys", { key: "order-7" }],
+    ["skip", ["order-7"], { note: "x", group: "mail" }, "reliable.skip", { key: "order-7", note: "x", group: "mail" }],
     ["list", [], { status: "dead", pageSize: "5" }, "reliable.list", { status: "dead", pageSize: "5" }]
   ])("reliable %s %j %j", async (what, ids, options, action, params) => {
     calls.length = 0;
@@ -302,6 +319,8 @@ describe("the command", () => {
     ["list", [], { note: "x" }, /'reliable list' has no --note\. It has: --status, .*--page-size, --node\./],
     ["list", [], { x: true }, /'reliable list' has no -x\. It has/],
     ["get", [], {}, /needs an id: reliable get <id>\./],
+    ["skip", [], {}, /needs a key: reliable skip <key>\./],
+    ["skip", ["a", "b"], {}, /does not know what 'b' is for/],
     ["forget", [], {}, /needs a group: reliable forget <group> \[pattern\]\./],
     ["discard", [], { parked: true }, /--parked' needs an id/],
     ["retry", ["a"], { parked: true }, /'reliable retry' has no --parked\. It has/],
@@ -344,7 +363,7 @@ describe("the command", () => {
       expect(retry).toMatch(part);
     expect(retry).not.toContain("--page");
     expect(retry).not.toContain("Needs --note");
-    for (const what of ["resolve", "discard", "forget"])
+    for (const what of ["resolve", "discard", "forget", "skip"])
       expect(await reliableCommand(broker, { what: "help", ids: [what] })).toContain("Needs --note");
     const all = await reliableCommand(broker, { what: "help" });
     for (const what of ["overview", "list", "parked [id]", "audits [id]"]) expect(all).toContain(`\n  ${what}`);

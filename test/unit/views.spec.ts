@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { ANY_GROUP } from "../../src/message/message";
+import { BEHIND_AT } from "../../src/message/order";
 import { toStory } from "../../src/operator/story";
 import { messageOf } from "../support/messages";
 
@@ -66,4 +67,17 @@ it("a group that had failed is resolved with its message, whether others were wa
     { group: "stock", state: "resolved" },
     { group: "mail", state: "resolved" }
   ]);
+});
+
+it("one that stands behind others says so, and no instant; what is scheduled for the end of time has its own", () => {
+  const order = { key: "order-7" };
+  const behind = toStory(messageOf({ order, dueAt: BEHIND_AT }), 3000);
+  expect(behind).toMatchObject({ orderKey: "order-7", reason: expect.stringContaining("waits for its turn") });
+  expect(behind).not.toHaveProperty("dueAt");
+  const turn = toStory(messageOf({ order, dueAt: new Date(5000) }), 3000);
+  expect(turn).toMatchObject({ orderKey: "order-7", dueAt: "1970-01-01T00:00:05.000Z" });
+  expect(turn.reason).toBeUndefined();
+  const party = toStory(messageOf({ status: "scheduled", sendAt: BEHIND_AT, dueAt: BEHIND_AT }), 3000);
+  expect(party).toMatchObject({ dueAt: BEHIND_AT.toISOString() });
+  expect(party.reason).toBeUndefined();
 });

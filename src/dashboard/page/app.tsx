@@ -9,6 +9,7 @@ import { readSession, session, sessionFailure } from "./kit/session";
 import { Acts } from "./pages/acts";
 import { Dead } from "./pages/dead";
 import { Groups } from "./pages/groups";
+import { Keys } from "./pages/keys";
 import { MessagePage } from "./pages/message";
 import { Messages } from "./pages/messages";
 import { Overview } from "./pages/overview";
@@ -20,6 +21,7 @@ import { shell } from "./texts/shell";
 const VIEWS: Record<PageName, ComponentType> = {
   overview: Overview,
   dead: Dead,
+  keys: Keys,
   messages: Messages,
   message: MessagePage,
   groups: Groups,

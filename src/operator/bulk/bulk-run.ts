@@ -21,6 +21,7 @@ import type { Store } from "../../stores/store";
 import type { Act as Done, Events } from "../../telemetry/events";
 import type { Metrics } from "../../telemetry/metrics";
 import { discardedOf } from "../audit";
+import { lanesLeft } from "../lanes-left";
 import { auditOf, countsOf, scopeOf } from "./bulk-parts";
 import { Replaying, type Taking } from "./replaying";
 
@@ -184,6 +185,8 @@ export class BulkRun {
     // Still as they were: not overtaken.
     const refused = rest.length ? await this.#stillMatching(rest) : [];
     if (done.size) events.emit("acted", DONE[scope.act as FilterAct], [...done], this.bulk.by);
+    const left = scope.act === "retry" ? [] : lanesLeft(readable.filter(({ _id }) => done.has(_id)));
+    if (left.length) events.emit("left", left);
     const lost = rest.length - refused.length;
     return { done: done.size, lost, refused: refused.length, cursor: this.#behind(at, refused) };
   }

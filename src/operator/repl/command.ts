@@ -84,14 +84,16 @@ function paramsOf(what: string, verb: Verb, ids: string[], params: Record<string
     throw bad(`'reliable ${what}' does not know what '${word}' is for; see: reliable help ${what}.`, word);
   }
   const isGroup = verb.takes === "group" || verb.takes === "one group";
-  if (ids.length === 0 && (verb.takes === "id" || isGroup))
+  const needed = verb.takes === "id" || verb.takes === "key" ? verb.takes : isGroup && "group";
+  if (ids.length === 0 && needed)
     throw bad(
-      `'reliable ${what}' needs ${verb.takes === "id" ? "an id" : "a group"}: reliable ${what}${WORDS[verb.takes].text}.`,
-      isGroup ? "group" : verb.takes
+      `'reliable ${what}' needs ${needed === "id" ? "an" : "a"} ${needed}: reliable ${what}${WORDS[verb.takes].text}.`,
+      needed
     );
   if (verb.takes === "bulk") return { ...params, words: ids };
   if (!ids.length) return params;
   const [first, pattern] = ids;
+  if (verb.takes === "key" || verb.takes === "maybe key") return { ...params, key: first };
   if (isGroup) return { ...params, group: first, ...(pattern !== undefined && { pattern }) };
   return { ...params, ...(ids.length > 1 ? { ids } : { id: first }) };
 }

@@ -40,7 +40,8 @@ export const FLAGS = {
   pageSize: { option: "--page-size <number>", description: "Rows of a page, 1 to 500; 20 without it" },
   note: {
     option: "-n, --note <text>",
-    description: "Why, up to 2000 characters; kept with the act. Resolve, discard, cancel, forget and pause need it"
+    description:
+      "Why, up to 2000 characters; kept with the act. Resolve, discard, cancel, skip, forget and pause need it"
   },
   by: { option: "--by <name>", description: "Who; kept with the act" },
   dryRun: { option: "--dry-run", description: "Only tell what would be done" },

@@ -6,7 +6,7 @@ import { age, counted, grid } from "./tables";
 
 /** The sentence first: whoever is woken reads no further if there is nothing to do. */
 export function overviewText({ sentence, also, messages, groups, servers, nodes, ...rest }: Overview): string {
-  const { paused, breakers, bulks, leaseHolders, nodeID } = rest;
+  const { paused, breakers, bulks, leaseHolders, nodeID, keys } = rest;
   return [
     sentence,
     ...also.map(text => `  ${text}`),
@@ -31,6 +31,7 @@ export function overviewText({ sentence, also, messages, groups, servers, nodes,
         `Paused: ${group}${pattern === undefined ? "" : ` (${pattern})`} since ${isoOf(sinceAt)} by ${by}`
     ),
     ...breakers.map(({ group, nodeID: on, sinceAt }) => `Breaker open: ${group} on ${on} since ${isoOf(sinceAt)}`),
+    ...heldOf(keys),
     ...bulks.map(({ id, act, state }) => `Bulk ${act} ${id}: ${state}`),
     ...hintsOf(messages),
     `Told by ${nodeID}, at most 5 s old. By minute: reliable history`
@@ -77,6 +78,13 @@ function groupsTable(groups: GroupNow[]): string {
       ...[group.handledPerMinute, group.failedPerMinute, group.lastNode, group.lastSeenAt]
     ])
   );
+}
+
+function heldOf(keys: Overview["keys"]): string[] {
+  if (!keys?.held) return [];
+  const [held, behind] = (["held", "behind"] as const).map(name => counted(keys[name], keys.capped.includes(name)));
+  const wait = keys.behind ? `; ${behind} message(s) wait for their turn` : "";
+  return [`Held keys: ${held}${wait}: reliable keys`];
 }
 
 function hintsOf(messages: MessagesNow | null): string[] {

@@ -104,6 +104,7 @@ export const DONE = {
   resolve: "resolved",
   discard: "discarded",
   cancel: "cancelled",
+  skip: "skipped",
   replay: "sent"
 };
 

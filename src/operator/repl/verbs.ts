@@ -4,6 +4,7 @@ import type { Call } from "./call";
 import { erasedText } from "./erased";
 import { causesTable, listTable } from "./find-tables";
 import type { FlagName } from "./flags";
+import { keysTable } from "./keys-table";
 import { historyTable, overviewText } from "./overview-tables";
 import { pausedTable, pauseTable } from "./pause-tables";
 import {
@@ -29,7 +30,7 @@ export interface Verb {
   /** Those of them that may be given several times. */
   lists?: readonly string[];
   /** What the words after the verb are. A group may be followed by a pattern. */
-  takes: "nothing" | "id" | "maybe id" | "ids" | "group" | "one group" | "bulk";
+  takes: "nothing" | "id" | "maybe id" | "ids" | "key" | "maybe key" | "group" | "one group" | "bulk";
   /** `terminal`: opens it, where a human may be asked. */
   run(call: Call, params: Record<string, unknown>, terminal?: () => Terminal | undefined): Promise<string>;
 }
@@ -40,6 +41,8 @@ export const WORDS: Readonly<Record<Verb["takes"], { text: string; most: number 
   id: { text: " <id>", most: 1 },
   "maybe id": { text: " [id]", most: 1 },
   ids: { text: " [id...]", most: Infinity },
+  key: { text: " <key>", most: 1 },
+  "maybe key": { text: " [key]", most: 1 },
   group: { text: " <group> [pattern]", most: 2 },
   "one group": { text: " <group>", most: 1 },
   bulk: { text: " [pause|resume|stop|rate] <id>", most: 2 }
@@ -121,6 +124,19 @@ export const VERBS: Readonly<Record<string, Verb>> = {
     lists: LISTS,
     takes: "ids",
     run: async (call, params) => actTable("cancel", await call("cancel", params))
+  },
+  keys: {
+    about:
+      "Order keys that are held, and by what; how many wait behind, and since when. With a key, that one.\nRetry the message that holds a key, or skip it: then the next of the key gets its turn.",
+    options: ["limit"],
+    takes: "maybe key",
+    run: async (call, params) => keysTable(await call("keys", params), params["key"])
+  },
+  skip: {
+    about: `Resolves the dead message that holds an order key, so that the key goes on without it.\n${NOTE} With --group, only what has failed in that group.`,
+    options: ["group", "note", "by", "dryRun"],
+    takes: "key",
+    run: async (call, params) => actTable("skip", await call("skip", params))
   },
   bulks: {
     about: "Bulk acts, newest first.",

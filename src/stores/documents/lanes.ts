@@ -2,12 +2,12 @@ import type { ReliableError } from "../../errors";
 import { STATUS } from "../../message/lifecycle";
 import { ANY_GROUP, type Message } from "../../message/message";
 import { BEHIND_AT, numberOf, placeOf, placesToCome } from "../../message/order";
-import type { Claim, Entered, HeldKey, LaneEnd, LaneStore, Named, Turn, Unnamed } from "../lane-store";
+import type { Claim, Entered, LaneEnd, LaneStore, Named, Turn, Unnamed } from "../lane-store";
 import type { MessageStore } from "../store";
 import type { InsertOutcome } from "../store-records";
 import { groupOf } from "./codec";
 import { type Database, EPOCH } from "./collection";
-import { heldKeys } from "./held-keys";
+import { DocumentHeldKeys } from "./held-keys";
 import {
   type Entry,
   endsOf,
@@ -47,13 +47,14 @@ const PLAIN_FROM = 3;
 const MAX_COMING = 1000;
 
 /** See `LaneStore`. */
-export class DocumentLanes implements LaneStore {
+export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
   readonly #turns: LaneTurns;
 
   constructor(
-    private readonly db: Database,
+    db: Database,
     private readonly messages: Pick<MessageStore, "insert">
   ) {
+    super(db);
     this.#turns = new LaneTurns(db);
   }
 
@@ -177,10 +178,6 @@ export class DocumentLanes implements LaneStore {
   async wake(ids: string[], at: Date): Promise<void> {
     const filter = { _id: { $in: ids }, ...OPEN, claim: { $exists: false }, dueAt: BEHIND_AT };
     if (ids.length) await this.db.collections.messages.update(filter, { $set: { dueAt: at } });
-  }
-
-  held(limit: number, key?: string): Promise<{ keys: HeldKey[]; more: boolean }> {
-    return heldKeys(this.db.collections.messages, limit, key);
   }
 
   async prune(before: Date, limit: number): Promise<boolean> {

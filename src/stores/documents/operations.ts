@@ -1,5 +1,6 @@
 import { isFinal, openStatusOf, STATUS, STATUSES, type Status } from "../../message/lifecycle";
 import { ANY_GROUP, type MessageHead, type Note, openAtOf } from "../../message/message";
+import type { Order } from "../../message/order";
 import { namesGroup } from "../../message/pattern";
 import type { Discarded, Subscription } from "../../message/records";
 import type { OperationStore } from "../store";
@@ -89,7 +90,7 @@ export class DocumentOperations implements OperationStore {
       },
       {
         limit: RELEASE_PAGE,
-        fields: ["status", "waiting", "failed", "resolved", "groups", "createdAt", "sendAt", "publishedAt"]
+        fields: ["status", "waiting", "failed", "resolved", "groups", "createdAt", "sendAt", "publishedAt", "order"]
       }
     );
     // The databases' regular expressions differ in details (a name that ends in a newline). Labels that do not belong
@@ -103,11 +104,16 @@ export class DocumentOperations implements OperationStore {
       const written = await this.#carrying(closed, note);
       closed = closed.filter(({ doc }) => written.has(doc._id));
     }
+    const left = docs.flatMap(doc => {
+      const order = doc.order as Order | undefined;
+      return order ? owedBy(doc).flatMap(label => (isMeant(label) ? [{ key: order.key, group: label }] : [])) : [];
+    });
     const ended = (status: Status) => closed.filter(({ ends }) => ends === status).map(({ doc }) => doc);
     return {
       freed,
       consumed: ended(STATUS.consumed).map(({ _id }) => _id),
-      resolved: ended(STATUS.resolved).map(({ _id }) => _id)
+      resolved: ended(STATUS.resolved).map(({ _id }) => _id),
+      ...(left.length && { left })
     };
   }
 

@@ -45,6 +45,7 @@ const DIALOGS: Opens[] = [
     heading: "Groups",
     button: (page: Page) => button(page, name)
   })),
+  { name: "Skip", hash: "#/keys", heading: "Held keys", button: page => button(page, "Skip order-7 in mail") },
   { name: "Sweep", hash: "#/servers", heading: "Servers and nodes", button: page => button(page, "Sweep now") },
   {
     name: "Erase",

@@ -29,6 +29,7 @@ const texts = (of: (where: string) => string): Texts => ({
     data: of("data")
   },
   key: `key=${of("value").slice(0, 90)}`,
+  orderKey: of("order key").replace(/\p{Cc}/gu, ""),
   payload: { [of("field")]: of("payload"), html: of("html") },
   meta: { [of("meta")]: of("meta value") },
   nodeID: of("node"),

@@ -33,6 +33,7 @@ export function MessageFacts({ story }: { story: Story }) {
         [field.attempts, attemptsText(story)],
         [field.queue, story.queue !== undefined && <Id key="queue" text={story.queue} />],
         [field.keys, story.keys !== undefined && <Id key="keys" text={story.keys} />],
+        [field.orderKey, story.orderKey !== undefined && <Id key="order" text={story.orderKey} />],
         [field.requestID, story.requestID !== undefined && <Id key="request" text={story.requestID} />],
         [field.strategy, story.strategy],
         [field.bytes, bytes(story.bytes)],
@@ -93,7 +94,7 @@ interface LinksGiven {
 }
 
 /** Where to look next. */
-export function SeeAlso({ story: { event, requestID, keys }, cause, trace }: LinksGiven) {
+export function SeeAlso({ story: { event, requestID, keys, orderKey }, cause, trace }: LinksGiven) {
   const id = useId();
   return (
     <nav class="card" aria-labelledby={id}>
@@ -107,6 +108,13 @@ export function SeeAlso({ story: { event, requestID, keys }, cause, trace }: Lin
         <li>
           <a href={link("messages", { event })}>{texts.sameEvent}</a>
         </li>
+        {orderKey !== undefined && (
+          <li>
+            <a href={link("keys", { key: orderKey })}>
+              <bdi>{texts.orderKey(orderKey)}</bdi>
+            </a>
+          </li>
+        )}
         {requestID !== undefined && (
           <li>
             <a href={link("messages", { requestID })}>{texts.sameRequest}</a>

@@ -110,6 +110,7 @@ export const messageTexts = {
   sameCause: "Same cause",
   sameRequest: "Same request",
   sameKey: (key: string) => `Same key ${key}`,
+  orderKey: (key: string) => `What holds the order key ${key}`,
   sameEvent: "Same event",
   toActs: "What was done by hand",
   noGroups: "No group is known that it is for.",
@@ -138,6 +139,7 @@ export const messageTexts = {
     attempts: "Attempts",
     requestID: "Request",
     keys: "Keys",
+    orderKey: "Order key",
     bytes: "Size",
     queue: "Queue",
     replayOf: "Replay of"

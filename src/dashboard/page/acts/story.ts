@@ -63,6 +63,7 @@ const PAST: Record<string, string> = {
   resolve: "has resolved it",
   discard: "has discarded it",
   cancel: "has called it off",
+  skip: "has skipped it",
   forget: "has forgotten its group"
 };
 

@@ -9,6 +9,7 @@ import type { Erased, EraseParams } from "../../../operator/erase";
 import type { Filter } from "../../../operator/filter";
 import type { ForgetParams, Forgotten } from "../../../operator/forget";
 import type { SubscriptionRow } from "../../../operator/health";
+import type { HeldKeys, KeysParams, SkipParams } from "../../../operator/held-keys";
 import type { History, HistoryParams } from "../../../operator/history";
 import type { ListParams, MessagePage } from "../../../operator/list";
 import type { Page } from "../../../operator/operations";
@@ -70,6 +71,7 @@ export interface Reads {
   audits: [params: Paging, answer: Page<AuditRow>];
   bulks: [params: Paging, answer: Page<BulkRow>];
   paused: [params: { event?: string }, answer: PausedRow[]];
+  keys: [params: KeysParams, answer: HeldKeys];
 }
 
 /** With an `id` these answer all of one. */
@@ -91,6 +93,7 @@ export interface ActCalls {
   resolve: [body: Sent<ActParams>, answer: ActResult];
   discard: [body: Sent<DiscardParams>, answer: ActResult];
   cancel: [body: Sent<ActParams>, answer: ActResult];
+  skip: [body: Sent<SkipParams>, answer: ActResult];
   forget: [body: Sent<ForgetParams>, answer: Forgotten];
   pause: [body: Sent<PauseParams>, answer: PauseResult];
   resume: [body: Sent<PauseParams>, answer: PauseResult];

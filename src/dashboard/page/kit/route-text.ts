@@ -1,5 +1,8 @@
 /** The pages, in the order of the navigation. `message` is reached by a link to one. */
-export const PAGES = ["overview", "dead", "messages", "message", "groups", "servers", "parked", "acts"] as const;
+export const PAGES = [
+  ...(["overview", "dead", "keys", "messages", "message"] as const),
+  ...(["groups", "servers", "parked", "acts"] as const)
+] as const;
 
 export type PageName = (typeof PAGES)[number];
 

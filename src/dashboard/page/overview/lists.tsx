@@ -1,4 +1,5 @@
 import { needsSomething, statesOf } from "../groups/group-state";
+import { count, counted } from "../kit/format";
 import { Badge, Empty, Id, Long, Num, Time } from "../kit/parts";
 import { link } from "../kit/route";
 import { Table } from "../kit/table";
@@ -106,6 +107,37 @@ export function Bulks({ data: { bulks } }: { data: Overview }) {
           </li>
         ))}
       </ul>
+    </section>
+  );
+}
+
+/** What waits for a message that is dead. Nothing, where nothing does. */
+export function HeldKeys({ data: { keys } }: { data: Overview }) {
+  if (!keys?.held) return null;
+  return (
+    <section class="card" aria-labelledby="keys">
+      <h2 id="keys">{words.keys}</h2>
+      <ul class="lines">
+        {keys.longest.map(({ key, group, id, since, behind, capped }) => (
+          <li key={`${key} ${group}`}>
+            <a href={link("keys", { key })}>
+              <Id text={key} />
+            </a>{" "}
+            {words.keyIn(count(behind, capped))} <Id text={group} /> {words.since} <Time at={since} />:{" "}
+            <a href={link("message", { id })}>
+              <Id text={id} />
+            </a>
+          </li>
+        ))}
+      </ul>
+      <p>
+        <a href={link("keys")}>{words.allKeys}</a>{" "}
+        {keys.behind > 0 && (
+          <span class="muted note">
+            {words.keysBehind(counted(keys.behind, "message waits", "messages wait", keys.capped.includes("behind")))}
+          </span>
+        )}
+      </p>
     </section>
   );
 }

@@ -12,7 +12,7 @@ export interface NextStep {
 }
 
 /** Where to go from the sentence: the pages on which something can be done about it, in its order. */
-export function nextSteps({ messages, groups, servers, nodes, bulks, paused, breakers }: Overview): NextStep[] {
+export function nextSteps({ messages, groups, servers, nodes, bulks, paused, breakers, keys }: Overview): NextStep[] {
   const { byStatus, parked = 0, capped = [] } = messages ?? {};
   const dead = byStatus?.dead ?? 0;
   const halted = groups.some(({ queues }) => queues.some(({ ready, consumers }) => ready && consumers === 0));
@@ -23,6 +23,14 @@ export function nextSteps({ messages, groups, servers, nodes, bulks, paused, bre
   const ended = bulks.filter(({ state }) => state === "stopped" || state === "failed");
   return [
     ...(halts ? [seeServers] : []),
+    ...(keys?.held
+      ? [
+          {
+            text: words.seeKeys(counted(keys.held, "held key", "held keys", keys.capped.includes("held"))),
+            page: "keys" as const
+          }
+        ]
+      : []),
     ...(dead
       ? [{ text: words.seeDead(counted(dead, "message", "messages", capped.includes("dead"))), page: "dead" as const }]
       : []),

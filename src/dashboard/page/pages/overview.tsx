@@ -1,7 +1,7 @@
 import { usePoll } from "../kit/poll";
 import { Polled } from "../kit/polled";
 import { Counts } from "../overview/counts";
-import { Attention, Bulks, Held, Servers } from "../overview/lists";
+import { Attention, Bulks, Held, HeldKeys, Servers } from "../overview/lists";
 import { Past } from "../overview/past";
 import { Verdict } from "../overview/verdict";
 import { overview as words } from "../texts/overview";
@@ -20,6 +20,7 @@ export function Overview() {
             <Counts messages={data.messages} />
             <div class="two-thirds">
               <div class="stack">
+                <HeldKeys data={data} />
                 <Attention data={data} />
                 <Held data={data} />
               </div>

@@ -7,6 +7,7 @@ export const overview = {
   asOf: "As of",
   toldBy: (nodeID: string) => `told by ${nodeID}`,
   seeServers: "Look at servers and nodes",
+  seeKeys: (many: string) => `See ${many}`,
   seeDead: (many: string) => `See what ${many} died of`,
   seeBulk: (act: string) => `See the bulk ${act} that has stopped`,
   seeGroups: "Look at the groups",
@@ -60,6 +61,10 @@ export const overview = {
   bulk: (act: string) => `Bulk ${act}`,
   paused: "Paused",
   pausedBy: (by: string) => `by ${by} since`,
+  keys: "Held keys",
+  keysBehind: (many: string) => `${many} behind others of their order key.`,
+  keyIn: (behind: string) => `${behind} behind, in`,
+  allKeys: "All held keys",
   breakers: "Open breakers",
   onNode: (nodeID: string) => `on ${nodeID} since`
 };

@@ -8,6 +8,7 @@ export const shell = {
   pages: {
     overview: "Overview",
     dead: "Dead",
+    keys: "Held keys",
     messages: "Messages",
     message: "Message",
     groups: "Groups",

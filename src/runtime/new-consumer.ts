@@ -22,8 +22,8 @@ export interface ConsumerFoundation {
   storage: Storage | undefined;
   /** Where there is no store. */
   announcedHistory: AnnouncedHistory;
-  /** Those that are there. */
-  consumers: Iterable<Consumer>;
+  /** Those that are there: it is one of them from now on. */
+  consumers: Set<Consumer>;
   metrics: Metrics;
   /** Undefined = nothing is traced by OpenTelemetry. */
   spans: MessageSpans | undefined;
@@ -48,8 +48,9 @@ export async function newConsumer(spec: ConsumerSpec, foundation: ConsumerFounda
       );
     await warnOfLifetime(spec, store, logger, watching.clock);
   }
+  // Nothing is waited for between the two: of services that start at the same time the second one finds the first.
   assertSameOptions(spec, consumers);
-  return new Consumer(
+  const consumer = new Consumer(
     { ...spec, handle: handleOf(spec) },
     {
       ...{ courier, signatures, queues: systemQueues(namespace), inbox: store?.inbox, rows: storage?.ownRows },
@@ -57,4 +58,6 @@ export async function newConsumer(spec: ConsumerSpec, foundation: ConsumerFounda
       ...(!store && { announcedHistory })
     }
   );
+  consumers.add(consumer);
+  return consumer;
 }

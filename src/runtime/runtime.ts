@@ -295,7 +295,6 @@ export class Runtime {
     const handleOf = (of: ConsumerSpec) => this.#handleOf(of);
     const consumers = this.#consumers;
     const consumer = await newConsumer(spec, { identity, storage, ...wire, ...watching, consumers, handleOf });
-    this.#consumers.add(consumer);
     try {
       await consumer.start();
     } catch (error) {

@@ -166,7 +166,8 @@ export class DocumentLanes implements LaneStore {
       given.push(...(await this.#lineUp(await this.#upTo(early, lanes), lanes)));
       lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     }
-    await this.#tellLate(entries, lanes);
+    // One with the number of another may never have been announced.
+    await this.#tellLate(entries, lanes, 1);
     const others = entries.flatMap(({ id, key, groups }) =>
       groups.filter(group => turnIn(lanes.get(key), group)?.id !== id).map(group => ({ key, group }))
     );
@@ -299,9 +300,9 @@ export class DocumentLanes implements LaneStore {
   }
 
   /** Their numbers are below that of the one that has the turn, which goes on with greater ones. */
-  async #tellLate(entries: Entry[], lanes: Map<string, Lane>): Promise<void> {
+  async #tellLate(entries: Entry[], lanes: Map<string, Lane>, more = 0): Promise<void> {
     const late = entries.filter(({ id, key, at, groups }) =>
-      groups.some(group => lastIn(lanes.get(key), group) > at && turnIn(lanes.get(key), group)?.id !== id)
+      groups.some(group => lastIn(lanes.get(key), group) + more > at && turnIn(lanes.get(key), group)?.id !== id)
     );
     await this.#turns.beLate(late.map(({ key }) => key));
   }

@@ -13,3 +13,5 @@ export const twoKeys = [...inTurn, emitter("dora", ["n1"], {}, "other")];
 export const skipping = [emitter("ann", ["m1"], {}, "k", "skip"), emitter("ben", ["m2"], after, "k", "skip")];
 export const withSession = [emitter("ann", ["m1"], { session: true }), emitter("ben", ["m2"], after)];
 export const together = [...ofBoth, emitter("cleo", ["m3"], after)];
+/** One with a number of its own after several others. */
+export const overtaking = [emitter("ann", ["m1", "m2", "m3"]), emitter("ben", ["m4"], after)];

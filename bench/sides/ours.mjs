@@ -69,6 +69,9 @@ async function checksOf(namespace, delays) {
   return { came, close: () => model.close() };
 }
 
+/** Of so many order keys one after the other; without: none. */
+const orderOf = keys => n => (keys ? { orderKey: `key-${n % keys}` } : undefined);
+
 /**
  * Emits until the last one is `consumed` in the store; with `checked` until each one's check has come, too.
  * Without a `prefetch`: the default.
@@ -86,7 +89,8 @@ async function pipeline({
   options = {},
   checked = false,
   profile,
-  idleMs
+  idleMs,
+  orderKeys
 }) {
   const numbers = Array.from({ length: groups }, (_, i) => i + 1);
   const broker = await reliableNode({
@@ -101,7 +105,8 @@ async function pipeline({
   const emit = emitOf(broker);
   const { totals } = runtimeOf(broker).metrics;
   const payload = payloadOf(bytes);
-  const send = () => emit(payload);
+  const order = orderOf(orderKeys);
+  const send = n => emit(payload, order(n));
   const reached = async count => {
     await until(() => (totals.consumed ?? 0) >= count, `${count} messages to be consumed; ${JSON.stringify(totals)}`);
     if (checked) await until(checks.came, `the checks of ${count} messages`, { everyMs: 500 });
@@ -207,7 +212,7 @@ async function offered({ namespace, bytes, strategy, rate, warmMs, ms }) {
 }
 
 /** Commands sent to the store per message, from the first emit to the last `consumed`. */
-async function operations({ namespace, bytes, strategy, concurrency, prefetch, count, producerOnly }) {
+async function operations({ namespace, bytes, strategy, concurrency, prefetch, count, producerOnly, orderKeys }) {
   if (producerOnly) await groupAway(namespace);
   const client = await mongo({ monitorCommands: true });
   const services = mixin =>
@@ -233,7 +238,8 @@ async function operations({ namespace, bytes, strategy, concurrency, prefetch, c
   client.on("commandStarted", counting);
   const emit = emitOf(broker);
   const payload = payloadOf(bytes);
-  await each(count, concurrency, () => emit(payload));
+  const order = orderOf(orderKeys);
+  await each(count, concurrency, n => emit(payload, order(n)));
   const { totals } = runtimeOf(broker).metrics;
   if (!producerOnly) await until(() => (totals.consumed ?? 0) >= count, "the last receipt");
   client.off("commandStarted", counting);

@@ -36,7 +36,7 @@ export async function insert(collection, count, document) {
   );
 }
 
-const dueDocument = () => encodeMessage(messageOf(PAYLOAD, ["group-1"], { dueAt: new Date(Date.now() - 1000) }));
+export const dueDocument = () => encodeMessage(messageOf(PAYLOAD, ["group-1"], { dueAt: new Date(Date.now() - 1000) }));
 
 export function finishedDocument(now = new Date()) {
   const receipt = { at: now, nodeID: "bench", durationMs: 1, attempt: 1 };

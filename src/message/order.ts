@@ -66,9 +66,9 @@ export function comingOf(place: string): { together: string; within: number } {
   return { together: place.slice(0, dot), within: Number(place.slice(dot + 1)) };
 }
 
-/** Places that are numbered, up to a number. */
-export function placesOf(key: string, last: number): { $gte: string; $lt: string } {
-  return { $gte: placeOf(key, 0), $lt: placeOf(key, last + 1) };
+/** Places that are numbered, up to a number; from another one on. */
+export function placesOf(key: string, last: number, first = 0): { $gte: string; $lt: string } {
+  return { $gte: placeOf(key, first), $lt: placeOf(key, last + 1) };
 }
 
 /** Places to come. */

@@ -96,7 +96,7 @@ export interface LaneStore {
    */
   unnamed(keys: string[], limit: number): Promise<Unnamed[]>;
   /** They stand in the lines of these groups from now on; in the given order, so that none overtakes another. */
-  name(named: Named[]): Promise<void>;
+  name(named: Named[]): Promise<Turn[]>;
   /**
    * A message of this key will be stored without a place, and may be committed until then: who enters looks for it. What
    * was committed before has its place first.

@@ -270,14 +270,15 @@ const NAMED_PAGE = 200;
  * Of messages that are in order and for which no group was known: all of their keys get the groups that are known now, in
  * their order, before any of them has a turn. Returns their ids.
  */
-async function nameInLine({ store, subscriptions }: SweepParts, page: Message[]): Promise<Set<string>> {
+async function nameInLine({ store, subscriptions, events }: SweepParts, page: Message[]): Promise<Set<string>> {
   const keys = page.flatMap(({ order, waiting }) => (order && waiting.includes(ANY_GROUP) ? order.key : []));
   if (!keys.length) return new Set();
   const found = await store.lanes.unnamed(keys, NAMED_PAGE);
   const named = found
     .map(({ key, id, event, groups }) => ({ key, id, groups: subscriptions.waitingFor(event, groups) }))
     .filter(({ groups }) => !groups.includes(ANY_GROUP));
-  if (named.length) await store.lanes.name(named);
+  const turns = named.length ? await store.lanes.name(named) : [];
+  if (turns.length) events.emit("turns", turns);
   return new Set(named.map(({ id }) => id));
 }
 

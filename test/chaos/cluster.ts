@@ -54,6 +54,10 @@ export interface Shape {
   padBytes: number;
   /** A third of the emits is to be sent later, after up to so long, and some of them are called off. */
   laterMs?: number;
+  /** All of strategy `outbox`, with so many order keys by turns, of which each spans all events. */
+  orderKeys?: number;
+  /** Nodes beside the seven, by names such as theirs. */
+  more?: string[];
   /** Clocks that go wrong, by node. */
   clockMs?: Record<string, number>;
   /** RabbitMQ's heartbeat, confirm timeout and repair are the defaults. */
@@ -80,6 +84,8 @@ interface NodeProcess {
   /** Emits begun, of a producer. */
   emits: number;
 }
+
+const roleOf = (name: string): Role => name.replace(/\d+$/, "") as Role;
 
 /** Seven Moleculer nodes, each a process: two producers, two consumers, two sweepers, a callback service. */
 export class Cluster {
@@ -113,17 +119,24 @@ export class Cluster {
 
   async start(): Promise<void> {
     // Above the servers' ports and what the kernel gives to clients: a node that is down must find its own again.
-    for (const name of Cluster.ALL) this.ports[name] = await freePort(61_000, 65_000);
+    for (const name of [...Cluster.ALL, ...(this.shape.more ?? [])]) this.ports[name] = await freePort(61_000, 65_000);
     for (const [role, links] of Object.entries(this.shape.through ?? {})) {
       for (const link of links)
         this.proxies.set(`${role}:${link}`, await tcpProxy({ host: "127.0.0.1", port: this.servers.port(link) }));
     }
     if (this.shape.mongoSet) this.set = await mongoSet(this.servers.mongo);
     const early = (role: Role) =>
-      Cluster.NAMES[role].filter(name => !this.shape.absent?.includes(name)).map(name => this.launch(name));
+      this.names(role)
+        .filter(name => !this.shape.absent?.includes(name))
+        .map(name => this.launch(name));
     // Groups are known before the first emit: who announces himself later is not owed what was before.
     await Promise.all([...early("consumer"), ...early("callback")]);
     await Promise.all([...early("sweeper"), ...early("producer")]);
+  }
+
+  /** Of this run. */
+  names(role: Role): string[] {
+    return [...Cluster.NAMES[role], ...(this.shape.more ?? []).filter(name => roleOf(name) === role)];
   }
 
   proxy(role: Role, link: Link): TcpProxy {
@@ -151,8 +164,8 @@ export class Cluster {
     this.lives.set(name, life);
     const journal = path.join(this.folder, `${name}.${life}.journal`);
     this.journals.push(journal);
-    const role = name.replace(/\d+$/, "") as Role;
-    const { rate, cap, poisonEvery, padBytes, clockMs, laterMs } = this.shape;
+    const role = roleOf(name);
+    const { rate, cap, poisonEvery, padBytes, clockMs, laterMs, orderKeys } = this.shape;
     const spec = {
       nodeID: name,
       namespace: this.namespace,
@@ -164,6 +177,7 @@ export class Cluster {
       poisonEvery,
       padBytes,
       laterMs,
+      orderKeys,
       clockMs: clockMs?.[name],
       cap: Math.max(0, cap - this.emits) / Cluster.NAMES.producer.length,
       options: this.options(name, role)
@@ -279,7 +293,7 @@ export class Cluster {
     for (const { child } of this.nodes.values()) child.kill("SIGCONT");
     // Consumers and sweepers last: what the others leave is theirs.
     for (const role of ["producer", "sweeper", "callback", "consumer"] as const)
-      await Promise.all(Cluster.NAMES[role].map(name => this.stop(name)));
+      await Promise.all(this.names(role).map(name => this.stop(name)));
     await Promise.all([this.set, ...this.proxies.values()].map(proxy => proxy?.close()));
   }
 

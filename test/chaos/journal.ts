@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 /**
  * What the nodes of a run have written down, a line each, before they did anything else:
  *
- *   A id at event strategy poison   about to emit
+ *   A id at event strategy poison key   about to emit; key: its order key, if it has one
  *   P id at                         the emit resolved: a promise
  *   U id type                       the emit was rejected, outcome unknown
  *   N id type                       … nothing was stored
@@ -40,6 +40,7 @@ export interface Attempt {
   event: string;
   strategy: string;
   poison: boolean;
+  orderKey?: string;
 }
 
 export interface Handling {
@@ -78,7 +79,8 @@ function read(journal: Journal, line: string): void {
         at: Number(words[0]),
         event: words[1],
         strategy: words[2],
-        poison: words[3] === "1"
+        poison: words[3] === "1",
+        ...(words[4] && { orderKey: words[4] })
       });
       break;
     case "P":

@@ -3,8 +3,9 @@
 // for a quick start: each fault starts many of these. See `journal.ts` for the lines.
 const { openSync, writeSync } = require("node:fs");
 
-const { nodeID, namespace, role, journal, line, options, ports, rate, poisonEvery, padBytes, clockMs, cap, laterMs } =
+const { nodeID, namespace, role, journal, line, options, ports, rate, poisonEvery, padBytes, clockMs, cap, ...more } =
   JSON.parse(process.env.CHAOS_NODE);
+const { laterMs, orderKeys } = more;
 
 // Before anything else is loaded: what reads the clock reads this one.
 if (clockMs) {
@@ -63,9 +64,12 @@ const broker = new ServiceBroker({
 // ------------------------------------------------------------------------------------------------------------------
 // producer
 
-/** Which event a number stands for: alone for a group of each kind of inbox, or shared by two. */
+/**
+ * Which event a number stands for: alone for a group of each kind of inbox, or shared by two. What is in order has
+ * several of a key one after the other.
+ */
 function eventOf(n) {
-  const at = n % 20;
+  const at = (orderKeys ? n + Math.floor(n / orderKeys) : n) % 20;
   return at < 9 ? "order.plain" : at < 17 ? "order.kept" : at < 19 ? "order.shared" : "order.ledger";
 }
 
@@ -88,14 +92,16 @@ function producer() {
   const pad = "x".repeat(padBytes);
   const emit = async mine => {
     const id = `${line}-${mine}`;
-    const strategy = mine % 2 ? "callback" : "outbox";
+    const orderKey = orderKeys && `key-${mine % orderKeys}`;
+    const strategy = mine % 2 && !orderKey ? "callback" : "outbox";
     const poison = mine % poisonEvery === poisonEvery - 7;
-    note("A", id, now(), eventOf(mine), strategy, poison ? 1 : 0);
+    note("A", id, now(), eventOf(mine), strategy, poison ? 1 : 0, ...(orderKey ? [orderKey] : []));
     for (;;) {
       try {
         const delayMs = delayOf(mine, strategy);
         const later = delayMs && { delayMs };
-        await shop.reliableEmit(eventOf(mine), { id, poison, pad }, { id, strategy, maxAttempts: 3, ...later });
+        const how = { id, strategy, maxAttempts: 3, ...later, ...(orderKey && { orderKey }) };
+        await shop.reliableEmit(eventOf(mine), { id, poison, pad }, how);
         note("P", id, now());
         return delayMs && mine % 4 === 0 ? callOff(mine, id, delayMs) : undefined;
       } catch (error) {

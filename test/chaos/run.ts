@@ -18,6 +18,8 @@ export interface Fault {
   /** What is done, for the table. */
   title: string;
   shape?: Partial<Shape>;
+  /** All emits are in order: a hundred of each key, but at least 20 keys. */
+  ordered?: true;
   /**
    * Does it and heals it; the load goes on meanwhile. Resolves to the number of messages that have to be parked, if
    * any.
@@ -128,7 +130,14 @@ export async function runFault(
   const rate = fault.shape?.rate ?? SHAPE.rate;
   // A slower load is a smaller one, so that every run takes about as long.
   const wanted = Math.ceil((messages * Math.min(rate, SHAPE.rate)) / SHAPE.rate);
-  const cluster = new Cluster(namespace, place, servers, { ...SHAPE, cap: wanted * 1.5, ...fault.shape, line });
+  const keys = fault.ordered && { orderKeys: Math.max(20, Math.round(wanted / 100)) };
+  const cluster = new Cluster(namespace, place, servers, {
+    ...SHAPE,
+    cap: wanted * 1.5,
+    ...fault.shape,
+    ...keys,
+    line
+  });
   const run = new Run(cluster, servers, namespace, wanted, seed, text => progress(`${fault.name}: ${text}`));
   const queues = [
     ...PATTERNS.map(({ group, event }) => eventQueue(namespace, group, event)),

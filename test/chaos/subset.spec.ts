@@ -12,7 +12,8 @@ const SUBSET = [
   ["network-cut-frame", 15],
   ["foreign-messages", 16],
   ["kill-bulk", 17],
-  ["kill-later", 18]
+  ["kill-later", 18],
+  ["kill-ordered", 19]
 ] as const;
 
 // They take minutes.

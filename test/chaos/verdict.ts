@@ -1,4 +1,5 @@
 import { type Journal, keyOf } from "./journal";
+import { outOfOrder } from "./order";
 
 /** Which groups owe a receipt for an event. `tx` is counted by the effects its transactions left. */
 export const GROUPS: Record<string, string[]> = {
@@ -45,6 +46,8 @@ export interface Verdict {
   between: number;
   /** Effects of transactions that are there twice. */
   doubled: string[];
+  /** Of one key: handled in another order than emitted, and beside one another. */
+  order: { broken: string[]; beside: string[] };
   dead: number;
   /** Dead that were not made to die, and those made to die that are not dead. */
   wrong: string[];
@@ -127,6 +130,7 @@ export function judge(journal: Journal, ending: Ending, expected: Expected): Ver
     redelivered: again,
     twice,
     between,
+    order: outOfOrder(journal),
     doubled: [...effects].filter(([, times]) => times > 1).map(([id]) => id),
     dead: [...ending.statuses.values()].filter(status => status === "dead").length,
     wrong,
@@ -147,6 +151,8 @@ export function complaints(verdict: Verdict, expected: Expected): string[] {
     ...some("refused, but there", verdict.undead),
     ...some("handled twice despite the inbox", verdict.twice),
     ...some("effects of transactions twice", verdict.doubled),
+    ...some("out of order", verdict.order.broken),
+    ...some("beside another one of its key", verdict.order.beside),
     ...some("with another status than they should have", verdict.wrong),
     ...some("in the store that nobody emitted", verdict.strays),
     ...some("unhandled errors", verdict.errors),

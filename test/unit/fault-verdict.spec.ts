@@ -160,3 +160,23 @@ it("measures the time to recover by what was emitted before the end of the fault
     ).recoverMs
   ).toBe(5);
 });
+
+/** Two of one key, the first one promised before the second one was called; times are those of their handlers. */
+const ordered = ([since1, at1]: number[], [since2, at2]: number[]) => [
+  "A m1 10 order.kept outbox 0 key-1",
+  "P m1 20",
+  `H m1 on ${since1} ${at1}`,
+  `I m1 on ${at1}`,
+  "A m2 21 order.kept outbox 0 key-1",
+  "P m2 22",
+  `H m2 on ${since2} ${at2}`,
+  `I m2 on ${at2}`
+];
+
+it("finds what is handled before what was promised earlier, and what runs beside another one of its key", () => {
+  const statuses = { m1: "consumed", m2: "consumed" };
+  const of = (...times: [number[], number[]]) => verdict(ordered(...times), { statuses, effects: [] });
+  expect(of([30, 31], [32, 33]).complaints).toEqual([]);
+  expect(of([32, 33], [30, 31]).complaints).toEqual(["1 out of order: key-1 on: m2 before m1"]);
+  expect(of([30, 32], [31, 33]).order.beside).toEqual(["key-1 on: m2 beside m1"]);
+});

@@ -90,6 +90,8 @@ export function takenBy(entries: Entry[], lane: Lane | undefined, ended: Readonl
   const v = entries.length === 1 ? { v: (lane?.v ?? 0) + 1 } : {};
   const isFree = (group: string) => {
     const turn = turnIn(lane, group);
+    // One that was without a group may have been named, and have no turn yet.
+    if (lane?.unnamed) return false;
     return !turn || (ended.has(`${group} ${turn.id}`) && isUnchanged(lane, turn));
   };
   for (const { id, at, groups } of entries.toSorted((a, b) => a.at - b.at))

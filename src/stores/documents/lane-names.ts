@@ -23,18 +23,21 @@ export async function unnamed({ collections }: Database, keys: string[], limit: 
   }));
 }
 
-/** See `LaneStore.name`. One after the other: of several at once a later one could be seen first. */
-export async function name(db: Database, named: Named[]): Promise<void> {
-  const { messages, lanes } = db.collections;
-  const keys = [...new Set(named.map(({ key }) => key))];
-  const before = (await lanes.find({ _id: { $in: keys } })) as Lane[];
+/** One after the other: of several at once a later one could be seen first. */
+export async function nameRows(db: Database, named: Named[]): Promise<void> {
   for (const { id, groups } of named) {
     const change = { $set: { waiting: groups }, $push: noted(recipientsNote(db.now(), groups, [ANY_GROUP])) };
-    await messages.update({ _id: id, ...OPEN, waiting: [ANY_GROUP] }, change);
+    await db.collections.messages.update({ _id: id, ...OPEN, waiting: [ANY_GROUP] }, change);
   }
-  const left = new Set((await unnamed(db, keys, 1)).map(({ key }) => key));
-  const free = before.filter(({ _id }) => !left.has(_id));
-  await lanes.bulk(
-    free.map(lane => ({ filter: { _id: lane._id, ...versionOf(lane) }, change: { $unset: { unnamed: true } } }))
-  );
+}
+
+/** Says so of lanes in which all are named, unless they have changed since they were read. False = some have. */
+export async function allNamed(db: Database, lanes: Map<string, Lane>): Promise<boolean> {
+  const left = new Set((await unnamed(db, [...lanes.keys()], 1)).map(({ key }) => key));
+  const free = [...lanes.values()].filter(({ _id, unnamed: isSaid }) => isSaid && !left.has(_id));
+  const operations = free.map(lane => ({
+    filter: { _id: lane._id, ...versionOf(lane) },
+    change: { $unset: { unnamed: true as const } }
+  }));
+  return !operations.length || (await db.collections.lanes.bulk(operations)) === operations.length;
 }

@@ -1,7 +1,6 @@
 import type { ReliableError } from "../../errors";
-import { STATUS } from "../../message/lifecycle";
 import { ANY_GROUP, type Message } from "../../message/message";
-import { BEHIND_AT, numberOf, placeOf, placesToCome } from "../../message/order";
+import { BEHIND_AT, numberOf, placeOf } from "../../message/order";
 import type { Claim, Entered, LaneEnd, LaneStore, Named, Turn, Unnamed } from "../lane-store";
 import type { MessageStore } from "../store";
 import type { InsertOutcome } from "../store-records";
@@ -24,10 +23,9 @@ import {
   withinOf
 } from "./lane-entries";
 import { look } from "./lane-look";
-import { name, unnamed } from "./lane-names";
+import { allNamed, nameRows, unnamed } from "./lane-names";
 import {
   announcing,
-  IN_LINE_FIELDS,
   isGiven,
   isRowInLine,
   isUnchanged,
@@ -38,13 +36,14 @@ import {
   turnIn,
   turnOf
 } from "./lane-rows";
+import { notAnnounced, unannounced } from "./lane-standing";
 import { LaneTurns } from "./lane-turns";
 import { OPEN } from "./rows";
 
 /** From this pass on places are announced whatever others do. */
 const PLAIN_FROM = 3;
-/** Rows without a number that are looked for at a time, of one key. */
-const MAX_COMING = 1000;
+/** What is left then is said at the next naming. */
+const NAME_PASSES = 4;
 
 /** See `LaneStore`. */
 export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
@@ -83,8 +82,8 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     turns.push(...(await this.#lineUp(entries, lanes, ended)));
     const given = new Set(turns.map(({ id }) => id));
     const claimed = messages.filter(({ _id }, i) => {
-      const outcome = outcomes[i] as InsertOutcome | ReliableError;
-      return first.has(_id) && given.has(_id) && !(outcome instanceof Error) && outcome.stored;
+      const outcome = outcomes[i];
+      return first.has(_id) && given.has(_id) && !(outcome instanceof Error) && outcome?.stored;
     });
     await this.#putBehind(entries, given, dueAt, claim);
     return { outcomes, turns, claimed };
@@ -96,12 +95,16 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
    * greater one: the lane is read after it was found, and what it is within is added.
    */
   async place(keys: string[]): Promise<Turn[]> {
-    const coming = await this.#coming(keys);
-    if (!coming.length) return [];
+    const before = await this.#turns.lanes(keys);
+    // In one look: somebody may be numbering some of them, and has not announced them yet.
+    const standing = await notAnnounced(this.db, keys, before);
+    const turns = await this.#lineUp(standing.flatMap(entryOf), before);
+    const found = standing.filter(isComing);
+    if (!found.length) return turns;
     const { messages: rows } = this.db.collections;
-    const lanes = await this.#turns.lanes(coming.map(keyOfMessage));
+    const lanes = await this.#turns.lanes(found.map(keyOfMessage));
     const numbers = new Numbers(lanes);
-    const planned = together(coming).map(group => {
+    const planned = together(found).map(group => {
       const [first] = group as [Standing, ...Standing[]];
       const last = group.at(-1) as Standing;
       return { group, first, from: numbers.next(keyOfMessage(first), withinOf(last) + 1) };
@@ -120,16 +123,26 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
         return group.slice(1).map(message => placing(message, as));
       })
     );
-    const placed = await this.#turns.rows(coming.map(({ _id }) => _id));
-    return this.#lineUp([...placed.values()].flatMap(entryOf), lanes);
+    const placed = await this.#turns.rows(found.map(({ _id }) => _id));
+    turns.push(...(await this.#lineUp([...placed.values()].flatMap(entryOf), lanes)));
+    return turns;
   }
 
   unnamed(keys: string[], limit: number): Promise<Unnamed[]> {
     return unnamed(this.db, keys, limit);
   }
 
-  name(named: Named[]): Promise<void> {
-    return name(this.db, named);
+  async name(named: Named[]): Promise<Turn[]> {
+    await nameRows(this.db, named);
+    const ends = named.flatMap(({ key, groups }) => groups.map(group => ({ key, group })));
+    const turns: Turn[] = [];
+    for (let pass = 0; pass < NAME_PASSES; pass++) {
+      // Nobody takes a turn before that of those who were named is given: the lane says meanwhile that some have no name.
+      const lanes = await this.#turns.lanes(named.map(({ key }) => key));
+      turns.push(...(await this.advance(ends)));
+      if (await allNamed(this.db, lanes)) break;
+    }
+    return turns;
   }
 
   async expect(key: string, until: Date): Promise<Turn[]> {
@@ -143,18 +156,19 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
   }
 
   async turnsOf(messages: Standing[]): Promise<{ turns: Turn[]; given: Turn[] }> {
-    const coming = messages.filter(isComing);
-    const given = await this.place(coming.map(keyOfMessage));
-    const rows = coming.length ? await this.#turns.rows(messages.map(({ _id }) => _id)) : new Map();
+    const unplaced = messages.filter(isComing);
+    const given = await this.place(unplaced.map(keyOfMessage));
+    const rows = unplaced.length ? await this.#turns.rows(messages.map(({ _id }) => _id)) : new Map();
     const entries = messages.flatMap(message => entryOf({ ...message, ...rows.get(message._id) }));
     let lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     // Its emit has died before it had announced it.
-    const unannounced = entries.filter(({ key, at }) => at > (lanes.get(key)?.top ?? 0));
-    if (unannounced.length) {
-      given.push(...(await this.#lineUp(unannounced, lanes)));
+    const early = entries.filter(({ key, at }) => at > (lanes.get(key)?.top ?? 0));
+    if (early.length) {
+      given.push(...(await this.#lineUp(await this.#upTo(early, lanes), lanes)));
       lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     }
-    await this.#tellLate(entries, lanes);
+    // One with the number of another may never have been announced.
+    await this.#tellLate(entries, lanes, 1);
     const others = entries.flatMap(({ id, key, groups }) =>
       groups.filter(group => turnIn(lanes.get(key), group)?.id !== id).map(group => ({ key, group }))
     );
@@ -199,19 +213,6 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     return { lanes: await this.#turns.lanes(keys), turns };
   }
 
-  /** All of them: the first of a transaction says the numbers of the others. */
-  async #coming(keys: string[]): Promise<Standing[]> {
-    const pages = await Promise.all(
-      [...new Set(keys)].map(key =>
-        this.db.collections.messages.find(
-          { place: placesToCome(key), status: STATUS.pending },
-          { sort: { place: 1 }, limit: MAX_COMING, fields: IN_LINE_FIELDS }
-        )
-      )
-    );
-    return pages.flat() as unknown as Standing[];
-  }
-
   /** Messages that have their turns and are in line no more, each with its group. */
   async #ended(lanes: Iterable<Lane>): Promise<Set<string>> {
     const had = [...lanes].flatMap(lane =>
@@ -223,6 +224,12 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     return new Set(had.flatMap(({ group, id }) => (isRowInLine(rows.get(id), group) ? [] : `${group} ${id}`)));
   }
 
+  /** With those before them that are not announced either: one process may have inserted them, in this order. */
+  async #upTo(entries: Entry[], lanes: Map<string, Lane>): Promise<Entry[]> {
+    const mine = new Set(entries.map(({ id }) => id));
+    return [...entries, ...(await unannounced(this.db, entries, lanes)).filter(({ id }) => !mine.has(id))];
+  }
+
   /** `lanes`: as they were before the rows had their numbers. Returns the turns that were given by it. */
   async #lineUp(entries: Entry[], lanes: Map<string, Lane>, ended: ReadonlySet<string> = new Set()): Promise<Turn[]> {
     if (!entries.length) return [];
@@ -232,6 +239,7 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
       .map(entry => ({ ...entry, groups: entry.groups.filter(group => !given.has(JSON.stringify([entry.id, group]))) }))
       .filter(({ groups }) => groups.length);
     if (!others.length) return turns;
+    await this.#tellLate(others, await this.#turns.lanes(others.map(({ key }) => key)));
     // Who had the turn before may have left before he could see them.
     turns.push(...(await this.advance(endsOf(others))));
     return turns;
@@ -264,9 +272,11 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
       const isDone = matched === operations.length && inserted.every(Boolean);
       lanes = isDone ? lanes : await this.#turns.lanes(wanted.map(({ key }) => key));
       const missed = new Set<string>();
-      for (const { key, turns: taken } of wanted) {
-        const given = [...taken].every(([group, turn]) => isDone || isGiven(lanes.get(key), group, turn));
-        if (!given) missed.add(key);
+      for (const { key, top, turns: taken, unnamed } of wanted) {
+        // Another one may have given the very turns, and announced nothing but their holders.
+        const { top: announced = 0, unnamed: told } = lanes.get(key) ?? {};
+        const given = [...taken].every(([group, turn]) => isGiven(lanes.get(key), group, turn));
+        if (!isDone && !(given && announced >= top && (!unnamed || told))) missed.add(key);
         else for (const [group, turn] of taken) turns.push(turnOf(key, group, turn, bytes.get(turn.id) ?? 0));
       }
       entries = entries.filter(({ key }) => missed.has(key));
@@ -287,9 +297,9 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
   }
 
   /** Their numbers are below that of the one that has the turn, which goes on with greater ones. */
-  async #tellLate(entries: Entry[], lanes: Map<string, Lane>): Promise<void> {
+  async #tellLate(entries: Entry[], lanes: Map<string, Lane>, more = 0): Promise<void> {
     const late = entries.filter(({ id, key, at, groups }) =>
-      groups.some(group => lastIn(lanes.get(key), group) > at && turnIn(lanes.get(key), group)?.id !== id)
+      groups.some(group => lastIn(lanes.get(key), group) + more > at && turnIn(lanes.get(key), group)?.id !== id)
     );
     await this.#turns.beLate(late.map(({ key }) => key));
   }

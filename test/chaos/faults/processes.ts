@@ -89,6 +89,26 @@ const later: Fault = {
   also: (_run, { cancelled }) => (cancelled > 0 ? [] : ["nothing was called off"])
 };
 
+/** Kills of a run that is over sooner. */
+const LEAST_KILLS = 4;
+
+const ordered: Fault = {
+  name: "kill-ordered",
+  title: "SIGKILL of one of three consumers every 5 s, while all messages are in order: a hundred of each key",
+  ordered: true,
+  shape: { more: ["consumer3"], poisonEvery: 1e9 },
+  async inject(run) {
+    const consumers = run.cluster.names("consumer");
+    for (let kills = 0; kills < LEAST_KILLS || run.cluster.emits < run.messages; kills++) {
+      const began = performance.now();
+      await run.bounce(run.pick(consumers));
+      run.progress(`${run.cluster.emits} of ${run.messages} emits, ${kills + 1} kills`);
+      await run.sleep(Math.max(0, 5000 - (performance.now() - began)));
+    }
+  },
+  also: (_run, { dead }) => (dead ? [`${dead} are dead`] : [])
+};
+
 const rolling: Fault = {
   name: "rolling-restart",
   title: "rolling restart of everything, one process at a time (SIGTERM), under load",
@@ -128,6 +148,7 @@ export const processFaults: Fault[] = [
   ...ROLES.map(atEveryAwait),
   everything,
   later,
+  ordered,
   rolling,
   offline
 ];

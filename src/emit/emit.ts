@@ -12,6 +12,7 @@ import type { Load } from "../telemetry/load";
 import type { Metrics } from "../telemetry/metrics";
 import type { MessageSpans, OpenSpan } from "../telemetry/open-telemetry/message-spans";
 import type { Admission } from "./admission";
+import { type Call, CallOrder } from "./call-order";
 import { type EmitItem, type EmitOptions, isLater, sendAtOf } from "./emit-options";
 import { businessWrite } from "./intent";
 import { emitMany, type Joined, type ManyParts } from "./many";
@@ -39,12 +40,17 @@ export interface EmitterParts {
 
 /** `reliableEmit`: checks its arguments, then lets the strategy keep the message. */
 export class Emitter {
+  readonly #calls = new CallOrder();
+
   constructor(private readonly parts: EmitterParts) {}
 
   /** See EmitOptions. Throws RELIABLE_NO_STORE, and what the admission, `newMessage` and the strategies throw. */
   emit(source: EmitSource, event: string, raw: unknown, options: EmitOptions): Promise<EmitResult> {
     const run = this.#runOf(source, options);
-    const emitted = this.#emit(source, event, raw, options, run);
+    const key: unknown = options?.orderKey;
+    const call = typeof key === "string" ? this.#calls.enter(key) : undefined;
+    const emitting = this.#emit(source, event, raw, options, run, call);
+    const emitted = call ? emitting.finally(call.leave) : emitting;
     // All of it: a handler that does not await it must not be committed before.
     return run ? run.join(emitted) : emitted;
   }
@@ -54,7 +60,8 @@ export class Emitter {
     event: string,
     raw: unknown,
     options: EmitOptions,
-    run: HandlerTransaction | undefined
+    run: HandlerTransaction | undefined,
+    call: Call | undefined
   ): Promise<EmitResult> {
     const { callback, metrics, clock, warnings, emitTimeoutMs, admission } = this.parts;
     const started = clock.monotonic();
@@ -81,8 +88,8 @@ export class Emitter {
     const { encode, decode } = source.options;
     const emitting =
       encode || decode
-        ? this.#emitEncoded(strategy, message, source.options, conditions)
-        : strategy.emit(message, conditions);
+        ? this.#emitEncoded(inOrder(strategy, call), message, source.options, conditions)
+        : inOrder(strategy, call).emit(message, conditions);
     const emitted = span ? spanned(emitting, span) : emitting;
     if (end && !waits) this.parts.load.cost(clock.monotonic() - started);
     try {
@@ -148,7 +155,7 @@ export class Emitter {
 
   /** `decode` alone: the id may be that of an emit before the service has lost its `encode`. */
   async #emitEncoded(
-    strategy: Strategy,
+    strategy: Pick<Strategy, "emit">,
     message: Message,
     { encode, decode, maxPayloadBytes }: ServiceOptions,
     conditions: EmitConditions
@@ -199,6 +206,22 @@ export class Emitter {
   #refuse(): never {
     throw noStore(this.parts.nodeID);
   }
+}
+
+/** After those with the same order key that were called before. */
+function inOrder(strategy: Pick<Strategy, "emit">, call: Call | undefined): Pick<Strategy, "emit"> {
+  if (!call) return strategy;
+  const { before, leave } = call;
+  return {
+    emit(message, conditions) {
+      const emit = () => {
+        const emitted = strategy.emit(message, conditions);
+        leave();
+        return emitted;
+      };
+      return before ? before.then(emit) : emit();
+    }
+  };
 }
 
 /**

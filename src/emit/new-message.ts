@@ -1,6 +1,7 @@
 import { ReliableError } from "../errors";
 import { STATUS } from "../message/lifecycle";
 import { ANY_GROUP, bucketOf, EMPTY, type Message, NONE, type Origin, ROW_VERSION } from "../message/message";
+import { settledByConfirm } from "../message/queue-target";
 import type { ServiceOptions } from "../options/options";
 import { checkEvent } from "../wire/envelope";
 import { checkHeaders } from "../wire/header-size";
@@ -47,6 +48,7 @@ export function newMessage(
   const headers = options.headers ?? EMPTY;
   const strategy = options.strategy ?? service.strategy;
   if (options.orderKey !== undefined && strategy === "callback") throw withoutRow(event);
+  if (options.orderKey !== undefined && [options.groups ?? []].flat().some(settledByConfirm)) throw doneUnseen(event);
   const keys = keysOf(event, options.keys);
   const groups = options.groups === undefined ? undefined : [options.groups].flat();
   checkHeaders(event, meta, headers, source.origin, groups ?? []);
@@ -101,6 +103,12 @@ export function newMessage(
     message.round = 1;
   }
   return message;
+}
+
+/** The next one would come while its worker is at it. */
+function doneUnseen(event: string): ReliableError {
+  const text = `The emit option 'orderKey' of '${event}' needs a queue whose workers send receipts ('settle: "receipt"'): RabbitMQ's confirm does not say when a job is done.`;
+  return new ReliableError("RELIABLE_BAD_OPTION", text, { option: "orderKey", event });
 }
 
 /** No store knows of it whose turn it is. */

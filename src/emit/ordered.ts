@@ -1,3 +1,4 @@
+import { Batcher } from "../async/batcher";
 import { reasonOf } from "../errors";
 import type { Message } from "../message/message";
 import { type Order, placeToCome } from "../message/order";
@@ -13,8 +14,12 @@ import { InsertQueue } from "./insert-queue";
 
 /** A message goes to the groups that are known when it is stored, and to no others: they are not known from long ago. */
 const FRESH_MS = 1000;
+/** Of ms up to the year 9999. */
+const INSTANT_DIGITS = 15;
 /** More than a transaction lives: a server ends it after a minute, unless its operator has said otherwise. */
 const EXPECTED_MS = 600_000;
+/** Per store command. */
+const MAX_EXPECTED = 500;
 
 export interface OrderedParts {
   store: Store;
@@ -33,12 +38,14 @@ export interface OrderedParts {
  */
 export class OrderedEmits {
   readonly #queue: InsertQueue;
+  readonly #expected: Batcher<string, void>;
   /** By session: a name for its messages, and how many of each key there are. */
   readonly #sessions = new WeakMap<object, { name: string; counts: Map<string, number> }>();
   #placing: Promise<void> = Promise.resolve();
 
   constructor(private readonly parts: OrderedParts) {
     const { store, clock } = parts;
+    this.#expected = new Batcher({ maxItems: MAX_EXPECTED, write: keys => this.#expect(keys).then(() => []) });
     this.#queue = new InsertQueue(store, clock, { parallel: 1, insert: messages => this.#enter(messages) });
   }
 
@@ -57,21 +64,25 @@ export class OrderedEmits {
 
   /** As `MessageStore.insertIn`. It has its place after the commit; whoever emits with this key from then on, a later one. */
   async insertIn(session: object, message: Message): Promise<InsertOutcome> {
-    const { store, events } = this.parts;
+    const { store } = this.parts;
     const key = keyOfMessage(message);
     const mine = this.#sessions.get(session) ?? { name: newId(), counts: new Map<string, number>() };
     this.#sessions.set(session, mine);
     const within = mine.counts.get(key) ?? 0;
     mine.counts.set(key, within + 1);
     message.place = placeToCome(key, mine.name, within);
-    const turns = await store.lanes.expect(key, new Date(store.now().getTime() + EXPECTED_MS));
-    if (turns.length) events.emit("turns", turns);
-    return store.messages.insertIn(session, message);
+    // The transaction is that of the call, whatever the session does meanwhile.
+    const expected = this.#expected.add(key);
+    // A session that is refused does not wait for it.
+    expected.catch(() => undefined);
+    return store.messages.insertIn(session, message, expected);
   }
 
   /** Of what is stored without a number. */
   standing(message: Message): Message {
-    message.place = placeToCome(keyOfMessage(message), message._id);
+    // Of several that one sweep finds the earlier one comes first.
+    const sendAt = String(message.sendAt?.getTime() ?? 0).padStart(INSTANT_DIGITS, "0");
+    message.place = placeToCome(keyOfMessage(message), `${sendAt} ${message._id}`);
     return message;
   }
 
@@ -97,11 +108,18 @@ export class OrderedEmits {
     this.#queue.stop();
   }
 
+  async #expect(keys: string[]): Promise<void> {
+    const { store, events } = this.parts;
+    const turns = await store.lanes.expect(keys, new Date(store.now().getTime() + EXPECTED_MS));
+    if (turns.length) events.emit("turns", turns);
+  }
+
   async #enter(messages: Message[]) {
     const { store, subscriptions, events, publisher, claimMs } = this.parts;
     await subscriptions.fresh(FRESH_MS);
     for (const message of messages) message.waiting = subscriptions.waitingFor(message.event, message.groups);
-    const claim = `${publisher.nodeID}#emit#${newId()}`;
+    // The same one if it is tried again: what is stored already has it.
+    const claim = messages.find(({ claim }) => claim)?.claim ?? `${publisher.nodeID}#emit#${newId()}`;
     const until = new Date(store.now().getTime() + claimMs);
     const entered = await store.lanes.enter(messages, publisher.courier.ready ? { claim, until } : undefined);
     const { outcomes, turns, claimed } = entered;

@@ -172,10 +172,18 @@ export class Outbox implements Strategy {
     // Only an insert can join a transaction; and the handler has not asked for one.
     if (joined && there.status === STATUS.withdrawn)
       return this.emit(message, { ...conditions, session: undefined, joined: false });
+    if (message.order && !session && there.status === STATUS.withdrawn) this.#withoutPlace(message);
     const existing = session ? there : await replaceWithdrawn(this.parts.store, message, there, plain);
-    return existing
-      ? this.#asBefore(message, existing, conditions, until)
-      : this.#stored(message, conditions, direct, until);
+    if (existing) return this.#asBefore(message, existing, conditions, until);
+    if (message.order && !message.sendAt) await this.#ordered.place([message]);
+    return this.#stored(message, conditions, direct, until);
+  }
+
+  /** What was to be inserted was lined up as such; what takes the place of another row is lined up after it. */
+  #withoutPlace(message: Message): void {
+    this.#ordered.standing(message);
+    delete message.claim;
+    message.dueAt = message.sendAt ?? this.#dueAt(true);
   }
 
   /** The id has a row already, which stays. */

@@ -87,12 +87,12 @@ export class MessagePublisher {
    * A missing queue is declared, as moleculer-amqp-queue does. If its workers send no receipts, the broker's confirm is
    * taken as one.
    */
-  async #toForeign(message: Message, queue: string, { group, attempt }: Step): Promise<PublishResult> {
+  async #toForeign(message: Message, queue: string, { group, attempt, turn }: Step): Promise<PublishResult> {
     const byConfirm = settledByConfirm(group);
     const started = this.clock.monotonic();
     // It was confirmed before. Only the receipt was lost, and the job must not be done again.
     if (!byConfirm || !confirmedBefore(message, group, attempt)) {
-      const publish = () => this.#publish(message, { queue }, attempt, [group]);
+      const publish = () => this.#publish(message, { queue }, attempt, [group], turn);
       let result = await publish();
       if (result.outcome === "returned") {
         const failed = await this.courier.declare({ name: queue, foreign: true }).then(() => undefined, reasonOf);

@@ -40,7 +40,9 @@ export class Progress {
     store.onRefused((error, dead) => {
       logger.error(`Reliable: ${error.message}`);
       events.emit("error", error, "store");
-      if (dead) this.#dead([dead]);
+      if (!dead) return;
+      this.#dead([dead]);
+      void this.#leftDead(dead.id);
     });
   }
 
@@ -162,6 +164,14 @@ export class Progress {
     } catch (error) {
       logger.debug(`Reliable: the time of ${ids.length} consumed message(s) could not be read: ${reasonOf(error)}`);
     }
+  }
+
+  /** Of one with an order key those behind it may go on. What fails here is seen when its lane is looked at. */
+  async #leftDead(id: string): Promise<void> {
+    const [message] = await this.parts.store.messages.heads([id]).catch(() => []);
+    if (message?.order?.onDead !== "skip") return;
+    const { key } = message.order;
+    this.#left(message.failed.map(group => ({ key, group })));
   }
 
   #left(ends: LaneEnd[]): void {

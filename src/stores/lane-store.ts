@@ -98,10 +98,10 @@ export interface LaneStore {
   /** They stand in the lines of these groups from now on; in the given order, so that none overtakes another. */
   name(named: Named[]): Promise<Turn[]>;
   /**
-   * A message of this key will be stored without a place, and may be committed until then: who enters looks for it. What
-   * was committed before has its place first.
+   * Messages of these keys will be stored without a place, and may be committed until then: who enters looks for them.
+   * What was committed before has its place first.
    */
-  expect(key: string, until: Date): Promise<Turn[]>;
+  expect(keys: string[], until: Date): Promise<Turn[]>;
   /**
    * Gives the turn to the next ones, where it is over. Returns the turns given. Where nobody is next it stays as it is:
    * who is announced then looks whether it is over.

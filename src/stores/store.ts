@@ -67,9 +67,9 @@ export interface MessageStore {
   insert(messages: Message[]): Promise<(InsertOutcome | ReliableError)[]>;
   /**
    * Inserts inside the caller's MongoDB transaction. RELIABLE_BAD_SESSION when the session is not of this store's
-   * client.
+   * client. `before`: what is to be done before the insert, in the transaction that is open at the call all the same.
    */
-  insertIn(session: unknown, message: Message): Promise<InsertOutcome>;
+  insertIn(session: unknown, message: Message, before?: Promise<unknown>): Promise<InsertOutcome>;
   /** Calls back once the caller's session has ended. Its transaction is committed or aborted then; `find` tells which. */
   onSessionEnd(session: unknown, listener: () => void): void;
   /** pending → published. Returns how many were still pending. */

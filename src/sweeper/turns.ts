@@ -27,7 +27,7 @@ const MAX_OWED = 5000;
 const RETRY_MS = 1000;
 /** Lanes that are looked at in one pass. */
 const LOOK_PAGE = 500;
-const LOOK_PAGES = 20;
+const LOOK_PAGES = 60;
 const LOOK_EVERY_MS = 10_000;
 
 /**
@@ -102,7 +102,7 @@ export class Turns {
       .idle()
       .then(() => this.#turns.idle())
       .then(() => this.#publishing.idle())
-      .then(() => this.#record());
+      .then(() => this.#recordAll());
     await withTimeout(idle, deadline.left, this.parts.clock);
   }
 
@@ -136,6 +136,8 @@ export class Turns {
     const ids = [...new Set(turns.map(({ id }) => id))];
     if (!this.works || this.#ended || !courier.ready)
       return store.lanes.wake(ids, store.now()).catch(error => this.#failed(error));
+    // Of what this node has published to another group: its claim ends with its record.
+    await this.#record(ids).catch(error => this.#failed(error));
     const claim = `${nodeID}#turns#${randomUUID()}`;
     const page = await claimPage(this.parts, { ids, claim, checked: true }).catch(error => this.#failed(error));
     if (!page) return this.#later(() => this.#begin(turns));
@@ -157,17 +159,36 @@ export class Turns {
   async #work(page: Message[], claim: string, turns: Turn[]): Promise<void> {
     for (const record of await workThrough(this.parts, page, claim, newCounts(), { turns }))
       this.#owed.set(record.id, record);
-    if (this.#ended || this.#owed.size > MAX_OWED) await this.#record();
-    else this.#recording ??= this.parts.clock.after(RECORD_MS, () => this.#publishing.track(this.#record()));
+    if (this.#ended || this.#owed.size > MAX_OWED) await this.#recordAll();
+    else this.#recordLater();
   }
 
-  /** Most are handled by then, and need no record. */
-  async #record(): Promise<void> {
+  /** All of them are recorded later: most are handled by then, and need no record. */
+  async #recordAll(): Promise<void> {
     this.#recording?.stop();
     this.#recording = undefined;
-    const records = [...this.#owed.values()];
-    this.#owed.clear();
-    await this.parts.store.messages.rescheduled(records, true);
+    try {
+      await this.#record([...this.#owed.keys()]);
+    } catch (error) {
+      this.#failed(error);
+      if (!this.#ended) this.#recordLater();
+    }
+  }
+
+  #recordLater(): void {
+    this.#recording ??= this.parts.clock.after(RECORD_MS, () => this.#publishing.track(this.#recordAll()));
+  }
+
+  async #record(ids: string[]): Promise<void> {
+    const records = ids.flatMap(id => this.#owed.get(id) ?? []);
+    if (!records.length) return;
+    for (const { id } of records) this.#owed.delete(id);
+    try {
+      await this.parts.store.messages.rescheduled(records, true);
+    } catch (error) {
+      for (const record of records) if (!this.#owed.has(record.id)) this.#owed.set(record.id, record);
+      throw error;
+    }
   }
 
   /** One that is not there any more, or not open, is let go after as many tries. */

@@ -177,7 +177,7 @@ export function lanes(kind: StoreKind): void {
       "rows of a transaction have their places in its order, whoever numbers them; before who enters then",
       async (store, other) => {
         const rows = Array.from({ length: 5 }, (_, n) => of("a", { place: placeToCome("a", "t1", n) }));
-        await store.lanes.expect("a", later(store));
+        await store.lanes.expect(["a"], later(store));
         await store.messages.insert([...rows].reverse());
         const entering = of("a");
         const turns = (
@@ -197,7 +197,7 @@ export function lanes(kind: StoreKind): void {
     );
 
     one("one that enters is behind what was committed before it and has no number yet", async store => {
-      await store.lanes.expect("a", later(store));
+      await store.lanes.expect(["a"], later(store));
       const committed = of("a", { place: placeToCome("a", "t1", 0) });
       await store.messages.insert([committed]);
       const entering = of("a");

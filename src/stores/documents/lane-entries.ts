@@ -85,18 +85,23 @@ export function groupByKey(entries: Entry[]): Map<string, Entry[]> {
  * The turns that nobody has, or has any more, for the first that is in line for each. `ended`: messages that have left.
  * Of one of them somebody may be next, unless the lane has not changed since it has its turn.
  */
-export function takenBy(entries: Entry[], lane: Lane | undefined, ended: ReadonlySet<string>): Map<string, LaneTurn> {
+export function takenBy(
+  entries: Entry[],
+  lane: Lane | undefined,
+  ended: ReadonlySet<string>,
+  above: number
+): Map<string, LaneTurn> {
   const taken = new Map<string, LaneTurn>();
   const v = entries.length === 1 ? { v: (lane?.v ?? 0) + 1 } : {};
   const isFree = (group: string) => {
     const turn = turnIn(lane, group);
     // One that was without a group may have been named, and have no turn yet.
     if (lane?.unnamed) return false;
-    return !turn || (ended.has(`${group} ${turn.id}`) && isUnchanged(lane, turn));
+    return !turn || (ended.has(`${group} ${turn.id}`) && isUnchanged(lane, group, turn));
   };
   for (const { id, at, groups } of entries.toSorted((a, b) => a.at - b.at))
     for (const group of groups)
-      if (!taken.has(group) && isFree(group)) taken.set(group, { ...nextTurn(lane, group, id, at), ...v });
+      if (!taken.has(group) && isFree(group)) taken.set(group, { ...nextTurn(lane, group, id, at, above), ...v });
   return taken;
 }
 
@@ -104,6 +109,6 @@ export function takenBy(entries: Entry[], lane: Lane | undefined, ended: Readonl
 export function firstOf(entries: Entry[], lanes: Map<string, Lane>, ended: ReadonlySet<string>): Set<string> {
   const first = new Set<string>();
   for (const [key, mine] of groupByKey(entries))
-    for (const { id } of takenBy(mine, lanes.get(key), ended).values()) first.add(id);
+    for (const { id } of takenBy(mine, lanes.get(key), ended, 0).values()) first.add(id);
   return first;
 }

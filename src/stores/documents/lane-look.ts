@@ -46,7 +46,7 @@ export async function look(
   const dueAt = new Date(now.getTime() + LOOK_AGAIN_MS);
   if (again.length) await db.collections.lanes.update(still(again), { $set: { dueAt } });
   // Whoever has died may not have said so.
-  await lanesAndTurns.beLate(ends.map(({ key }) => key));
+  await lanesAndTurns.beLate(ends);
   return { turns: [...waiting, ...(await lanesAndTurns.advance(ends, true))], more: lanes.length === limit };
 }
 
@@ -65,7 +65,8 @@ async function groupsOf(db: Database, { _id: key, top = 0, turns = {} }: Lane, h
 /** All that had their turns have left, and nobody has been announced since. */
 function isIdle(lane: Lane, holders: Map<string, Doc>): boolean {
   return Object.entries(lane.turns ?? {}).every(
-    ([path, turn]) => !turn.id || (isUnchanged(lane, turn) && !isRowInLine(holders.get(turn.id), groupOf(path)))
+    ([path, turn]) =>
+      !turn.id || (isUnchanged(lane, groupOf(path), turn) && !isRowInLine(holders.get(turn.id), groupOf(path)))
   );
 }
 

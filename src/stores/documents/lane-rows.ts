@@ -28,8 +28,8 @@ export interface Lane extends Doc {
   expects?: Date;
   /** Since then somebody in it waits for ANY_GROUP. */
   unnamed?: Date;
-  /** Since then somebody may stand before the one that has the turn. */
-  late?: Date;
+  /** By group: somebody may stand before the one that has the turn; as often as it was said. */
+  late?: Record<string, number>;
   /** When it is looked at if nothing changes. */
   dueAt?: Date;
   at: Date;
@@ -68,13 +68,19 @@ export function lastIn(lane: Lane | undefined, group: string): number {
   return lane?.turns?.[keyOf(group)]?.at ?? 0;
 }
 
-export function nextTurn(lane: Lane | undefined, group: string, id: string, at: number): LaneTurn {
-  return { id, at, number: (lane?.turns?.[keyOf(group)]?.number ?? 0) + 1 };
+/** How often it was said that somebody may stand before the one that has the turn. */
+export function lateIn(lane: Lane | undefined, group: string): number {
+  return lane?.late?.[keyOf(group)] ?? 0;
+}
+
+/** `above`: numbers of the group's turns in a lane of this key that was pruned. */
+export function nextTurn(lane: Lane | undefined, group: string, id: string, at: number, above: number): LaneTurn {
+  return { id, at, number: (lane?.turns?.[keyOf(group)]?.number ?? above) + 1 };
 }
 
 /** Nobody has been announced since this turn was taken. */
-export function isUnchanged(lane: Lane | undefined, { v }: LaneTurn): boolean {
-  return lane !== undefined && v !== undefined && v === lane.v && !lane.late;
+export function isUnchanged(lane: Lane | undefined, group: string, { v }: LaneTurn): boolean {
+  return lane !== undefined && v !== undefined && v === lane.v && !lateIn(lane, group);
 }
 
 export function isGiven(lane: Lane | undefined, group: string, wanted: LaneTurn): boolean {
@@ -134,7 +140,7 @@ export function giving(lane: Lane, turns: Map<string, LaneTurn | undefined>, now
     const path = keyOf(group);
     const before = lane.turns?.[path];
     filter[`turns.${path}.number`] = before ? before.number : { $exists: false };
-    after[path] = turn ?? nextTurn(lane, group, "", before?.at ?? 0);
+    after[path] = turn ?? { id: "", at: before?.at ?? 0, number: (before?.number ?? 0) + 1 };
     $set[`turns.${path}`] = after[path];
   }
   const change = { $set, $inc: { v: 1 } };

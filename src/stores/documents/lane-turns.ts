@@ -1,5 +1,6 @@
 import { numberOf, placeOf, placesOf } from "../../message/order";
 import type { LaneEnd, Turn } from "../lane-store";
+import { keyOf } from "./codec";
 import type { Database, Doc } from "./collection";
 import {
   distinct,
@@ -12,6 +13,7 @@ import {
   type Lane,
   type LaneTurn,
   lastIn,
+  lateIn,
   nextTurn,
   turnIn,
   turnOf
@@ -20,6 +22,9 @@ import {
 /** What others change meanwhile is looked at again. What is left then is seen when its lane is due. */
 const PASSES = 10;
 
+/** Of the row that has the greatest number of a turn in a lane that was pruned. No key is this. */
+export const ABOVE_ID = "\u0001";
+
 /** A group in which the turn is over, and whose it is next; undefined = nobody is in line. */
 type Next = LaneEnd & { turn: LaneTurn | undefined; bytes: number };
 
@@ -27,10 +32,17 @@ type Next = LaneEnd & { turn: LaneTurn | undefined; bytes: number };
 export class LaneTurns {
   constructor(private readonly db: Database) {}
 
+  /** Numbers of turns begin above this in a lane that is new. */
+  above = 0;
+
   async lanes(keys: Iterable<string>): Promise<Map<string, Lane>> {
-    const $in = [...new Set(keys)];
-    const docs = $in.length ? await this.db.collections.lanes.find({ _id: { $in } }) : [];
-    return new Map(docs.map(doc => [doc._id, doc as Lane]));
+    const wanted = new Set(keys);
+    if (!wanted.size) return new Map();
+    const docs = await this.db.collections.lanes.find({ _id: { $in: [...wanted, ABOVE_ID] } });
+    const lanes = new Map(docs.map(doc => [doc._id, doc as Lane]));
+    this.above = Math.max(this.above, lanes.get(ABOVE_ID)?.top ?? 0);
+    lanes.delete(ABOVE_ID);
+    return lanes;
   }
 
   async rows(ids: Iterable<string>): Promise<Map<string, Doc>> {
@@ -69,9 +81,11 @@ export class LaneTurns {
   }
 
   /** Somebody may stand before the one that has the turn: all of the lane is looked through next time. */
-  async beLate(keys: string[]): Promise<void> {
-    const change = { $set: { late: this.db.now() } };
-    const operations = [...new Set(keys)].map(_id => ({ filter: { _id }, change }));
+  async beLate(ends: LaneEnd[]): Promise<void> {
+    const operations = [...groupBy(ends, ({ key }) => key)].map(([_id, of]) => ({
+      filter: { _id },
+      change: { $inc: Object.fromEntries(of.map(({ group }) => [`late.${keyOf(group)}`, 1])) }
+    }));
     if (operations.length) await this.db.collections.lanes.bulk(operations);
   }
 
@@ -84,7 +98,7 @@ export class LaneTurns {
       const lane = lanes.get(end.key) as Lane;
       const turn = turnIn(lane, end.group);
       // Two may have one number, but not if nobody was announced since it was taken.
-      if (turn && isUnchanged(lane, turn)) return [];
+      if (turn && isUnchanged(lane, end.group, turn)) return [];
       const numbers = last(end) < (lane.top ?? 0) ? [last(end), last(end) + 1] : [last(end)];
       return numbers.map(at => placeOf(end.key, at));
     });
@@ -104,19 +118,20 @@ export class LaneTurns {
           .find(row => isRowInLine(row, group));
         // Those with smaller numbers have left, or it is said that there are some.
         const isLast = !near && (lane.top ?? 0) <= last(end);
-        const row = (near || isLast) && !lane.late ? near : await this.#first(lane, group);
+        const isLate = lateIn(lane, group) > 0;
+        const row = (near || isLast) && !isLate ? near : await this.#first(lane, group, isLate ? 0 : last(end));
         // Nobody has it, and nobody is to have it.
         if (!row && !holder) return undefined;
-        const turn = row && nextTurn(lane, group, row._id, numberOf(row.place as string) ?? 0);
+        const turn = row && nextTurn(lane, group, row._id, numberOf(row.place as string) ?? 0, this.above);
         return { key, group, turn, bytes: Number(row?.bytes ?? 0) };
       })
     );
     return nexts.filter(next => next !== undefined);
   }
 
-  async #first({ _id: key, top = 0 }: Lane, group: string): Promise<Doc | undefined> {
+  async #first({ _id: key, top = 0 }: Lane, group: string, from: number): Promise<Doc | undefined> {
     const [row] = await this.db.collections.messages.find(
-      { place: placesOf(key, top), ...inLineFor(group) },
+      { place: placesOf(key, top, from), ...inLineFor(group) },
       { sort: { place: 1 }, limit: 1, fields: IN_LINE_FIELDS }
     );
     return row;
@@ -124,11 +139,12 @@ export class LaneTurns {
 
   /** All of it was looked through. Who was told of meanwhile is looked for again. */
   async #looked(ends: Next[], lanes: Map<string, Lane>): Promise<void> {
-    const late = [...new Set(ends.map(({ key }) => key))].flatMap(_id => {
-      const since = lanes.get(_id)?.late;
-      return since ? { filter: { _id, late: since }, change: { $unset: { late: true as const } } } : [];
+    const operations = ends.flatMap(({ key, group }) => {
+      const late = lateIn(lanes.get(key), group);
+      const path = `late.${keyOf(group)}`;
+      return late ? { filter: { _id: key, [path]: late }, change: { $unset: { [path]: true as const } } } : [];
     });
-    if (late.length) await this.db.collections.lanes.bulk(late);
+    if (operations.length) await this.db.collections.lanes.bulk(operations);
   }
 }
 

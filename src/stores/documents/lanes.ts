@@ -37,7 +37,7 @@ import {
   turnOf
 } from "./lane-rows";
 import { notAnnounced, unannounced } from "./lane-standing";
-import { LaneTurns } from "./lane-turns";
+import { ABOVE_ID, LaneTurns } from "./lane-turns";
 import { OPEN } from "./rows";
 
 /** From this pass on places are announced whatever others do. */
@@ -65,6 +65,8 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     const dueAt = new Date(Math.max(...messages.map(message => message.dueAt?.getTime() ?? 0)));
     for (const message of messages) {
       const key = keyOfMessage(message);
+      // Of a try before this one.
+      delete message.claim;
       message.place = placeOf(key, numbers.next(key));
       if (lanes.get(key)?.unnamed) message.waiting = [ANY_GROUP];
       // A sweep finds out for whom it is.
@@ -82,8 +84,9 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     turns.push(...(await this.#lineUp(entries, lanes, ended)));
     const given = new Set(turns.map(({ id }) => id));
     const claimed = messages.filter(({ _id }, i) => {
-      const outcome = outcomes[i];
-      return first.has(_id) && given.has(_id) && !(outcome instanceof Error) && outcome?.stored;
+      const outcome = outcomes[i] as InsertOutcome | ReliableError;
+      if (!claim || !given.has(_id) || outcome instanceof Error) return false;
+      return outcome.stored ? first.has(_id) : outcome.existing.claim === claim.claim;
     });
     await this.#putBehind(entries, given, dueAt, claim);
     return { outcomes, turns, claimed };
@@ -145,10 +148,10 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     return turns;
   }
 
-  async expect(key: string, until: Date): Promise<Turn[]> {
+  async expect(keys: string[], until: Date): Promise<Turn[]> {
     const change = { $max: { expects: until, at: this.db.now() } };
-    await this.db.collections.lanes.bulk([{ filter: { _id: key }, change, upsert: true }]);
-    return this.place([key]);
+    await this.db.collections.lanes.bulk([...new Set(keys)].map(_id => ({ filter: { _id }, change, upsert: true })));
+    return this.place(keys);
   }
 
   advance(ends: LaneEnd[]): Promise<Turn[]> {
@@ -197,9 +200,14 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
   async prune(before: Date, limit: number): Promise<boolean> {
     const { lanes } = this.db.collections;
     // One in which somebody has his turn is due some time.
-    const old = { at: { $gte: EPOCH, $lt: before }, dueAt: { $exists: false } };
-    const docs = await lanes.find(old, { limit, fields: ["_id"] });
-    if (docs.length) await lanes.remove({ ...old, _id: { $in: docs.map(({ _id }) => _id) } });
+    const old = { at: { $gte: EPOCH, $lt: before }, dueAt: { $exists: false }, _id: { $ne: ABOVE_ID } };
+    const docs = (await lanes.find(old, { limit })) as Lane[];
+    if (!docs.length) return false;
+    // A turn's number never comes again, so that what is kept by it stays right.
+    const numbers = docs.flatMap(({ turns = {} }) => Object.values(turns).map(({ number }) => number));
+    const change = { $max: { top: Math.max(0, ...numbers), at: this.db.now() } };
+    await lanes.bulk([{ filter: { _id: ABOVE_ID }, change, upsert: true }]);
+    await lanes.remove({ ...old, _id: { $in: docs.map(({ _id }) => _id) } });
     return docs.length === limit;
   }
 
@@ -217,7 +225,7 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
   async #ended(lanes: Iterable<Lane>): Promise<Set<string>> {
     const had = [...lanes].flatMap(lane =>
       Object.entries(lane.turns ?? {}).flatMap(([path, turn]) =>
-        turn.id && isUnchanged(lane, turn) ? { group: groupOf(path), id: turn.id } : []
+        turn.id && isUnchanged(lane, groupOf(path), turn) ? { group: groupOf(path), id: turn.id } : []
       )
     );
     const rows = await this.#turns.rows(had.map(({ id }) => id));
@@ -259,7 +267,10 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
       const wanted = [...groupByKey(entries)].map(([key, mine]) => {
         const lane = lanes.get(key);
         const top = Math.max(...mine.map(({ at }) => at));
-        const taken = pass < PLAIN_FROM ? takenBy(mine, lane, pass ? new Set() : ended) : new Map<string, LaneTurn>();
+        const taken =
+          pass < PLAIN_FROM
+            ? takenBy(mine, lane, pass ? new Set() : ended, this.#turns.above)
+            : new Map<string, LaneTurn>();
         return { key, lane, top, turns: taken, unnamed: mine.some(({ unnamed }) => unnamed) };
       });
       const fresh = wanted.filter(({ lane, turns: taken }) => !lane && taken.size);
@@ -298,10 +309,12 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
 
   /** Their numbers are below that of the one that has the turn, which goes on with greater ones. */
   async #tellLate(entries: Entry[], lanes: Map<string, Lane>, more = 0): Promise<void> {
-    const late = entries.filter(({ id, key, at, groups }) =>
-      groups.some(group => lastIn(lanes.get(key), group) + more > at && turnIn(lanes.get(key), group)?.id !== id)
+    const late = entries.flatMap(({ id, key, at, groups }) =>
+      groups
+        .filter(group => lastIn(lanes.get(key), group) + more > at && turnIn(lanes.get(key), group)?.id !== id)
+        .map(group => ({ key, group }))
     );
-    await this.#turns.beLate(late.map(({ key }) => key));
+    await this.#turns.beLate(late);
   }
 }
 

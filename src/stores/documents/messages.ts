@@ -107,8 +107,8 @@ export class DocumentMessages implements MessageStore {
     return messages.map((_, i) => outcomes.get(i) as InsertOutcome | ReliableError);
   }
 
-  insertIn(session: unknown, message: Message): Promise<InsertOutcome> {
-    return this.transactions.insertIn(session, message);
+  insertIn(session: unknown, message: Message, before?: Promise<unknown>): Promise<InsertOutcome> {
+    return this.transactions.insertIn(session, message, before);
   }
 
   onSessionEnd(session: unknown, listener: () => void): void {

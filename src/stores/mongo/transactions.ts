@@ -23,6 +23,8 @@ interface Transaction {
 interface Gathering {
   transaction: OpenTransaction;
   messages: Message[];
+  /** What is to be done before they are inserted. */
+  before: Promise<unknown>[];
   done: Promise<(InsertOutcome | "over")[]>;
 }
 
@@ -45,7 +47,7 @@ export class MongoTransactions implements Transactions {
    * A write conflict is thrown unchanged, because only then the caller's `withTransaction` repeats. The transaction is
    * the one that is open at the call.
    */
-  async insertIn(session: unknown, message: Message): Promise<InsertOutcome> {
+  async insertIn(session: unknown, message: Message, before?: Promise<unknown>): Promise<InsertOutcome> {
     const theirs = this.#sessionOf(session);
     if (theirs.hasEnded) throw badSession("it has ended");
     if (!theirs.inTransaction())
@@ -53,6 +55,7 @@ export class MongoTransactions implements Transactions {
     const open = this.#gathering.get(theirs);
     const gathering = open && !open.transaction.over ? open : this.#gather(theirs);
     const at = gathering.messages.push(message) - 1;
+    if (before) gathering.before.push(before);
     const { transaction } = gathering;
     const { _id } = message;
     try {
@@ -65,11 +68,17 @@ export class MongoTransactions implements Transactions {
   }
 
   #gather(theirs: ClientSession): Gathering {
-    const gathering: Gathering = { transaction: new OpenTransaction(theirs), messages: [], done: Promise.resolve([]) };
+    const gathering: Gathering = {
+      transaction: new OpenTransaction(theirs),
+      messages: [],
+      before: [],
+      done: Promise.resolve([])
+    };
     gathering.done = this.#inTurn(theirs, async transaction => {
       // Lets all emits of this turn of the event loop in.
       await Promise.resolve();
       if (this.#gathering.get(theirs) === gathering) this.#gathering.delete(theirs);
+      await Promise.all(gathering.before);
       return this.#insert(transaction, gathering.messages);
     });
     this.#gathering.set(theirs, gathering);

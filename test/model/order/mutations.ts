@@ -95,7 +95,10 @@ export const ORDER_MUTANTS: OrderMutant[] = [
   },
   {
     name: "who comes late does not say so",
-    want: effect => (isUpdate(effect, "lanes") && effect.change.$set?.late ? undone(effect) : effect),
+    want: effect =>
+      isUpdate(effect, "lanes") && Object.keys(effect.change.$inc ?? {}).some(path => path.startsWith("late."))
+        ? undone(effect)
+        : effect,
     model: { scenario: { emitters: inTurn, groups }, faults: { crash: 1, switch: 0 } },
     breaks: /M4: m1 stands behind nobody|law 2: from here/
   }

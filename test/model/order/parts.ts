@@ -110,7 +110,8 @@ class StageStore extends Documents {
     const database: Database = { collections, now: () => NOW };
     const transactions: Transactions = {
       ...NO_TRANSACTIONS,
-      insertIn: async (session, message) => {
+      insertIn: async (session, message, before) => {
+        await before;
         (session as Message[]).push(message);
         return { stored: true } satisfies InsertOutcome;
       }

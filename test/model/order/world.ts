@@ -263,7 +263,8 @@ function normalLane(doc: Doc): Doc {
     ...(dueAt && { dueAt: come(dueAt) }),
     ...(expects && { expects: come(expects) }),
     ...(unnamed && { unnamed: NOW }),
-    ...(late && { late: NOW }),
+    // Said once more or twice more makes no difference.
+    ...(late && { late: Object.fromEntries(Object.entries(late).map(([group, said]) => [group, Math.min(said, 2)])) }),
     turns: Object.fromEntries(
       sorted.map(([group, { id, at, number, v }]) => [group, { id, at, number, ...(v !== undefined && { v }) }])
     )

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { EmitOptions } from "../../src";
+import { type EmitOptions, fastestValidatorSchema, ReliableAmqpQueue } from "../../src";
 import { BEHIND_AT } from "../../src/message/order";
 import { cluster, until } from "../support/brokers";
 import { OrderJournal } from "../support/order-journal";
@@ -225,6 +225,100 @@ it("is said in what the handler sees and in the message's story; others see none
   expect(seen[0]).toMatchObject({ id, order: { key: "order-7", turn: expect.any(Number) } });
   expect(seen[1]).not.toHaveProperty("order");
   expect((await story(broker, id)).status).toBe("consumed");
+});
+
+it("the order is that of the calls, however long one is encoded or checked before it is stored", async () => {
+  const made = cluster();
+  const journal = new OrderJournal();
+  const finished: (() => void)[] = [];
+  // The first one is encoded last.
+  const encode = (payload: unknown) =>
+    new Promise<unknown>(resolve => {
+      finished.push(() => resolve(payload));
+      if (finished.length === 6) for (const finish of finished.toReversed()) finish();
+    });
+  const decode = (payload: unknown) => payload;
+  const schemas = { "order.checked": { n: "number" } };
+  const broker = await made.node("node-1", [
+    emitter(made.mixin({ encode, decode }), "encoding"),
+    emitter(made.mixin({ schemas: { "order.checked": fastestValidatorSchema(schemas["order.checked"]) } }), "checking"),
+    consumer(made.mixin({ encode, decode }), "stock", "order.*", journal.handler())
+  ]);
+  await subscribed(broker, 1);
+  const encoding = emitterOf(broker, "encoding");
+  const checking = emitterOf(broker, "checking");
+  await Promise.all([
+    ...numbers(6).map(n => encoding("order.created", { n }, { orderKey: "a" })),
+    ...numbers(6).map(n => checking(n % 2 ? "order.plain" : "order.checked", { n }, { orderKey: "b" }))
+  ]);
+  for (const key of ["a", "b"]) {
+    await until(() => journal.of(key).length === 6);
+    expect(journal.of(key)).toEqual(numbers(6));
+  }
+});
+
+it("a withdrawn id that is emitted again has its place then, and holds up nobody", async () => {
+  const { made, handles, journal } = await shop();
+  const till = await made.node("till", [emitter(made.mixin({ sources: ["till.of"] }), "till")]);
+  await subscribed(till, 1);
+  const emit = emitterOf(till, "till");
+  const commit = () => Promise.reject(new Error("out of stock"));
+  const options = { id: "w1", orderKey: "a" };
+  await errorOf(emit("order.created", { n: 1 }, { ...options, commit, source: { action: "till.of" } }));
+  await storeOf(till).intents.withdraw("w1", { at: new Date(), by: "test", act: "withdraw" });
+  await emit("order.created", { n: 0 }, { orderKey: "a" });
+  await emit("order.created", { n: 1 }, options);
+  await emit("order.created", { n: 2 }, { orderKey: "a" });
+  expect(await handles("a", 3)).toEqual(numbers(3));
+  expect(journal.overlaps).toEqual([]);
+});
+
+it("a command of the store that fails after the insert costs no time and no message", async () => {
+  const { broker, emit, handles } = await shop();
+  await emit("order.created", { n: 0 }, { orderKey: "a" });
+  await handles("a", 1);
+  const { lanes } = storeOf(broker);
+  const enter = lanes.enter.bind(lanes);
+  let failed = false;
+  // As if its answer had been lost.
+  lanes.enter = async (messages, claim) => {
+    const entered = await enter(messages, claim);
+    if (failed) return entered;
+    failed = true;
+    throw Object.assign(new Error("no answer"), { retryable: true });
+  };
+  await emit("order.created", { n: 1 }, { orderKey: "a" });
+  await emit("order.created", { n: 2 }, { orderKey: "a" });
+  expect(await handles("a", 3)).toEqual(numbers(3));
+  expect(failed).toBe(true);
+});
+
+it("jobs are in order where workers say when they are done; where RabbitMQ's confirm settles them it is refused", async () => {
+  const made = cluster();
+  const queue = `jobs-${made.namespace}`;
+  const seen: number[] = [];
+  const worker = {
+    name: "worker",
+    mixins: [
+      made.mixin(),
+      ReliableAmqpQueue({ queues: { [queue]: { settle: "receipt" }, [`${queue}-2`]: { settle: "confirm" } } })
+    ],
+    AMQPQueues: {
+      [queue](channel: { ack(message: object): void }, message: { content: Buffer }) {
+        seen.push((JSON.parse(message.content.toString()) as { n: number }).n);
+        channel.ack(message);
+      }
+    }
+  };
+  const broker = await made.node("node-1", [worker]);
+  const { addAMQPJob } = serviceOf(broker, "worker");
+  for (const n of numbers(5)) await addAMQPJob(queue, { n }, { orderKey: "a" });
+  await until(() => seen.length === 5);
+  expect(seen).toEqual(numbers(5));
+  expect(await errorOf(addAMQPJob(`${queue}-2`, {}, { orderKey: "a" }))).toMatchObject({
+    type: "RELIABLE_BAD_OPTION",
+    data: { option: "orderKey" }
+  });
 });
 
 it.each([

@@ -276,6 +276,58 @@ export function lanes(kind: StoreKind): void {
       expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([second._id]);
     });
 
+    one("the numbers of a key's turns grow on though its lane was pruned meanwhile", async store => {
+      const seen: number[] = [];
+      for (let n = 0; n < 3; n++) {
+        const message = of("a");
+        seen.push(...(await store.lanes.enter([message])).turns.map(({ number }) => number));
+        await handled(store, message);
+        await store.lanes.look(later(store), 10);
+        await store.lanes.prune(later(store), 10);
+      }
+      expect(seen).toHaveLength(3);
+      expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b));
+    });
+
+    one("who is late says so for each of its groups", async store => {
+      const groups = ["stock", "mail"];
+      const ends = groups.map(group => end("a", group));
+      const [first, second, third, last] = Array.from({ length: 4 }, () => of("a", { waiting: groups })) as [
+        Message,
+        Message,
+        Message,
+        Message
+      ];
+      await enter(store, first, second, third, last);
+      for (const done of [first, second]) {
+        for (const group of groups) await handled(store, done, group);
+        await store.lanes.advance(ends);
+      }
+      // Its emit was slow between the look and the insert.
+      const late = of("a", { waiting: groups, place: "a\u0001000000000002" });
+      await store.messages.insert([late]);
+      expect(await turnOf(store, late)).toEqual([]);
+      for (const group of groups) {
+        await handled(store, third, group);
+        expect(idsOf(await store.lanes.advance([end("a", group)]))).toEqual([late._id]);
+        await handled(store, late, group);
+        expect(idsOf(await store.lanes.advance([end("a", group)]))).toEqual([last._id]);
+      }
+    });
+
+    one("scheduled ones that are found together have their places by their instants", async store => {
+      const [first, second] = [at(1000), at(2000)].map(sendAt =>
+        of("a", {
+          sendAt,
+          place: placeToCome("a", String(sendAt.getTime()).padStart(15, "0"))
+        })
+      ) as [Message, Message];
+      await store.messages.insert([second, first]);
+      expect(idsOf(await store.lanes.place(["a"]))).toEqual([first._id]);
+      await handled(store, first);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([second._id]);
+    });
+
     one("a key has any text, and keys that begin alike do not meet", async store => {
       const keys = ["a", "a0", "a.b", "$where", "constructor", "ä", "a~", "7"];
       const messages = keys.flatMap(key => [of(key), of(key)]);

@@ -121,3 +121,21 @@ it("a turn that was given and never begun is taken up when its lane is due", asy
   expect(await handles(2)).toEqual([0, 1]);
   expect((await rowOf(home, behind?.id as string)).attempts).toBeDefined();
 });
+
+it("an emit is in the transaction that was open at its call, though the session has begun another one since", async () => {
+  const { client, home, emit, handles } = await shop();
+  await emit("order.created", { n: 0 }, { orderKey: "a" });
+  const session = client.startSession();
+  session.startTransaction();
+  const aborted = emit("order.created", { n: 99 }, { id: "aborted", orderKey: "a", session }).catch(
+    (error: unknown) => error
+  );
+  await session.abortTransaction();
+  session.startTransaction();
+  expect(await aborted).toMatchObject({ type: "RELIABLE_BAD_SESSION" });
+  await emit("order.created", { n: 1 }, { orderKey: "a", session });
+  await session.commitTransaction();
+  await session.endSession();
+  expect(await handles(2)).toEqual([0, 1]);
+  expect(await storeOf(home).messages.find(["aborted"])).toEqual([]);
+});

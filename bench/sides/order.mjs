@@ -14,7 +14,7 @@ import {
   until
 } from "../lib/world.mjs";
 import { messageOf } from "./document.mjs";
-import { dueDocument, insert, messagesOf } from "./sweep.mjs";
+import { dueDocument, finishedDocument, insert, messagesOf } from "./sweep.mjs";
 
 const KEY = "held";
 const GROUP = "group-1";
@@ -46,7 +46,7 @@ async function hold(namespace, behind) {
 }
 
 /** ms of a pass over so many due messages, and of a look at the lanes; the median of several. */
-async function sweeps({ namespace, behind, due, passes }) {
+async function sweeps({ namespace, behind, finished = 0, due, passes }) {
   const broker = await reliableNode({
     namespace,
     options: { sweepEveryMs: 86_400_000, redis: undefined },
@@ -56,6 +56,7 @@ async function sweeps({ namespace, behind, due, passes }) {
   if (behind) await hold(namespace, behind);
   const client = await mongo();
   const messages = messagesOf(client, namespace);
+  if (finished) await insert(messages, finished, () => finishedDocument());
   const { sweeper, store } = runtimeOf(broker).storage;
   const { totals } = runtimeOf(broker).metrics;
   const times = [];

@@ -28,7 +28,7 @@ const RETRY_MS = 1000;
 /** Lanes that are looked at in one pass. */
 const LOOK_PAGE = 500;
 const LOOK_PAGES = 60;
-const LOOK_EVERY_MS = 10_000;
+const LOOK_EVERY_MS = 5000;
 
 /**
  * Messages with an order key: gives the turn to the next one when one has left the line, and publishes those whose turn

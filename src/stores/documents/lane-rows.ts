@@ -36,7 +36,7 @@ export interface Lane extends Doc {
 }
 
 /** A lane is looked at so long after its last turn was given: more than most handlers and their receipts take. */
-const LOOK_MS = 30_000;
+const LOOK_MS = 10_000;
 
 /** Of a row, what tells where it stands. */
 export const IN_LINE_FIELDS = ["status", "waiting", "failed", "order", "place", "dueAt", "bytes"];

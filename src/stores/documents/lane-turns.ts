@@ -65,6 +65,7 @@ export class LaneTurns {
       turns.push(...tried.filter(isDone).map(toTurn));
       const done = new Set(tried.filter(isDone).map(({ key, group }) => JSON.stringify([key, group])));
       ends = ends.filter(({ key, group }) => lanes.has(key) && !done.has(JSON.stringify([key, group])));
+      if (!empties) ends = ends.filter(({ key, group }) => !isAlone(lanes.get(key), group));
       tried = (await this.#nexts(ends, lanes)).filter(({ turn }) => turn || empties);
       const operations = [...groupBy(tried, ({ key }) => key)].map(([key, nexts]) =>
         giving(lanes.get(key) as Lane, new Map(nexts.map(({ group, turn }) => [group, turn])), this.db.now())
@@ -146,6 +147,12 @@ export class LaneTurns {
     });
     if (operations.length) await this.db.collections.lanes.bulk(operations);
   }
+}
+
+/** Nobody has been announced since its turn was taken: whether it is over or not, nobody is next. */
+function isAlone(lane: Lane | undefined, group: string): boolean {
+  const turn = turnIn(lane, group);
+  return turn !== undefined && isUnchanged(lane, group, turn);
 }
 
 function toTurn({ key, group, turn, bytes }: Next): Turn {

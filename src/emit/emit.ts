@@ -236,8 +236,11 @@ function aborting(session: unknown): () => Promise<void> {
   };
   const mine = theirs.transaction;
   return async () => {
-    if (theirs.transaction === mine && theirs.inTransaction?.())
-      await theirs.abortTransaction?.().catch(() => undefined);
+    if (theirs.transaction !== mine || !theirs.inTransaction?.()) return;
+    const abort = theirs.abortTransaction?.bind(theirs);
+    await abort?.().catch(() => undefined);
+    // `withTransaction` of driver 7 aborts it again, and would reject with what that says in place of the error.
+    theirs.abortTransaction = async () => (theirs.transaction === mine ? undefined : abort?.());
   };
 }
 

@@ -1,7 +1,7 @@
 import { Batcher } from "../async/batcher";
 import { reasonOf } from "../errors";
 import type { Message } from "../message/message";
-import { type Order, placeToCome } from "../message/order";
+import { type Order, placeToCome, turnClaimMs } from "../message/order";
 import type { MessagePublisher } from "../outbound/message-publisher";
 import type { Subscriptions } from "../outbound/subscriptions";
 import type { Clock } from "../platform/clock";
@@ -120,7 +120,7 @@ export class OrderedEmits {
     for (const message of messages) message.waiting = subscriptions.waitingFor(message.event, message.groups);
     // The same one if it is tried again: what is stored already has it.
     const claim = messages.find(({ claim }) => claim)?.claim ?? `${publisher.nodeID}#emit#${newId()}`;
-    const until = new Date(store.now().getTime() + claimMs);
+    const until = new Date(store.now().getTime() + turnClaimMs(claimMs));
     const entered = await store.lanes.enter(messages, publisher.courier.ready ? { claim, until } : undefined);
     const { outcomes, turns, claimed } = entered;
     const mine = new Set(claimed.map(({ _id }) => _id));

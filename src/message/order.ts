@@ -47,6 +47,14 @@ export function isBehind({ status, dueAt }: { status: Status; dueAt?: Date }): b
 
 const digitsOf = (number: number) => String(number).padStart(DIGITS, "0");
 
+/** More than a publish, its confirm and its record take. */
+const TURN_CLAIM_MS = 15_000;
+
+/** How long a claim holds of what is published because it has its turn: so long its key stands still if a process dies. */
+export function turnClaimMs(claimMs: number): number {
+  return Math.min(claimMs, TURN_CLAIM_MS);
+}
+
 /** One text, so that many places of many keys are one look into one index, and those of a key are in order. */
 export function placeOf(key: string, number: number): string {
   return `${key}${BEFORE_NUMBER}${digitsOf(number)}`;

@@ -161,7 +161,7 @@ function ofKeys({ keys, now }: Situation): Piece {
   const next =
     others || keys.capped
       ? `${others.toLocaleString("en-US")}${keys.capped ? "+" : ""} more ${others === 1 ? "is" : "are"} held. Retry their messages, or skip them: reliable keys`
-      : `Retry that message, or: reliable skip ${typed(key)}`;
+      : `Retry that message, or: reliable skip ${typed(key)} --note "why"`;
   return [
     "act",
     `Key ${key} is held in ${group} since ${clock(new Date(since), now)} by message ${id}${wait}. ${next}`

@@ -12,8 +12,13 @@ export interface CancelOptions {
 const MAX_NOTE = 2000;
 
 /** Throws RELIABLE_BAD_OPTION. */
-export function checkCancel(id: unknown, { note }: CancelOptions): asserts id is string {
+export function checkCancel(id: unknown, { note, ctx: _any, ...others }: CancelOptions): asserts id is string {
   checkId(id as string);
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined)
+    throw new ReliableError("RELIABLE_BAD_OPTION", `reliableCancel has no option '${unknown}': note, ctx.`, {
+      option: unknown
+    });
   if (note !== undefined && (typeof note !== "string" || note.length > MAX_NOTE))
     throw new ReliableError(
       "RELIABLE_BAD_OPTION",

@@ -146,8 +146,9 @@ export class Operations {
   }
 
   /** See the mixin's `reliableCancel`. */
-  async cancelOne(id: string, { note = "no reason given" }: CancelOptions, actor: Actor): Promise<void> {
-    checkCancel(id, { note });
+  async cancelOne(id: string, options: CancelOptions, actor: Actor): Promise<void> {
+    checkCancel(id, options);
+    const { note = "no reason given" } = options;
     const { done } = await this.cancel({ id, note }, actor);
     if (done) return;
     throw new ReliableRetryableError(

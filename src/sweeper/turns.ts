@@ -4,6 +4,7 @@ import { type Deadline, withTimeout } from "../async/deadline";
 import { WaitGroup } from "../async/wait-group";
 import { reasonOf } from "../errors";
 import type { Message } from "../message/message";
+import { turnClaimMs } from "../message/order";
 import type { Timer } from "../platform/clock";
 import type { LaneEnd, Turn } from "../stores/lane-store";
 import type { RescheduleRecord } from "../stores/store-records";
@@ -139,15 +140,13 @@ export class Turns {
     // Of what this node has published to another group: its claim ends with its record.
     await this.#record(ids).catch(error => this.#failed(error));
     const claim = `${nodeID}#turns#${randomUUID()}`;
-    const page = await claimPage(this.parts, { ids, claim, checked: true }).catch(error => this.#failed(error));
+    const parts = { ...this.parts, claimMs: turnClaimMs(this.parts.claimMs) };
+    const page = await claimPage(parts, { ids, claim, checked: true }).catch(error => this.#failed(error));
     if (!page) return this.#later(() => this.#begin(turns));
-    // Of other groups of a message their turns are to be known too.
-    const whole = new Set(page.filter(({ waiting }) => waiting.length === 1).map(({ _id }) => _id));
-    this.#publish(
-      page,
-      claim,
-      turns.filter(({ id }) => whole.has(id))
-    );
+    // Of a message for which another group is waited for, that group's turn is to be known, too.
+    const waits = new Map(page.map(({ _id, waiting }) => [_id, waiting]));
+    const known = turns.filter(({ id, group }) => waits.get(id)?.every(waited => waited === group));
+    this.#publish(page, claim, known);
     const claimed = new Set(page.map(({ _id }) => _id));
     for (const turn of turns) this.#again(turn, claimed.has(turn.id));
   }

@@ -16,7 +16,7 @@ import { Emits, type RecordedEmit } from "./emits";
 import { type AnyEmittedMessage, type EmittedMessage, emittedOf } from "./emitted";
 import { hasPart, type PartialPayload } from "./match";
 import { TestTransactions } from "./transactions";
-import { limitOf, Work } from "./work";
+import { type Limit, limitOf, Work } from "./work";
 import { World } from "./world";
 
 /** Shorter than the limit that test frameworks have for a test: who waits in vain is told why. */
@@ -94,6 +94,7 @@ export class TestKit implements ReliableTestKit {
   readonly #id = newId();
   readonly #timeoutMs: number;
   #failing: Failing[] = [];
+  #moving: Promise<void> = Promise.resolve();
 
   /** Throws RELIABLE_BAD_OPTION. */
   constructor({ timeoutMs = TIMEOUT_MS }: WaitOptions = {}) {
@@ -118,9 +119,9 @@ export class TestKit implements ReliableTestKit {
   };
 
   readonly settled = async (options?: WaitOptions): Promise<void> => {
-    const limit = limitOf(this.#limitMs("settled", options));
+    const limitMs = this.#limitMs("settled", options);
     this.#needUp();
-    await this.#work.settled(limit);
+    await this.#inTurn(() => this.#work.settled(limitOf(limitMs)));
   };
 
   readonly failNext = (group: string, error: Error, times = 1): void => {
@@ -141,15 +142,28 @@ export class TestKit implements ReliableTestKit {
   readonly advance = async (ms: number, options?: WaitOptions): Promise<void> => {
     if (!Number.isInteger(ms) || ms < 0 || ms > MAX_ADVANCE_MS)
       throw bad("ms", "a whole number of milliseconds, from 0 on");
-    const limit = limitOf(this.#limitMs("advance", options));
+    const limitMs = this.#limitMs("advance", options);
     this.#needUp();
-    // What retention takes away meanwhile is still told of.
-    this.#world.look();
-    await this.#work.advance(ms, limit);
+    await this.#inTurn(() => {
+      // What retention takes away meanwhile is still told of.
+      this.#world.look();
+      return this.#work.advance(ms, limitOf(limitMs));
+    });
   };
 
   readonly reset = async (options?: WaitOptions): Promise<void> => {
-    const limit = limitOf(this.#limitMs("reset", options));
+    const limitMs = this.#limitMs("reset", options);
+    await this.#inTurn(() => this.#reset(limitOf(limitMs)));
+  };
+
+  /** One that was not awaited ends before the next one begins: time goes one way. */
+  #inTurn(move: () => Promise<void>): Promise<void> {
+    const mine = this.#moving.then(move);
+    this.#moving = mine.catch(() => undefined);
+    return mine;
+  }
+
+  async #reset(limit: Limit): Promise<void> {
     this.#failing = [];
     for (const broker of this.#world.brokers) for (const queue of broker.queues.values()) broker.purge(queue);
     // What runs still has its say, as far as it says it in time.
@@ -164,7 +178,7 @@ export class TestKit implements ReliableTestKit {
     for (const { store } of this.#world.stores) await this.#empty(store);
     await Promise.all(this.#world.up.map(({ storage }) => storage.subscriptions.refresh()));
     this.#emits.forget();
-  };
+  }
 
   readonly now = (): Date => new Date(this.#clock.now());
 

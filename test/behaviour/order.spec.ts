@@ -130,6 +130,39 @@ it("a group that is slow or has failed holds up none of the others; each has its
   for (const { id } of emitted) await reaches(broker, id, "consumed");
 });
 
+it("with two groups, a failure in one of them is tried again after its backoff, whatever the other one does", async () => {
+  const made = cluster();
+  const journals = { stock: new OrderJournal(), mail: new OrderJournal() };
+  const failed = new Set<number>();
+  const { broker, emit } = await oneNode(made, [
+    consumer(made.mixin(), "stock", "order.created", journals.stock.handler(), { reliable: { breaker: false } }),
+    consumer(
+      made.mixin(),
+      "mail",
+      "order.created",
+      journals.mail.handler((n, ctx) => {
+        const key = Number((ctx.locals as { reliable: { order: { key: string } } }).reliable.order.key) * 100 + n;
+        if (n !== 1 || failed.has(key)) return;
+        failed.add(key);
+        throw new Error("not yet");
+      }),
+      { reliable: { breaker: false } }
+    )
+  ]);
+  await subscribed(broker, 2);
+  const backoff = { initialMs: 100, jitter: "none" as const };
+  for (const n of numbers(3))
+    await Promise.all(numbers(12).map(key => emit("order.created", { n }, { orderKey: String(key), backoff })));
+  // What is lost between the two would come only when its claim has run out, or its lane is looked at.
+  for (const journal of Object.values(journals))
+    await until(
+      () => journal.handled.length,
+      count => count === 36,
+      13_000
+    );
+  for (const key of numbers(12)) expect(journals.mail.of(String(key))).toEqual(numbers(3));
+});
+
 it("the order goes over events, which are in different queues", async () => {
   const journal = new OrderJournal();
   const made = cluster();

@@ -514,6 +514,35 @@ describe("emits of all kinds", () => {
     expect(handled).toEqual([0, 1, 2, 0, 1, 2]);
   });
 
+  it("with an order key groups do not wait for each other, whatever one fails and when", async () => {
+    const seen: string[] = [];
+    const note =
+      (group: string) =>
+      ({ n = -1 }: { n?: number }) =>
+        void seen.push(`${group} ${n}`);
+    const { emit, advance, settled, failNext } = await start(
+      { bad: note("bad"), good: note("good") },
+      { backoff: { initialMs: 600 * SECOND, maxMs: 600 * SECOND, jitter: "none" } }
+    );
+    failNext("bad", new Error("not yet"));
+    for (const n of [0, 1, 2]) await emit("order.created", { n }, { orderKey: "order-7" });
+    await advance(1);
+    expect(seen).toEqual(["good 0", "good 1", "good 2"]);
+    await settled();
+    expect(seen.slice(3)).toEqual(["bad 0", "bad 1", "bad 2"]);
+  });
+
+  it("one that is not awaited ends before the next one begins", async () => {
+    const { emit, emitted, advance, now } = await start({ stock: () => undefined });
+    const begun = now().getTime();
+    await emit("order.created", {}, { delayMs: 60 * SECOND });
+    const first = advance(120 * SECOND);
+    await advance(5);
+    expect(emitted()).toMatchObject([{ status: "consumed" }]);
+    expect(now().getTime()).toBe(begun + 120 * SECOND + 5);
+    await first;
+  });
+
   it("encoded payloads are shown as they were emitted", async () => {
     const seen: unknown[] = [];
     const encode = (payload: unknown) => ({ hidden: Buffer.from(JSON.stringify(payload)).toString("base64") });

@@ -126,6 +126,18 @@ it("of many in a transaction all are stored or none, also where the caller ignor
   expect(await orders.countDocuments({ _id: "written" })).toBe(0);
 });
 
+it("of many in a transaction the first error reaches the caller of withTransaction as it is", async () => {
+  const { broker, emit, mongo, store } = await shop();
+  const { reliableEmitMany } = serviceOf(broker, "emitter");
+  await emit("order.created", { id: "o1" }, { id: "o1" });
+  const items = ["o2", "o1"].map(id => ({ event: "order.created", payload: { id: "o2" }, id }));
+  const work = mongo.withSession(session =>
+    session.withTransaction(() => reliableEmitMany(items, { session }).then(() => undefined))
+  );
+  expect(await errorOf(work)).toMatchObject({ type: "RELIABLE_DUPLICATE_ID", data: { id: "o1", index: 1 } });
+  expect(await store.messages.find(["o2"])).toEqual([]);
+});
+
 it("a transaction that the session has begun since is not aborted by many of the one before", async () => {
   const { broker, mongo, orders, heard } = await shop();
   const { reliableEmitMany } = serviceOf(broker, "emitter");

@@ -52,13 +52,13 @@ describe("what to do", () => {
       "a key is held",
       { keys: { count: 1, first: held } },
       "act",
-      "Key order-7 is held in mail since 03:02 UTC by message o1, and 12 messages wait behind it. Retry that message, or: reliable skip order-7"
+      'Key order-7 is held in mail since 03:02 UTC by message o1, and 12 messages wait behind it. Retry that message, or: reliable skip order-7 --note "why"'
     ],
     [
       "a key with a blank is held, and nobody waits behind it",
       { keys: { count: 1, first: { ...held, key: "order 7", behind: 0 } } },
       "act",
-      'Key order 7 is held in mail since 03:02 UTC by message o1. Retry that message, or: reliable skip "order 7"'
+      'Key order 7 is held in mail since 03:02 UTC by message o1. Retry that message, or: reliable skip "order 7" --note "why"'
     ],
     [
       "more keys are held than were counted",

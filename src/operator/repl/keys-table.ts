@@ -10,6 +10,6 @@ export function keysTable({ rows, more }: HeldKeys, key?: unknown): string {
   return [
     grid(["key", "group", "id", "event", "held for", "behind", "reason"], lines),
     ...(more ? ["There are more: --limit (500 at most)."] : []),
-    "The key goes on when its message is handled (reliable retry <id>), or closed (reliable skip <key>)."
+    'The key goes on when its message is handled (reliable retry <id>), or closed (reliable skip <key> --note "why").'
   ].join("\n");
 }

@@ -71,7 +71,7 @@ it("a held key is seen, with what holds it, since when, why, and how many wait b
   expect([overview.level, overview.sentence]).toEqual([
     "act",
     expect.stringMatching(
-      /^Key order-7 is held in stock since .* by message o1, and 2 messages wait behind it\. .*skip order-7$/
+      /^Key order-7 is held in stock since .* by message o1, and 2 messages wait behind it\. .*skip order-7 --note "why"$/
     )
   ]);
   const behind = await story(broker, "o2");

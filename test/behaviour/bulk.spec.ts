@@ -314,8 +314,9 @@ it("what is wrong with a bulk act is named", async () => {
     { act: "retry", status: "dead", perSecond: 0 }
   ])
     expect(await errorOf(begin(broker, params))).toMatchObject({ type: "VALIDATION_ERROR" });
-  for (const work of [bulkOf(broker, "nope"), change(broker, { id: "nope", change: "stop" })])
-    expect(await errorOf(work)).toMatchObject({ type: "RELIABLE_NOT_FOUND", data: { id: "nope" } });
+  const acts = [() => bulkOf(broker, "nope"), () => change(broker, { id: "nope", change: "stop" })];
+  for (const act of acts)
+    expect(await errorOf(act)).toMatchObject({ type: "RELIABLE_NOT_FOUND", data: { id: "nope" } });
   for (const params of [{ change: "rate" }, { change: "pause", perSecond: 3 }])
     expect(await errorOf(change(broker, { id: "nope", ...params }))).toMatchObject({
       type: "RELIABLE_BAD_OPTION",

@@ -8,7 +8,7 @@ it("a node without a store can neither keep what is to be sent later nor call it
   const made = cluster();
   const broker = await made.node("shop", [emitter(made.mixin({ ...AMQP_ONLY, strategy: "callback" }))]);
   const { reliableEmit, reliableCancel } = serviceOf(broker, "emitter");
-  for (const work of [reliableEmit("order.created", {}, { delayMs: 5 }), reliableCancel("o1")])
+  for (const work of [() => reliableEmit("order.created", {}, { delayMs: 5 }), () => reliableCancel("o1")])
     expect(await errorOf(work)).toMatchObject({ type: "RELIABLE_NO_STORE", retryable: false });
 });
 

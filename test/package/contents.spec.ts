@@ -5,7 +5,7 @@ import { corner, installed, packed, run } from "../support/installed";
 import { guide, PAGES, textOf } from "../support/pages";
 
 /** As the guide states them, in kB. */
-const LIMITS = { packed: 900, unpacked: 2700 };
+const LIMITS = { packed: 900, unpacked: 3200 };
 
 const bin = (name: string) => path.resolve("node_modules/.bin", name);
 

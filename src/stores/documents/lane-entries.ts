@@ -4,7 +4,7 @@ import type { LaneEnd } from "../lane-store";
 import { groupsInLine, isUnchanged, type Lane, type LaneTurn, nextTurn, turnIn } from "./lane-rows";
 
 /** Of a message, what tells where it stands. */
-export type Standing = Pick<Message, "_id" | "order" | "place" | "waiting">;
+export type Standing = Pick<Message, "_id" | "order" | "place" | "waiting"> & Partial<Pick<Message, "base">>;
 
 /** A row that has its number, and is to be announced. */
 export interface Entry {
@@ -14,6 +14,8 @@ export interface Entry {
   groups: string[];
   unnamed: boolean;
   bytes: number;
+  /** Groups that it had left for good, and is in line for again. */
+  back: string[];
 }
 
 /** Numbers for new places, by the lanes as they were read. */
@@ -66,9 +68,11 @@ export function entryOf(row: unknown): Entry[] {
     ...rest
   } = row as Standing & { body?: Buffer; bytes?: number };
   const at = numberOf(place);
-  return at === undefined
-    ? []
-    : [{ id, key: keyOfMessage(rest), at, groups: groupsInLine(rest), unnamed: isUnnamed(rest), bytes }];
+  if (at === undefined) return [];
+  const groups = groupsInLine(rest);
+  // Given back by a human's retry, or by a breaker that has opened: `base` says so.
+  const back = rest.order?.onDead === "skip" ? groups.filter(group => rest.base?.[group] !== undefined) : [];
+  return [{ id, key: keyOfMessage(rest), at, groups, unnamed: isUnnamed(rest), bytes, back }];
 }
 
 export function endsOf(entries: Entry[]): LaneEnd[] {

@@ -26,6 +26,7 @@ import { look } from "./lane-look";
 import { allNamed, nameRows, unnamed } from "./lane-names";
 import {
   announcing,
+  giving,
   isGiven,
   isRowInLine,
   isUnchanged,
@@ -33,6 +34,7 @@ import {
   type LaneTurn,
   lastIn,
   newLane,
+  nextTurn,
   turnIn,
   turnOf
 } from "./lane-rows";
@@ -179,6 +181,7 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
       given.push(...(await this.advance(others)));
       lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     }
+    if (await this.#takeAgain(entries, lanes)) lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     const turns = entries.flatMap(({ id, key, groups, bytes }) =>
       groups.flatMap(group => {
         const turn = turnIn(lanes.get(key), group);
@@ -186,6 +189,21 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
       })
     );
     return { turns, given };
+  }
+
+  /**
+   * One that had left for good and is in line again may find the turn that it had, while somebody who has seen it gone
+   * takes it. So it takes its turn anew, and one of the two has it. False = there is none.
+   */
+  async #takeAgain(entries: Entry[], lanes: Map<string, Lane>): Promise<boolean> {
+    const operations = entries.flatMap(({ id, key, at, back }) => {
+      const lane = lanes.get(key);
+      const mine = back.filter(group => turnIn(lane, group)?.id === id);
+      const again = new Map(mine.map(group => [group, nextTurn(lane, group, id, at, this.#turns.above)]));
+      return lane && mine.length ? giving(lane, again, this.db.now()) : [];
+    });
+    if (operations.length) await this.db.collections.lanes.bulk(operations);
+    return operations.length > 0;
   }
 
   look(now: Date, limit: number): Promise<{ turns: Turn[]; more: boolean }> {

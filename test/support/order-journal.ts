@@ -15,8 +15,8 @@ export class OrderJournal {
   /** A handler, around `work`. What that rejects with is a failure. */
   readonly handler =
     (work: (n: number, ctx: Context) => unknown = () => undefined) =>
-    async (given: unknown): Promise<void> => {
-      const ctx = given as Context<{ n: number }>;
+    // Moleculer 0.14 goes by the argument's name.
+    async (ctx: Context<{ n: number }>): Promise<void> => {
       const { order } = (ctx.locals as { reliable: { order: { key: string; turn: number } } }).reliable;
       const { n } = ctx.params;
       const before = this.#running.get(order.key);

@@ -212,12 +212,7 @@ export function checkEmitOptions(event: string, options: EmitOptions): void {
 
 function checkLater(event: string, { sendAt, delayMs, commit, waitFor = "stored" }: EmitOptions): void {
   const option = sendAt === undefined ? "delayMs" : "sendAt";
-  const refuse = (why: string) => {
-    throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${option}' of '${event}' ${why}.`, {
-      option,
-      event
-    });
-  };
+  const refuse = (why: string) => refuseOption(event, option, why);
   if (sendAt !== undefined && delayMs !== undefined) refuse("says the same as 'delayMs': give one of them");
   // An invalid Date is not before anything either.
   if (sendAt !== undefined && !(sendAt instanceof Date && sendAt <= LATEST))
@@ -226,16 +221,22 @@ function checkLater(event: string, { sendAt, delayMs, commit, waitFor = "stored"
   if (waitFor !== "stored") refuse(`cannot be given with 'waitFor: "${waitFor}"': it is not sent before that instant`);
 }
 
+function refuseOption(event: string, option: string, why: string): never {
+  throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${option}' of '${event}' ${why}.`, {
+    option,
+    event
+  });
+}
+
 function checkOrder(event: string, { orderKey, onDead }: EmitOptions): void {
-  const refuse = (option: string, why: string) => {
-    throw new ReliableError("RELIABLE_BAD_OPTION", `The emit option '${option}' of '${event}' ${why}.`, {
-      option,
-      event
-    });
-  };
-  if (orderKey === undefined) refuse("onDead", `says what becomes of an order key ('${onDead}'): give 'orderKey' too`);
+  if (orderKey === undefined)
+    refuseOption(event, "onDead", `says what becomes of an order key ('${onDead}'): give 'orderKey' too`);
   if (!isOrderKey(orderKey))
-    refuse("orderKey", "must be text of 1 to 200 bytes without control characters, not blank and not '__proto__'");
+    refuseOption(
+      event,
+      "orderKey",
+      "must be text of 1 to 200 bytes without control characters, not blank and not '__proto__'"
+    );
 }
 
 /** Of options that are checked later. */

@@ -1,7 +1,7 @@
 import { ANY_GROUP, type Message } from "../../message/message";
 import { comingOf, numberOf, type Order } from "../../message/order";
 import type { LaneEnd } from "../lane-store";
-import { groupsInLine, isUnchanged, type Lane, type LaneTurn, nextTurn, turnIn } from "./lane-rows";
+import { groupBy, groupsInLine, isUnchanged, type Lane, type LaneTurn, nextTurn, turnIn } from "./lane-rows";
 
 /** Of a message, what tells where it stands. */
 export type Standing = Pick<Message, "_id" | "order" | "place" | "waiting"> & Partial<Pick<Message, "base">>;
@@ -42,11 +42,7 @@ export function isComing({ place }: Pick<Standing, "place">): boolean {
 
 /** What is numbered together, each in its order; the groups in the order in which they begin. */
 export function together(coming: Standing[]): Standing[][] {
-  const groups = new Map<string, Standing[]>();
-  for (const message of coming) {
-    const { together: name } = comingOf(message.place as string);
-    groups.set(name, [...(groups.get(name) ?? []), message]);
-  }
+  const groups = groupBy(coming, ({ place }) => comingOf(place as string).together);
   return [...groups.values()].map(group => group.toSorted((a, b) => withinOf(a) - withinOf(b)));
 }
 
@@ -80,9 +76,7 @@ export function endsOf(entries: Entry[]): LaneEnd[] {
 }
 
 export function groupByKey(entries: Entry[]): Map<string, Entry[]> {
-  const groups = new Map<string, Entry[]>();
-  for (const entry of entries) groups.set(entry.key, [...(groups.get(entry.key) ?? []), entry]);
-  return groups;
+  return groupBy(entries, ({ key }) => key);
 }
 
 /**

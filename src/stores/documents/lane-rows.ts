@@ -92,6 +92,16 @@ export function turnOf(key: string, group: string, { id, number }: LaneTurn, byt
   return { key, group, id, number, bytes };
 }
 
+export function groupBy<T>(items: T[], of: (item: T) => string): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const item of items) {
+    const group = groups.get(of(item));
+    if (group) group.push(item);
+    else groups.set(of(item), [item]);
+  }
+  return groups;
+}
+
 export function distinct(ends: LaneEnd[]): LaneEnd[] {
   return [...new Map(ends.map(end => [JSON.stringify([end.key, end.group]), end])).values()];
 }

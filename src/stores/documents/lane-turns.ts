@@ -5,6 +5,7 @@ import type { Database, Doc } from "./collection";
 import {
   distinct,
   giving,
+  groupBy,
   IN_LINE_FIELDS,
   inLineFor,
   isGiven,
@@ -97,9 +98,8 @@ export class LaneTurns {
     // Numbers have no gaps, but for what never came: mostly the next one is the next number, and one look finds all.
     const near = ends.flatMap(end => {
       const lane = lanes.get(end.key) as Lane;
-      const turn = turnIn(lane, end.group);
       // Two may have one number, but not if nobody was announced since it was taken.
-      if (turn && isUnchanged(lane, end.group, turn)) return [];
+      if (isAlone(lane, end.group)) return [];
       const numbers = last(end) < (lane.top ?? 0) ? [last(end), last(end) + 1] : [last(end)];
       return numbers.map(at => placeOf(end.key, at));
     });
@@ -157,14 +157,4 @@ function isAlone(lane: Lane | undefined, group: string): boolean {
 
 function toTurn({ key, group, turn, bytes }: Next): Turn {
   return turnOf(key, group, turn as LaneTurn, bytes);
-}
-
-function groupBy<T>(items: T[], of: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const group = groups.get(of(item));
-    if (group) group.push(item);
-    else groups.set(of(item), [item]);
-  }
-  return groups;
 }

@@ -170,6 +170,8 @@ it("a parked message is looked at and discarded, when its id is typed", async ()
   const night = await world();
   await fill(night.desk);
   const { page } = await visit(`${night.url}#/parked`, { user: "ops1" });
+  const asked: string[] = [];
+  page.on("request", request => asked.push(decodeURIComponent(request.url())));
   await link(page, "parked order-77").click();
   await says(main(page), "unparsable");
   await says(main(page), "Ada");
@@ -184,6 +186,8 @@ it("a parked message is looked at and discarded, when its id is typed", async ()
   );
   await goTo(page, "#/parked", "Parked messages");
   await gone(link(page, "parked order-77"));
+  // When it is opened; and no more once it is discarded.
+  expect(asked.filter(url => url.endsWith('{"id":"parked order-77"}'))).toHaveLength(1);
 });
 
 it("payloads with a key are erased, after it was said whose", async () => {

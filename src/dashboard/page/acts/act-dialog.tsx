@@ -66,7 +66,7 @@ export function ActDialog(given: Given) {
     } catch (error) {
       setState({ error });
     }
-    void refreshAll();
+    refreshAll();
   };
 
   if (state.result !== undefined)

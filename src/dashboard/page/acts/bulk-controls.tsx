@@ -24,7 +24,7 @@ export function BulkControls({ story }: { story: BulkStory }) {
     } catch (thrown) {
       setError(thrown);
     }
-    void refreshAll();
+    refreshAll();
   };
   const isEnding = state === "stopping" ? texts.states["stopping"] : undefined;
   const [less, more] = [slower(perSecond), faster(perSecond)];

@@ -49,11 +49,14 @@ export const pollState = computed<PollState>(() => {
   return at === undefined ? { state: "waiting" } : { state: "updated", at };
 });
 
-const refreshers = new Set<() => Promise<void>>();
+const acts = signal(0);
 
-/** After an act: what it has changed is seen at once, also while updates are paused. */
-export async function refreshAll(): Promise<void> {
-  await Promise.all([...refreshers].map(refresh => refresh()));
+/**
+ * After an act: what it has changed is seen at once, also while updates are paused. By the next drawing: where the act has
+ * led to another page, what it has deleted is not asked for again.
+ */
+export function refreshAll(): void {
+  acts.value++;
 }
 
 export interface PollOptions {
@@ -91,8 +94,10 @@ export function usePoll<N extends ReadName>(
   const asked = JSON.stringify([name, params]);
   const every = everyMs ?? session.value?.pollMs ?? DEFAULT_MS;
   const going = polling.value;
+  const act = acts.value;
   const [shown, setShown] = useState<{ asked: string; data?: Answer<N>; error?: ApiFailure; at?: number }>({ asked });
   const running = useRef<Running>({ refresh: async () => undefined, wake: () => undefined });
+  const refreshedAfter = useRef(act);
   const isGoing = useRef(going);
   isGoing.current = going;
 
@@ -120,22 +125,26 @@ export function usePoll<N extends ReadName>(
       }
       note(key, course);
     };
-    const refresh = async () => {
-      // What is asked already may have been answered before the act that calls for a refresh.
-      await inHand;
-      if (gone.signal.aborted) return;
+    const start = () => {
       clearTimeout(timer);
+      timer = undefined;
       inHand = read().finally(() => {
         inHand = undefined;
         // What has failed is asked for as often as anything: else all would seem stale long after it is back.
         const next = course.staleSince === undefined ? every : Math.min(every, DEFAULT_MS);
         if (!gone.signal.aborted) timer = setTimeout(wake, next);
       });
+    };
+    const refresh = async () => {
+      // What is asked already may have been answered before the act that calls for a refresh.
+      while (inHand) await inHand;
+      if (gone.signal.aborted) return;
+      start();
       await inHand;
     };
     const wake = () => {
       timer = undefined;
-      if (isGoing.current) void refresh();
+      if (isGoing.current && !inHand) start();
     };
     running.current = {
       refresh,
@@ -143,12 +152,10 @@ export function usePoll<N extends ReadName>(
         if (!timer && !inHand) wake();
       }
     };
-    refreshers.add(refresh);
-    void refresh();
+    start();
     return () => {
       gone.abort();
       clearTimeout(timer);
-      refreshers.delete(refresh);
       note(key, undefined);
     };
   }, [asked, off, every]);
@@ -156,6 +163,12 @@ export function usePoll<N extends ReadName>(
   useEffect(() => {
     if (going && !off) running.current.wake();
   }, [going, off]);
+
+  useEffect(() => {
+    if (refreshedAfter.current === act) return;
+    refreshedAfter.current = act;
+    void running.current.refresh();
+  }, [act]);
 
   const isOwn = shown.asked === asked;
   const { data, error, at } = isOwn || keep ? shown : ({} as Partial<typeof shown>);

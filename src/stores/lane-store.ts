@@ -78,6 +78,7 @@ export interface LaneCounts {
  *   it is over, and nobody is next            whoever is announced from then on looks, and takes it if the lane's version
  *                                             says that nobody has been announced since it was given
  *   nobody advances it                        the lane is looked at when it is due
+ *   the only one of a lane leaves             the lane is not due: whoever is announced next looks, and makes it due
  */
 export interface LaneStore {
   /**
@@ -125,6 +126,9 @@ export interface LaneStore {
   counts(limit: number): Promise<LaneCounts>;
   /** Which message has the turn, by group; undefined = no such key is known (any more). */
   holders(key: string): Promise<Map<string, string> | undefined>;
-  /** Deletes a page of lanes that nobody has stood in since. */
+  /**
+   * Deletes a page of lanes that nobody has stood in since. One whose only message nobody has followed is found when that
+   * message is pruned or discarded, so it is kept as long once more.
+   */
   prune(before: Date, limit: number): Promise<boolean>;
 }

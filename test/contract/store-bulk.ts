@@ -15,7 +15,7 @@ function bulkOf(fields: Partial<Bulk> = {}): Bulk {
   };
 }
 
-function scopeOf(fields: Partial<BulkScope> & { query?: BulkScope["query"] } = {}): BulkScope {
+export function scopeOf(fields: Partial<BulkScope> & { query?: BulkScope["query"] } = {}): BulkScope {
   const { query, ...rest } = fields;
   return {
     bulk: "b",

@@ -5,6 +5,7 @@ import type { LaneEnd, Turn } from "../../src/stores/lane-store";
 import type { Store } from "../../src/stores/store";
 import { at, discardedOf, failedBy, handledBy, messageOf, noteOf } from "../support/messages";
 import { type StoreKind, withStores } from "./store";
+import { scopeOf } from "./store-bulk";
 
 const idsOf = (turns: Turn[]) => turns.map(({ id }) => id);
 
@@ -27,6 +28,12 @@ export function lanes(kind: StoreKind): void {
   const turnOf = async (store: Store, message: Message): Promise<string[]> =>
     (await store.lanes.turnsOf([await get(store, message)])).turns.map(({ group }) => group);
   const later = (store: Store) => new Date(store.now().getTime() + 600_000);
+  /** As a sweeper does when its messages have been kept for long enough. */
+  const pruneLanes = async (store: Store) => {
+    const now = later(store);
+    await store.lanes.look(now, 10);
+    await store.lanes.prune(new Date(now.getTime() + 1), 10);
+  };
 
   describe("lanes", () => {
     one("the first has the turn, the others stand behind it, another key has its own", async store => {
@@ -282,11 +289,66 @@ export function lanes(kind: StoreKind): void {
         const message = of("a");
         seen.push(...(await store.lanes.enter([message])).turns.map(({ number }) => number));
         await handled(store, message);
-        await store.lanes.look(later(store), 10);
-        await store.lanes.prune(later(store), 10);
+        await store.prune(later(store), 10);
+        await pruneLanes(store);
+        expect(await store.lanes.holders("a")).toBeUndefined();
       }
       expect(seen).toHaveLength(3);
       expect(seen).toEqual([...new Set(seen)].sort((a, b) => a - b));
+    });
+
+    one("a lane of one message is kept as long as that, and goes when it is pruned or discarded", async store => {
+      const keys = ["pruned", "discarded", "many", "kept"];
+      const [pruned, ...dead] = keys.map(key => of(key)) as [Message, ...Message[]];
+      await enter(store, pruned, ...dead);
+      await handled(store, pruned);
+      for (const { _id, order } of dead)
+        await store.messages.failed([failedBy(_id, { nextAt: null, holds: (order as Order).key })]);
+      await pruneLanes(store);
+      for (const key of keys) expect(await store.lanes.holders(key)).toBeDefined();
+      await store.prune(later(store), 10);
+      const [one, other] = dead as [Message, Message];
+      await store.operations.discard(await get(store, one), discardedOf(await get(store, one)));
+      const scope = scopeOf({ act: "discard", query: { before: later(store) } });
+      const found = await store.bulkMessages.select(scope, undefined, 10);
+      const many = found.filter(({ _id }) => _id === other._id);
+      await store.bulkMessages.discard(scope, many, [discardedOf(await get(store, other))]);
+      await pruneLanes(store);
+      for (const key of keys.slice(0, 3)) expect(await store.lanes.holders(key)).toBeUndefined();
+      expect(await store.lanes.holders("kept")).toEqual(new Map([["stock", dead[2]?._id]]));
+    });
+
+    one("a lane whose only message is in line is not pruned, whatever was expected there", async store => {
+      const [first, second] = [of("a"), of("a")];
+      await enter(store, first);
+      await store.lanes.expect(["a"], at(0));
+      await pruneLanes(store);
+      expect(await enter(store, second)).toEqual([]);
+    });
+
+    one("a lane that is stirred while its next one enters is not pruned", async store => {
+      const [first, second] = [of("a"), of("a")];
+      await enter(store, first);
+      await handled(store, first);
+      await store.prune(later(store), 10);
+      await enter(store, second);
+      await pruneLanes(store);
+      expect(await turnOf(store, second)).toEqual(["stock"]);
+      const third = of("a");
+      expect(await enter(store, third)).toEqual([]);
+      await handled(store, second);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([third._id]);
+    });
+
+    one("who is late is seen by those who have only seen one alone", async store => {
+      const first = of("a");
+      await enter(store, of("b"), first);
+      // Its emit was slow between the look and the insert, and found the number taken.
+      const late = of("a", { place: first.place as string });
+      await store.messages.insert([late]);
+      expect(await turnOf(store, late)).toEqual([]);
+      await handled(store, first);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([late._id]);
     });
 
     one("who is late says so for each of its groups", async store => {

@@ -11,6 +11,7 @@ import { type Count, type Database, type Doc, EPOCH, type Filter, type Operation
 import { COUNTED } from "./counts";
 import { inboxRowsOf } from "./inbox";
 import { keptFrom } from "./kept";
+import { stirLanes } from "./lane-prune";
 import { resolving, retrying } from "./operations";
 import { groupIdentical, hasNone, isExactly, waitsForNone } from "./rows";
 import { searchOf } from "./search";
@@ -82,7 +83,8 @@ export class BulkMessages implements BulkMessageStore {
   async discard(scope: BulkScope, messages: ListedMessage[], records: Discarded[]): Promise<Set<string>> {
     const { messages: rows, bodies, discarded, inbox } = this.db.collections;
     const all = { _id: { $in: messages.map(({ _id }) => _id) } };
-    const found = await rows.find(all, { fields: ["bodyId", "waiting", "groups"] });
+    const found = await rows.find(all, { fields: ["bodyId", "waiting", "groups", "order"] });
+    await stirLanes(this.db, found);
     const there = new Set(found.map(({ _id }) => _id));
     const kept = await discarded.insertEach(records.map(record => ({ ...record })));
     // Of a try that died between record and deletion: this one is by another human, or for another reason.

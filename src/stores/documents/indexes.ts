@@ -60,7 +60,7 @@ export const INDEXES: Record<CollectionName, Index[]> = {
   lanes: [
     // look: those that have not changed for a while
     { key: { dueAt: 1 }, onlyWith: "dueAt" },
-    // prune: at < before
-    { key: { at: 1 } }
+    // prune: idle < before. A lane in which somebody has his turn is not in it: a second entry for each turn is dear
+    { key: { idle: 1 }, onlyWith: "idle" }
   ]
 };

@@ -42,12 +42,16 @@ export async function look(
   }
   // A turn that was taken or given meanwhile has set another instant.
   const still = (ids: string[]) => ({ _id: { $in: ids }, ...due });
-  if (idle.length) await db.collections.lanes.update(still(idle), { $unset: { dueAt: true } });
+  if (idle.length)
+    await db.collections.lanes.update(still(idle), { $set: { idle: now }, $unset: { dueAt: true, alone: true } });
   const dueAt = new Date(now.getTime() + LOOK_AGAIN_MS);
   if (again.length) await db.collections.lanes.update(still(again), { $set: { dueAt } });
   // Whoever has died may not have said so.
   await lanesAndTurns.beLate(ends);
-  return { turns: [...waiting, ...(await lanesAndTurns.advance(ends, true))], more: lanes.length === limit };
+  return {
+    turns: [...waiting, ...(await lanesAndTurns.advance(ends, { empties: true }))],
+    more: lanes.length === limit
+  };
 }
 
 /** Those in which somebody has his turn; where one has left, those too for which the first in line waits. */

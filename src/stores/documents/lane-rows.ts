@@ -2,8 +2,8 @@ import { isFinal, isUnsent, STATUS, STATUSES } from "../../message/lifecycle";
 import { ANY_GROUP } from "../../message/message";
 import { isInLine } from "../../message/order";
 import type { LaneEnd, Turn } from "../lane-store";
-import { keyOf } from "./codec";
-import type { Doc, Filter, Operation } from "./collection";
+import { groupOf, keyOf } from "./codec";
+import type { Change, Doc, Filter, Operation } from "./collection";
 
 /** Whose turn it is in one group; an empty id: nobody's. */
 export interface LaneTurn {
@@ -28,11 +28,14 @@ export interface Lane extends Doc {
   expects?: Date;
   /** Since then somebody in it waits for ANY_GROUP. */
   unnamed?: Date;
+  /** All turns were taken by the last announcement: nobody is next in any group. */
+  alone?: true;
   /** By group: somebody may stand before the one that has the turn; as often as it was said. */
   late?: Record<string, number>;
-  /** When it is looked at if nothing changes. */
+  /** When it is looked at if nothing changes. While it is `alone`, its only message is due by itself. */
   dueAt?: Date;
-  at: Date;
+  /** Since when it was looked at, or changed, and nobody has had his turn. */
+  idle?: Date;
 }
 
 /** A lane is looked at so long after its last turn was given: more than most handlers and their receipts take. */
@@ -41,7 +44,8 @@ const LOOK_MS = 10_000;
 /** Of a row, what tells where it stands. */
 export const IN_LINE_FIELDS = ["status", "waiting", "failed", "order", "place", "dueAt", "bytes"];
 
-const STANDING: Filter = {
+/** Of what may be in line; `isRowInLine` says whether it is. */
+export const STANDING: Filter = {
   status: { $in: STATUSES.filter(status => !isFinal(status) && !isUnsent(status) && status !== STATUS.intended) }
 };
 
@@ -111,8 +115,14 @@ const lookAt = (now: Date) => new Date(now.getTime() + LOOK_MS);
 /** Of a lane that is not there yet. */
 export function newLane({ key, top, turns, unnamed }: Announcement, now: Date): Lane {
   const given = Object.fromEntries([...turns].map(([group, turn]) => [keyOf(group), turn]));
-  const lane: Lane = { _id: key, v: 1, top, turns: given, at: now, dueAt: lookAt(now) };
-  return unnamed ? { ...lane, unnamed: now } : lane;
+  const lane: Lane = { _id: key, v: 1, top, turns: given, ...(unnamed && { unnamed: now }) };
+  return isAlone(undefined, turns) ? { ...lane, alone: true } : { ...lane, dueAt: lookAt(now) };
+}
+
+/** Whether nobody is next in any group once these are taken. */
+function isAlone(lane: Lane | undefined, taken: Map<string, LaneTurn>): boolean {
+  const all = Object.keys(lane?.turns ?? {}).every(path => taken.has(groupOf(path)));
+  return all && [...taken.values()].every(({ v }) => v !== undefined);
 }
 
 /** Of places up to `top`, in a lane as it was read. */
@@ -126,24 +136,41 @@ export interface Announcement {
   unnamed: boolean;
 }
 
+const NOT_ALONE = { $unset: { alone: true as const } };
+
 /** With turns: only if nobody has been announced since the lane was read. */
 export function announcing({ key, lane, top, turns, unnamed }: Announcement, now: Date): Operation {
-  const given = [...turns].map(([group, turn]) => [`turns.${keyOf(group)}`, turn]);
-  const $set = {
-    ...Object.fromEntries(given),
-    ...(turns.size && { dueAt: lookAt(now) }),
-    ...(unnamed && { unnamed: now })
-  };
-  const change = { $inc: { v: 1 }, $max: { top, at: now }, ...(Object.keys($set).length && { $set }) };
-  if (!turns.size) return { filter: { _id: key }, change, upsert: true };
+  const given = Object.fromEntries([...turns].map(([group, turn]) => [`turns.${keyOf(group)}`, turn]));
+  const $set: Record<string, unknown> = { ...given, ...(unnamed && { unnamed: now }) };
+  const $inc = { v: 1 };
+  if (!turns.size) {
+    const change = { $inc, $max: { top, idle: now }, $min: { dueAt: lookAt(now) }, ...NOT_ALONE };
+    return { filter: { _id: key }, change: unnamed ? { ...change, $set } : change, upsert: true };
+  }
+  // A lane that is in no index costs its database half, and what is not there is not taken out: that costs, too.
+  const $unset: Record<string, true> = {};
+  if (lane?.idle) $unset.idle = true;
+  if (isAlone(lane, turns)) {
+    $set.alone = true;
+    if (lane?.dueAt) $unset.dueAt = true;
+  } else {
+    $set.dueAt = lookAt(now);
+    if (lane?.alone) $unset.alone = true;
+  }
+  const change = { $inc, $max: { top }, $set, ...(Object.keys($unset).length && { $unset }) };
   return { filter: { _id: key, ...versionOf(lane) }, change };
+}
+
+/** Somebody may be next there, or nobody ever be: it is looked at. */
+export function stirring(now: Date): Change & { $min: { dueAt: Date } } {
+  return { $min: { dueAt: lookAt(now) }, ...NOT_ALONE };
 }
 
 /**
  * Gives the turns, if they are as they were read. undefined: to nobody; then only if nobody has been announced since.
  */
 export function giving(lane: Lane, turns: Map<string, LaneTurn | undefined>, now: Date): Operation {
-  const $set: Record<string, unknown> = { at: now };
+  const $set: Record<string, unknown> = {};
   const filter: Filter = { _id: lane._id };
   const after: Record<string, LaneTurn> = { ...lane.turns };
   for (const [group, turn] of turns) {
@@ -153,13 +180,13 @@ export function giving(lane: Lane, turns: Map<string, LaneTurn | undefined>, now
     after[path] = turn ?? { id: "", at: before?.at ?? 0, number: (before?.number ?? 0) + 1 };
     $set[`turns.${path}`] = after[path];
   }
-  const change = { $set, $inc: { v: 1 } };
+  const change = { $set, $inc: { v: 1 }, ...NOT_ALONE };
   if (![...turns.values()].includes(undefined))
     return { filter, change: { ...change, $set: { ...$set, dueAt: lookAt(now) } } };
   const isEmpty = Object.values(after).every(({ id }) => !id);
   return {
     filter: { ...filter, ...versionOf(lane) },
-    change: isEmpty ? { ...change, $unset: { dueAt: true } } : change
+    change: isEmpty ? { ...change, $set: { ...$set, idle: now }, $unset: { ...NOT_ALONE.$unset, dueAt: true } } : change
   };
 }
 

@@ -1,7 +1,7 @@
 import { numberOf, placeOf, placesOf } from "../../message/order";
 import type { LaneEnd, Turn } from "../lane-store";
 import { keyOf } from "./codec";
-import type { Database, Doc } from "./collection";
+import type { Database, Doc, Filter } from "./collection";
 import {
   distinct,
   giving,
@@ -16,6 +16,8 @@ import {
   lastIn,
   lateIn,
   nextTurn,
+  STANDING,
+  stirring,
   turnIn,
   turnOf
 } from "./lane-rows";
@@ -25,6 +27,9 @@ const PASSES = 10;
 
 /** Of the row that has the greatest number of a turn in a lane that was pruned. No key is this. */
 export const ABOVE_ID = "\u0001";
+
+/** `isAlone` may say no of some group. Who was told of as late may have been so before the last announcement, too. */
+const SOMEBODY_NEXT: Filter = { $or: [{ alone: { $exists: false } }, { late: { $exists: true } }] };
 
 /** A group in which the turn is over, and whose it is next; undefined = nobody is in line. */
 type Next = LaneEnd & { turn: LaneTurn | undefined; bytes: number };
@@ -36,31 +41,43 @@ export class LaneTurns {
   /** Numbers of turns begin above this in a lane that is new. */
   above = 0;
 
-  async lanes(keys: Iterable<string>): Promise<Map<string, Lane>> {
+  /** `only`: of those for which this holds. */
+  async lanes(keys: Iterable<string>, only: Filter = {}): Promise<Map<string, Lane>> {
     const wanted = new Set(keys);
     if (!wanted.size) return new Map();
-    const docs = await this.db.collections.lanes.find({ _id: { $in: [...wanted, ABOVE_ID] } });
+    const docs = await this.db.collections.lanes.find({ _id: { $in: [...wanted, ABOVE_ID] }, ...only });
     const lanes = new Map(docs.map(doc => [doc._id, doc as Lane]));
     this.above = Math.max(this.above, lanes.get(ABOVE_ID)?.top ?? 0);
     lanes.delete(ABOVE_ID);
     return lanes;
   }
 
-  async rows(ids: Iterable<string>): Promise<Map<string, Doc>> {
+  async rows(ids: Iterable<string>, only: Filter = {}): Promise<Map<string, Doc>> {
     const $in = [...new Set(ids)];
     const docs = $in.length
-      ? await this.db.collections.messages.find({ _id: { $in } }, { fields: IN_LINE_FIELDS })
+      ? await this.db.collections.messages.find({ _id: { $in }, ...only }, { fields: IN_LINE_FIELDS })
       : [];
     return new Map(docs.map(doc => [doc._id, doc]));
   }
 
-  /** See `LaneStore.advance`. `empties`: where nobody is next, the turn is nobody's. */
-  async advance(given: LaneEnd[], empties = false): Promise<Turn[]> {
+  /** Those that may be in line: mostly there is none, and what is not answered is not decoded. */
+  standing(ids: Iterable<string>): Promise<Map<string, Doc>> {
+    return this.rows(ids, STANDING);
+  }
+
+  /**
+   * See `LaneStore.advance`. `empties`: where nobody is next, the turn is nobody's. `had`: these had their turns, so
+   * that only lanes matter in which somebody was announced since.
+   */
+  async advance(given: LaneEnd[], { empties = false, had = false } = {}): Promise<Turn[]> {
     const turns: Turn[] = [];
     let ends = distinct(given);
     let tried: Next[] = [];
     for (let pass = 0; pass < PASSES && ends.length; pass++) {
-      const lanes = await this.lanes(ends.map(({ key }) => key));
+      const lanes = await this.lanes(
+        ends.map(({ key }) => key),
+        had && !pass ? SOMEBODY_NEXT : {}
+      );
       // Of the last pass some were given, and somebody has changed the others.
       const isDone = ({ key, group, turn }: Next) => turn !== undefined && isGiven(lanes.get(key), group, turn);
       turns.push(...tried.filter(isDone).map(toTurn));
@@ -86,7 +103,10 @@ export class LaneTurns {
   async beLate(ends: LaneEnd[]): Promise<void> {
     const operations = [...groupBy(ends, ({ key }) => key)].map(([_id, of]) => ({
       filter: { _id },
-      change: { $inc: Object.fromEntries(of.map(({ group }) => [`late.${keyOf(group)}`, 1])) }
+      change: {
+        ...stirring(this.db.now()),
+        $inc: Object.fromEntries(of.map(({ group }) => [`late.${keyOf(group)}`, 1]))
+      }
     }));
     if (operations.length) await this.db.collections.lanes.bulk(operations);
   }
@@ -104,7 +124,7 @@ export class LaneTurns {
       return numbers.map(at => placeOf(end.key, at));
     });
     const [holders, found] = await Promise.all([
-      this.rows(ends.flatMap(({ key, group }) => turnIn(lanes.get(key), group)?.id ?? [])),
+      this.standing(ends.flatMap(({ key, group }) => turnIn(lanes.get(key), group)?.id ?? [])),
       near.length ? messages.find({ place: { $in: [...new Set(near)] } }, { fields: IN_LINE_FIELDS }) : []
     ]);
     const places = groupBy(found, ({ place }) => place as string);

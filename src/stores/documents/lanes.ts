@@ -5,7 +5,7 @@ import type { Claim, Entered, LaneEnd, LaneStore, Named, Turn, Unnamed } from ".
 import type { MessageStore } from "../store";
 import type { InsertOutcome } from "../store-records";
 import { groupOf } from "./codec";
-import { type Database, EPOCH } from "./collection";
+import type { Database } from "./collection";
 import { DocumentHeldKeys } from "./held-keys";
 import {
   type Entry,
@@ -24,6 +24,7 @@ import {
 } from "./lane-entries";
 import { look } from "./lane-look";
 import { allNamed, nameRows, unnamed } from "./lane-names";
+import { pruneLanes } from "./lane-prune";
 import {
   announcing,
   giving,
@@ -39,7 +40,7 @@ import {
   turnOf
 } from "./lane-rows";
 import { notAnnounced, unannounced } from "./lane-standing";
-import { ABOVE_ID, LaneTurns } from "./lane-turns";
+import { LaneTurns } from "./lane-turns";
 import { OPEN } from "./rows";
 
 /** From this pass on places are announced whatever others do. */
@@ -144,20 +145,20 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     for (let pass = 0; pass < NAME_PASSES; pass++) {
       // Nobody takes a turn before that of those who were named is given: the lane says meanwhile that some have no name.
       const lanes = await this.#turns.lanes(named.map(({ key }) => key));
-      turns.push(...(await this.advance(ends)));
+      turns.push(...(await this.#turns.advance(ends)));
       if (await allNamed(this.db, lanes)) break;
     }
     return turns;
   }
 
   async expect(keys: string[], until: Date): Promise<Turn[]> {
-    const change = { $max: { expects: until, at: this.db.now() } };
+    const change = { $max: { expects: until, idle: this.db.now() } };
     await this.db.collections.lanes.bulk([...new Set(keys)].map(_id => ({ filter: { _id }, change, upsert: true })));
     return this.place(keys);
   }
 
   advance(ends: LaneEnd[]): Promise<Turn[]> {
-    return this.#turns.advance(ends);
+    return this.#turns.advance(ends, { had: true });
   }
 
   async turnsOf(messages: Standing[]): Promise<{ turns: Turn[]; given: Turn[] }> {
@@ -178,7 +179,7 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
       groups.filter(group => turnIn(lanes.get(key), group)?.id !== id).map(group => ({ key, group }))
     );
     if (others.length) {
-      given.push(...(await this.advance(others)));
+      given.push(...(await this.#turns.advance(others)));
       lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     }
     if (await this.#takeAgain(entries, lanes)) lanes = await this.#turns.lanes(entries.map(({ key }) => key));
@@ -215,18 +216,8 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     if (ids.length) await this.db.collections.messages.update(filter, { $set: { dueAt: at } });
   }
 
-  async prune(before: Date, limit: number): Promise<boolean> {
-    const { lanes } = this.db.collections;
-    // One in which somebody has his turn is due some time.
-    const old = { at: { $gte: EPOCH, $lt: before }, dueAt: { $exists: false }, _id: { $ne: ABOVE_ID } };
-    const docs = (await lanes.find(old, { limit })) as Lane[];
-    if (!docs.length) return false;
-    // A turn's number never comes again, so that what is kept by it stays right.
-    const numbers = docs.flatMap(({ turns = {} }) => Object.values(turns).map(({ number }) => number));
-    const change = { $max: { top: Math.max(0, ...numbers), at: this.db.now() } };
-    await lanes.bulk([{ filter: { _id: ABOVE_ID }, change, upsert: true }]);
-    await lanes.remove({ ...old, _id: { $in: docs.map(({ _id }) => _id) } });
-    return docs.length === limit;
+  prune(before: Date, limit: number): Promise<boolean> {
+    return pruneLanes(this.db, before, limit);
   }
 
   /** The lanes, after what was committed without a place before has its own. */
@@ -246,7 +237,7 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
         turn.id && isUnchanged(lane, groupOf(path), turn) ? { group: groupOf(path), id: turn.id } : []
       )
     );
-    const rows = await this.#turns.rows(had.map(({ id }) => id));
+    const rows = await this.#turns.standing(had.map(({ id }) => id));
     return new Set(had.flatMap(({ group, id }) => (isRowInLine(rows.get(id), group) ? [] : `${group} ${id}`)));
   }
 
@@ -267,7 +258,7 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     if (!others.length) return turns;
     await this.#tellLate(others, await this.#turns.lanes(others.map(({ key }) => key)));
     // Who had the turn before may have left before he could see them.
-    turns.push(...(await this.advance(endsOf(others))));
+    turns.push(...(await this.#turns.advance(endsOf(others))));
     return turns;
   }
 

@@ -11,6 +11,7 @@ import { type Change, type Database, type Doc, EPOCH, type Filter, type Operatio
 import { erase, keyed } from "./drops";
 import type { GuardedMessages } from "./guarded-messages";
 import { inboxRowsOf } from "./inbox";
+import { stirLanes } from "./lane-prune";
 import { labelsOf, textOf } from "./queries";
 import { CLOSED, hasNone, isExactly, NOT_ASKED, NOT_DEAD, noted, OUT, waitsForNone } from "./rows";
 import { subscriptionId } from "./subscriptions";
@@ -44,7 +45,8 @@ export class DocumentOperations implements OperationStore {
   async discard(message: MessageHead, record: Discarded): Promise<boolean> {
     const { messages, bodies, discarded, inbox } = this.db.collections;
     const [first] = await discarded.insert([{ ...record }]);
-    const found = await messages.find(asGiven(message), { fields: ["bodyId", "waiting", "groups"] });
+    const found = await messages.find(asGiven(message), { fields: ["bodyId", "waiting", "groups", "order"] });
+    await stirLanes(this.db, found);
     // Of a try that died between record and deletion: this one is by another human, or for another reason.
     if (!first && found.length) {
       const { at, by, note, of } = record;

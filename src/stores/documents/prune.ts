@@ -1,6 +1,7 @@
 import { isFinal, STATUSES } from "../../message/lifecycle";
 import { pruneUnused, removeBodies } from "./bodies";
 import { type Collection, type Database, EPOCH, type Filter, type Page } from "./collection";
+import { stirLanes } from "./lane-prune";
 
 const FINAL = STATUSES.filter(isFinal);
 
@@ -56,10 +57,13 @@ async function oldestOf(
   return { filter: { ...filter, at: end, _id: { $in: page.map(({ _id }) => _id) } }, full: true };
 }
 
-/** With their large bodies, but that of one that has been emitted again meanwhile. */
-async function removeMessages({ collections }: Database, filter: Filter): Promise<number> {
-  const { messages, bodies } = collections;
-  const large = await messages.find({ ...filter, bodyId: { $exists: true } }, { fields: ["bodyId"] });
+/** With their lanes, and their large bodies, but that of one that has been emitted again meanwhile. */
+async function removeMessages(db: Database, filter: Filter): Promise<number> {
+  const { messages, bodies } = db.collections;
+  const belongs = { $or: [{ bodyId: { $exists: true } }, { order: { $exists: true } }] };
+  const found = await messages.find({ ...filter, ...belongs }, { fields: ["bodyId", "order"] });
+  await stirLanes(db, found);
+  const large = found.filter(({ bodyId }) => bodyId !== undefined);
   const removed = await messages.remove(filter);
   if (!large.length) return removed;
   const kept = await messages.find({ _id: { $in: large.map(({ _id }) => _id) } }, { fields: ["_id"] });

@@ -86,9 +86,10 @@ export const ORDER_MUTANTS: OrderMutant[] = [
     want: effect => {
       if (effect.op === "db.insert" && effect.collection === "lanes")
         return { ...effect, doc: without(effect.doc as object, "dueAt") };
-      return isUpdate(effect, "lanes")
-        ? { ...effect, change: { ...effect.change, $set: without(effect.change.$set, "dueAt") } }
-        : effect;
+      if (!isUpdate(effect, "lanes")) return effect;
+      const { change } = effect;
+      const never = { $set: without(change.$set, "dueAt"), $min: without(change.$min, "dueAt") };
+      return { ...effect, change: { ...change, ...never } };
     },
     model: { scenario: { emitters: inTurn, groups }, faults: { crash: 1, switch: 0 } },
     breaks: /M4|law 2: from here/

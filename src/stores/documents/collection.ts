@@ -55,6 +55,8 @@ export interface Page {
   fields?: string[];
   /** Instead of `fields`: all but these. */
   without?: string[];
+  /** The index that serves it, where a database may take another for better. Without that index it finds the same. */
+  by?: Record<string, 1>;
 }
 
 /**

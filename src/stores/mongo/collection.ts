@@ -39,6 +39,14 @@ const BATCH_ROWS = 10_000;
 /** MaxTimeMSExpired. */
 const TOO_LONG = 50;
 
+/** BadValue, which is said of an index in a hint that is not there, too: it is still being made, or was taken away. */
+const BAD_VALUE = 2;
+
+function isWithoutIndex(thrown: unknown): boolean {
+  const { code, message } = thrown as { code?: unknown; message?: unknown };
+  return code === BAD_VALUE && String(message).includes("hint");
+}
+
 /** A later answer is ignored: the outcome is unknown, and every command of this library may be repeated. */
 export async function answerWithin<T>(what: string, command: Promise<T>, clock: Clock): Promise<T> {
   const answer = await withTimeout(command, DEADLINE_MS, clock);
@@ -245,16 +253,18 @@ export class MongoCollection implements Collection {
     return this.driver.bulkWrite(models, { ordered: false });
   }
 
-  async find(filter: Filter, { sort, skip, limit, fields, without }: Page = {}): Promise<Doc[]> {
+  async find(filter: Filter, { sort, skip, limit, fields, without, by }: Page = {}): Promise<Doc[]> {
     // For MongoDB a limit of 0 means no limit.
     if (limit === 0) return [];
     const projection = projectionOf(fields, without);
     // In one answer, if it has room: the server's first one has 101 rows only.
     const page = { batchSize: limit ?? BATCH_ROWS, ...(limit !== undefined && { limit }) };
-    return this.#answer(
-      this.#what("find"),
-      this.driver.find(filter, { sort, skip, ...page, projection, maxTimeMS: MAX_TIME_MS }).toArray()
-    ) as Promise<Doc[]>;
+    const options = { sort, skip, ...page, projection, maxTimeMS: MAX_TIME_MS };
+    const found = (hint = {}) => this.driver.find(filter, { ...options, ...hint }).toArray();
+    const docs = by
+      ? found({ hint: by }).catch(thrown => (isWithoutIndex(thrown) ? found() : Promise.reject(thrown)))
+      : found();
+    return this.#answer(this.#what("find"), docs) as Promise<Doc[]>;
   }
 
   async count(filter: Filter, limit: number): Promise<Count> {

@@ -206,6 +206,16 @@ describe("start", () => {
       );
     });
   });
+
+  it("finds what is due without that index, too: it is still being made, or was taken away", async () => {
+    const namespace = uuidv7();
+    await withStore({ url: urls().mongo, namespace }, async store => {
+      const message = messageOf({ dueAt: at(0) });
+      await store.messages.insert([message]);
+      await client.db(database).collection(`${namespace}.reliable.messages`).dropIndex("dueAt_1");
+      expect(await store.messages.due({ now: at(1), limit: 10 })).toMatchObject([{ id: message._id }]);
+    });
+  });
 });
 
 describe("errors", () => {

@@ -26,10 +26,6 @@ export function reliableTesting(brokers: ServiceBroker | ServiceBroker[], option
     throw new ReliableError("RELIABLE_BAD_OPTION", "The test kit needs a ServiceBroker, or a list of them.", {
       option: "brokers"
     });
-  if (options !== undefined && (typeof options !== "object" || options === null))
-    throw new ReliableError("RELIABLE_BAD_OPTION", "The options of the test kit must be an object.", {
-      option: "options"
-    });
   const kit = new TestKit(options);
   for (const broker of nodes) {
     kit.attach(nodeOf(broker).runtime);

@@ -28,7 +28,7 @@ export interface ManyParts {
  *   process dies before the answer   of each it is as of a single emit; in a transaction as its commit decides
  */
 export async function emitMany(items: EmitItem[], shared: EmitOptions, parts: ManyParts): Promise<EmitOutcome[]> {
-  checkItems(items);
+  checkItems(items, shared);
   const { check, emit, joined } = parts;
   const all = items.map(({ event, payload, ...own }) => ({ event, payload, options: { ...shared, ...own } }));
   if (joined)
@@ -43,7 +43,7 @@ export async function emitMany(items: EmitItem[], shared: EmitOptions, parts: Ma
   throw named(outcome.reason, index);
 }
 
-function checkItems(items: EmitItem[]): void {
+function checkItems(items: EmitItem[], shared: EmitOptions): void {
   const refuse = (why: string, index?: number): never => {
     throw new ReliableError("RELIABLE_BAD_OPTION", `reliableEmitMany takes ${why}.`, {
       option: "items",
@@ -52,6 +52,7 @@ function checkItems(items: EmitItem[]): void {
   };
   if (!Array.isArray(items)) refuse("a list of { event, payload, … }");
   if (items.length > MAX_ITEMS) refuse(`at most ${MAX_ITEMS} items, not ${items.length}`);
+  if (shared?.id !== undefined) refuse("the 'id' of each item in it, not one for all");
   for (const [index, item] of items.entries()) {
     if (typeof item !== "object" || item === null || Array.isArray(item))
       refuse(`items that are { event, payload, … }; item ${index} is not`, index);

@@ -5,6 +5,7 @@ import { ReliableError } from "../errors";
 import { namesGroup } from "../message/pattern";
 import type { ReliableEvent } from "../options/event-types";
 import type { NodeOptions } from "../options/options";
+import { check } from "../options/validate";
 import { newId } from "../platform/ids";
 import type { Runtime } from "../runtime/runtime";
 import type { Surroundings } from "../runtime/surroundings";
@@ -21,7 +22,8 @@ import { World } from "./world";
 
 /** Shorter than the limit that test frameworks have for a test: who waits in vain is told why. */
 const TIMEOUT_MS = 4000;
-const MAX_TIMEOUT_MS = 3_600_000;
+const WAIT_OPTIONS = { timeoutMs: { type: "number", integer: true, min: 1, max: 3_600_000 } };
+const MAX_TIMES = 1_000_000;
 
 /** As far as dates go that are written with four digits of a year. */
 const MAX_ADVANCE_MS = 8000 * 365 * 86_400_000;
@@ -97,8 +99,8 @@ export class TestKit implements ReliableTestKit {
   #moving: Promise<void> = Promise.resolve();
 
   /** Throws RELIABLE_BAD_OPTION. */
-  constructor({ timeoutMs = TIMEOUT_MS }: WaitOptions = {}) {
-    this.#timeoutMs = needCount("timeoutMs", timeoutMs, MAX_TIMEOUT_MS);
+  constructor(options: WaitOptions = {}) {
+    this.#timeoutMs = timeoutOf("reliableTesting()", options) ?? TIMEOUT_MS;
   }
 
   /** Throws RELIABLE_BAD_OPTION where it has started, or has a kit. */
@@ -127,7 +129,8 @@ export class TestKit implements ReliableTestKit {
   readonly failNext = (group: string, error: Error, times = 1): void => {
     if (typeof group !== "string" || group === "") throw bad("group", "a name of a group");
     if (!types.isNativeError(error) && !((error as unknown) instanceof Error)) throw bad("error", "an Error");
-    needCount("times", times, 1e6);
+    if (!Number.isInteger(times) || times < 1 || times > MAX_TIMES)
+      throw bad("times", `a whole number from 1 to ${MAX_TIMES}`);
     const all = [...this.#world.runtimes];
     const groups = new Set(all.flatMap(({ consumers }) => [...consumers].map(({ spec }) => spec.group)));
     if (all.every(({ running }) => running) && ![...groups].some(known => namesGroup(group, known)))
@@ -237,8 +240,7 @@ export class TestKit implements ReliableTestKit {
   }
 
   #limitMs(what: string, options: WaitOptions = {}): number {
-    if (typeof options !== "object" || options === null) throw bad("options", `of ${what}() an object`);
-    return needCount("timeoutMs", options.timeoutMs ?? this.#timeoutMs, MAX_TIMEOUT_MS);
+    return timeoutOf(`${what}()`, options) ?? this.#timeoutMs;
   }
 }
 
@@ -253,9 +255,9 @@ function withoutServers(given: NodeOptions): NodeOptions {
   return { ...given, ...none, service: true, sweeper: true, observer: false, admission: false };
 }
 
-function needCount(option: string, value: number, max: number): number {
-  if (!Number.isInteger(value) || value < 1 || value > max) throw bad(option, `a whole number from 1 to ${max}`);
-  return value;
+function timeoutOf(what: string, options: WaitOptions): number | undefined {
+  if (typeof options !== "object" || options === null) throw bad("options", `of ${what} an object`);
+  return (check(what, WAIT_OPTIONS, { ...options }) as WaitOptions).timeoutMs;
 }
 
 function bad(option: string, want: string): ReliableError {

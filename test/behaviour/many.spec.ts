@@ -1,5 +1,5 @@
 import { expect, it, vi } from "vitest";
-import type { EmitOutcome } from "../../src";
+import type { EmitOptions, EmitOutcome } from "../../src";
 import { MAX_ITEMS } from "../../src/emit/many";
 import { cluster } from "../support/brokers";
 import { storeOf } from "../support/runtime";
@@ -69,7 +69,7 @@ it("what is wrong with one harms no other; options of its own come before those 
   expect(await story(broker, third as string)).toMatchObject({ keys: "order=3", maxAttempts: 9 });
 });
 
-it.each<[what: string, items: unknown, text: RegExp]>([
+it.each<[what: string, items: unknown, text: RegExp, options?: EmitOptions]>([
   ["no list", { event: "a", payload: 1 }, /a list of \{ event, payload/],
   [
     "too many",
@@ -77,11 +77,12 @@ it.each<[what: string, items: unknown, text: RegExp]>([
     /at most 1000 items, not 1001/
   ],
   ["an item that is none", [{ event: "a", payload: 1 }, null], /item 1 is not/],
-  ["a session of one item", [{ event: "a", payload: 1, session: {} }], /the 'session' for all items/]
-])("%s is refused as a whole, and nothing is stored", async (_, items, text) => {
+  ["a session of one item", [{ event: "a", payload: 1, session: {} }], /the 'session' for all items/],
+  ["one id for all", [{ event: "a", payload: 1 }], /the 'id' of each item/, { id: "order-1" }]
+])("%s is refused as a whole, and nothing is stored", async (_, items, text, options) => {
   const { broker, many } = await shop();
   const insert = vi.spyOn(storeOf(broker).messages, "insert");
-  const error = await errorOf(many(items as never));
+  const error = await errorOf(many(items as never, options));
   expect(error).toMatchObject({ type: "RELIABLE_BAD_OPTION", data: { option: "items" } });
   expect(error.message).toMatch(text);
   expect(insert).not.toHaveBeenCalled();

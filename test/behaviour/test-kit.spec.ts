@@ -360,7 +360,8 @@ describe("settled", () => {
         type: "RELIABLE_BAD_OPTION",
         data: { option: "ms" }
       });
-    expect(await errorOf(settled({ timeoutMs: 0 }))).toMatchObject({ type: "RELIABLE_BAD_OPTION" });
+    for (const wrong of [{ timeoutMs: 0 }, null, { timeout: 9 }])
+      expect(await errorOf(settled(wrong as never))).toMatchObject({ type: "RELIABLE_BAD_OPTION" });
     expect(await errorOf(() => emitted(1 as never))).toMatchObject({ type: "RELIABLE_BAD_OPTION" });
     expect(emitted()).toEqual([]);
   });
@@ -665,7 +666,8 @@ describe("isolation", () => {
     expect(await errorOf(() => reliableTesting(broker))).toMatchObject(bad);
     expect(await errorOf(() => reliableTesting([]))).toMatchObject(bad);
     expect(await errorOf(() => reliableTesting({} as never))).toMatchObject(bad);
-    expect(await errorOf(() => reliableTesting(newBroker(), { timeoutMs: -1 }))).toMatchObject(bad);
+    for (const wrong of [{ timeoutMs: -1 }, { timeout: 9 }, null, 7])
+      expect(await errorOf(() => reliableTesting(newBroker(), wrong as never))).toMatchObject(bad);
     await broker.start();
     await emitterOf(broker)("order.created", {});
     await settled();

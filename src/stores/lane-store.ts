@@ -78,7 +78,7 @@ export interface LaneCounts {
  *   it is over, and nobody is next            whoever is announced from then on looks, and takes it if the lane's version
  *                                             says that nobody has been announced since it was given
  *   nobody advances it                        the lane is looked at when it is due
- *   the only one of a lane leaves             the lane is not due: whoever is announced next looks, and makes it due
+ *   the only one of a lane leaves             the lane is not due: who is announced next takes the turn, or makes it due
  */
 export interface LaneStore {
   /**
@@ -104,8 +104,8 @@ export interface LaneStore {
    */
   expect(keys: string[], until: Date): Promise<Turn[]>;
   /**
-   * Gives the turn to the next ones, where it is over. Returns the turns given. Where nobody is next it stays as it is:
-   * who is announced then looks whether it is over.
+   * Gives the turn to the next ones, where it is over; of these ends it was somebody's. Returns the turns given. Where
+   * nobody is next it stays as it is: who is announced then looks whether it is over.
    */
   advance(ends: LaneEnd[]): Promise<Turn[]>;
   /**

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
-import type { Message } from "../../src/message/message";
+import { ANY_GROUP, type Message } from "../../src/message/message";
 import { BEHIND_AT, type Order, placeToCome } from "../../src/message/order";
 import type { LaneEnd, Turn } from "../../src/stores/lane-store";
 import type { Store } from "../../src/stores/store";
 import { at, discardedOf, failedBy, handledBy, messageOf, noteOf } from "../support/messages";
-import { type StoreKind, withStores } from "./store";
+import { rawOf, type StoreKind, withStores } from "./store";
 import { scopeOf } from "./store-bulk";
 
 const idsOf = (turns: Turn[]) => turns.map(({ id }) => id);
@@ -349,6 +349,21 @@ export function lanes(kind: StoreKind): void {
       expect(await turnOf(store, late)).toEqual([]);
       await handled(store, first);
       expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([late._id]);
+    });
+
+    one("a lane whose message waits for a group to be known is not pruned; without it, it goes", async store => {
+      const [first, second] = [of("a", { waiting: [ANY_GROUP] }), of("a")];
+      await enter(store, first);
+      for (let n = 0; n < 2; n++) await pruneLanes(store);
+      expect(await enter(store, second)).toEqual([]);
+      await store.lanes.name([first, second].map(({ _id: id }) => ({ key: "a", id, groups: ["stock"] })));
+      await handled(store, first);
+      expect(idsOf(await store.lanes.advance([end("a")]))).toEqual([second._id]);
+      const gone = of("b", { waiting: [ANY_GROUP] });
+      await enter(store, gone);
+      await rawOf(store).messages.remove({ _id: gone._id });
+      for (let n = 0; n < 2; n++) await pruneLanes(store);
+      expect(await store.lanes.holders("b")).toBeUndefined();
     });
 
     one("who is late says so for each of its groups", async store => {

@@ -3,7 +3,16 @@ import type { LaneEnd, Turn } from "../lane-store";
 import { groupOf } from "./codec";
 import { type Database, type Doc, EPOCH } from "./collection";
 import type { Standing } from "./lane-entries";
-import { groupsInLine, IN_LINE_FIELDS, isRowInLine, isUnchanged, type Lane, turnIn, turnOf } from "./lane-rows";
+import {
+  groupsInLine,
+  IN_LINE_FIELDS,
+  isRowInLine,
+  isUnchanged,
+  type Lane,
+  turnIn,
+  turnOf,
+  versionOf
+} from "./lane-rows";
 import type { LaneTurns } from "./lane-turns";
 import { OPEN } from "./rows";
 
@@ -24,11 +33,11 @@ export async function look(
   );
   const waiting: Turn[] = [];
   const ends: LaneEnd[] = [];
-  const idle: string[] = [];
+  const idle: Lane[] = [];
   const again: string[] = [];
   for (const lane of lanes) {
     if (isIdle(lane, holders)) {
-      idle.push(lane._id);
+      idle.push(lane);
       continue;
     }
     again.push(lane._id);
@@ -40,12 +49,14 @@ export async function look(
       else if (isBehind(row as Doc)) waiting.push(turnOf(lane._id, group, turn, Number(row?.bytes)));
     }
   }
-  // A turn that was taken or given meanwhile has set another instant.
-  const still = (ids: string[]) => ({ _id: { $in: ids }, ...due });
-  if (idle.length)
-    await db.collections.lanes.update(still(idle), { $set: { idle: now }, $unset: { dueAt: true, alone: true } });
+  const asleep = { $set: { idle: now }, $unset: { dueAt: true, alone: true } } as const;
+  // As it was read: somebody may have been announced meanwhile, and put behind.
+  await db.collections.lanes.bulk(
+    idle.map(lane => ({ filter: { _id: lane._id, ...due, ...versionOf(lane) }, change: asleep }))
+  );
   const dueAt = new Date(now.getTime() + LOOK_AGAIN_MS);
-  if (again.length) await db.collections.lanes.update(still(again), { $set: { dueAt } });
+  // A turn that was taken or given meanwhile has set another instant.
+  if (again.length) await db.collections.lanes.update({ _id: { $in: again }, ...due }, { $set: { dueAt } });
   // Whoever has died may not have said so.
   await lanesAndTurns.beLate(ends);
   return {

@@ -3,7 +3,7 @@ import { ANY_GROUP } from "../../message/message";
 import { isInLine } from "../../message/order";
 import type { LaneEnd, Turn } from "../lane-store";
 import { groupOf, keyOf } from "./codec";
-import type { Change, Doc, Filter, Operation } from "./collection";
+import type { Doc, Filter, Operation } from "./collection";
 
 /** Whose turn it is in one group; an empty id: nobody's. */
 export interface LaneTurn {
@@ -34,7 +34,7 @@ export interface Lane extends Doc {
   late?: Record<string, number>;
   /** When it is looked at if nothing changes. While it is `alone`, its only message is due by itself. */
   dueAt?: Date;
-  /** Since when it was looked at, or changed, and nobody has had his turn. */
+  /** Since when nobody has had his turn, as far as anybody has looked. */
   idle?: Date;
 }
 
@@ -121,6 +121,7 @@ export function newLane({ key, top, turns, unnamed }: Announcement, now: Date): 
 
 /** Whether nobody is next in any group once these are taken. */
 function isAlone(lane: Lane | undefined, taken: Map<string, LaneTurn>): boolean {
+  if (Object.keys(lane?.late ?? {}).length) return false;
   const all = Object.keys(lane?.turns ?? {}).every(path => taken.has(groupOf(path)));
   return all && [...taken.values()].every(({ v }) => v !== undefined);
 }
@@ -144,7 +145,7 @@ export function announcing({ key, lane, top, turns, unnamed }: Announcement, now
   const $set: Record<string, unknown> = { ...given, ...(unnamed && { unnamed: now }) };
   const $inc = { v: 1 };
   if (!turns.size) {
-    const change = { $inc, $max: { top, idle: now }, $min: { dueAt: lookAt(now) }, ...NOT_ALONE };
+    const change = { $inc, $max: { top }, $min: { dueAt: lookAt(now) }, ...NOT_ALONE };
     return { filter: { _id: key }, change: unnamed ? { ...change, $set } : change, upsert: true };
   }
   // A lane that is in no index costs its database half, and what is not there is not taken out: that costs, too.
@@ -161,9 +162,9 @@ export function announcing({ key, lane, top, turns, unnamed }: Announcement, now
   return { filter: { _id: key, ...versionOf(lane) }, change };
 }
 
-/** Somebody may be next there, or nobody ever be: it is looked at. */
-export function stirring(now: Date): Change & { $min: { dueAt: Date } } {
-  return { $min: { dueAt: lookAt(now) }, ...NOT_ALONE };
+/** Somebody may be next there, or nobody ever be: it is looked at, and whoever has read it before reads it again. */
+export function stirring(now: Date) {
+  return { $inc: { v: 1 }, $min: { dueAt: lookAt(now) }, ...NOT_ALONE };
 }
 
 /**
@@ -186,7 +187,9 @@ export function giving(lane: Lane, turns: Map<string, LaneTurn | undefined>, now
   const isEmpty = Object.values(after).every(({ id }) => !id);
   return {
     filter: { ...filter, ...versionOf(lane) },
-    change: isEmpty ? { ...change, $set: { ...$set, idle: now }, $unset: { ...NOT_ALONE.$unset, dueAt: true } } : change
+    change: isEmpty
+      ? { ...change, $set: { ...$set, idle: now }, $unset: { ...NOT_ALONE.$unset, dueAt: true } }
+      : { ...change, $min: { dueAt: lookAt(now) } }
   };
 }
 

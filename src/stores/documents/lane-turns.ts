@@ -1,7 +1,7 @@
 import { numberOf, placeOf, placesOf } from "../../message/order";
 import type { LaneEnd, Turn } from "../lane-store";
 import { keyOf } from "./codec";
-import type { Database, Doc, Filter } from "./collection";
+import type { Change, Database, Doc, Filter } from "./collection";
 import {
   distinct,
   giving,
@@ -67,9 +67,10 @@ export class LaneTurns {
 
   /**
    * See `LaneStore.advance`. `empties`: where nobody is next, the turn is nobody's. `had`: these had their turns, so
-   * that only lanes matter in which somebody was announced since.
+   * that only lanes matter in which somebody was announced since. `stands`: somebody without a turn stands in each. Where
+   * the lane says that nobody has followed the one that has it, he was announced by somebody who had read it before.
    */
-  async advance(given: LaneEnd[], { empties = false, had = false } = {}): Promise<Turn[]> {
+  async advance(given: LaneEnd[], { empties = false, had = false, stands = false } = {}): Promise<Turn[]> {
     const turns: Turn[] = [];
     let ends = distinct(given);
     let tried: Next[] = [];
@@ -83,6 +84,7 @@ export class LaneTurns {
       turns.push(...tried.filter(isDone).map(toTurn));
       const done = new Set(tried.filter(isDone).map(({ key, group }) => JSON.stringify([key, group])));
       ends = ends.filter(({ key, group }) => lanes.has(key) && !done.has(JSON.stringify([key, group])));
+      if (stands) await this.beLate(ends.filter(({ key, group }) => isAlone(lanes.get(key), group)));
       if (!empties) ends = ends.filter(({ key, group }) => !isAlone(lanes.get(key), group));
       tried = (await this.#nexts(ends, lanes)).filter(({ turn }) => turn || empties);
       const operations = [...groupBy(tried, ({ key }) => key)].map(([key, nexts]) =>
@@ -103,10 +105,7 @@ export class LaneTurns {
   async beLate(ends: LaneEnd[]): Promise<void> {
     const operations = [...groupBy(ends, ({ key }) => key)].map(([_id, of]) => ({
       filter: { _id },
-      change: {
-        ...stirring(this.db.now()),
-        $inc: Object.fromEntries(of.map(({ group }) => [`late.${keyOf(group)}`, 1]))
-      }
+      change: beingLate(of, this.db.now())
     }));
     if (operations.length) await this.db.collections.lanes.bulk(operations);
   }
@@ -167,6 +166,11 @@ export class LaneTurns {
     });
     if (operations.length) await this.db.collections.lanes.bulk(operations);
   }
+}
+
+function beingLate(ends: LaneEnd[], now: Date): Change {
+  const { $inc, ...stirred } = stirring(now);
+  return { ...stirred, $inc: { ...$inc, ...Object.fromEntries(ends.map(({ group }) => [`late.${keyOf(group)}`, 1])) } };
 }
 
 /** Nobody has been announced since its turn was taken: whether it is over or not, nobody is next. */

@@ -175,14 +175,14 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     }
     // One with the number of another may never have been announced.
     await this.#tellLate(entries, lanes, 1);
+    if (await this.#takeAgain(entries, lanes)) lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     const others = entries.flatMap(({ id, key, groups }) =>
       groups.filter(group => turnIn(lanes.get(key), group)?.id !== id).map(group => ({ key, group }))
     );
     if (others.length) {
-      given.push(...(await this.#turns.advance(others)));
+      given.push(...(await this.#turns.advance(others, { stands: true })));
       lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     }
-    if (await this.#takeAgain(entries, lanes)) lanes = await this.#turns.lanes(entries.map(({ key }) => key));
     const turns = entries.flatMap(({ id, key, groups, bytes }) =>
       groups.flatMap(group => {
         const turn = turnIn(lanes.get(key), group);
@@ -258,7 +258,7 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     if (!others.length) return turns;
     await this.#tellLate(others, await this.#turns.lanes(others.map(({ key }) => key)));
     // Who had the turn before may have left before he could see them.
-    turns.push(...(await this.#turns.advance(endsOf(others))));
+    turns.push(...(await this.#turns.advance(endsOf(others), { stands: true })));
     return turns;
   }
 

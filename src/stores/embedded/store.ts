@@ -216,7 +216,8 @@ export class EmbeddedStore extends Documents implements Store {
         const file = base && `${base}.${name}.db`;
         const place = file && owner ? { path: file, owner, faults, clock } : undefined;
         opened.data[name] = new EmbeddedCollection(place);
-        const { torn } = await opened.data[name].open(INDEXES[name]);
+        // Most lanes have no date: NeDB has them all under one key, and goes through that for each change of one.
+        const { torn } = await opened.data[name].open(name === "lanes" ? [] : INDEXES[name]);
         if (file && torn) this.#warnOfTorn(file, torn);
       }
       return opened;

@@ -41,10 +41,12 @@ const TOO_LONG = 50;
 
 /** BadValue, which is said of an index in a hint that is not there, too: it is still being made, or was taken away. */
 const BAD_VALUE = 2;
+/** IndexNotFound, NoQueryExecutionPlans: the operator has one of his own in its place, or beside it. */
+const OTHER_INDEX = [27, 291];
 
 function isWithoutIndex(thrown: unknown): boolean {
   const { code, message } = thrown as { code?: unknown; message?: unknown };
-  return code === BAD_VALUE && String(message).includes("hint");
+  return OTHER_INDEX.includes(code as number) || (code === BAD_VALUE && String(message).includes("hint"));
 }
 
 /** A later answer is ignored: the outcome is unknown, and every command of this library may be repeated. */

@@ -39,7 +39,7 @@ async function hold(namespace, behind) {
     .db(DATABASE)
     .collection(`${namespace}.reliable.lanes`)
     .insertOne({
-      ...{ _id: KEY, v: behind + 1, top: behind + 1, at: now, dueAt: now },
+      ...{ _id: KEY, v: behind + 1, top: behind + 1, dueAt: now },
       turns: { [GROUP]: { id, at: 1, number: 1 } }
     });
   await client.close();

@@ -19,7 +19,7 @@ import {
 } from "./rows";
 
 const OVERTAKEN_PASSES = 3;
-const DUE_INDEX = { dueAt: 1 } as const;
+const OLDEST_FIRST = { dueAt: 1 } as const;
 
 /** Messages that are due, and what a sweep writes about the messages it has claimed. */
 export class DueMessages {
@@ -42,7 +42,7 @@ export class DueMessages {
     };
     const fields = ["bytes", "dueAt"];
     // Of many open ones that stand behind others a database may think that their status tells more.
-    const page = { sort: { dueAt: 1 as const }, limit, fields, by: DUE_INDEX };
+    const page = { sort: OLDEST_FIRST, by: OLDEST_FIRST, limit, fields };
     const docs = await this.db.collections.messages.find(filter, page);
     return docs.map(({ _id: id, bytes, dueAt }) => ({ id, bytes: Number(bytes), dueAt: dueAt as Date }));
   }

@@ -116,11 +116,11 @@ const lookAt = (now: Date) => new Date(now.getTime() + LOOK_MS);
 export function newLane({ key, top, turns, unnamed }: Announcement, now: Date): Lane {
   const given = Object.fromEntries([...turns].map(([group, turn]) => [keyOf(group), turn]));
   const lane: Lane = { _id: key, v: 1, top, turns: given, ...(unnamed && { unnamed: now }) };
-  return isAlone(undefined, turns) ? { ...lane, alone: true } : { ...lane, dueAt: lookAt(now) };
+  return isLeftAlone(undefined, turns) ? { ...lane, alone: true } : { ...lane, dueAt: lookAt(now) };
 }
 
 /** Whether nobody is next in any group once these are taken. */
-function isAlone(lane: Lane | undefined, taken: Map<string, LaneTurn>): boolean {
+function isLeftAlone(lane: Lane | undefined, taken: Map<string, LaneTurn>): boolean {
   if (Object.keys(lane?.late ?? {}).length) return false;
   const all = Object.keys(lane?.turns ?? {}).every(path => taken.has(groupOf(path)));
   return all && [...taken.values()].every(({ v }) => v !== undefined);
@@ -151,7 +151,7 @@ export function announcing({ key, lane, top, turns, unnamed }: Announcement, now
   // A lane that is in no index costs its database half, and what is not there is not taken out: that costs, too.
   const $unset: Record<string, true> = {};
   if (lane?.idle) $unset.idle = true;
-  if (isAlone(lane, turns)) {
+  if (isLeftAlone(lane, turns)) {
     $set.alone = true;
     if (lane?.dueAt) $unset.dueAt = true;
   } else {

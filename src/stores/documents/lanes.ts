@@ -166,22 +166,23 @@ export class DocumentLanes extends DocumentHeldKeys implements LaneStore {
     const given = await this.place(unplaced.map(keyOfMessage));
     const rows = unplaced.length ? await this.#turns.rows(messages.map(({ _id }) => _id)) : new Map();
     const entries = messages.flatMap(message => entryOf({ ...message, ...rows.get(message._id) }));
-    let lanes = await this.#turns.lanes(entries.map(({ key }) => key));
+    const read = () => this.#turns.lanes(entries.map(({ key }) => key));
+    let lanes = await read();
     // Its emit has died before it had announced it.
     const early = entries.filter(({ key, at }) => at > (lanes.get(key)?.top ?? 0));
     if (early.length) {
       given.push(...(await this.#lineUp(await this.#upTo(early, lanes), lanes)));
-      lanes = await this.#turns.lanes(entries.map(({ key }) => key));
+      lanes = await read();
     }
     // One with the number of another may never have been announced.
     await this.#tellLate(entries, lanes, 1);
-    if (await this.#takeAgain(entries, lanes)) lanes = await this.#turns.lanes(entries.map(({ key }) => key));
+    if (await this.#takeAgain(entries, lanes)) lanes = await read();
     const others = entries.flatMap(({ id, key, groups }) =>
       groups.filter(group => turnIn(lanes.get(key), group)?.id !== id).map(group => ({ key, group }))
     );
     if (others.length) {
       given.push(...(await this.#turns.advance(others, { stands: true })));
-      lanes = await this.#turns.lanes(entries.map(({ key }) => key));
+      lanes = await read();
     }
     const turns = entries.flatMap(({ id, key, groups, bytes }) =>
       groups.flatMap(group => {
